@@ -1,0 +1,98 @@
+"""What every border of the package checks, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+T = TypeVar("T")
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a gradient became NaN or infinite; the message says at which step and where it began.
+
+    >>> issubclass(NonFiniteError, FloatingPointError)
+    True
+    """
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for an unknown name: what came, the nearest known name, all known names."""
+    import difflib  # 4 ms that only an error should pay for
+
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f": did you mean {close[0]!r}?" if close else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
+
+
+def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> T:
+    """`value` itself, or what the known name that it is stands for."""
+    if not isinstance(value, str):
+        return value
+    if value not in known:
+        raise ValueError(nearest(kind, value, known))
+    return known[value]()
+
+
+def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype
+    """`value` as an array of real numbers; strings, objects, complex numbers and ragged lists raise TypeError."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+    if array.dtype.kind not in "fiub":
+        cause = {
+            "O": "mixed types, missing values, or rows of different lengths; convert it to numbers first",
+            "c": "take the real part, or the real and the imaginary part as two features",
+        }.get(array.dtype.kind, "encode text and dates as numbers first")
+        raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers: {cause}")
+    return array
+
+
+def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray[np.floating]:
+    """`value` as an array of floats: of `dtype`, or its own where it is floating, or the least that holds its numbers."""
+    array = numeric(value, name)
+    if dtype is None:
+        dtype = array.dtype if array.dtype.kind == "f" else np.result_type(array.dtype, np.float32)
+    return array.astype(dtype, copy=False)
+
+
+def number(value: float, name: str, low: float, high: float, *, open_low: bool = False, why: str = "") -> float:
+    """`value` if it is a number in [low, high] (or (low, high]); NaN is in no interval."""
+    inside = isinstance(value, (int, float, np.integer, np.floating)) and (
+        low < value <= high if open_low else low <= value <= high
+    )
+    if not inside or isinstance(value, bool):
+        closing = "∞)" if math.isinf(high) else f"{high:g}]"
+        interval = f"{'(' if open_low else '['}{low:g}, {closing}"
+        raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
+    return value
+
+
+def positive_int(value: int, name: str, least: int = 1) -> int:
+    """`value` if it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+    return int(value)
+
+
+def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:
+    """Says where the first bad element of an array stands, and its value."""
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    return f"{array[index]} at {list(index)}"
+
+
+def finite(array: NDArray[np.floating], name: str) -> NDArray[np.floating]:
+    """`array` if no element of it is NaN or infinite."""
+    if not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
+        raise ValueError(
+            f"{name} contains NaN or infinity: {first_bad(array, bad)} ({int(bad.sum())} of {array.size} elements): "
+            "remove or fill missing values first"
+        )
+    return array

@@ -1,0 +1,181 @@
+"""Initial values of parameters: functions of (key, shape, dtype) that return an array.
+
+Wherever an initializer is taken, a name from `INITIALIZERS` or such a function is: `dense(3, initializer="glorot")`,
+`dense(3, initializer=partial(nn.initializers.constant, value=0.1))`, or one of your own.
+
+fan_in and fan_out count the inputs and outputs of one unit: of a weight of shape (..., in, out) they are in and out,
+each times the product of the leading axes (a convolution's window). All draw in float64 and then cast, so the
+float32 parameters of a key are the rounded float64 ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from nnfunc.arrays import Array
+from nnfunc.errors import nearest
+from nnfunc.keys import Key, generator
+
+
+class InitializerFunction(Protocol):
+    """A function of a key, a shape and a dtype that returns an array of that shape and dtype."""
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = ..., /) -> Array: ...
+
+
+Initializer: TypeAlias = "str | InitializerFunction"
+"""A name from `INITIALIZERS`, or a function (key, shape, dtype) -> array."""
+
+
+def random(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, std: float = 0.01) -> Array:
+    """N(0, std²), std = 0.01.
+
+    >>> random(nn.key(0), (2, 3)).shape
+    (2, 3)
+    """
+    return (std * generator(key).normal(size=shape)).astype(dtype)
+
+
+def he_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """N(0, 2/fan_in), for layers with ReLU (He et al., Delving deep into rectifiers, ICCV 2015, eq. 10).
+
+    >>> float(np.round(he_normal(nn.key(0), (200, 300)).var() * 200, 1))
+    2.0
+    """
+    return _normal(key, shape, dtype, 2 / _fans(shape)[0])
+
+
+def he_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """U(−√(6/fan_in), √(6/fan_in)): the variance of `he_normal`.
+
+    >>> bool(abs(he_uniform(nn.key(0), (6, 5))).max() <= 1)
+    True
+    """
+    return _uniform(key, shape, dtype, 2 / _fans(shape)[0])
+
+
+def glorot_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """N(0, 2/(fan_in + fan_out)), for tanh and softmax (Glorot & Bengio, AISTATS 2010, eq. 12); also called Xavier.
+
+    >>> float(np.round(glorot_normal(nn.key(0), (200, 200)).var() * 200, 1))
+    1.0
+    """
+    return _normal(key, shape, dtype, 2 / sum(_fans(shape)))
+
+
+def glorot_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """U(−√(6/(fan_in + fan_out)), √(6/(fan_in + fan_out))) (Glorot & Bengio 2010, eq. 16).
+
+    >>> bool(abs(glorot_uniform(nn.key(0), (3, 3))).max() <= 1)
+    True
+    """
+    return _uniform(key, shape, dtype, 2 / sum(_fans(shape)))
+
+
+def lecun_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """N(0, 1/fan_in), for SELU (LeCun et al., Efficient BackProp, 1998, eq. 16; Klambauer et al. 2017).
+
+    >>> float(np.round(lecun_normal(nn.key(0), (200, 300)).var() * 200, 1))
+    1.0
+    """
+    return _normal(key, shape, dtype, 1 / _fans(shape)[0])
+
+
+def lecun_uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """U(−√(3/fan_in), √(3/fan_in)): the variance of `lecun_normal`.
+
+    >>> bool(abs(lecun_uniform(nn.key(0), (3, 5))).max() <= 1)
+    True
+    """
+    return _uniform(key, shape, dtype, 1 / _fans(shape)[0])
+
+
+def orthogonal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, gain: float = 1.0) -> Array:
+    """`gain` times a random matrix with orthonormal rows or columns, whichever are fewer (Saxe et al., ICLR 2014).
+
+    All axes but the last count as rows. Drawn uniformly (Haar): the Q of a normal matrix, with the signs of R's
+    diagonal (Mezzadri, Notices of the AMS 54, 2007).
+
+    >>> W = orthogonal(nn.key(0), (5, 3), np.float64)
+    >>> np.allclose(W.T @ W, np.eye(3))
+    True
+    """
+    rows, columns = prod(shape[:-1]), shape[-1]
+    q, r = np.linalg.qr(generator(key).normal(size=(max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))
+    return (gain * (q if rows >= columns else q.T).reshape(shape)).astype(dtype)
+
+
+def zeros(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """0 everywhere: the default of biases.
+
+    >>> zeros(nn.key(0), (2,))
+    array([0., 0.], dtype=float32)
+    """
+    return np.zeros(shape, dtype)
+
+
+def constant(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, value: float = 1.0) -> Array:
+    """`value` everywhere.
+
+    >>> constant(nn.key(0), (2,), value=0.5)
+    array([0.5, 0.5], dtype=float32)
+    """
+    return np.full(shape, value, dtype)
+
+
+INITIALIZERS: dict[str, Callable[..., Array]] = {
+    "random": random,
+    "he": he_normal,
+    "he_normal": he_normal,
+    "he_uniform": he_uniform,
+    "glorot": glorot_normal,
+    "glorot_normal": glorot_normal,
+    "glorot_uniform": glorot_uniform,
+    "xavier": glorot_normal,
+    "xavier_normal": glorot_normal,
+    "xavier_uniform": glorot_uniform,
+    "lecun": lecun_normal,
+    "lecun_normal": lecun_normal,
+    "lecun_uniform": lecun_uniform,
+    "orthogonal": orthogonal,
+    "zeros": zeros,
+    "constant": constant,
+}
+"""The names that stand for initializers."""
+
+
+def check(initializer: Initializer) -> Initializer:
+    """`initializer` if it is a function or a known name."""
+    if not callable(initializer) and initializer not in INITIALIZERS:
+        raise ValueError(nearest("initializer", initializer, INITIALIZERS))
+    return initializer
+
+
+def initial(initializer: Initializer, key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """The array that an initializer gives, checked."""
+    function = INITIALIZERS[initializer] if isinstance(initializer, str) else initializer
+    array = np.asarray(function(key, shape, dtype), dtype)
+    if array.shape != shape:
+        raise ValueError(f"the initializer {initializer!r} gave shape {array.shape}, expected {shape}")
+    return array
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """fan_in and fan_out; a bias counts as the weight of one input."""
+    window = prod(shape[:-2])
+    return window * (shape[-2] if len(shape) > 1 else 1), window * shape[-1]
+
+
+def _normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike, variance: float) -> Array:
+    return (sqrt(variance) * generator(key).normal(size=shape)).astype(dtype)
+
+
+def _uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike, variance: float) -> Array:
+    limit = sqrt(3 * variance)
+    return generator(key).uniform(-limit, limit, size=shape).astype(dtype)

@@ -1,0 +1,242 @@
+"""What a layer is: three functions and a name.
+
+    init(key, input_shape, dtype) -> (params, state)
+    forward(params, state, x, *, key=None, train=False) -> (y, cache, state)
+    backward(params, cache, dy, *, need_dx=True, out=None) -> (dx, grads)
+
+`params` and `state` are immutable dicts of arrays; `input_shape` is the shape of one example; rows of x are examples
+and its last axis is features. `cache` is whatever backward needs; only that layer's own backward looks inside. With
+need_dx=False the gradient of the input is not computed and dx is None. `out` is a draft of the gradients
+(`ArrayDict.draft`) that a composition hands down, so that all layers write into one vector.
+
+A model is a layer too: `serial(dense(64), relu())` has the same three functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from nnfunc.arrays import EMPTY, Array, ArrayDict
+from nnfunc.errors import real
+from nnfunc.keys import Key, Keys
+from nnfunc.values import call, hyperparameters
+
+Shape: TypeAlias = tuple[int, ...]
+Cache: TypeAlias = Any
+"""What a forward leaves for its own backward: a type of each layer's own, opaque to everyone else."""
+
+
+class Init(Protocol):
+    """(key, input_shape, dtype) -> (params, state)"""
+
+    def __call__(self, key: Key, input_shape: Shape, dtype: DTypeLike = ...) -> tuple[ArrayDict, ArrayDict]: ...
+
+
+class Forward(Protocol):
+    """(params, state, x, *, key, train) -> (y, cache, state)"""
+
+    def __call__(
+        self, params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
+    ) -> tuple[Array, Cache, ArrayDict]: ...
+
+
+class Backward(Protocol):
+    """(params, cache, dy, *, need_dx, out) -> (dx, grads)"""
+
+    def __call__(
+        self, params: ArrayDict, cache: Cache, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
+    ) -> tuple[Array | None, ArrayDict]: ...
+
+
+class Layer(NamedTuple):
+    """A layer: three pure functions, and the name that its parameters carry in a model.
+
+    The hyperparameters stand in `functools.partial`s over module-level functions, so a layer pickles and prints what
+    it is. The module `nnfunc.layers.base` says what goes into and out of the three.
+
+    >>> nn.dense(3)
+    dense(units=3, initializer='he', bias_initializer='zeros', bias=True)
+    """
+
+    init: Init
+    forward: Forward
+    backward: Backward
+    name: str = "layer"
+
+    @property
+    def layers(self) -> tuple[tuple[str, Layer], ...]:
+        """The (name, layer) pairs that a composition is made of; () for any other layer."""
+        layers: tuple[tuple[str, Layer], ...] = hyperparameters([self.forward]).get("layers", ())
+        return layers
+
+    def __repr__(self) -> str:
+        if self.layers:
+            return f"{self.name}({', '.join(repr(layer) for _, layer in self.layers)})"
+        return call(self.name, hyperparameters(self), hidden=("f", "slope", "function", "initial"))
+
+
+def no_parameters(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
+    """The init of a layer that has neither parameters nor state."""
+    return EMPTY, EMPTY
+
+
+def output_shape(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shape) -> Shape:
+    """The shape of one example after a layer, found by passing one example of zeros through it.
+
+    >>> params, state = nn.dense(3).init(nn.key(0), (2,))
+    >>> output_shape(nn.dense(3), params, state, (2,))
+    (3,)
+    """
+    x = np.zeros((1, *input_shape), params.dtype)
+    with np.errstate(all="ignore"):
+        y, _, _ = layer.forward(params, state, x)
+    return y.shape[1:]
+
+
+def parameter(params: Mapping[str, Array], *names: str) -> list[Array]:
+    """The named parameters of a layer; an error names what is missing."""
+    try:
+        return [params[name] for name in names]
+    except KeyError:
+        missing = ", ".join(name for name in names if name not in params)
+        has = ", ".join(params) or "no arrays"
+        raise ValueError(f"the parameters do not fit the model: {missing} missing (there: {has})") from None
+
+
+def same_shape(dy: Array, shape: Shape) -> None:
+    """Checks that an output gradient has the output's shape: NumPy would broadcast it without a word."""
+    if dy.shape != shape:
+        raise ValueError(f"dy has shape {dy.shape}, expected the output's shape {shape}")
+
+
+# -- a layer of a user's own ---------------------------------------------------------------------------------------
+
+
+def layer(
+    forward: Callable[[ArrayDict, Array], tuple[ArrayLike, Cache]],
+    backward: Callable[[ArrayDict, Cache, Array], tuple[ArrayLike | None, Mapping[str, ArrayLike]]],
+    init: Callable[..., Mapping[str, ArrayLike]] | Mapping[str, ArrayLike] | None = None,
+    name: str = "layer",
+) -> Layer:
+    """A layer from two or three functions of your own.
+
+    Args:
+        forward: `forward(params, x) -> (y, cache)`; x has shape (examples, ..., features).
+        backward: `backward(params, cache, dy) -> (dx, grads)`; grads is a dict with the names and shapes of params
+            ({} without parameters); dx has the shape of x.
+        init: `init(key, input_shape)` (or `init(key, input_shape, dtype)`) `-> dict of arrays`; or a dict of initial
+            values; or None where there are no parameters.
+        name: what the layer is called in names of parameters, summaries and reports.
+    Raises:
+        TypeError: forward or backward is not callable.
+
+    A layer that needs state, a key or to know whether it trains is a `Layer` of three functions of the full form (see
+    `nnfunc.layers.base`).
+
+    >>> def forward(params, x):
+    ...     return x * params["scale"], x
+    >>> def backward(params, x, dy):
+    ...     return dy * params["scale"], {"scale": (dy * x).sum(axis=0)}
+    >>> def init(key, input_shape):
+    ...     return {"scale": np.ones(input_shape)}
+    >>> scale = nn.layer(forward, backward, init, name="scale")
+    >>> params, state = nn.serial(scale, nn.dense(3)).init(nn.key(0), (2,))
+    >>> list(params)
+    ['scale1.scale', 'dense1.W', 'dense1.b']
+    """
+    for what, function in (("forward", forward), ("backward", backward)):
+        if not callable(function):
+            raise TypeError(f"{what}={function!r} is not callable: pass a function")
+    if not (init is None or callable(init) or isinstance(init, Mapping)):
+        raise TypeError(f"init={init!r}: expected a function (key, input_shape) -> dict, a dict of arrays, or None")
+    if not isinstance(name, str) or not name or "." in name:
+        raise ValueError(
+            f"name={name!r}: expected a string without dots, which separate a layer's name from its arrays'"
+        )
+    return Layer(
+        partial(_own_init, initial=init) if init is not None else no_parameters,
+        partial(_own_forward, function=forward),
+        partial(_own_backward, function=backward),
+        name,
+    )
+
+
+def _own_init(
+    key: Key,
+    input_shape: Shape,
+    dtype: DTypeLike = np.float32,
+    *,
+    initial: Callable[..., Mapping[str, ArrayLike]] | Mapping[str, ArrayLike],
+) -> tuple[ArrayDict, ArrayDict]:
+    if callable(initial):
+        wants_dtype = len(inspect.signature(initial).parameters) > 2
+        initial = initial(key, input_shape, dtype) if wants_dtype else initial(key, input_shape)
+    if not isinstance(initial, Mapping):
+        raise TypeError(f"init returned {type(initial).__name__}, expected a dict of arrays")
+    return ArrayDict(initial, dtype), EMPTY
+
+
+def _own_forward(
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Array,
+    *,
+    key: Keys | None = None,
+    train: bool = False,
+    function: Callable[[ArrayDict, Array], tuple[ArrayLike, Cache]],
+) -> tuple[Array, Cache, ArrayDict]:
+    x = real(x, "x")
+    result = function(params, x)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"forward returned {type(result).__name__}, expected the pair (y, cache)")
+    y, cache = result
+    return real(y, "y", x.dtype), (cache, x), state
+
+
+def _own_backward(
+    params: ArrayDict,
+    cache: tuple[Cache, Array],
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    out: ArrayDict | None = None,
+    function: Callable[[ArrayDict, Cache, Array], tuple[ArrayLike | None, Mapping[str, ArrayLike]]],
+) -> tuple[Array | None, ArrayDict]:
+    own, x = cache
+    dx, grads = _plain_backward(params, own, dy, need_dx=need_dx, out=out, function=function)
+    if dx is not None and dx.shape != x.shape:
+        raise ValueError(f"backward returned dx of shape {dx.shape}, expected the input's shape {x.shape}")
+    return dx, grads
+
+
+def full_form(layer: Layer) -> Layer:
+    """`layer`, its backward made to take need_dx and out if it is a plain `backward(params, cache, dy)`."""
+    known = inspect.signature(layer.backward).parameters
+    if {"need_dx", "out"} <= known.keys() or any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return layer
+    return layer._replace(backward=partial(_plain_backward, function=layer.backward))
+
+
+def _plain_backward(
+    params: ArrayDict,
+    cache: Cache,
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    out: ArrayDict | None = None,
+    function: Callable[[ArrayDict, Cache, Array], tuple[ArrayLike | None, Mapping[str, ArrayLike]]],
+) -> tuple[Array | None, ArrayDict]:
+    result = function(params, cache, dy)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"backward returned {type(result).__name__}, expected the pair (dx, grads)")
+    dx, given = result
+    given = params.like(given or {}, "the dict of gradients that backward returned")
+    grads = params.draft(out)
+    grads.vector[...] = given.vector
+    return None if dx is None or not need_dx else real(dx, "dx", dy.dtype), grads.freeze()

@@ -1,0 +1,279 @@
+"""Compositions of layers: the only place where parameter names are routed to layers.
+
+A composition is a layer whose functions are partial in `layers`, the (name, layer) pairs it is made of, each named
+by its kind and its count: "dense1", "relu1", "dense2". Inside it the arrays of the layer "dense1" are the group
+"dense1" of the parameters ("dense1.W"); compositions nest, and so do the names ("residual1.dense1.W").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.errors import number, numeric, positive_int, real
+from nnfunc.initializers import Initializer
+from nnfunc.keys import Key, Keys, fold_in
+from nnfunc.layers.activations import activation
+from nnfunc.layers.base import Cache, Layer, Shape, full_form, output_shape
+from nnfunc.layers.dense import dense
+from nnfunc.layers.dropout import dropout
+from nnfunc.layers.normalization import batch_norm
+
+Named: TypeAlias = tuple[tuple[str, Layer], ...]
+
+
+def serial(*layers: Layer) -> Layer:
+    """One layer after another: y = fₙ(… f₂(f₁(x))).
+
+    Args:
+        layers: the layers in the order of the data; each is named by its kind and count ("dense1", "relu1", "dense2").
+    Raises:
+        TypeError: something that is no layer.
+
+    x is cast to the dtype of the parameters on entry. `backward(..., need_dx=False)` leaves out the gradient of x,
+    which training does not need.
+
+    >>> model = nn.serial(nn.dense(3), nn.relu(), nn.dense(1))
+    >>> params, state = model.init(nn.key(0), (2,))
+    >>> list(params)
+    ['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b']
+    """
+    return _composed("serial", named(layers), _serial_forward, _serial_backward)
+
+
+def residual(*layers: Layer) -> Layer:
+    """x + f(x), f the layers in series, whose output must have the shape of x (He et al., CVPR 2016).
+
+    >>> model = nn.residual(nn.dense(2), nn.relu())
+    >>> params, state = model.init(nn.key(0), (2,))
+    >>> model.forward(params, state, np.ones((5, 2)))[0].shape
+    (5, 2)
+    """
+    return _composed("residual", named(layers), _residual_forward, _residual_backward)
+
+
+def mlp(
+    layer_dims: Sequence[int],
+    activations: Sequence[str | Layer],
+    keep_prob: float | Sequence[float] = 1.0,
+    initializer: Initializer = "he",
+    batch_norm: bool = False,
+) -> Layer:
+    """A multi-layer perceptron: for each layer dense, batch norm (if asked for), activation, dropout.
+
+    Args:
+        layer_dims: [features, units, ..., outputs], so one more than there are layers.
+        activations: a name or a layer for each layer.
+        keep_prob: the probability to keep an output of a hidden layer; one for all, or one for each hidden layer. No
+            dropout on the output layer, and none where it is 1.
+        initializer: of the weights.
+        batch_norm: whether the hidden layers have batch normalisation, between dense and activation.
+    Raises:
+        ValueError: lengths that do not fit, an unknown activation or initializer, a keep_prob outside (0, 1].
+
+    >>> nn.mlp([2, 3, 1], ["relu", "sigmoid"], keep_prob=0.8)
+    serial(dense(units=3, initializer='he', bias_initializer='zeros', bias=True, inputs=2), relu(), \
+dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros', bias=True, inputs=3), sigmoid())
+    """
+    if isinstance(activations, (str, Layer)) or len(activations) != len(layer_dims) - 1:
+        count = f"{len(layer_dims)} layer_dims (the features, then each layer's units)"
+        raise ValueError(f"activations={activations!r}: expected one for each layer, {len(layer_dims) - 1} for {count}")
+    if len(layer_dims) < 2:
+        raise ValueError(f"layer_dims={layer_dims!r}: expected the number of features and the units of each layer")
+    hidden = len(layer_dims) - 2
+    keep = list(keep_prob) if isinstance(keep_prob, Sequence) else [keep_prob] * hidden
+    for probability in [keep_prob] if not isinstance(keep_prob, Sequence) else keep:
+        number(probability, "keep_prob", 0, 1, open_low=True, why="the probability to keep an output, not to drop it")
+    if len(keep) != hidden:
+        raise ValueError(f"keep_prob={keep_prob!r}: expected one number, or {hidden}, one for each hidden layer")
+    layers: list[Layer] = []
+    for i, (inputs, units) in enumerate(zip(layer_dims[:-1], layer_dims[1:], strict=True)):
+        layers.append(dense(units, initializer, inputs=positive_int(inputs, "layer_dims")))
+        if batch_norm and i < hidden:
+            layers.append(_batch_norm())
+        layers.append(activation(activations[i]))
+        if i < hidden and keep[i] != 1:
+            layers.append(dropout(keep[i]))
+    return serial(*layers)
+
+
+_batch_norm = batch_norm  # `mlp` has an argument of that name
+
+
+def named(layers: Sequence[Layer]) -> Named:
+    """The layers with their names: kind and count."""
+    count: Counter[str] = Counter()
+    pairs = []
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            made = f"call it: nn.{layer.__name__}()" if callable(layer) else "make one with nn.layer"
+            raise TypeError(f"{layer!r} is no layer: {made}")
+        count[layer.name] += 1
+        pairs.append((f"{layer.name}{count[layer.name]}", full_form(layer)))
+    return tuple(pairs)
+
+
+def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
+    """The same composition with `function(path, layer)` in the place of each layer that is no composition.
+
+    >>> doubled = map_layers(lambda path, layer: nn.dense(2 * layer.init.keywords["units"]), nn.serial(nn.dense(3)))
+    >>> doubled.layers[0][1].init.keywords["units"]
+    6
+    """
+    if not model.layers:
+        return function(path, model)
+    prefix = f"{path}." if path else ""
+    layers = tuple((name, map_layers(function, layer, prefix + name)) for name, layer in model.layers)
+    return with_layers(model, layers)
+
+
+def with_layers(model: Layer, layers: Named) -> Layer:
+    """A composition like `model` of other layers."""
+    init: Callable[..., Any] = model.init
+    return _composed(model.name, layers, model.forward, model.backward)._replace(init=partial(init, layers=layers))
+
+
+def last_layer(model: Layer) -> Layer:
+    """The layer that makes a model's outputs: the last of a series, also of a nested one.
+
+    >>> last_layer(nn.mlp([2, 3, 1], ["relu", "sigmoid"]))
+    sigmoid()
+    """
+    return last_layer(model.layers[-1][1]) if model.layers and model.name == "serial" else model
+
+
+def _composed(name: str, layers: Named, forward: Callable[..., Any], backward: Callable[..., Any]) -> Layer:
+    return Layer(partial(_init, layers=layers), partial(forward, layers=layers), partial(backward, layers=layers), name)
+
+
+def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Named) -> tuple[ArrayDict, ArrayDict]:
+    params: dict[str, Array] = {}
+    state: dict[str, Array] = {}
+    shape, name = _example_shape(input_shape), ""
+    try:
+        for i, (name, layer) in enumerate(layers):
+            p, s = layer.init(fold_in(key, i), shape, dtype)
+            params |= {f"{name}.{k}": v for k, v in p.items()}
+            state |= {f"{name}.{k}": v for k, v in s.items()}
+            shape = output_shape(layer, ArrayDict(p, dtype), ArrayDict(s), shape)
+    except Exception as error:
+        locate(error, name)
+        raise
+    return ArrayDict(params, dtype), ArrayDict(state)
+
+
+def _serial_forward(
+    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Named
+) -> tuple[Array, list[Cache], ArrayDict]:
+    x = _entry(params, x)
+    caches: list[Cache] = []
+    changed: dict[str, Array] = {}
+    used, name = 0, ""
+    try:
+        for i, (name, layer) in enumerate(layers):
+            own, before = params.group(name), state.group(name)
+            used += own.vector.shape[-1]
+            layer_key = None if key is None else fold_in(key, i)
+            x, cache, after = layer.forward(own, before, x, key=layer_key, train=train)
+            caches.append(cache)
+            if after is not before:
+                changed |= {f"{name}.{k}": v for k, v in after.items()}
+    except Exception as error:
+        locate(error, name)
+        raise
+    if used != params.vector.shape[-1]:
+        _too_many(params, layers)
+    return x, caches, state.replace(changed) if changed else state
+
+
+def _serial_backward(
+    params: ArrayDict,
+    cache: list[Cache],
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    out: ArrayDict | None = None,
+    layers: Named,
+) -> tuple[Array | None, ArrayDict]:
+    grads = params.draft(out)
+    lowest = 0 if need_dx else _first_with_parameters(params, layers)
+    dx: Array | None = real(dy, "dy", params.dtype if params else None)
+    name = ""
+    try:
+        for i in range(len(layers) - 1, lowest - 1, -1):
+            if dx is None:
+                raise ValueError("backward returned dx=None, but the layer below needs the gradient of its output")
+            name, layer = layers[i]
+            own, part = params.group(name), grads.group(name)
+            dx, _ = layer.backward(own, cache[i], dx, need_dx=need_dx or i > lowest, out=part)
+    except Exception as error:
+        locate(error, name)
+        raise
+    return dx if need_dx else None, grads.freeze()
+
+
+def _residual_forward(
+    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Named
+) -> tuple[Array, list[Cache], ArrayDict]:
+    x = _entry(params, x)
+    y, caches, state = _serial_forward(params, state, x, key=key, train=train, layers=layers)
+    if y.shape[-1] != x.shape[-1]:
+        raise ValueError(
+            f"the layers turn x {x.shape} into {y.shape}: a residual adds them, so the shapes must be equal"
+        )
+    return x + y, caches, state
+
+
+def _residual_backward(
+    params: ArrayDict,
+    cache: list[Cache],
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    out: ArrayDict | None = None,
+    layers: Named,
+) -> tuple[Array | None, ArrayDict]:
+    dx, grads = _serial_backward(params, cache, dy, need_dx=need_dx, out=out, layers=layers)
+    return None if dx is None else dy + dx, grads
+
+
+def _example_shape(input_shape: Shape) -> Shape:
+    if isinstance(input_shape, (int, np.integer)):
+        raise TypeError(f"input_shape={input_shape}: expected the shape of one example as a tuple, ({input_shape},)")
+    return tuple(positive_int(n, "input_shape") for n in input_shape)
+
+
+def _entry(params: ArrayDict, x: Array) -> Array:
+    """x as floats of the parameters' dtype; whole numbers are left to the first layer, which may count with them."""
+    array = numeric(x, "x")
+    if array.size == 0:
+        raise ValueError(f"x is empty: it has shape {array.shape}, expected at least one example")
+    return array.astype(params.dtype, copy=False) if array.dtype.kind == "f" and params.size else array
+
+
+def _first_with_parameters(params: ArrayDict, layers: Named) -> int:
+    return next((i for i, (name, _) in enumerate(layers) if params.group(name).size), len(layers))
+
+
+def _too_many(params: ArrayDict, layers: Named) -> None:
+    heads = tuple(f"{name}." for name, _ in layers)
+    extra = ", ".join(k for k in params if not k.startswith(heads))
+    raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
+
+
+def locate(error: Exception, name: str) -> None:
+    """Puts the name of the layer that an error comes from before its message."""
+    if type(error) not in (ValueError, TypeError):
+        error.add_note(f"in the layer {name}")
+        return
+    inner = getattr(error, "layer", "")
+    path = f"{name}.{inner}" if inner else name
+    message = str(error).removeprefix(f"{inner}: ") if inner else str(error)
+    error.args = (f"{path}: {message}",)
+    error.layer = path  # type: ignore[attr-defined]  # read back by the next composition outwards

@@ -1,0 +1,76 @@
+"""Dropout (Srivastava et al., JMLR 15, 2014), in the inverted form: scaled in training, the identity in prediction."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from nnfunc.arrays import EMPTY, Array, ArrayDict
+from nnfunc.errors import number, real
+from nnfunc.keys import Keys, generator
+from nnfunc.layers.activations import view
+from nnfunc.layers.base import Layer, no_parameters, same_shape
+
+
+def dropout(keep_prob: float) -> Layer:
+    """y = x · mask / keep_prob, each element of the mask 1 with probability keep_prob, else 0.
+
+    Args:
+        keep_prob: the probability that an element is KEPT, in (0, 1].
+    Raises:
+        ValueError: keep_prob outside (0, 1].
+
+    In training `forward` needs a key (a tuple of K keys for a stack of K networks); in prediction y is x.
+
+    >>> x = np.ones((1, 6))
+    >>> nn.dropout(0.5).forward(nn.EMPTY, nn.EMPTY, x, key=nn.key(1), train=True)[0]
+    array([[0., 2., 0., 0., 0., 0.]])
+    """
+    why = "the probability to keep an element, not to drop it"
+    number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
+    return Layer(no_parameters, partial(_forward, keep_prob=keep_prob), _backward, "dropout")
+
+
+def _forward(
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Array,
+    *,
+    key: Keys | None = None,
+    train: bool = False,
+    keep_prob: float,
+) -> tuple[Array, Array | tuple[int, ...], ArrayDict]:
+    x = real(x, "x")
+    if not train or keep_prob == 1:
+        return view(x), x.shape, state
+    if key is None:
+        raise ValueError("dropout in training needs a key: pass key=nn.key(seed), or train=False to predict")
+    mask = _mask(key, x, keep_prob)
+    return x * mask, mask, state
+
+
+def _mask(key: Keys, x: Array, keep_prob: float) -> Array:
+    """1/keep_prob or 0 for each element; drawn in float32 for every dtype, so that the dtype changes no mask."""
+    if isinstance(key, tuple):
+        members = x if x.ndim > 2 else np.broadcast_to(x, (len(key), *x.shape))
+        if len(members) != len(key):
+            raise ValueError(f"key is a tuple of {len(key)} keys but x is a stack of {len(members)}")
+        return np.stack([_mask(k, member, keep_prob) for k, member in zip(key, members, strict=True)])
+    kept = generator(key).random(x.shape, np.float32) < keep_prob
+    return np.multiply(kept, 1 / keep_prob, dtype=x.dtype)
+
+
+def _backward(
+    params: ArrayDict,
+    cache: Array | tuple[int, ...],
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    out: ArrayDict | None = None,
+) -> tuple[Array | None, ArrayDict]:
+    if isinstance(cache, tuple):  # no mask: the identity
+        same_shape(dy, cache)
+        return view(dy), EMPTY
+    same_shape(dy, cache.shape)
+    return dy * cache, EMPTY

@@ -1,0 +1,160 @@
+"""What an optimizer is, and what all of them share.
+
+    init(params) -> opt_state
+    step(params, grads, opt_state) -> (params, opt_state)
+
+A rule is a function on vectors: `rule(w, g, *slots, t=…, **settings) -> (w, *slots)`, where w are the parameters, g
+the gradient, the slots what the rule remembers (for Adam the moments m and v), all vectors of one shape, and t the
+number of this update, from 1. Everything else is done here, once: the names, the step count, the settings, and going
+through long vectors in blocks that stay in the processor's cache.
+
+The state is a dict of arrays: "step" (updates so far) and for each slot an array like each parameter ("m.dense1.W").
+
+A setting (learning rate, weight decay) is a number; or a schedule, a function of the number of updates so far; or an
+array (K,), a number for each network of a stack; or a dict of name patterns to any of these, of which the first that
+matches counts: `{"dense1.*": 0.0, "*": 1e-3}` freezes the first layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nnfunc.arrays import Array, ArrayDict, stack, unstack
+from nnfunc.errors import numeric
+from nnfunc.values import call
+
+Schedule: TypeAlias = Callable[[int], float]
+"""A function of the number of updates so far (0 at the first)."""
+
+Plain: TypeAlias = "float | Schedule | ArrayLike"
+Setting: TypeAlias = "Plain | Mapping[str, Plain]"
+"""A number, a schedule, an array (K,) for a stack, or a dict of name patterns to these."""
+
+Rule: TypeAlias = Callable[..., tuple[Array, ...]]
+"""(w, g, *slots, t, **settings) -> (w, *slots)"""
+
+BLOCK = 1 << 16
+"""How many numbers of the vector are updated at once: with its temporaries, a block stays in the L2 cache."""
+
+
+class Optimizer(NamedTuple):
+    """An optimizer: `init(params) -> opt_state` and `step(params, grads, opt_state) -> (params, opt_state)`.
+
+    >>> optimizer = nn.gd(learning_rate=0.5)
+    >>> params = nn.ArrayDict({"b": [1.0, 2.0]})
+    >>> opt_state = optimizer.init(params)
+    >>> params, opt_state = optimizer.step(params, {"b": [1.0, 1.0]}, opt_state)
+    >>> params["b"], int(opt_state["step"])
+    (array([0.5, 1.5]), 1)
+    """
+
+    init: Callable[[ArrayDict], ArrayDict]
+    step: Callable[[ArrayDict, Mapping[str, ArrayLike], ArrayDict], tuple[ArrayDict, ArrayDict]]
+
+    def __repr__(self) -> str:
+        keywords = self.step.keywords if isinstance(self.step, partial) else {}
+        if "rule" in keywords:
+            return call(keywords["rule"].__name__.lstrip("_"), keywords["settings"])
+        if "optimizer" in keywords:
+            return call(keywords["name"], keywords, hidden=["name"])
+        return f"Optimizer(init={self.init!r}, step={self.step!r})"
+
+
+def optimizer(rule: Rule, slots: tuple[str, ...] = (), **settings: Setting) -> Optimizer:
+    """An optimizer from a rule of your own.
+
+    Args:
+        rule: a module-level function `rule(w, g, *slots, t, **settings) -> (w, *slots)` on vectors, without changing
+            them.
+        slots: the names of what it remembers; all start at 0.
+        settings: numbers, schedules, arrays (K,) or dicts of name patterns, handed to the rule by name.
+
+    >>> def sign_descent(w, g, *, t, learning_rate):
+    ...     return (w - learning_rate * np.sign(g),)
+    >>> optimizer = nn.optimizer(sign_descent, learning_rate=0.1)
+    >>> params = nn.ArrayDict({"b": [1.0, 2.0]})
+    >>> optimizer.step(params, {"b": [3.0, -4.0]}, optimizer.init(params))[0].vector
+    array([0.9, 2.1])
+    """
+    for name, setting in settings.items():
+        _check_setting(name, setting)
+    return Optimizer(partial(_init, slots=slots), partial(_step, rule=rule, slots=slots, settings=settings))
+
+
+def _init(params: ArrayDict, *, slots: tuple[str, ...]) -> ArrayDict:
+    state = params.repeated(slots, {"step": np.zeros((), int)})
+    state.vector[...] = 0
+    return state.freeze()
+
+
+def _step(
+    params: ArrayDict,
+    grads: Mapping[str, ArrayLike],
+    opt_state: ArrayDict,
+    *,
+    rule: Rule,
+    slots: tuple[str, ...],
+    settings: Mapping[str, Setting],
+) -> tuple[ArrayDict, ArrayDict]:
+    count = opt_state["step"]
+    if count.ndim and (count != count[0]).any():  # members of a stack that were trained for different times
+        each = zip(unstack(params), unstack(params.like(grads, "grads")), unstack(opt_state), strict=True)
+        members = [_step(*member, rule=rule, slots=slots, settings=settings) for member in each]
+        return stack([p for p, _ in members]), stack([s for _, s in members])
+    done = int(count.flat[0])
+    new, new_state = params.draft(), params.repeated(slots, {"step": np.add(count, 1, dtype=np.int64)})
+    g, old_state = params.like(grads, "grads").vector, new_state.like(opt_state, "opt_state").vector
+    w, n = params.vector, params.vector.shape[-1]
+    values = {name: resolved(name, setting, done, params) for name, setting in settings.items()}
+    width = max(BLOCK * n // max(w.size, 1), 1)
+    for start in range(0, n, width):
+        stop = min(start + width, n)
+        block = slice(start, stop)
+        old = [old_state[..., i * n + start : i * n + stop] for i in range(len(slots))]
+        here = {k: v[..., block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
+        result = rule(w[..., block], g[..., block], *old, t=done + 1, **here)
+        new.vector[..., block] = result[0]
+        for i, slot in enumerate(result[1:]):
+            new_state.vector[..., i * n + start : i * n + stop] = slot
+    return new.freeze(), new_state.freeze()
+
+
+def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float | Array:
+    """What a setting is at this update: a number, or an array of the parameters' dtype that goes with their vector."""
+    if isinstance(setting, Mapping):
+        vector = np.full_like(params.vector, np.nan)
+        for pattern in reversed(list(setting)):  # the first that matches counts, so it is written last
+            for s in params.slices(pattern):
+                vector[..., s] = resolved(name, setting[pattern], done, params)
+        if np.isnan(vector).any():
+            left = [k for k in params if np.isnan(vector[..., params.slices(k)[0]]).any()]
+            raise ValueError(f"{name} has no pattern that matches {', '.join(left)}: add '*' for all others")
+        return vector
+    if callable(setting):
+        value: ArrayLike = setting(done)
+        _check_setting(f"the schedule of {name} at step {done}", value)
+    else:
+        value = setting
+    if isinstance(value, (int, float)):
+        return value
+    array = np.asarray(value, params.dtype)
+    if array.shape not in ((), params.stack_shape):
+        members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"
+        raise ValueError(f"{name} has shape {array.shape}, but the parameters are {members}")
+    return array[..., None]
+
+
+def _check_setting(name: str, setting: Setting) -> None:
+    if isinstance(setting, Mapping):
+        for pattern, value in setting.items():
+            _check_setting(f"{name}[{pattern!r}]", value)
+    elif not callable(setting):
+        array = numeric(setting, name)
+        if array.dtype.kind == "b" or not ((array >= 0) & (array < math.inf)).all():
+            raise ValueError(f"{name}={setting!r}: expected a number in [0, ∞)")

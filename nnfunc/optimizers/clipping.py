@@ -1,0 +1,69 @@
+"""Gradient clipping: wrappers that make of any optimizer one that sees shorter gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nnfunc.arrays import ArrayDict
+from nnfunc.errors import number
+from nnfunc.optimizers.base import Optimizer
+
+
+def clip_by_global_norm(optimizer: Optimizer, max_norm: float) -> Optimizer:
+    """`optimizer` with gradients g · min(1, max_norm/‖g‖), ‖g‖ over all parameters (Pascanu et al., ICML 2013).
+
+    In a stack each network has its own norm.
+
+    >>> optimizer = nn.clip_by_global_norm(nn.gd(1.0), max_norm=1.0)
+    >>> params = nn.ArrayDict({"a": [0.0], "b": [0.0]})
+    >>> optimizer.step(params, {"a": [3.0], "b": [4.0]}, optimizer.init(params))[0].vector
+    array([-0.6, -0.8])
+    """
+    number(max_norm, "max_norm", 0, math.inf, open_low=True)
+    step = partial(_by_global_norm, name="clip_by_global_norm", optimizer=optimizer, max_norm=max_norm)
+    return Optimizer(optimizer.init, step)
+
+
+def _by_global_norm(
+    params: ArrayDict,
+    grads: Mapping[str, ArrayLike],
+    opt_state: ArrayDict,
+    *,
+    name: str,
+    optimizer: Optimizer,
+    max_norm: float,
+) -> tuple[ArrayDict, ArrayDict]:
+    grads = params.like(grads, "grads")
+    norm = np.sqrt(np.square(grads.vector, dtype=np.float64).sum(axis=-1, keepdims=True))
+    factor = max_norm / np.maximum(norm, max_norm)
+    return optimizer.step(params, grads.with_vector(grads.vector * factor), opt_state)
+
+
+def clip_by_value(optimizer: Optimizer, limit: float) -> Optimizer:
+    """`optimizer` with every element of the gradient clipped to [−limit, limit].
+
+    >>> optimizer = nn.clip_by_value(nn.gd(1.0), limit=1.0)
+    >>> params = nn.ArrayDict({"a": [0.0], "b": [0.0]})
+    >>> optimizer.step(params, {"a": [3.0], "b": [-0.5]}, optimizer.init(params))[0].vector
+    array([-1. ,  0.5])
+    """
+    number(limit, "limit", 0, math.inf, open_low=True)
+    return Optimizer(optimizer.init, partial(_by_value, name="clip_by_value", optimizer=optimizer, limit=limit))
+
+
+def _by_value(
+    params: ArrayDict,
+    grads: Mapping[str, ArrayLike],
+    opt_state: ArrayDict,
+    *,
+    name: str,
+    optimizer: Optimizer,
+    limit: float,
+) -> tuple[ArrayDict, ArrayDict]:
+    grads = params.like(grads, "grads")
+    return optimizer.step(params, grads.with_vector(np.clip(grads.vector, -limit, limit)), opt_state)

@@ -1,0 +1,211 @@
+"""The update rules, each on vectors: w parameters, g gradient, then what the rule remembers; t counts updates from 1.
+
+By default ε stands inside the root (`eps_root`) and momentum averages (its gradient has the factor 1 − β). The forms
+of Kingma & Ba, PyTorch and Optax: `adam(..., eps=1e-8, eps_root=0.0)`, `momentum(..., dampening=0.0)`.
+Every learning rate and weight decay is a `Setting`: see `nnfunc.optimizers.base`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nnfunc.arrays import Array
+from nnfunc.errors import number
+from nnfunc.optimizers.base import Optimizer, Setting, optimizer
+
+
+def gd(learning_rate: Setting = 0.01) -> Optimizer:
+    """Gradient descent: W − α dW.
+
+    Args:
+        learning_rate: α ≥ 0.
+
+    >>> nn.gd(0.1)
+    gd(learning_rate=0.1)
+    """
+    return optimizer(_gd, learning_rate=learning_rate)
+
+
+def _gd(w: Array, g: Array, *, t: int, learning_rate: float | Array) -> tuple[Array, ...]:
+    return (w - learning_rate * g,)
+
+
+def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
+    """V = βV + (1 − dampening) dW;  W − αV (Polyak 1964). V starts at 0, without bias correction.
+
+    Args:
+        learning_rate: α ≥ 0.
+        beta1: β in [0, 1): how much of the old direction stays.
+        dampening: in [0, 1]; None: β, so that V is an average, (1 − β) dW. 0: the form of PyTorch and Optax.
+
+    >>> nn.momentum(0.1)
+    momentum(learning_rate=0.1, beta1=0.9, dampening=0.9)
+    """
+    return optimizer(_momentum, ("m",), learning_rate=learning_rate, **_momentum_settings(beta1, dampening))
+
+
+def _momentum(
+    w: Array, g: Array, m: Array, *, t: int, learning_rate: float | Array, beta1: float, dampening: float
+) -> tuple[Array, ...]:
+    m = beta1 * m + (1 - dampening) * g
+    return w - learning_rate * m, m
+
+
+def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
+    """V = βV + (1 − dampening) dW;  W − α(βV + (1 − dampening) dW) (Nesterov 1983; Sutskever et al., ICML 2013).
+
+    Arguments are those of `momentum`; dampening=0.0 is PyTorch's and Optax's form.
+
+    >>> nn.nesterov(0.1, dampening=0.0)
+    nesterov(learning_rate=0.1, beta1=0.9, dampening=0.0)
+    """
+    return optimizer(_nesterov, ("m",), learning_rate=learning_rate, **_momentum_settings(beta1, dampening))
+
+
+def _nesterov(
+    w: Array, g: Array, m: Array, *, t: int, learning_rate: float | Array, beta1: float, dampening: float
+) -> tuple[Array, ...]:
+    g = (1 - dampening) * g
+    m = beta1 * m + g
+    return w - learning_rate * (beta1 * m + g), m
+
+
+def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1e-8) -> Optimizer:
+    """S = S + dW²;  W − α dW/(√(S + eps_root) + eps) (Duchi et al., JMLR 12, 2011).
+
+    >>> nn.adagrad(0.1)
+    adagrad(learning_rate=0.1, eps=0.0, eps_root=1e-08)
+    """
+    return optimizer(_adagrad, ("v",), learning_rate=learning_rate, **_eps_settings(eps, eps_root))
+
+
+def _adagrad(
+    w: Array, g: Array, v: Array, *, t: int, learning_rate: float | Array, eps: float, eps_root: float
+) -> tuple[Array, ...]:
+    v = v + g * g
+    return w - learning_rate * g / (np.sqrt(v + eps_root) + eps), v
+
+
+def rmsprop(
+    learning_rate: Setting = 0.001, beta2: float = 0.999, eps: float = 0.0, eps_root: float = 1e-8
+) -> Optimizer:
+    """S = βS + (1 − β) dW²;  W − α dW/(√(S + eps_root) + eps) (Tieleman & Hinton 2012).
+
+    Args:
+        learning_rate: α ≥ 0.
+        beta2: β in [0, 1). PyTorch's default is 0.99, Keras's 0.9.
+        eps, eps_root: outside and inside the root.
+
+    >>> nn.rmsprop(0.1)
+    rmsprop(learning_rate=0.1, beta2=0.999, eps=0.0, eps_root=1e-08)
+    """
+    settings = _beta_settings(beta2=beta2) | _eps_settings(eps, eps_root)
+    return optimizer(_rmsprop, ("v",), learning_rate=learning_rate, **settings)
+
+
+def _rmsprop(
+    w: Array, g: Array, v: Array, *, t: int, learning_rate: float | Array, beta2: float, eps: float, eps_root: float
+) -> tuple[Array, ...]:
+    v = beta2 * v + (1 - beta2) * (g * g)
+    return w - learning_rate * g / (np.sqrt(v + eps_root) + eps), v
+
+
+def adam(
+    learning_rate: Setting = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 0.0,
+    eps_root: float = 1e-8,
+) -> Optimizer:
+    """V = β₁V + (1 − β₁) dW;  S = β₂S + (1 − β₂) dW²;  W − α V̂/(√(Ŝ + eps_root) + eps).
+
+    V̂ = V/(1 − β₁ᵗ) and Ŝ = S/(1 − β₂ᵗ) correct the bias towards 0 (Kingma & Ba, ICLR 2015, alg. 1, whose form
+    is eps=1e-8, eps_root=0.0).
+
+    >>> nn.adam(1e-3)
+    adam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
+    """
+    settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
+    return optimizer(_adam, ("m", "v"), learning_rate=learning_rate, **settings)
+
+
+def _adam(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    learning_rate: float | Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    eps_root: float,
+) -> tuple[Array, ...]:
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * (g * g)
+    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+    return w - learning_rate * m_hat / (np.sqrt(v_hat + eps_root) + eps), m, v
+
+
+def adamw(
+    learning_rate: Setting = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 0.0,
+    eps_root: float = 1e-8,
+    weight_decay: Setting = 0.01,
+) -> Optimizer:
+    """`adam` with decoupled weight decay: W − α (V̂/(√(Ŝ + eps_root) + eps) + λW) (Loshchilov & Hutter, ICLR 2019).
+
+    Args:
+        weight_decay: λ ≥ 0, for all parameters; by name: `{"*W": 0.01, "*": 0.0}` leaves out the biases.
+
+    >>> nn.adamw(1e-3, weight_decay={"*W": 0.01, "*": 0.0})
+    adamw(learning_rate=0.001, weight_decay={'*W': 0.01, '*': 0.0}, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
+    """
+    settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
+    return optimizer(_adamw, ("m", "v"), learning_rate=learning_rate, weight_decay=weight_decay, **settings)
+
+
+def _adamw(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    t: int,
+    learning_rate: float | Array,
+    weight_decay: float | Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    eps_root: float,
+) -> tuple[Array, ...]:
+    decayed = w - learning_rate * weight_decay * w
+    return _adam(
+        decayed, g, m, v, t=t, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps, eps_root=eps_root
+    )
+
+
+def _beta_settings(**betas: float) -> dict[str, float]:
+    for name, beta in betas.items():
+        if number(beta, name, 0, 1, why="the share of the old average that stays") == 1:
+            raise ValueError(f"{name}=1: expected a number below 1, or nothing new would ever count")
+    return betas
+
+
+def _momentum_settings(beta1: float, dampening: float | None) -> dict[str, float]:
+    _beta_settings(beta1=beta1)
+    dampening = beta1 if dampening is None else number(dampening, "dampening", 0, 1)
+    return {"beta1": beta1, "dampening": dampening}
+
+
+def _eps_settings(eps: float, eps_root: float) -> dict[str, float]:
+    number(eps, "eps", 0, math.inf)
+    number(eps_root, "eps_root", 0, math.inf)
+    if eps == eps_root == 0:
+        raise ValueError("eps=0 and eps_root=0: one of them must be positive, or a gradient of 0 divides 0 by 0")
+    return {"eps": eps, "eps_root": eps_root}

@@ -1,0 +1,133 @@
+"""The usual training loop, as an iterator of epochs, and functions over such iterators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from nnfunc.arrays import Scalar
+from nnfunc.errors import finite, numeric, positive_int
+from nnfunc.keys import Key, check, fold_in
+from nnfunc.metrics import Evaluation, decision_under, evaluate, scored
+from nnfunc.training.batches import minibatches, same_length
+from nnfunc.training.step import Batch, TrainState, TrainStep
+
+Data: TypeAlias = Batch
+"""(X, Y), or (X, Y, weights): rows are examples."""
+
+
+class Epoch(NamedTuple):
+    """What one pass over the data gave.
+
+    `number` counts passes over these data from 1, those of an earlier run that this one goes on from included; `loss`
+    (penalty included) and `accuracy` are means over the batches, each from before its update; `validation` is the
+    evaluation of the validation data after the epoch, or None; `state` is the `TrainState` after it.
+    """
+
+    number: int
+    loss: Scalar
+    accuracy: Scalar
+    validation: Evaluation | None
+    state: TrainState
+
+    def __repr__(self) -> str:
+        values = [("loss", self.loss), ("accuracy", self.accuracy)]
+        if self.validation is not None:
+            values += [("validation.loss", self.validation.loss), ("validation.accuracy", self.validation.accuracy)]
+        shown = ", ".join(f"{name}={np.round(value, 4)}" for name, value in values)
+        return f"Epoch {self.number}: {shown}"
+
+
+class Epochs(Iterator[Epoch]):
+    """An iterator of epochs that knows how many there are, so that a progress bar does too."""
+
+    def __init__(self, epochs: Iterator[Epoch], count: int) -> None:
+        self._epochs, self._left = epochs, count
+
+    def __len__(self) -> int:
+        return self._left
+
+    def __next__(self) -> Epoch:
+        epoch = next(self._epochs)
+        self._left -= 1
+        return epoch
+
+
+def train(
+    step: TrainStep,
+    ts: TrainState,
+    data: Data,
+    *,
+    epochs: int,
+    batch_size: int | None = 64,
+    key: Key,
+    validation: Data | None = None,
+) -> Epochs:
+    """Trains, an epoch at each `next`: loop over it, wrap it in a progress bar, break out of it, slice it.
+
+    Args:
+        step: from `train_step`.
+        ts: the state to begin with, or to go on from.
+        data: (X, Y) or (X, Y, weights).
+        epochs: how many more passes over the data.
+        batch_size: None for all rows at once.
+        key: of the order of the rows. That of an epoch depends on this key and on the number of updates before it, so
+            going on from the state of epoch 3 gives the bits of never stopping.
+        validation: data to evaluate after each epoch.
+    Raises:
+        ValueError: lengths that differ, no rows, NaN or infinity in the data.
+        NonFiniteError: (while iterating) the loss or the gradient became NaN or infinite.
+
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> Y = np.array([0, 1, 1, 0])
+    >>> model = nn.mlp([2, 8, 1], ["tanh", "sigmoid"])
+    >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(0.1))
+    >>> ts = nn.train_state(model, step.optimizer, nn.key(0), input_shape=(2,))
+    >>> for epoch in nn.train(step, ts, (X, Y), epochs=50, batch_size=None, key=nn.key(1)):
+    ...     pass
+    >>> epoch.number, epoch.accuracy
+    (50, 1.0)
+    """
+    count = positive_int(epochs, "epochs")
+    size = None if batch_size is None else positive_int(batch_size, "batch_size")
+    if not isinstance(step, TrainStep):
+        raise TypeError(f"step={step!r} is no TrainStep: make one with nn.train_step(model, loss, optimizer)")
+    if not isinstance(ts, TrainState):
+        raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
+    ready = _ready(data, ts, "data")
+    held_out = None if validation is None else _ready(validation, ts, "validation")
+    return Epochs(_epochs(step, ts, ready, count, size, check(key), held_out), count)
+
+
+def _ready(data: Data, ts: TrainState, name: str) -> Data:
+    """The data checked and X cast to the parameters' dtype, once; arrays on disk stay there."""
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        raise TypeError(f"{name} is {type(data).__name__}, expected (X, Y) or (X, Y, weights)")
+    same_length(data)
+    if isinstance(data[0], np.memmap):
+        return data
+    X = numeric(data[0], "X")
+    X = finite(X, "X").astype(ts.params.dtype, copy=False) if X.dtype.kind == "f" else X
+    Y = numeric(data[1], "Y")
+    return (X, finite(Y, "Y") if Y.dtype.kind == "f" else Y, *data[2:])  # type: ignore[return-value]
+
+
+def _epochs(
+    step: TrainStep, ts: TrainState, data: Data, count: int, size: int | None, key: Key, validation: Data | None
+) -> Iterator[Epoch]:
+    rows = same_length(data)
+    per_epoch = 1 if size is None else math.ceil(rows / size)
+    decision = decision_under(*step.computed)
+    for _ in range(count):
+        loss: Scalar = 0.0
+        right: Scalar = 0.0
+        for batch in minibatches(fold_in(key, ts.step), data, size):
+            ts, metrics = step(ts, batch)  # type: ignore[arg-type]  # as many arrays as the data are
+            share = len(batch[0]) / rows
+            loss = loss + share * metrics.loss
+            right = right + share * scored(metrics.output, batch[1], decision)
+        held_out = None if validation is None else evaluate(step.model, step.loss, ts, *validation)
+        yield Epoch(math.ceil(ts.step / per_epoch), loss, right, held_out, ts)

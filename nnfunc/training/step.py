@@ -1,0 +1,321 @@
+"""One training step: forward, loss, backward, step, composed into a pure function of a state and a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, stack
+from nnfunc.errors import NonFiniteError, by_name, finite, first_bad, numeric
+from nnfunc.keys import Keys, check, fold_in, split
+from nnfunc.layers.activations import sigmoid, softmax
+from nnfunc.layers.base import Cache, Layer, Shape, full_form
+from nnfunc.layers.combinators import map_layers, with_layers
+from nnfunc.losses import (
+    LOSSES,
+    Loss,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    categorical_cross_entropy,
+    categorical_cross_entropy_with_logits,
+    sparse_categorical_cross_entropy,
+    sparse_categorical_cross_entropy_with_logits,
+)
+from nnfunc.optimizers import Optimizer, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
+from nnfunc.penalties import Penalty
+from nnfunc.values import same
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "adagrad": adagrad,
+    "adam": adam,
+    "adamw": adamw,
+    "gd": gd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "rmsprop": rmsprop,
+}
+"""The names that stand for optimizers with their default settings."""
+
+T = TypeVar("T")
+
+Batch: TypeAlias = "tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]"
+"""(x, target), or (x, target, weights) with a weight for each example."""
+
+
+class TrainState(NamedTuple):
+    """All that training changes: a step takes one and gives the next.
+
+    `params`, `state` (running averages and the like) and `opt_state` are immutable dicts of arrays; `key` is the source
+    of randomness of all steps; `step` counts the updates so far.
+    """
+
+    params: ArrayDict
+    state: ArrayDict
+    opt_state: ArrayDict
+    key: Keys
+    step: int
+
+
+class Metrics(NamedTuple):
+    """What a step reports, all from before its update: the cost of the batch (loss and penalty) and the outputs.
+
+    `output` is what the loss saw; where a sigmoid or softmax was fused with its cross-entropy, these are logits.
+    """
+
+    loss: Scalar
+    output: Array
+
+
+class TrainStep(NamedTuple):
+    """A training step as a value: call it with a state and a batch. Made by `train_step`.
+
+    `computed` are the model and the loss as they are computed in training: without the output activation and on
+    logits, where the two belong together.
+    """
+
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
+    penalty: Penalty | None
+    class_weights: tuple[float, ...] | None
+    computed: tuple[Layer, Loss]
+
+    def __call__(self, ts: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """The state after one update on a batch, and the metrics before it.
+
+        Args:
+            ts: from `train_state`, or the last step.
+            batch: (x, target) or (x, target, weights).
+        Raises:
+            NonFiniteError: the loss or the gradient is NaN or infinite; the message says in which layer it began.
+            ValueError: shapes or labels that do not fit, dropout without a key, parameters that are not the model's.
+        """
+        x, target, weights = _parts(batch)
+        key = fold_in(ts.key, ts.step)
+        model, loss = self.computed
+        y, cache, state = model.forward(ts.params, ts.state, numeric(x, "x"), key=key, train=True)
+        value, loss_cache = loss.forward(y, target, weights, class_weights=self.class_weights)
+        _, grads = model.backward(ts.params, cache, loss.backward(loss_cache), need_dx=False)
+        if self.penalty is not None:
+            examples = y.shape[-2]
+            value = value + self.penalty.forward(ts.params, examples)
+            grads = grads + self.penalty.backward(ts.params, examples)
+        if not _all_finite(value, grads.vector):
+            raise NonFiniteError(_where_it_began(model, loss, ts, batch, key, value, grads))
+        params, opt_state = self.optimizer.step(ts.params, grads, ts.opt_state)
+        return TrainState(params, state, opt_state, ts.key, ts.step + 1), Metrics(value, y)
+
+
+def train_step(
+    model: Layer,
+    loss: Loss | str,
+    optimizer: Optimizer | str,
+    penalty: Penalty | None = None,
+    class_weights: ArrayLike | None = None,
+) -> TrainStep:
+    """A pure function (train_state, batch) -> (train_state, metrics) that makes one update.
+
+    Args:
+        model: a layer or a composition.
+        loss: a loss or its name. A sigmoid or softmax at the end of the model and its cross-entropy are computed
+            together, from the logits.
+        optimizer: an optimizer, or the name of one with its default settings.
+        penalty: `nn.l2(λ)`, `nn.l1(λ)`, or one of your own.
+        class_weights: (classes,), the weight of the examples of each class.
+    Raises:
+        ValueError: an unknown name; the message has the nearest one.
+
+    >>> model = nn.mlp([2, 3, 1], ["tanh", "sigmoid"])
+    >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(0.1), penalty=nn.l2(0.01))
+    >>> ts = nn.train_state(model, step.optimizer, nn.key(0), input_shape=(2,))
+    >>> batch = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1])
+    >>> for _ in range(100):
+    ...     ts, metrics = step(ts, batch)
+    >>> metrics.loss < 0.3, ts.step
+    (True, 100)
+    """
+    classes = None if class_weights is None else tuple(np.asarray(class_weights, float).tolist())
+    model = full_form(_instance(model, Layer, "model"))
+    loss = _instance(by_name("loss", loss, LOSSES), Loss, "loss")
+    optimizer = _instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    penalty = None if penalty is None else _instance(penalty, Penalty, "penalty")
+    return TrainStep(model, loss, optimizer, penalty, classes, fused(model, loss))
+
+
+def train_state(
+    model: Layer,
+    optimizer: Optimizer | str,
+    key: Keys,
+    input_shape: Shape | None = None,
+    dtype: DTypeLike = np.float32,
+    params: Mapping[str, ArrayLike] | None = None,
+    state: Mapping[str, ArrayLike] | None = None,
+) -> TrainState:
+    """The state to begin with.
+
+    Args:
+        model, optimizer: those of the step.
+        key: the source of the initial parameters and of all later randomness; a tuple of K keys gives a stack of K
+            networks.
+        input_shape: the shape of one example, like (64,); not needed where params are given to a model without state.
+        dtype: of the parameters, and so of all computation.
+        params: the parameters to begin with, instead of initial ones; they keep their dtype.
+        state: the model's state to begin with, likewise.
+    Raises:
+        ValueError: params that do not fit the model; neither input_shape nor params.
+
+    >>> model = nn.serial(nn.dense(3))
+    >>> ts = nn.train_state(model, nn.adam(), nn.key(0), input_shape=(2,))
+    >>> list(ts.params), list(ts.opt_state), ts.step
+    (['dense1.W', 'dense1.b'], ['m.dense1.W', 'm.dense1.b', 'v.dense1.W', 'v.dense1.b', 'step'], 0)
+    """
+    model = _instance(model, Layer, "model")
+    optimizer = _instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    key = tuple(key) if isinstance(key, list) else key
+    keys = [check(k) for k in (key if isinstance(key, tuple) else (key,))]
+    pairs = [split(k) for k in keys]
+    if input_shape is not None:
+        members = [model.init(init_key, input_shape, dtype) for init_key, _ in pairs]
+        fresh, fresh_state = members[0]
+        if isinstance(key, tuple):
+            fresh, fresh_state = stack([p for p, _ in members]), stack([s for _, s in members])
+        state = fresh_state if state is None else fresh_state.like(state, "state")
+        if params is not None:
+            params = params if isinstance(params, ArrayDict) else ArrayDict(params, stacked=isinstance(key, tuple))
+            params = fresh.astype(params.dtype).like(params, "params: they do not fit the model, whose params it")
+        else:
+            params = fresh
+    elif params is None:
+        raise ValueError("neither input_shape nor params: pass input_shape=(features,), the shape of one example")
+    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
+    state = EMPTY if state is None else state if isinstance(state, ArrayDict) else ArrayDict(state)
+    later = tuple(k for _, k in pairs)
+    return TrainState(params, state, optimizer.init(params), later if isinstance(key, tuple) else later[0], 0)
+
+
+# -- fusing an output activation with its loss -------------------------------------------------------------------------
+
+FUSED = (
+    (sigmoid(), binary_cross_entropy, binary_cross_entropy_with_logits),
+    (softmax(), categorical_cross_entropy, categorical_cross_entropy_with_logits),
+    (softmax(), sparse_categorical_cross_entropy, sparse_categorical_cross_entropy_with_logits),
+)
+"""(output activation, loss on its probabilities, the same loss on logits)"""
+
+
+def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
+    """A model without its output activation and the loss on logits, where the two belong together; else as they are.
+
+    >>> model, loss = fused(nn.serial(nn.dense(1), nn.sigmoid()), nn.binary_cross_entropy)
+    >>> [name for name, _ in model.layers], loss
+    (['dense1'], binary_cross_entropy_with_logits)
+    """
+    for activation, on_probabilities, on_logits in FUSED:
+        if same(loss, on_probabilities):
+            body = _without_last(model, activation)
+            if body is not None:
+                return body, on_logits
+    return model, loss
+
+
+def _without_last(model: Layer, last: Layer) -> Layer | None:
+    """The series without its last layer, if that is `last`; series may nest. None if it is not."""
+    if model.name != "serial" or not model.layers:
+        return None
+    *before, (name, layer) = model.layers
+    if same(layer[:3], last[:3]):
+        return with_layers(model, tuple(before)) if before else None
+    inner = _without_last(layer, last)
+    return None if inner is None else with_layers(model, (*before, (name, inner)))
+
+
+# -- finding where a NaN began -----------------------------------------------------------------------------------------
+
+
+def _all_finite(value: Scalar, gradient: Array) -> bool:
+    if isinstance(value, float) and gradient.ndim == 1:
+        if math.isfinite(value + float(np.dot(gradient, gradient))):
+            return True  # one pass in BLAS; the squares may overflow where the gradient does not
+    return bool(np.isfinite(value).all() and np.isfinite(gradient).all())
+
+
+def _where_it_began(
+    model: Layer, loss: Loss, ts: TrainState, batch: Batch, key: Keys, value: Scalar, grads: ArrayDict
+) -> str:
+    """Says which number was the first that is not finite: of the data, the parameters, an activation, a gradient."""
+    x, target, weights = _parts(batch)
+    what = (
+        f"at step {ts.step} the loss is {value}"
+        if not np.isfinite(value).all()
+        else f"at step {ts.step} the loss is finite"
+    )
+    for name, array in (("x", x), ("target", target)):
+        try:
+            finite(np.asarray(array, float), name)
+        except ValueError as error:
+            return f"{what}: {error}"
+    for name, parameter in ts.params.items():
+        if not np.isfinite(parameter).all():
+            return (
+                f"{what}: the parameter {name} is not finite ({first_bad(parameter, ~np.isfinite(parameter))}); "
+                "an update before made it so, by too large a step or gradient"
+            )
+    seen: list[tuple[str, str, Array]] = []
+    observed = map_layers(lambda path, layer: _recording(path, layer, seen), model)
+    y, cache, _ = observed.forward(ts.params, ts.state, np.asarray(x), key=key, train=True)
+    _, loss_cache = loss.forward(y, target, weights)
+    seen.append(("the loss", "value", loss_cache.values))
+    dy = loss.backward(loss_cache)
+    seen.append(("the loss", "gradient", dy))
+    observed.backward(ts.params, cache, dy)
+    for path, kind, array in seen:
+        if not np.isfinite(array).all():
+            bad = first_bad(array, ~np.isfinite(array))
+            return f"{what}: the {kind} of {path} is the first that is not finite ({bad}); {_advice(kind)}"
+    bad_names = [k for k, g in grads.items() if not np.isfinite(g).all()]
+    return f"{what}: the gradient of {', '.join(bad_names) or 'the penalty'} is not finite; {_advice('gradient')}"
+
+
+def _advice(kind: str) -> str:
+    return {
+        "activation": "is the learning rate too large, or are the data not scaled?",
+        "gradient": "does the backward divide by 0, or take the root or logarithm of 0?",
+    }.get(kind, "does the loss take the logarithm of 0, or the square of a huge number?")
+
+
+def _recording(path: str, layer: Layer, seen: list[tuple[str, str, Array]]) -> Layer:
+    def forward(
+        params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
+    ) -> tuple[Array, Cache, ArrayDict]:
+        y, cache, state = layer.forward(params, state, x, key=key, train=train)
+        seen.append((path or layer.name, "activation", y))
+        return y, cache, state
+
+    def backward(
+        params: ArrayDict, cache: Cache, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
+    ) -> tuple[Array | None, ArrayDict]:
+        dx, grads = layer.backward(params, cache, dy, need_dx=need_dx, out=out)
+        seen.extend((f"{path or layer.name}.{k}", "gradient", g.copy()) for k, g in grads.items())
+        if dx is not None:
+            seen.append((f"the input of {path or layer.name}", "gradient", dx))
+        return dx, grads
+
+    return layer._replace(forward=forward, backward=backward)
+
+
+def _parts(batch: Batch) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        came = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise ValueError(f"batch has {came}, expected (x, target) or (x, target, weights)")
+    return (*batch, None) if len(batch) == 2 else batch
+
+
+def _instance(value: T | object, kind: type[T], name: str) -> T:
+    if isinstance(value, kind):
+        return value
+    made = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected a {kind.__name__}"
+    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {made}")

@@ -1,0 +1,84 @@
+"""Early stopping, the best state, and the history: plain functions over an iterator of epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from nnfunc.arrays import Array
+from nnfunc.errors import number, positive_int
+from nnfunc.training.loop import Epoch
+
+
+def validation_loss(epoch: Epoch) -> float:
+    """The validation loss of an epoch, or its training loss where there are no validation data."""
+    loss = epoch.loss if epoch.validation is None else epoch.validation.loss
+    if not isinstance(loss, (float, np.floating)):
+        raise ValueError("a stack of networks has a loss for each: pass monitor=, a function of an epoch to one number")
+    return float(loss)
+
+
+def early_stopping(
+    epochs: Iterable[Epoch],
+    patience: int = 10,
+    min_delta: float = 0.0,
+    monitor: Callable[[Epoch], float] = validation_loss,
+) -> Iterator[Epoch]:
+    """The epochs, until `patience` of them in a row were not better than the best before them.
+
+    Args:
+        epochs: from `train`.
+        patience: how many epochs without improvement to bear.
+        min_delta: by how much an epoch must be below the best to count as better.
+        monitor: what is to become small; for an accuracy, its negative.
+
+    >>> losses = [3.0, 1.0, 2.0, 2.0, 0.0]
+    >>> epochs = [Epoch(i, loss, 0.0, None, None) for i, loss in enumerate(losses, 1)]
+    >>> [epoch.number for epoch in nn.early_stopping(epochs, patience=2)]
+    [1, 2, 3, 4]
+    """
+    positive_int(patience, "patience")
+    number(min_delta, "min_delta", 0, np.inf)
+    return _until_patience_ends(epochs, patience, min_delta, monitor)
+
+
+def _until_patience_ends(
+    epochs: Iterable[Epoch], patience: int, min_delta: float, monitor: Callable[[Epoch], float]
+) -> Iterator[Epoch]:
+    best, waited = np.inf, 0
+    for epoch in epochs:
+        yield epoch
+        value = monitor(epoch)
+        best, waited = (value, 0) if value < best - min_delta else (best, waited + 1)
+        if waited >= patience:
+            return
+
+
+def best_epoch(epochs: Iterable[Epoch], monitor: Callable[[Epoch], float] = validation_loss) -> Epoch:
+    """The epoch with the least loss (the first of equals); runs through all of them. Its `state` is the best state.
+
+    >>> nn.best_epoch([Epoch(i, loss, 0.0, None, None) for i, loss in enumerate([3.0, 1.0, 2.0], 1)]).number
+    2
+    """
+    best = min(epochs, key=monitor, default=None)
+    if best is None:
+        raise ValueError("epochs is empty: was the iterator used up before?")
+    return best
+
+
+def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
+    """The numbers of all epochs as arrays: "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy".
+
+    >>> nn.history([Epoch(1, 3.0, 0.5, None, None), Epoch(2, 1.0, 0.75, None, None)])["loss"]
+    array([3., 1.])
+    """
+    listed = list(epochs)
+    columns = {"epoch": [e.number for e in listed], "loss": [e.loss for e in listed]}
+    table = {name: np.asarray(values) for name, values in columns.items()}
+    table["accuracy"] = np.asarray([e.accuracy for e in listed])
+    held_out = [e.validation for e in listed if e.validation is not None]
+    if held_out:
+        table["validation_loss"] = np.asarray([v.loss for v in held_out])
+        table["validation_accuracy"] = np.asarray([v.accuracy for v in held_out])
+    return table
