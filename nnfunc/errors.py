@@ -55,7 +55,7 @@ def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any
 
 
 def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray[np.floating]:
-    """`value` as an array of floats: of `dtype`, or its own where it is floating, or the least that holds its numbers."""
+    """`value` as an array of floats: of `dtype`; or of its own, if that is floating; or of the least that holds it."""
     array = numeric(value, name)
     if dtype is None:
         dtype = array.dtype if array.dtype.kind == "f" else np.result_type(array.dtype, np.float32)

@@ -71,6 +71,7 @@ def predict_classes(model: Layer, ts: Trained, X: ArrayLike, threshold: float | 
     Several outputs of a sigmoid are decisions of their own: each is 1 where it is > 0.5.
 
     Args:
+        model, ts, X: see `predict`.
         threshold: each output is a decision, 1 where it is above this; 0.0 for a model whose outputs are logits.
     Returns:
         (examples,), or (examples, outputs) for several decisions; of a stack with a leading axis K.
@@ -90,6 +91,7 @@ def accuracy(model: Layer, ts: Trained, X: ArrayLike, Y: ArrayLike, threshold: f
     """The share of examples whose predicted class is the true one; of several decisions, the share of decisions.
 
     Args:
+        model, ts, X: see `predict`.
         Y: class numbers (examples,), one-hot rows (examples, classes), or 0 and 1 (examples,) or (examples, 1).
         threshold: see `predict_classes`.
     Raises:
@@ -188,7 +190,8 @@ def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
 def classes_of(y: Array, decision: Decision) -> NDArray[np.intp]:
     """The classes that outputs stand for."""
     if decision == "largest":
-        return np.argmax(y, axis=-1)
+        largest: NDArray[np.intp] = np.argmax(y, axis=-1)
+        return largest
     decided: NDArray[np.intp] = (y > decision).astype(np.intp)
     return decided[..., 0] if y.shape[-1] == 1 else decided
 

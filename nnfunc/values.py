@@ -27,7 +27,11 @@ def same(a: Iterable[object], b: Iterable[object]) -> bool:
 
 
 def _parts(x: object) -> object:
-    return (_parts(x.func), x.args, {k: _parts(v) for k, v in x.keywords.items()}) if isinstance(x, partial) else x
+    if isinstance(x, partial):
+        return _parts(x.func), _parts(x.args), _parts(x.keywords)
+    if isinstance(x, dict):
+        return {k: _parts(v) for k, v in x.items()}
+    return [_parts(v) for v in x] if isinstance(x, tuple) else x
 
 
 def call(name: str, arguments: dict[str, Any], hidden: Iterable[str] = ()) -> str:

@@ -70,8 +70,8 @@ def logistic(x: Array) -> Array:
 
 
 @lru_cache
-def _largest_exponent(dtype: np.dtype[np.floating]) -> float:
-    return math.log(np.finfo(dtype).max)
+def _largest_exponent(dtype: np.dtype[np.floating]) -> int:
+    return math.floor(math.log(np.finfo(dtype).max))
 
 
 @lru_cache

@@ -191,7 +191,7 @@ def _own_forward(
     train: bool = False,
     function: Callable[[ArrayDict, Array], tuple[ArrayLike, Cache]],
 ) -> tuple[Array, Cache, ArrayDict]:
-    x = real(x, "x")
+    x = real(x, "x", params.dtype if params.size else None)
     result = function(params, x)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"forward returned {type(result).__name__}, expected the pair (y, cache)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -93,7 +94,7 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
     if len(keep) != hidden:
         raise ValueError(f"keep_prob={keep_prob!r}: expected one number, or {hidden}, one for each hidden layer")
     layers: list[Layer] = []
-    for i, (inputs, units) in enumerate(zip(layer_dims[:-1], layer_dims[1:], strict=True)):
+    for i, (inputs, units) in enumerate(pairwise(layer_dims)):
         layers.append(dense(units, initializer, inputs=positive_int(inputs, "layer_dims")))
         if batch_norm and i < hidden:
             layers.append(_batch_norm())

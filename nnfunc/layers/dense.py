@@ -105,7 +105,7 @@ def _backward(
 
 
 def _rows(a: Array, W: Array) -> Array:
-    """`a` with all axes between the stack's (those that W has in front) and the features' joined: (..., rows, features).
+    """`a` with all axes between the stack's (which W has in front) and the features' joined: (..., rows, features).
 
     An x of two axes is shared by all members of a stack and stays as it is.
     """

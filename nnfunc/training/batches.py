@@ -18,7 +18,7 @@ def minibatches(
 
     Args:
         key: of the order; None keeps the order of the rows.
-        arrays: (X, Y), or any number of arrays of the same length. Arrays on disk (`np.memmap`) are read batch by batch.
+        arrays: (X, Y), or any number of arrays of one length. Arrays on disk (`np.memmap`) are read batch by batch.
         batch_size: the number of rows of a batch; the last one may be smaller. None: one batch of all rows.
     Yields:
         a tuple with the batch of each array.

@@ -237,9 +237,8 @@ def _without_last(model: Layer, last: Layer) -> Layer | None:
 
 
 def _all_finite(value: Scalar, gradient: Array) -> bool:
-    if isinstance(value, float) and gradient.ndim == 1:
-        if math.isfinite(value + float(np.dot(gradient, gradient))):
-            return True  # one pass in BLAS; the squares may overflow where the gradient does not
+    if isinstance(value, float) and gradient.ndim == 1 and math.isfinite(value + float(np.dot(gradient, gradient))):
+        return True  # one pass in BLAS; the squares may overflow where the gradient does not
     return bool(np.isfinite(value).all() and np.isfinite(gradient).all())
 
 

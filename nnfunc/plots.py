@@ -1,0 +1,453 @@
+"""Plots: functions of arrays that draw with matplotlib (`pip install "nnfunc[plot]"`) and return the Axes.
+
+Each takes `ax=`, the Axes to draw on; without it, it draws on a new figure. Figures are made without pyplot, so nothing
+is global and no window or screen is needed: save one by `ax.figure.savefig("name.png")`. To see one in a window, hand
+in pyplot's: `plots.loss_curves(history, ax=plt.gca()); plt.show()`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfunc.arrays import Array
+from nnfunc.errors import numeric, positive_int
+
+if TYPE_CHECKING:  # matplotlib is imported where it is used
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+"""The colours of Okabe & Ito (2008), which colour-blind people tell apart."""
+
+WRONG = COLOURS[1]
+MARKERS = "os^DvP*X"
+
+
+def figure(width: float = 6.4, height: float = 4.8) -> Figure:
+    """An empty figure of that size in inches, independent of pyplot, which keeps its parts from overlapping.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    >>> from nnfunc import plots
+    >>> fig = plots.figure(8, 3)
+    >>> left, right = fig.subplots(1, 2)
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "nnfunc[plot]"') from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def loss_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None) -> Axes:
+    """The training and (if there is one) the validation loss over the epochs.
+
+    Args:
+        history: from `nn.history(epochs)`: "epoch" (epochs,), "loss" and perhaps "validation_loss", each (epochs,), or
+            (epochs, K) for a stack of K networks, which gives a line for each.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: a name is missing, lengths differ.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.loss_curves({"epoch": [1, 2], "loss": [0.7, 0.5], "validation_loss": [0.8, 0.6]})
+    >>> [line.get_label() for line in ax.lines]
+    ['training', 'validation']
+    """
+    return _curves(history, "loss", ax)
+
+
+def accuracy_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None) -> Axes:
+    """The training and (if there is one) the validation accuracy over the epochs; arguments as in `loss_curves`.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.accuracy_curves({"epoch": [1, 2], "accuracy": [0.7, 0.9]})
+    >>> ax.lines[0].get_ydata()
+    array([0.7, 0.9])
+    """
+    return _curves(history, "accuracy", ax)
+
+
+def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axes:
+    if not isinstance(history, Mapping) or not {"epoch", what} <= history.keys():
+        came = ", ".join(history) or "nothing" if isinstance(history, Mapping) else type(history).__name__
+        raise ValueError(f"history has {came}, expected epoch and {what}: pass nn.history(epochs)")
+    epoch = _shaped(history["epoch"], "history['epoch']", "(epochs,)", 1)
+    columns = [(what, "training", COLOURS[0]), (f"validation_{what}", "validation", COLOURS[1])]
+    drawn = [(numeric(history[name], name), name, label, colour) for name, label, colour in columns if name in history]
+    for values, name, _, _ in drawn:
+        if values.ndim not in (1, 2) or len(values) != len(epoch):
+            raise ValueError(
+                f"history[{name!r}] has shape {values.shape}, expected ({len(epoch)},), a value for each epoch"
+            )
+    ax = _axes(ax)
+    for values, _, label, colour in drawn:
+        lines = ax.plot(epoch, values, color=colour, linewidth=1.8 if values.ndim == 1 else 0.8)
+        lines[0].set_label(label)
+    ax.set(xlabel="epoch", ylabel=what)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    if len(drawn) > 1:
+        ax.legend(frameon=False)
+    return _plain(ax)
+
+
+# -- predictions -------------------------------------------------------------------------------------------------------
+
+
+def decision_boundary(
+    predict: Callable[[Array], ArrayLike],
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    resolution: int = 200,
+) -> Axes:
+    """The classes that a model predicts over the plane, the paler the less certain, and the examples on it.
+
+    Args:
+        predict: a function of points (n, 2) to the probability of class 1, (n,) or (n, 1), or to the probabilities of C
+            classes, (n, C): `lambda x: nn.predict(model, ts, x)`.
+        X: (examples, 2).
+        Y: the classes of the examples: numbers (examples,) or (examples, 1), or one-hot rows (examples, C).
+        ax: the Axes to draw on.
+        resolution: how many points the plane is sampled at in each direction.
+    Raises:
+        ValueError: X or Y of another shape, predictions that are no probabilities, more than 8 classes.
+
+    >>> from nnfunc import plots
+    >>> X, Y = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1])
+    >>> ax = plots.decision_boundary(lambda x: x[:, 0] > 0.5, X, Y)
+    >>> ax.images[0].get_array().shape
+    (200, 200, 3)
+    """
+    X = _shaped(X, "X", "(examples, 2)", 2, None, 2)
+    classes = _classes(Y, len(X))
+    steps = positive_int(resolution, "resolution", 2)
+    low, high = X.min(axis=0), X.max(axis=0)
+    margin = 0.1 * np.where(high > low, high - low, 1)
+    (x0, y0), (x1, y1) = low - margin, high + margin
+    xs, ys = np.linspace(x0, x1, steps), np.linspace(y0, y1, steps)
+    grid = np.stack(np.meshgrid(xs, ys), axis=-1)
+    P = _probabilities(predict(grid.reshape(-1, 2)), steps * steps).reshape(steps, steps, -1)
+    count = max(P.shape[-1], int(classes.max()) + 1)
+    if count > len(COLOURS):
+        raise ValueError(f"Y and predict have {count} classes, expected at most {len(COLOURS)}")
+
+    ax = _axes(ax)
+    from matplotlib.colors import to_rgb
+
+    palette = np.array([to_rgb(c) for c in COLOURS[: P.shape[-1]]])
+    extent = (float(x0), float(x1), float(y0), float(y1))
+    ax.imshow(1 - 0.45 * (1 - P @ palette), extent=extent, origin="lower", aspect="auto", interpolation="bilinear")
+    for c in range(1 if P.shape[-1] == 2 else 0, P.shape[-1]):
+        lead = P[..., c] - np.delete(P, c, axis=-1).max(axis=-1)
+        if lead.min() < 0 < lead.max():
+            ax.contour(xs, ys, lead, levels=[0.0], colors="black", linewidths=1.2)
+    for c in np.unique(classes).tolist():
+        x, y = X[classes == c].T
+        ax.scatter(x, y, s=18, c=COLOURS[c], marker=MARKERS[c], edgecolors="white", linewidths=0.5, label=f"class {c}")
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), xlabel="feature 0", ylabel="feature 1")
+    ax.legend(loc="upper right", framealpha=0.9)
+    return ax
+
+
+def _classes(Y: ArrayLike, examples: int) -> NDArray[np.intp]:
+    labels = numeric(Y, "Y")
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=-1) if labels.shape[1] > 1 else labels[:, 0]
+    if labels.shape != (examples,):
+        raise ValueError(f"Y has shape {np.shape(Y)} but X has {examples} rows, expected ({examples},)")
+    if not ((labels >= 0) & (np.floor(labels) == labels)).all():
+        raise ValueError(f"Y contains values from {labels.min()} to {labels.max()}, expected class numbers 0, 1, ...")
+    return labels.astype(np.intp)
+
+
+def _probabilities(output: ArrayLike, points: int) -> NDArray[np.float64]:
+    """Predictions as (points, classes)."""
+    p = numeric(output, "predict's result").astype(float)
+    if p.shape not in ((points,), (points, 1)) and (p.ndim != 2 or len(p) != points):
+        raise ValueError(
+            f"predict returned shape {p.shape} for {points} points, expected ({points},) or ({points}, classes)"
+        )
+    if not (p.min() >= -1e-6 and p.max() <= 1 + 1e-6):
+        raise ValueError(
+            f"predict returned values from {p.min():.4g} to {p.max():.4g}, expected probabilities: "
+            "apply a sigmoid or softmax to logits"
+        )
+    p = p.reshape(points, -1).clip(0, 1)
+    return np.hstack([1 - p, p]) if p.shape[1] == 1 else p / p.sum(axis=1, keepdims=True)
+
+
+def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """A confusion matrix: the counts in the cells, their colour the share of the true class.
+
+    Args:
+        matrix: (classes, classes) counts, from `nn.confusion_matrix`: the true class is the row.
+        names: of the classes; without them, their numbers.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: a matrix that is not square, or another number of names.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.confusion([[8, 2], [1, 9]], names=["cat", "dog"])
+    >>> [text.get_text() for text in ax.texts]
+    ['8', '2', '1', '9']
+    """
+    counts = _shaped(matrix, "matrix", "(classes, classes)", 2)
+    size = len(counts)
+    if counts.shape != (size, size) or not size:
+        raise ValueError(f"matrix has shape {counts.shape}, expected (classes, classes)")
+    labels = [str(i) for i in range(size)] if names is None else [str(name) for name in names]
+    if len(labels) != size:
+        raise ValueError(f"names has {len(labels)} names, expected {size}, one for each class of the matrix")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    ax = _axes(ax, 5.2, 4.8)
+    from matplotlib.colors import PowerNorm
+
+    ax.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the root makes rare mistakes visible
+    for (i, j), count in np.ndenumerate(counts):
+        colour = "white" if shares[i, j] > 0.35 else "black" if count else "0.7"
+        ax.text(j, i, f"{count:g}", ha="center", va="center", color=colour, fontsize=9 if size > 5 else 11)
+    ax.set_xticks(range(size), labels, rotation=45 if max(map(len, labels)) > 3 else 0)
+    ax.set_yticks(range(size), labels)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def weight_images(
+    W: ArrayLike,
+    shape: tuple[int, int],
+    *,
+    count: int | None = None,
+    columns: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The weights that go into each unit as an image, all on one scale that is symmetric about 0.
+
+    Args:
+        W: (inputs, units), the weights of a first layer: `ts.params["dense1.W"]`.
+        shape: (height, width) of an image; height · width = inputs.
+        count: how many units to show, from the first; without it, all.
+        columns: how many images stand in a row; without it, about as many as rows.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: W is not two-dimensional, or its inputs do not fill an image.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.weight_images(np.eye(4), (2, 2))
+    >>> len(ax.images), ax.images[0].get_clim()
+    (4, (-1.0, 1.0))
+    """
+    W = _shaped(W, "W", "(inputs, units)", 2)
+    if len(shape) != 2 or W.shape[0] != math.prod(shape):
+        raise ValueError(f"W has shape {W.shape} but an image of shape {tuple(shape)} has {math.prod(shape)} pixels")
+    shown = W[:, : W.shape[1] if count is None else positive_int(count, "count")]
+    largest = float(np.abs(shown).max()) or 1.0
+    ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]
+    return ax
+
+
+def predictions(
+    images: ArrayLike,
+    predicted: ArrayLike,
+    true: ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    columns: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Images with the class that was predicted for each; a wrong one has a frame and says what is true.
+
+    Args:
+        images: (images, height, width), the larger the darker.
+        predicted: (images,) class numbers, from `nn.predict_classes`.
+        true: (images,) class numbers.
+        names: of the classes; without them, their numbers.
+        columns: how many images stand in a row; without it, about as many as rows.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: images of another shape, or lengths that differ.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.predictions(np.zeros((2, 8, 8)), [3, 5], [3, 8])
+    >>> [text.get_text() for text in ax.texts]
+    ['3', '5, not 8']
+    """
+    grey = _shaped(images, "images", "(images, height, width)", 3)
+    guess = _shaped(predicted, "predicted", "(images,), a class for each image", 1, len(grey)).astype(int).tolist()
+    truth = _shaped(true, "true", "(images,), a class for each image", 1, len(grey)).astype(int).tolist()
+    if names is not None and max(guess + truth) >= len(names):
+        raise ValueError(f"names has {len(names)} names, expected one for each class from 0 to {max(guess + truth)}")
+    ax = _tiles(ax, grey, columns, label=0.32, cmap="gray_r", vmin=float(grey.min()), vmax=float(grey.max()) or 1.0)
+    from matplotlib.patches import Rectangle
+
+    for image, g, t in zip(ax.images, guess, truth, strict=True):
+        left, right, bottom, top = image.get_extent()
+        text = [str(c) if names is None else names[c] for c in (g, t)]
+        said, colour = (text[0], "black") if g == t else (f"{text[0]}, not {text[1]}", WRONG)
+        ax.text((left + right) / 2, top, said, ha="center", va="bottom", color=colour, fontsize=9)
+        frame = (left, top), right - left, bottom - top
+        ax.add_patch(Rectangle(*frame, fill=False, edgecolor="0.85" if g == t else WRONG, linewidth=1 if g == t else 2))
+    return ax
+
+
+def _tiles(ax: Axes | None, images: NDArray[Any], columns: int | None, *, label: float, **look: Any) -> Axes:
+    """Images in rows and columns on one Axes, above each a free strip of `label` times its height."""
+    n, height, width = images.shape
+    if not n:
+        raise ValueError("there are no images to show")
+    across = math.ceil(math.sqrt(n)) if columns is None else positive_int(columns, "columns")
+    down, gap = math.ceil(n / across), 0.12
+    wide, tall = width / height + gap, 1 + gap + label  # of a cell, in heights of an image
+    ax = _axes(ax, min(max(across * wide * 0.7, 3.2), 10), min(max(down * tall * 0.7, 2.4), 10))
+    for i, image in enumerate(images):
+        left, top = i % across * wide, i // across * tall + label
+        ax.imshow(image, extent=(left, left + wide - gap, top + 1, top), **look)
+    ax.set(xlim=(-gap / 2, across * wide - gap / 2), ylim=(down * tall, -gap / 2), aspect="equal")
+    ax.axis("off")
+    return ax
+
+
+# -- optimizers --------------------------------------------------------------------------------------------------------
+
+
+def optimizer_animation(
+    surface: Callable[[Array, Array], ArrayLike],
+    paths: Mapping[str, ArrayLike],
+    *,
+    limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    minimum: tuple[float, float] | None = None,
+    losses: Mapping[str, ArrayLike] | None = None,
+    frames: int = 80,
+    ax: Axes | None = None,
+    losses_ax: Axes | None = None,
+) -> FuncAnimation:
+    """Optimizers that walk down a surface, as an animation, to be saved by `animation.save("name.gif", "pillow")`.
+
+    Args:
+        surface: a function of the coordinates x and y, arrays of one shape, to the heights.
+        paths: for each name (steps, 2): where it was before the first step, after it, ...
+        limits: ((x from, x to), (y from, y to)) of what is shown; without it, what the paths need.
+        minimum: (x, y) of a star.
+        losses: for each name (steps,): a curve that grows beside the surface, as far along as the path.
+        frames: how many pictures the animation has.
+        ax: the Axes of the surface.
+        losses_ax: the Axes of the curves; needed with `losses` where `ax` is given.
+    Returns:
+        a `matplotlib.animation.FuncAnimation`; its figure shows the end of all paths.
+    Raises:
+        ValueError: no path, or one of another shape.
+
+    >>> from nnfunc import plots
+    >>> paths = {"gd": np.array([[1.0, 1.0], [0.5, 0.5], [0.25, 0.25]])}
+    >>> animation = plots.optimizer_animation(lambda x, y: x**2 + y**2, paths, frames=3)
+    >>> animation._draw_was_started = True  # never saved, and that is intended
+    """
+    tracks = {name: _shaped(path, f"paths[{name!r}]", "(steps, 2)", 2, None, 2) for name, path in paths.items()}
+    curves = {name: _shaped(c, f"losses[{name!r}]", "(steps,)", 1) for name, c in (losses or {}).items()}
+    names = list(dict.fromkeys([*tracks, *curves]))
+    if not tracks or len(names) > len(COLOURS):
+        raise ValueError(f"paths and losses have {len(names)} names, expected 1 to {len(COLOURS)}, and at least 1 path")
+    if curves and ax is not None and losses_ax is None:
+        raise ValueError("losses_ax is None, expected the Axes of the losses, as ax is given too")
+    last = positive_int(frames, "frames", 2) - 1
+    if ax is None:
+        fig = figure(9.6 if curves and losses_ax is None else 5.6, 4.2)
+        ax = fig.add_subplot(1, 2 if curves and losses_ax is None else 1, 1)
+        losses_ax = fig.add_subplot(1, 2, 2) if curves and losses_ax is None else losses_ax
+    from matplotlib.animation import FuncAnimation
+
+    colour = dict(zip(names, COLOURS, strict=False))
+    _contours(ax, surface, limits or _limits(list(tracks.values())), minimum)
+    drawn = []
+    for name, path in tracks.items():
+        drawn += [(path[:, 0], path[:, 1], *ax.plot([], [], color=colour[name], linewidth=1.6, label=name))]
+        drawn += [(path[:, 0], path[:, 1], *ax.plot([], [], "o", color=colour[name], markeredgecolor="white"))]
+    ax.legend(loc="upper left", framealpha=0.9)
+    if losses_ax is not None:
+        for name, curve in curves.items():
+            line = losses_ax.plot(curve, color=colour[name], linewidth=1.6, label=name)  # sets the limits of the axes
+            drawn += [(np.arange(len(curve)), curve, *line)]
+        losses_ax.autoscale(False)
+        losses_ax.set(xlabel="step", ylabel="loss")
+        losses_ax.legend(frameon=False)
+        _plain(losses_ax)
+
+    def draw(frame: int) -> list[Any]:
+        for xs, ys, line in drawn:
+            reached = round(frame / last * (len(xs) - 1)) + 1
+            shown = slice(reached - 1 if line.get_marker() == "o" else 0, reached)
+            line.set_data(xs[shown], ys[shown])
+        return [line for *_, line in drawn]
+
+    draw(last)
+    return FuncAnimation(ax.get_figure(root=True), draw, frames=last + 1, interval=50)  # type: ignore[arg-type]
+
+
+def _limits(paths: list[NDArray[Any]]) -> tuple[tuple[float, float], tuple[float, float]]:
+    points = np.concatenate(paths)
+    points = points[np.isfinite(points).all(axis=1)]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.15 * max(float((high - low).max()), 1e-6)
+    (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
+    return (x0, x1), (y0, y1)
+
+
+def _contours(
+    ax: Axes,
+    surface: Callable[[Array, Array], ArrayLike],
+    limits: tuple[tuple[float, float], tuple[float, float]],
+    minimum: tuple[float, float] | None,
+) -> None:
+    """Contours at quantiles of the height, so that a deep valley has as many as the slopes."""
+    (x0, x1), (y0, y1) = limits
+    x, y = np.meshgrid(np.linspace(x0, x1, 200), np.linspace(y0, y1, 200))
+    z = _shaped(surface(x, y), "surface's result", "the shape of x and y", 2, 200, 200)
+    levels = np.unique(np.quantile(z, np.linspace(0, 1, 16) ** 1.5))
+    if len(levels) > 1:
+        shade = np.searchsorted(levels, z) / len(levels)
+        ax.imshow(0.82 + 0.18 * shade, cmap="gray", vmin=0, vmax=1, extent=(x0, x1, y0, y1), origin="lower")
+        ax.contour(x, y, z, levels=levels[1:-1], colors="white", linewidths=0.7)
+    if minimum is not None:
+        ax.plot(*minimum, "*", color="black", markersize=11, label="minimum")
+    ax.set(xlim=(x0, x1), ylim=(y0, y1), xlabel="x", ylabel="y", aspect="auto")
+
+
+# -- what all of them do -----------------------------------------------------------------------------------------------
+
+
+def _axes(ax: Axes | None, width: float = 5.6, height: float = 4.2) -> Axes:
+    return figure(width, height).add_subplot() if ax is None else ax
+
+
+def _plain(ax: Axes) -> Axes:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _shaped(value: ArrayLike, name: str, expected: str, ndim: int, *lengths: int | None) -> NDArray[Any]:
+    """`value` as an array with that many axes, of those lengths (None: any)."""
+    array = numeric(value, name)
+    fits = zip(array.shape, lengths, strict=False)
+    if array.ndim != ndim or any(length not in (None, came) for came, length in fits):
+        raise ValueError(f"{name} has shape {array.shape}, expected {expected}")
+    return array

@@ -1,0 +1,342 @@
+"""The laws that hold for everything: pure, immutable, values that pickle, leading axes and stacks, dtype, extremes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.layers.base import Layer
+from nnfunc.values import same
+from tests.catalogue import (
+    FEATURES,
+    LAYERS,
+    LOSSES,
+    OPTIMIZERS,
+    PENALTIES,
+    exported,
+    outputs_and_targets,
+    randomized,
+    reals,
+)
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
+
+
+def assert_immutable(d: ArrayDict) -> None:
+    """No array of the dict, nor its vector, can be changed."""
+    for array in [*d.values(), d.vector]:
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+        with pytest.raises(ValueError, match="read-only"):
+            array += 1
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+    with pytest.raises(TypeError):
+        d["x"] = np.zeros(1)  # type: ignore[index]  # what must fail
+    for name in d:
+        if d[name].dtype.kind == "f":
+            assert d[name].size == 0 or np.shares_memory(d[name], d.vector)
+
+
+def run(layer: Layer, params: ArrayDict, state: ArrayDict, x: Array, train: bool, seed: int = 0) -> tuple[Any, ...]:
+    y, cache, new = layer.forward(params, state, x, key=nn.key(seed), train=train)
+    dy = frozen(np.random.default_rng(0).normal(size=y.shape).astype(y.dtype))
+    dx, grads = layer.backward(params, cache, dy)
+    return y, new, dx, grads
+
+
+def test_the_catalogue_has_every_exported_optimizer() -> None:
+    assert set(OPTIMIZERS) == exported("Optimizer")
+
+
+# -- pure and immutable ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@given(data=st.data())
+def test_layers_are_pure_and_their_dicts_immutable(name: str, data: st.DataObject) -> None:
+    layer, train = data.draw(LAYERS[name]), data.draw(st.booleans())
+    params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
+    assert nn.equal(layer.init(nn.key(0), (FEATURES,), np.float64)[0], params)
+    params = randomized(params, 1)
+    x = frozen(data.draw(reals((3, FEATURES))).copy())
+    before = x.copy()
+    first, second = run(layer, params, state, x, train), run(layer, params, state, x, train)
+    for a, b in zip(first, second, strict=True):
+        assert nn.equal(a, b) if isinstance(a, ArrayDict) else np.array_equal(a, b, equal_nan=True)
+    assert np.array_equal(x, before)
+    for d in (params, state, first[1], first[3]):
+        assert_immutable(d)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@given(data=st.data())
+def test_no_output_lets_its_input_be_changed(name: str, data: st.DataObject) -> None:
+    layer = data.draw(LAYERS[name])
+    params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
+    x = data.draw(reals((3, FEATURES)))
+    y, cache, _ = layer.forward(params, state, x, key=nn.key(0), train=data.draw(st.booleans()))
+    dy = np.ones(y.shape)
+    dx, _ = layer.backward(params, cache, dy)
+    assert dx is not None
+    assert not (y.flags.writeable and np.shares_memory(x, y))
+    assert not (dx.flags.writeable and np.shares_memory(dx, dy))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(m=st.integers(1, 5), n=st.integers(1, 4), seed=st.integers(0, 100))
+def test_losses_are_pure_and_weights_of_1_are_no_weights(name: str, m: int, n: int, seed: int) -> None:
+    loss, *kinds = LOSSES[name]
+    for dtype in (np.float32, np.float64):
+        y, target = outputs_and_targets((kinds[0], kinds[1]), m, n, seed)
+        y, target = frozen(y.astype(dtype)), frozen(target)
+        value, cache = loss.forward(y, target)
+        again, _ = loss.forward(y, target)
+        weighted, weighted_cache = loss.forward(y, target, np.ones(m))
+        assert value == again == weighted
+        assert np.array_equal(loss.backward(cache), loss.backward(weighted_cache))
+        assert np.array_equal(loss.backward(cache), loss.backward(cache))
+        assert loss.backward(cache).dtype == y.dtype
+        assert cache.values.shape == (m,)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(seed=st.integers(0, 100), dtype=st.sampled_from([np.float32, np.float64]))
+def test_optimizers_are_pure_and_their_dicts_immutable(name: str, seed: int, dtype: type[np.floating]) -> None:
+    rng = np.random.default_rng(seed)
+    arrays = {"dense1.W": rng.normal(size=(2, 3)), "dense1.b": rng.normal(size=3)}
+    params, grads = ArrayDict(arrays, dtype), ArrayDict({k: rng.normal(size=v.shape) for k, v in arrays.items()}, dtype)
+    optimizer = OPTIMIZERS[name]
+    opt_state = optimizer.init(params)
+    before = copy.deepcopy((params, grads, opt_state))
+    for _ in range(2):
+        first, second = optimizer.step(params, grads, opt_state), optimizer.step(params, grads, opt_state)
+        assert nn.equal(first[0], second[0])
+        assert nn.equal(first[1], second[1])
+        assert first[0].dtype == first[0].vector.dtype == dtype
+        assert int(first[1]["step"]) == int(opt_state["step"]) + 1
+        params, opt_state = first
+        assert_immutable(params)
+        assert_immutable(opt_state)
+    assert all(nn.equal(a, b) for a, b in zip(before, (before[0], grads, before[2]), strict=True))
+
+
+@given(seed=st.integers(0, 100))
+def test_a_dict_of_gradients_is_matched_by_name_not_by_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, 2)), rng.normal(size=(2, 2))
+    params = ArrayDict({"a": a, "b": b})
+    for optimizer in OPTIMIZERS.values():
+        forwards = optimizer.step(params, {"a": b, "b": a}, optimizer.init(params))[0]
+        backwards = optimizer.step(params, ArrayDict({"b": a, "a": b}), optimizer.init(params))[0]
+        assert nn.equal(forwards, backwards)
+
+
+# -- values that pickle and print what they are ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@given(data=st.data())
+def test_layers_pickle_and_print(name: str, data: st.DataObject) -> None:
+    layer = data.draw(LAYERS[name])
+    restored = pickle.loads(pickle.dumps(layer))
+    assert same(layer, restored)
+    assert repr(layer) == repr(restored)
+    assert " at 0x" not in repr(layer)
+
+
+def test_losses_optimizers_penalties_pickle_and_print() -> None:
+    values = [*(loss for loss, _, _ in LOSSES.values()), *PENALTIES.values()]
+    values += [o for name, o in OPTIMIZERS.items() if name != "optimizer"]  # its rule here is a lambda
+    for value in values:
+        restored = pickle.loads(pickle.dumps(value))
+        assert same(value, restored)
+        assert repr(value) == repr(restored)
+        assert " at 0x" not in repr(value)
+
+
+def test_an_unpickled_step_takes_the_same_path() -> None:
+    model = nn.mlp([3, 4, 2], ["relu", "softmax"], keep_prob=0.5, batch_norm=True)
+    step = nn.train_step(model, nn.categorical_cross_entropy, nn.adam(0.1), penalty=nn.l2(0.1))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (3,))
+    batch = np.ones((4, 3)), np.eye(2)[[0, 1, 0, 1]]
+    (a, ma), (b, mb) = step(ts, batch), pickle.loads(pickle.dumps(step))(pickle.loads(pickle.dumps(ts)), batch)
+    assert nn.equal(a.params, b.params)
+    assert nn.equal(a.state, b.state)
+    assert ma.loss == mb.loss
+
+
+# -- leading axes and stacks -------------------------------------------------------------------------------------------
+
+ROWWISE = [k for k in LAYERS if k not in ("batch_norm", "dropout", "serial", "residual", "mlp", "layer")]
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+@given(data=st.data())
+def test_leading_axes_are_free(name: str, data: st.DataObject) -> None:
+    layer = data.draw(LAYERS[name])
+    params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
+    params = randomized(params, 3)
+    x = data.draw(reals((2, 3, 2, FEATURES)))
+    y, _, dx, grads = run(layer, params, state, x, train=True)
+    rows, _, flat_dx, flat_grads = run(layer, params, state, x.reshape(-1, FEATURES), train=True)
+    np.testing.assert_allclose(y.reshape(rows.shape), rows, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(dx.reshape(flat_dx.shape), flat_dx, rtol=1e-10, atol=1e-10)
+    assert nn.allclose(grads, flat_grads, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", [k for k in LAYERS if k != "layer"])
+@given(data=st.data(), shared=st.booleans(), train=st.booleans())
+def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, train: bool) -> None:
+    K = 3
+    layer = data.draw(LAYERS[name])
+    if "bent" in repr(layer) or "flatten" in repr(layer) and shared:
+        return  # a user's own layer is written for one network
+    members = [layer.init(nn.key(i), (FEATURES,), np.float64) for i in range(K)]
+    members = [(randomized(p, i), s) for i, (p, s) in enumerate(members)]
+    params, state = nn.stack([p for p, _ in members]), nn.stack([s for _, s in members])
+    x = data.draw(reals((4, FEATURES) if shared else (K, 4, FEATURES)))
+    keys = nn.split(nn.key(7), K)
+    y, cache, new = layer.forward(params, state, x, key=keys, train=train)
+    if shared and y.ndim == 2:
+        return  # nothing of this layer depends on the member
+    dy = np.random.default_rng(0).normal(size=y.shape)
+    dx, grads = layer.backward(params, cache, dy)
+    assert dx is not None
+    for i, (p, s) in enumerate(members):
+        xi = x if shared else x[i]
+        yi, ci, si = layer.forward(p, s, xi, key=keys[i], train=train)
+        dxi, gi = layer.backward(p, ci, dy[i])
+        assert dxi is not None
+        np.testing.assert_allclose(y[i], yi, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(dx[i], dxi, rtol=1e-9, atol=1e-9)
+        assert not gi or nn.allclose(nn.unstack(grads)[i], gi, rtol=1e-9, atol=1e-9)
+        assert not si or nn.allclose(nn.unstack(new)[i], si, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@given(m=st.integers(1, 4), n=st.integers(1, 3), seed=st.integers(0, 100), shared=st.booleans())
+def test_a_loss_of_a_stack_has_a_value_for_each_member(name: str, m: int, n: int, seed: int, shared: bool) -> None:
+    loss, *kinds = LOSSES[name]
+    pairs = [outputs_and_targets((kinds[0], kinds[1]), m, n, seed + i) for i in range(3)]
+    y = np.stack([p[0] for p in pairs])
+    target = pairs[0][1] if shared else np.stack([p[1] for p in pairs])
+    values, cache = loss.forward(y, target)
+    dy = loss.backward(cache)
+    for i in range(3):
+        value, one = loss.forward(y[i], target if shared else target[i])
+        assert np.isclose(np.asarray(values)[i], value)
+        np.testing.assert_allclose(dy[i], loss.backward(one), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_on_a_stack_is_it_on_the_members(name: str) -> None:
+    rng = np.random.default_rng(0)
+    members = [ArrayDict({"W": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}) for _ in range(4)]
+    grads = [ArrayDict({"W": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}) for _ in range(4)]
+    optimizer = OPTIMIZERS[name]
+    params, states = nn.stack(members), [optimizer.init(p) for p in members]
+    opt_state = optimizer.init(params)
+    for _ in range(3):
+        params, opt_state = optimizer.step(params, nn.stack(grads), opt_state)
+        pairs = [optimizer.step(p, g, s) for p, g, s in zip(members, grads, states, strict=True)]
+        members, states = [p for p, _ in pairs], [s for _, s in pairs]
+    assert nn.allclose(params, nn.stack(members), rtol=1e-12)
+    assert nn.allclose(opt_state | {"step": [3] * 4}, nn.stack(states), rtol=1e-12)
+
+
+# -- dtype -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@given(data=st.data(), train=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_parameters_decide_the_dtype(name: str, data: st.DataObject, train: bool, dtype: type[np.floating]) -> None:
+    layer = data.draw(LAYERS[name])
+    params, state = layer.init(nn.key(0), (FEATURES,), dtype)
+    for given_dtype in (np.float32, np.float64) if params else (dtype,):
+        x = data.draw(reals((3, FEATURES))).astype(given_dtype)
+        y, new, dx, grads = run(layer, params, state, x, train)
+        assert y.dtype == dx.dtype == dtype
+        assert grads.dtype == params.dtype
+        assert new.dtype == state.dtype
+    assert params.dtype == dtype or not params
+
+
+def test_training_keeps_float32_whatever_comes() -> None:
+    model = nn.mlp([3, 4, 2], ["gelu", "softmax"], keep_prob=0.5, batch_norm=True)
+    for loss, target in ((nn.sparse_categorical_cross_entropy, [0, 1, 0, 1]), (nn.mean_squared_error, np.eye(2)[[0, 1] * 2])):
+        step = nn.train_step(model, loss, nn.adam(nn.cosine_decay(0.1, 10)), penalty=nn.l2(0.1))
+        ts = nn.train_state(model, step.optimizer, nn.key(0), (3,))
+        ts, metrics = step(ts, (np.random.default_rng(0).normal(size=(4, 3)), target, np.ones(4)))
+        assert {ts.params.dtype, ts.opt_state.dtype, ts.state.dtype, metrics.output.dtype} == {np.dtype(np.float32)}
+
+
+# -- extremes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [k for k in LAYERS if k not in ("dense", "serial", "mlp", "residual", "layer")])
+@given(data=st.data(), train=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_layers_are_finite_at_the_extremes(name: str, data: st.DataObject, train: bool, dtype: type[np.floating]) -> None:
+    layer = data.draw(LAYERS[name])
+    params, state = layer.init(nn.key(0), (FEATURES,), dtype)
+    extremes = [[1000.0, -1000.0, 0.0], [1000.0, 1000.0, 1000.0], [-1000.0, -1000.0, -1000.0]]
+    for rows in (extremes, extremes[1:2] * 4):
+        y, _, dx, grads = run(layer, params, state, np.array(rows, dtype), train)
+        assert np.isfinite(y).all()
+        assert np.isfinite(dx).all()
+        assert np.isfinite(grads.vector).all()
+
+
+CE = [
+    (nn.sigmoid(), nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits),
+    (nn.softmax(), nn.categorical_cross_entropy, nn.categorical_cross_entropy_with_logits),
+]
+
+
+@pytest.mark.parametrize(("activation", "loss", "on_logits"), CE)
+@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]), scale=st.sampled_from([1, 30, 1000, 1e6]))
+def test_activation_and_cross_entropy_give_the_fused_gradient(
+    activation: Layer,
+    loss: nn.Loss,
+    on_logits: nn.Loss,
+    data: st.DataObject,
+    dtype: type[np.floating],
+    scale: float,
+) -> None:
+    z = (data.draw(reals((4, 3))) * scale).astype(dtype)
+    target = np.eye(3)[data.draw(st.lists(st.integers(0, 2), min_size=4, max_size=4))]
+    A, cache, _ = activation.forward(nn.EMPTY, nn.EMPTY, z)
+    expected = (A.astype(np.float64) - target) / 4
+    value, loss_cache = loss.forward(A, target)
+    dz, _ = activation.backward(nn.EMPTY, cache, loss.backward(loss_cache))
+    assert dz is not None
+    assert np.isfinite(value)
+    np.testing.assert_allclose(dz, expected, rtol=1e-5, atol=1e-6 if dtype == np.float32 else 1e-14)
+    logits_value, logits_cache = on_logits.forward(z, target)
+    assert np.isfinite(logits_value)
+    np.testing.assert_allclose(on_logits.backward(logits_cache), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("activation", "loss", "on_logits"), CE)
+def test_training_on_saturated_outputs_uses_the_fused_gradient(activation: Layer, loss: nn.Loss, on_logits: nn.Loss) -> None:
+    model = nn.serial(nn.dense(3), activation)
+    params = {"dense1.W": 1000 * np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]), "dense1.b": np.zeros(3)}
+    X, Y = np.eye(2), np.eye(3)[[1, 0]]
+    step = nn.train_step(model, loss, nn.gd(1.0))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), params=params)
+    A = nn.predict(model, ts, X)
+    after, metrics = step(ts, (X, Y))
+    np.testing.assert_allclose(ts.params["dense1.W"] - after.params["dense1.W"], X.T @ (A - Y) / 2, atol=1e-12)
+    assert metrics.loss == on_logits.forward(X @ params["dense1.W"], Y)[0] >= 1000
