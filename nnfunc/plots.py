@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 """The colours of Okabe & Ito (2008), which colour-blind people tell apart."""
@@ -91,11 +92,13 @@ def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axe
                 f"history[{name!r}] has shape {values.shape}, expected ({len(epoch)},), a value for each epoch"
             )
     ax = _axes(ax)
+    from matplotlib.ticker import MaxNLocator
+
     for values, _, label, colour in drawn:
         lines = ax.plot(epoch, values, color=colour, linewidth=1.8 if values.ndim == 1 else 0.8)
         lines[0].set_label(label)
     ax.set(xlabel="epoch", ylabel=what)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(drawn) > 1:
         ax.legend(frameon=False)
     return _plain(ax)
@@ -205,7 +208,7 @@ def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes
     """
     counts = _shaped(matrix, "matrix", "(classes, classes)", 2)
     size = len(counts)
-    if counts.shape != (size, size) or not size:
+    if counts.shape != (size, size):
         raise ValueError(f"matrix has shape {counts.shape}, expected (classes, classes)")
     labels = [str(i) for i in range(size)] if names is None else [str(name) for name in names]
     if len(labels) != size:
@@ -311,8 +314,6 @@ def predictions(
 def _tiles(ax: Axes | None, images: NDArray[Any], columns: int | None, *, label: float, **look: Any) -> Axes:
     """Images in rows and columns on one Axes, above each a free strip of `label` times its height."""
     n, height, width = images.shape
-    if not n:
-        raise ValueError("there are no images to show")
     across = math.ceil(math.sqrt(n)) if columns is None else positive_int(columns, "columns")
     down, gap = math.ceil(n / across), 0.12
     wide, tall = width / height + gap, 1 + gap + label  # of a cell, in heights of an image
@@ -358,7 +359,7 @@ def optimizer_animation(
     >>> from nnfunc import plots
     >>> paths = {"gd": np.array([[1.0, 1.0], [0.5, 0.5], [0.25, 0.25]])}
     >>> animation = plots.optimizer_animation(lambda x, y: x**2 + y**2, paths, frames=3)
-    >>> animation._draw_was_started = True  # never saved, and that is intended
+    >>> page = animation.to_jshtml()
     """
     tracks = {name: _shaped(path, f"paths[{name!r}]", "(steps, 2)", 2, None, 2) for name, path in paths.items()}
     curves = {name: _shaped(c, f"losses[{name!r}]", "(steps,)", 1) for name, c in (losses or {}).items()}
@@ -369,22 +370,26 @@ def optimizer_animation(
         raise ValueError("losses_ax is None, expected the Axes of the losses, as ax is given too")
     last = positive_int(frames, "frames", 2) - 1
     if ax is None:
-        fig = figure(9.6 if curves and losses_ax is None else 5.6, 4.2)
-        ax = fig.add_subplot(1, 2 if curves and losses_ax is None else 1, 1)
-        losses_ax = fig.add_subplot(1, 2, 2) if curves and losses_ax is None else losses_ax
+        beside = bool(curves) and losses_ax is None
+        fig = figure(9.6 if beside else 5.6, 4.2)
+        ax = fig.add_subplot(1, 2 if beside else 1, 1)
+        losses_ax = fig.add_subplot(1, 2, 2) if beside else losses_ax
     from matplotlib.animation import FuncAnimation
 
     colour = dict(zip(names, COLOURS, strict=False))
     _contours(ax, surface, limits or _limits(list(tracks.values())), minimum)
-    drawn = []
+    drawn: list[tuple[NDArray[Any], NDArray[Any], Line2D]] = []
     for name, path in tracks.items():
-        drawn += [(path[:, 0], path[:, 1], *ax.plot([], [], color=colour[name], linewidth=1.6, label=name))]
-        drawn += [(path[:, 0], path[:, 1], *ax.plot([], [], "o", color=colour[name], markeredgecolor="white"))]
+        (trail,) = ax.plot([], [], color=colour[name], linewidth=1.6, label=name)
+        (head,) = ax.plot([], [], "o", color=colour[name], markeredgecolor="white")
+        drawn += [(path[:, 0], path[:, 1], trail), (path[:, 0], path[:, 1], head)]
     ax.legend(loc="upper left", framealpha=0.9)
     if losses_ax is not None:
         for name, curve in curves.items():
-            line = losses_ax.plot(curve, color=colour[name], linewidth=1.6, label=name)  # sets the limits of the axes
-            drawn += [(np.arange(len(curve)), curve, *line)]
+            (line,) = losses_ax.plot(
+                curve, color=colour[name], linewidth=1.6, label=name
+            )  # sets the limits of the Axes
+            drawn += [(np.arange(len(curve)), curve, line)]
         losses_ax.autoscale(False)
         losses_ax.set(xlabel="step", ylabel="loss")
         losses_ax.legend(frameon=False)
@@ -404,6 +409,8 @@ def optimizer_animation(
 def _limits(paths: list[NDArray[Any]]) -> tuple[tuple[float, float], tuple[float, float]]:
     points = np.concatenate(paths)
     points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        raise ValueError("paths have no finite point")
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.15 * max(float((high - low).max()), 1e-6)
     (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
@@ -445,9 +452,9 @@ def _plain(ax: Axes) -> Axes:
 
 
 def _shaped(value: ArrayLike, name: str, expected: str, ndim: int, *lengths: int | None) -> NDArray[Any]:
-    """`value` as an array with that many axes, of those lengths (None: any)."""
+    """`value` as an array with that many axes, of those lengths (None: any), not empty."""
     array = numeric(value, name)
-    fits = zip(array.shape, lengths, strict=False)
-    if array.ndim != ndim or any(length not in (None, came) for came, length in fits):
-        raise ValueError(f"{name} has shape {array.shape}, expected {expected}")
+    pairs = zip(array.shape, lengths, strict=False)
+    if array.ndim != ndim or not array.size or any(length not in (None, came) for came, length in pairs):
+        raise ValueError(f"{name} has shape {array.shape}, expected {expected}{'' if array.size else ', not empty'}")
     return array

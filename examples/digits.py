@@ -1,0 +1,61 @@
+"""Handwritten digits: 1797 images of 8 x 8 pixels, and a network that reads them.
+
+python examples/digits.py
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+import nnfunc as nn
+from nnfunc import plots
+
+EPOCHS, BATCH_SIZE = 60, 64
+
+
+def main(picture: Path) -> None:
+    digits = load_digits()
+    X, Y = digits.data / 16, digits.target  # pixels from 0 to 1; rows are examples
+
+    # All randomness comes from one key: what is split off it says who uses it. Run this again and get the same bits.
+    order_key, init_key, train_key = nn.split(nn.key(0), 3)
+    order = nn.generator(order_key).permutation(len(X))
+    held_out, training = order[:360], order[360:]
+
+    # A network of 64 pixels, two hidden layers and 10 classes. Dropout keeps it from learning 1437 images by heart.
+    model = nn.mlp([64, 256, 128, 10], ["relu", "relu", "softmax"], keep_prob=0.6)
+    updates = EPOCHS * math.ceil(len(training) / BATCH_SIZE)
+    optimizer = nn.adam(nn.cosine_decay(3e-3, updates))  # long strides first, none at the end
+    step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer)
+    ts = nn.train_state(model, optimizer, init_key, input_shape=(64,))
+    nn.summary(model, input_shape=(64,))
+
+    # `train` is an iterator: what happens after each epoch is up to the loop.
+    epochs = []
+    data, validation = (X[training], Y[training]), (X[held_out], Y[held_out])
+    for epoch in nn.train(step, ts, data, epochs=EPOCHS, batch_size=BATCH_SIZE, key=train_key, validation=validation):
+        epochs.append(epoch)
+        if epoch.number == 1 or epoch.number % 10 == 0:
+            print(epoch)
+    ts = epoch.state
+
+    predicted, true = nn.predict_classes(model, ts, X[held_out]), Y[held_out]
+    wrong = np.flatnonzero(predicted != true)
+    print(f"validation accuracy: {nn.accuracy(model, ts, X[held_out], true):.2%} ({len(wrong)} of {len(true)} wrong)")
+
+    fig = plots.figure(12, 4)
+    left, middle, right = fig.subplots(1, 3)
+    plots.loss_curves(nn.history(epochs), ax=left).set_title("Loss")
+    shown = np.concatenate([wrong, np.flatnonzero(predicted == true)])[:20]  # the mistakes first
+    plots.predictions(digits.images[held_out][shown], predicted[shown], true[shown], columns=5, ax=middle)
+    middle.set_title("Predictions, mistakes first")
+    plots.confusion(nn.confusion_matrix(model, ts, X[held_out], true), ax=right).set_title("Confusion matrix")
+    fig.savefig(picture, dpi=100)
+
+
+if __name__ == "__main__":
+    main(Path(__file__).with_suffix(".png"))
