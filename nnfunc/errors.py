@@ -25,8 +25,9 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
     import difflib  # 4 ms that only an error should pay for
 
     known = sorted(known)
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f": did you mean {close[0]!r}?" if close else "."
+    folded = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    hint = f": did you mean {folded[close[0]]!r}?" if close else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
 
 

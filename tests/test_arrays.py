@@ -1,0 +1,175 @@
+"""The immutable dict of arrays."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+
+names = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map(".".join)
+dicts = st.dictionaries(
+    names, arrays(np.float64, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), elements=st.floats(-9, 9))
+)
+
+
+@given(dicts)
+def test_it_is_the_mapping_it_was_made_from(plain: dict[str, Array]) -> None:
+    d = ArrayDict(plain)
+    assert d == plain
+    assert dict(d).keys() == plain.keys() == set(d)
+    assert len(d) == len(plain)
+    assert d.size == d.vector.size == sum(v.size for v in plain.values())
+    for k, v in plain.items():
+        np.testing.assert_array_equal(d[k], v)
+        assert v.size == 0 or np.shares_memory(d[k], d.vector)
+        assert not np.shares_memory(d[k], v)
+    assert ArrayDict(d.to_dict()) == d
+    assert d.with_vector(d.vector) == d
+    assert d.map(lambda x: x) == d
+
+
+@given(dicts)
+def test_it_survives_pickling_and_copying_and_stays_immutable(plain: dict[str, Array]) -> None:
+    d = ArrayDict(plain)
+    for other in (pickle.loads(pickle.dumps(d)), copy.deepcopy(d), copy.copy(d)):
+        assert nn.equal(d, other)
+        assert list(d) == list(other)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            other.vector.setflags(write=True)
+
+
+@given(dicts)
+def test_groups_are_slices_of_the_vector(plain: dict[str, Array]) -> None:
+    d = ArrayDict(plain)
+    for prefix in ("a", "b", "a.b"):
+        group = d.group(prefix)
+        assert dict(group).keys() == {k[len(prefix) + 1 :] for k in plain if k.startswith(prefix + ".")}
+        for k, v in group.items():
+            np.testing.assert_array_equal(v, plain[f"{prefix}.{k}"])
+        assert group.size == 0 or np.shares_memory(group.vector, d.vector)
+
+
+@given(dicts, st.integers(1, 3))
+def test_a_stack_and_back(plain: dict[str, Array], K: int) -> None:
+    members = [ArrayDict({k: v + i for k, v in plain.items()}, np.float64) for i in range(K)]
+    stacked = nn.stack(members)
+    assert stacked.vector.shape == (K, members[0].size)
+    for k in plain:
+        np.testing.assert_array_equal(stacked[k], np.stack([m[k] for m in members]))
+    assert all(nn.equal(a, b) for a, b in zip(nn.unstack(stacked), members, strict=True))
+    assert not plain or nn.equal(ArrayDict(dict(stacked), np.float64, stacked=True), stacked)
+
+
+@given(dicts)
+def test_arithmetic_is_by_name(plain: dict[str, Array]) -> None:
+    d = ArrayDict(plain, np.float64)
+    backwards = ArrayDict(dict(reversed(list(plain.items()))), np.float64)
+    for result, expected in (
+        (d + backwards, {k: 2 * v for k, v in plain.items()}),
+        (d - backwards, {k: 0 * v for k, v in plain.items()}),
+        (2 * d - 1, {k: 2 * v - 1 for k, v in plain.items()}),
+        (1 - d / 2, {k: 1 - v / 2 for k, v in plain.items()}),
+        (-d * backwards, {k: -v * v for k, v in plain.items()}),
+    ):
+        assert nn.allclose(result, expected)
+        assert list(result) == list(d)
+
+
+def test_unequal_dicts_are_an_error_that_lists_the_difference() -> None:
+    a = ArrayDict({"W": np.ones((2, 3)), "b": np.ones(3)})
+    with pytest.raises(ValueError, match=r"lacks b and has c too much"):
+        a + ArrayDict({"W": np.ones((2, 3)), "c": np.ones(3)})
+    with pytest.raises(ValueError, match=r"other shapes: W \(3, 2\), expected \(2, 3\)"):
+        a + ArrayDict({"W": np.ones((3, 2)), "b": np.ones(3)})
+    with pytest.raises(ValueError, match="lacks b"):
+        nn.adam().step(a, {"W": np.ones((2, 3))}, nn.adam().init(a))
+    with pytest.raises(ValueError, match="lacks b"):
+        a.map(np.add, {"W": np.ones((2, 3))})
+
+
+def test_select_replace_and_slices() -> None:
+    d = ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.zeros(3), "dense2.W": np.ones((3, 1))})
+    assert list(d.select("*.W")) == ["dense1.W", "dense2.W"]
+    assert list(d.select(["*.b", "dense2.*"])) == ["dense1.b", "dense2.W"]
+    assert d.slices("*.W") == (slice(0, 6), slice(9, 12))
+    assert d.slices("dense*") == (slice(0, 12),)
+    with pytest.raises(ValueError, match=r"pattern '\*.V' matches none of the names: dense1.W"):
+        d.select("*.V")
+    new = d.replace({"dense1.b": [1, 2, 3]})
+    np.testing.assert_array_equal(new["dense1.b"], [1.0, 2.0, 3.0])
+    assert not d["dense1.b"].any()
+    with pytest.raises(ValueError, match=r"dense1.b has shape \(2,\), expected \(3,\)"):
+        d.replace({"dense1.b": [1, 2]})
+    with pytest.raises(KeyError, match="dense1.b"):
+        d.replace({"dense1.B": [1, 2, 3]})
+    with pytest.raises(KeyError, match=r"did you mean 'dense1.W'"):
+        d["dense1.w"]
+
+
+def test_names_of_a_group_are_put_together() -> None:
+    d = ArrayDict({"b.W": [1.0], "a.W": [2.0], "b.b": [3.0]})
+    assert list(d) == ["b.W", "b.b", "a.W"]
+    np.testing.assert_array_equal(d.group("b").vector, [1.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.array([object()]), "W has dtype object"),
+        (np.array(["a"]), "W has dtype <U1"),
+        (np.array([1j]), "W has dtype complex128"),
+        ([[1.0], [1.0, 2.0]], "W is no array: its rows have different lengths"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(value: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        ArrayDict({"W": value})  # type: ignore[dict-item]  # what must fail
+
+
+def test_mixed_dtypes_and_bad_names_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"W: float32, b: float64.*pass dtype"):
+        ArrayDict({"W": np.zeros(1, np.float32), "b": np.zeros(1)})
+    with pytest.raises(ValueError, match="names are strings"):
+        ArrayDict({1: np.zeros(1)})  # type: ignore[dict-item]  # what must fail
+    with pytest.raises(TypeError, match="dtype=int64: expected a floating dtype"):
+        ArrayDict({"W": np.zeros(1)}, np.int64)
+    with pytest.raises(ValueError, match="same length in every array"):
+        ArrayDict({"W": np.zeros((2, 3)), "b": np.zeros(3)}, stacked=True)
+    with pytest.raises(ValueError, match=r"vector has shape \(2,\), expected 1"):
+        ArrayDict({"W": np.zeros(1)}).with_vector([1.0, 2.0])
+
+
+def test_whole_numbers_stand_beside_the_vector() -> None:
+    d = ArrayDict({"step": 3, "m": [1.0, 2.0]})
+    assert d["step"].dtype == np.int64
+    assert d.vector.size == 2
+    with pytest.raises(ValueError, match="read-only"):
+        d["step"][...] = 4
+    assert int(pickle.loads(pickle.dumps(d))["step"]) == 3
+    assert "step" in d
+    assert d.replace(step=4)["step"] == 4
+
+
+def test_repr_tells_names_shapes_dtype_count_and_bytes() -> None:
+    text = repr(nn.stack([ArrayDict({"dense1.W": np.ones((20, 30), np.float32)})] * 2))
+    assert text == "ArrayDict of 1 array: 1,200 numbers, float32, 4.7 KiB, a stack of 2\n  dense1.W  (2, 20, 30)"
+
+
+def test_equality() -> None:
+    a = ArrayDict({"W": [1.0, np.nan]})
+    assert a == {"W": np.array([1.0, np.nan])}
+    assert a != ArrayDict({"W": [1.0, 2.0]})
+    assert not nn.equal(a, a.astype(np.float32))
+    assert not nn.equal(a, {"V": np.array([1.0, np.nan])})
+    assert nn.allclose({"W": [1.0]}, {"W": [1.0 + 1e-9]})
+    assert not nn.allclose({"W": [1.0]}, {"W": [[1.0]]})
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(a)

@@ -1,0 +1,156 @@
+"""Backward functions broken on purpose: the gradient properties must notice every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.layers.base import Cache, Layer
+from nnfunc.losses import Loss
+from tests.catalogue import outputs_and_targets, randomized
+from tests.numeric import assert_gradient, assert_layer_gradients
+
+Result = tuple[Array, dict[str, Array]]
+Break = Callable[[ArrayDict, Cache, Array, Array, dict[str, Array]], Result]
+"""(params, cache, dy, the right dx, the right grads) -> wrong (dx, grads)"""
+
+
+def mutant(layer: Layer, break_: Break) -> Layer:
+    def backward(params: ArrayDict, cache: Cache, dy: Array, **_: Any) -> tuple[Array, ArrayDict]:
+        dx, grads = layer.backward(params, cache, dy)
+        assert dx is not None
+        wrong_dx, wrong = break_(params, cache, dy, dx, grads.to_dict())
+        return wrong_dx, ArrayDict(wrong)
+
+    return layer._replace(backward=backward)
+
+
+def without_mean_path(p: ArrayDict, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    d = dy * p["gamma"]
+    return (d - c.normalized * np.mean(d * c.normalized, axis=c.axes, keepdims=True)) * c.inverse_std, g
+
+
+def without_variance_path(p: ArrayDict, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    d = dy * p["gamma"]
+    return (d - d.mean(axis=c.axes, keepdims=True)) * c.inverse_std, g
+
+
+def constant_statistics(p: ArrayDict, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    return dy * p["gamma"] * c.inverse_std, g
+
+
+def one_element(g: dict[str, Array], name: str) -> dict[str, Array]:
+    g[name].flat[-1] *= 1.01
+    return g
+
+
+LAYERS: dict[str, tuple[Layer, Break]] = {
+    "dense: W transposed": (nn.dense(3), lambda p, c, dy, dx, g: (dy @ p["W"], g)),
+    "dense: bias averaged": (nn.dense(3), lambda p, c, dy, dx, g: (dx, g | {"b": dy.mean(axis=0)})),
+    "dense: dW divided by m": (nn.dense(3), lambda p, c, dy, dx, g: (dx, g | {"W": g["W"] / len(dy)})),
+    "dense: one weight 1 % off": (nn.dense(3), lambda p, c, dy, dx, g: (dx, one_element(g, "W"))),
+    "relu: passes everything": (nn.relu(), lambda p, c, dy, dx, g: (dy, g)),
+    "relu: mask of the gradient": (nn.relu(), lambda p, c, dy, dx, g: (dy * (dy > 0), g)),
+    "relu: slope 1.5 at the kink": (nn.relu(), lambda p, c, dy, dx, g: (np.where(c == 0, 1.5 * dy, dx), g)),
+    "sigmoid: without 1 − σ": (nn.sigmoid(), lambda p, c, dy, dx, g: (dy * c, g)),
+    "tanh: sign": (nn.tanh(), lambda p, c, dy, dx, g: (-dx, g)),
+    "tanh: a slope of 1e-4 too much": (nn.tanh(), lambda p, c, dy, dx, g: (dx + 1e-4 * dy, g)),
+    "gelu: without the density": (nn.gelu(), lambda p, c, dy, dx, g: (dy * c[1], g)),
+    "elu: forgets alpha": (nn.elu(0.5), lambda p, c, dy, dx, g: (dy * np.where(c > 0, 1, np.exp(np.minimum(c, 0))), g)),
+    "leaky relu: slope of the other side": (nn.leaky_relu(0.2), lambda p, c, dy, dx, g: (dy * np.where(c < 0, 1, 0.2), g)),
+    "softmax: diagonal only": (nn.softmax(), lambda p, c, dy, dx, g: (dy * c * (1 - c), g)),
+    "softmax: over the batch": (nn.softmax(), lambda p, c, dy, dx, g: (c * (dy - (c * dy).sum(0)), g)),
+    "softmax: without the sum": (nn.softmax(), lambda p, c, dy, dx, g: (c * dy, g)),
+    "dropout: no 1/keep_prob": (nn.dropout(0.5), lambda p, c, dy, dx, g: (dy * (c > 0), g)),
+    "dropout: no mask": (nn.dropout(0.5), lambda p, c, dy, dx, g: (dy, g)),
+    "dropout: other mask": (nn.dropout(0.5), lambda p, c, dy, dx, g: (dy * c[::-1], g)),
+    "batch norm: no mean path": (nn.batch_norm(), without_mean_path),
+    "batch norm: no variance path": (nn.batch_norm(), without_variance_path),
+    "batch norm: statistics constant": (nn.batch_norm(), constant_statistics),
+    "batch norm: gamma averaged": (nn.batch_norm(), lambda p, c, dy, dx, g: (dx, g | {"gamma": g["gamma"] / len(dy)})),
+    "layer norm: no mean path": (nn.layer_norm(), without_mean_path),
+    "layer norm: no variance path": (nn.layer_norm(), without_variance_path),
+    "layer norm: beta of one row": (nn.layer_norm(), lambda p, c, dy, dx, g: (dx, g | {"beta": dy[0]})),
+    "flatten: rows reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[::-1], g)),
+    "identity: doubled": (nn.identity(), lambda p, c, dy, dx, g: (2 * dx, g)),
+    "identity: zero": (nn.identity(), lambda p, c, dy, dx, g: (0 * dx, g)),
+    "residual: no skip": (nn.residual(nn.dense(3)), lambda p, c, dy, dx, g: (dx - dy, g)),
+    "residual: skip only": (nn.residual(nn.dense(3)), lambda p, c, dy, dx, g: (dy, g)),
+    "residual: inner gradient halved": (
+        nn.residual(nn.dense(3)),
+        lambda p, c, dy, dx, g: (dx, {k: v / 2 for k, v in g.items()}),
+    ),
+    "serial: two weights exchanged": (
+        nn.serial(nn.dense(3), nn.tanh(), nn.dense(3)),
+        lambda p, c, dy, dx, g: (dx, g | {"dense1.W": g["dense2.W"], "dense2.W": g["dense1.W"]}),
+    ),
+}
+
+
+def check(layer: Layer) -> None:
+    params, state = layer.init(nn.key(0), (3,), np.float64)
+    rng = np.random.default_rng(0)
+    x = np.round(rng.normal(size=(4, 3)) * 4) / 4
+    x[0, 0] = 0.0
+    assert_layer_gradients(
+        layer, randomized(params, 1), state, x, rng.normal(size=(4, 3)), train=True, key=nn.key(5)
+    )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_broken_backward_is_noticed(name: str) -> None:
+    layer, break_ = LAYERS[name]
+    check(layer)
+    with pytest.raises(AssertionError):
+        check(mutant(layer, break_))
+
+
+LOSSES: dict[str, tuple[Loss, tuple[str, str], Callable[[Array], Array]]] = {
+    "binary: sign": (nn.binary_cross_entropy, ("probabilities", "bits"), lambda dy: -dy),
+    "binary: not divided by m": (nn.binary_cross_entropy, ("probabilities", "bits"), lambda dy: dy * len(dy)),
+    "categorical: divided by classes": (nn.categorical_cross_entropy, ("probabilities", "one-hot"), lambda dy: dy / 3),
+    "logits: last column missing": (
+        nn.categorical_cross_entropy_with_logits,
+        ("reals", "one-hot"),
+        lambda dy: dy * [1, 1, 0],
+    ),
+    "sparse: shifted by one class": (
+        nn.sparse_categorical_cross_entropy,
+        ("probabilities", "classes"),
+        lambda dy: np.roll(dy, 1, axis=-1),
+    ),
+    "squared: half forgotten": (nn.mean_squared_error, ("reals", "reals"), lambda dy: dy / 2),
+    "absolute: 1 where equal": (nn.mean_absolute_error, ("reals", "reals"), lambda dy: np.where(dy == 0, 1.0, dy)),
+    "huber: not clipped": (nn.huber(0.75), ("reals", "reals"), lambda dy: np.sign(dy) * np.abs(dy) ** 1.1),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_broken_loss_gradient_is_noticed(name: str) -> None:
+    loss, kinds, break_ = LOSSES[name]
+    y, target = outputs_and_targets(kinds, 4, 3, 1)
+    if kinds[0] == kinds[1] == "reals":
+        y[0, 0] = target[0, 0]
+    dy = loss.backward(loss.forward(y, target)[1])
+
+    def value(z: Array) -> float:
+        return float(loss.forward(z, target)[0])
+
+    assert_gradient(value, y, dy, "dy")
+    with pytest.raises(AssertionError):
+        assert_gradient(value, y, break_(dy), "dy")
+
+
+def test_a_broken_penalty_is_noticed() -> None:
+    params = ArrayDict({"W": [[1.0, -2.0]], "b": [3.0]})
+    for wrong in (2.0, -1.0, 0.0):
+        grads = nn.l2(0.3).backward(params, 4) * wrong
+        with pytest.raises(AssertionError):
+            assert_gradient(
+                lambda v: float(nn.l2(0.3).forward(params.replace(W=v), 4)), params["W"], grads["W"], "W"
+            )

@@ -1,0 +1,153 @@
+"""Optimizers: convergence, settings by name and by step, state, errors. Their formulas: test_readme_formulas and
+test_torch_optax."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.optimizers import base
+from tests.catalogue import OPTIMIZERS
+
+
+def descend(optimizer: nn.Optimizer, gradient: object, start: list[float], steps: int) -> Array:
+    assert callable(gradient)
+    params = ArrayDict({"x": start})
+    opt_state = optimizer.init(params)
+    for _ in range(steps):
+        params, opt_state = optimizer.step(params, {"x": gradient(params["x"])}, opt_state)
+    return params["x"]
+
+
+def rosenbrock_gradient(x: Array) -> Array:
+    return np.array([-2 * (1 - x[0]) - 4 * (x[1] - x[0] ** 2) * x[0], 2 * (x[1] - x[0] ** 2)])
+
+
+@pytest.mark.parametrize("name", [k for k in OPTIMIZERS if k != "optimizer"])
+def test_it_finds_the_bottom_of_a_parabola(name: str) -> None:
+    optimizer = nn.adamw(0.1, weight_decay=0.0) if name == "adamw" else OPTIMIZERS[name]
+    x = descend(optimizer, lambda x: x - [1.0, -2.0], [3.0, 4.0], 5000)
+    np.testing.assert_allclose(x, [1.0, -2.0], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [nn.gd(0.05), nn.momentum(0.05), nn.nesterov(0.05), nn.adam(0.01), nn.rmsprop(0.01, 0.9), nn.adagrad(0.5)],
+    ids=repr,
+)
+def test_it_finds_the_valley_of_rosenbrock(optimizer: nn.Optimizer) -> None:
+    x = descend(optimizer, rosenbrock_gradient, [-1.0, 1.0], 5000)
+    np.testing.assert_allclose(x, [1.0, 1.0], atol=0.03)
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    for name, optimizer in OPTIMIZERS.items():
+        if name != "adamw":
+            x = descend(optimizer, np.zeros_like, [1.0, -1.0], 3)
+            np.testing.assert_array_equal(x, [1.0, -1.0], err_msg=name)
+
+
+params = ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.ones(3), "dense2.W": np.ones((3, 1))})
+grads = params.map(lambda v: 0.5 * v)
+
+
+def test_settings_by_name_the_first_pattern_counts() -> None:
+    optimizer = nn.gd({"dense2.*": 0.0, "*.W": nn.constant_schedule(0.2), "*": 1.0})
+    after, _ = optimizer.step(params, grads, optimizer.init(params))
+    np.testing.assert_array_equal(after["dense2.W"], params["dense2.W"])  # frozen
+    np.testing.assert_allclose(after["dense1.W"], 0.9)
+    np.testing.assert_allclose(after["dense1.b"], 0.5)
+    with pytest.raises(ValueError, match=r"learning_rate has no pattern that matches dense1.b: add '\*'"):
+        nn.gd({"*.W": 0.1}).step(params, grads, nn.gd({"*.W": 0.1}).init(params))
+    with pytest.raises(ValueError, match=r"pattern 'conv\*' matches none"):
+        nn.gd({"conv*": 0.1, "*": 1.0}).step(params, grads, nn.gd(0.1).init(params))
+
+
+def test_no_decay_on_biases() -> None:
+    optimizer = nn.adamw(0.1, weight_decay={"*W": 0.5, "*": 0.0})
+    after, _ = optimizer.step(params, grads * 0, optimizer.init(params))
+    np.testing.assert_allclose(after["dense1.W"], 1 - 0.1 * 0.5)
+    np.testing.assert_array_equal(after["dense1.b"], 1.0)
+
+
+def test_a_learning_rate_for_each_member_of_a_stack() -> None:
+    optimizer = nn.gd(np.array([0.1, 0.2]))
+    after, _ = optimizer.step(nn.stack([params] * 2), nn.stack([grads] * 2), optimizer.init(nn.stack([params] * 2)))
+    np.testing.assert_allclose(after["dense1.b"], [[0.95] * 3, [0.9] * 3])
+    with pytest.raises(ValueError, match=r"learning_rate has shape \(2,\), but the parameters are a single network"):
+        optimizer.step(params, grads, optimizer.init(params))
+
+
+def test_members_of_a_stack_may_have_different_step_counts() -> None:
+    optimizer = nn.adam(nn.cosine_decay(0.1, 5))
+    fresh = optimizer.init(params)
+    later = optimizer.step(params, grads, optimizer.step(params, grads, fresh)[1])[1]
+    both, state = optimizer.step(nn.stack([params] * 2), nn.stack([grads] * 2), nn.stack([fresh, later]))
+    for got, start in zip(nn.unstack(both), (fresh, later), strict=True):
+        assert nn.equal(got, optimizer.step(params, grads, start)[0])
+    assert state["step"].tolist() == [1, 3]
+
+
+def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for vector in (rng.normal(size=1000), rng.normal(size=(3, 400))):
+        big = ArrayDict({"W": vector}, stacked=vector.ndim > 1)
+        steps = []
+        for block in (1 << 16, 37):
+            monkeypatch.setattr(base, "BLOCK", block)
+            optimizer = nn.adamw({"W": 0.1}, weight_decay=0.1)
+            steps.append(optimizer.step(big, big * 0.5, optimizer.init(big)))
+        assert nn.equal(steps[0][0], steps[1][0])
+        assert nn.equal(steps[0][1], steps[1][1])
+
+
+def test_state_is_matched_by_name() -> None:
+    optimizer = nn.adam()
+    _, opt_state = optimizer.step(params, grads, optimizer.init(params))
+    shuffled = ArrayDict(dict(reversed(list(opt_state.items()))))
+    assert list(shuffled) != list(opt_state)
+    assert nn.equal(optimizer.step(params, grads, opt_state)[0], optimizer.step(params, grads, shuffled)[0])
+    with pytest.raises(ValueError, match="opt_state lacks v.dense1.W"):
+        optimizer.step(params, grads, nn.momentum().init(params))
+
+
+def test_clipping() -> None:
+    after, _ = nn.clip_by_global_norm(nn.gd(1.0), 100.0).step(params, grads, nn.gd().init(params))
+    assert nn.equal(after, params - grads)  # short gradients stay as they are
+    huge = params.map(lambda v: v * 1e30).astype(np.float32)
+    small = params.astype(np.float32)
+    after, _ = nn.clip_by_global_norm(nn.gd(1.0), 1.0).step(small, huge, nn.gd().init(small))
+    np.testing.assert_allclose(np.linalg.norm((small - after).vector), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [nn.gd, nn.momentum, nn.nesterov, nn.rmsprop, nn.adam, nn.adamw, nn.adagrad])
+@pytest.mark.parametrize("rate", [-0.1, np.nan, np.inf, {"*": -1.0}, [0.1, -0.1], True])
+def test_wrong_learning_rates(make: object, rate: object) -> None:
+    assert callable(make)
+    with pytest.raises(ValueError, match=r"learning_rate.*expected a number in \[0, ∞\)"):
+        make(rate)
+
+
+def test_other_wrong_settings() -> None:
+    with pytest.raises(ValueError, match=r"beta1=1.5: expected a number in \[0, 1\]"):
+        nn.adam(beta1=1.5)
+    with pytest.raises(ValueError, match="beta2=1: expected a number below 1"):
+        nn.rmsprop(beta2=1)
+    with pytest.raises(ValueError, match="eps=0 and eps_root=0"):
+        nn.adam(eps_root=0.0)
+    with pytest.raises(ValueError, match="max_norm=0"):
+        nn.clip_by_global_norm(nn.gd(), 0)
+    with pytest.raises(ValueError, match="limit=-1"):
+        nn.clip_by_value(nn.gd(), -1)
+    with pytest.raises(ValueError, match="the schedule of learning_rate at step 0=-1.0"):
+        nn.gd(lambda t: -1.0).step(params, grads, nn.gd().init(params))
+    for make in (lambda: nn.step_decay(-1, 0.5, 1), lambda: nn.cosine_decay(0.1, 0), lambda: nn.linear_warmup(0, 0.1)):
+        with pytest.raises(ValueError, match="expected"):
+            make()
+
+
+def test_long_runs_count_exactly() -> None:
+    state = nn.gd().init(params).replace(step=2**40)
+    assert int(nn.gd().step(params, grads, state)[1]["step"]) == 2**40 + 1
