@@ -93,7 +93,7 @@ class ArrayDict(Mapping[str, Array]):
     """An immutable dict of arrays whose floating arrays are read-only views of one vector.
 
     Args:
-        arrays: a mapping (or pairs) of names to arrays of floats; they are copied. Arrays of whole numbers
+        arrays: a mapping of names to arrays of floats; they are copied. Arrays of whole numbers
             are kept beside the vector.
         dtype: the dtype of all arrays; without it, that of the arrays, which must then have one dtype.
         stacked: the first axis of every array is the stack's: K parameter sets in one.
@@ -126,12 +126,12 @@ class ArrayDict(Mapping[str, Array]):
 
     def __init__(
         self,
-        arrays: Mapping[str, ArrayLike] | Iterable[tuple[str, ArrayLike]] = (),
+        arrays: Mapping[str, ArrayLike] | None = None,
         dtype: DTypeLike | None = None,
         *,
         stacked: bool = False,
     ) -> None:
-        given = {_name(k): numeric(v, k) for k, v in dict(arrays).items()}
+        given = {_name(k): numeric(v, k) for k, v in (arrays or {}).items()}
         floats = {k: v for k, v in given.items() if v.dtype.kind == "f" or dtype is not None}
         dtypes = {k: v.dtype for k, v in floats.items()}
         if dtype is None and len(set(dtypes.values())) > 1:

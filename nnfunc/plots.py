@@ -98,7 +98,7 @@ def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axe
         lines = ax.plot(epoch, values, color=colour, linewidth=1.8 if values.ndim == 1 else 0.8)
         lines[0].set_label(label)
     ax.set(xlabel="epoch", ylabel=what)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if len(drawn) > 1:
         ax.legend(frameon=False)
     return _plain(ax)

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
@@ -150,10 +152,10 @@ def randomized(params: ArrayDict, seed: int) -> ArrayDict:
     return params.with_vector(np.where(np.abs(values) < 0.1, 0.1, values))
 
 
-def outputs_and_targets(kinds: tuple[str, str], m: int, n: int, seed: int) -> tuple[Array, Array]:
+def outputs_and_targets(kinds: tuple[str, str], m: int, n: int, seed: int) -> tuple[Array, NDArray[Any]]:
     """Random outputs and targets of the kinds that a loss takes."""
     rng = np.random.default_rng(seed)
-    draw: dict[str, Callable[[], Array]] = {
+    draw: dict[str, Callable[[], NDArray[Any]]] = {
         "reals": lambda: np.round(rng.normal(size=(m, n)) * 4) / 4,
         "probabilities": lambda: rng.uniform(0.05, 0.95, size=(m, n)),
         "bits": lambda: rng.integers(0, 2, size=(m, n)).astype(float),

@@ -1,8 +1,9 @@
 """The formulas that the project is built on, transcribed letter by letter in their own layout: arrays are
-(features, examples), W is (outputs, inputs), everything float64. Slow and plain on purpose: an oracle, not a library."""
+(features, examples), W is (outputs, inputs), everything float64. Plain and slow on purpose: an oracle, no library."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def relu(Z: Array) -> Array:
 
 
 def activation(name: str, Z: Array) -> Array:
-    return {"sigmoid": sigmoid, "softmax": softmax, "relu": relu, "tanh": np.tanh}[name](Z)
+    functions: dict[str, Callable[[Array], Array]] = {"sigmoid": sigmoid, "softmax": softmax, "relu": relu}
+    return np.tanh(Z) if name == "tanh" else functions[name](Z)
 
 
 def activation_backward(name: str, dA: Array, Z: Array) -> Array:
@@ -36,7 +38,7 @@ def activation_backward(name: str, dA: Array, Z: Array) -> Array:
     if name == "softmax":  # column by column: dZ = (diag(a) − a aᵀ) dA
         columns = [(np.diag(a) - np.outer(a, a)) @ d for a, d in zip(A.T, dA.T, strict=True)]
         return np.array(columns).T
-    slope = {"sigmoid": A * (1 - A), "relu": (Z > 0).astype(float), "tanh": 1 - A**2}[name]
+    slope: Array = {"sigmoid": A * (1 - A), "relu": (Z > 0).astype(float), "tanh": 1 - A**2}[name]
     return dA * slope
 
 
@@ -50,7 +52,7 @@ def cost(name: str, A: Array, Y: Array) -> float:
 
 
 def cost_backward(name: str, A: Array, Y: Array) -> Array:
-    m = A.shape[1]
+    m: int = A.shape[1]
     if name == "binary":
         return -(Y / A - (1 - Y) / (1 - A)) / m
     if name == "categorical":
@@ -101,10 +103,14 @@ def train(
     costs, L = [], len(activations)
     for t, (X, Y) in enumerate(batches, 1):
         m = X.shape[1]
-        A, A_prev, pre, Zs, Ds = X, [], [], [], []
+        A: Array = X
+        A_prev: list[Array] = []
+        pre: list[Array] = []
+        Zs: list[Array] = []
+        Ds: list[Array] = []
         for i in range(1, L + 1):
             A_prev.append(A)
-            Z = w[f"W{i}"] @ A + w[f"b{i}"]
+            Z: Array = w[f"W{i}"] @ A + w[f"b{i}"]
             pre.append(Z)
             if norm and i < L:
                 Z, _, mean, var = batch_norm(Z, w[f"gamma{i}"], w[f"beta{i}"])
@@ -112,7 +118,7 @@ def train(
                 running[f"var{i}"] = 0.9 * running.get(f"var{i}", np.ones_like(var)) + 0.1 * var
             Zs.append(Z)
             A = activation(activations[i - 1], Z)
-            D = np.ones_like(A)
+            D: Array = np.ones_like(A)
             if i < L and masks is not None:
                 D = masks[t - 1][i - 1]
                 A = A * D / keep_prob

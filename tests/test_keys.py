@@ -40,7 +40,9 @@ def test_different_paths_give_different_keys(seed: int, paths: list[list[int]]) 
 
 def test_streams_of_related_keys_are_uncorrelated() -> None:
     root = nn.key(0)
-    draws = np.array([nn.generator(nn.fold_in(nn.fold_in(root, i), j)).normal(size=500) for i in range(8) for j in range(8)])
+    draws = np.array(
+        [nn.generator(nn.fold_in(nn.fold_in(root, i), j)).normal(size=500) for i in range(8) for j in range(8)]
+    )
     correlations = np.corrcoef(draws) - np.eye(64)
     assert np.abs(correlations).max() < 5 / np.sqrt(500)
     assert abs(draws.mean()) < 5 / np.sqrt(draws.size)

@@ -158,7 +158,7 @@ def test_layers_pickle_and_print(name: str, data: st.DataObject) -> None:
 
 
 def test_losses_optimizers_penalties_pickle_and_print() -> None:
-    values = [*(loss for loss, _, _ in LOSSES.values()), *PENALTIES.values()]
+    values: list[tuple[object, ...]] = [*(loss for loss, _, _ in LOSSES.values()), *PENALTIES.values()]
     values += [o for name, o in OPTIMIZERS.items() if name != "optimizer"]  # its rule here is a lambda
     for value in values:
         restored = pickle.loads(pickle.dumps(value))
@@ -202,7 +202,7 @@ def test_leading_axes_are_free(name: str, data: st.DataObject) -> None:
 def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, train: bool) -> None:
     K = 3
     layer = data.draw(LAYERS[name])
-    if "bent" in repr(layer) or "flatten" in repr(layer) and shared:
+    if "bent" in repr(layer) or ("flatten" in repr(layer) and shared):
         return  # a user's own layer is written for one network
     members = [layer.init(nn.key(i), (FEATURES,), np.float64) for i in range(K)]
     members = [(randomized(p, i), s) for i, (p, s) in enumerate(members)]
@@ -276,7 +276,10 @@ def test_parameters_decide_the_dtype(name: str, data: st.DataObject, train: bool
 
 def test_training_keeps_float32_whatever_comes() -> None:
     model = nn.mlp([3, 4, 2], ["gelu", "softmax"], keep_prob=0.5, batch_norm=True)
-    for loss, target in ((nn.sparse_categorical_cross_entropy, [0, 1, 0, 1]), (nn.mean_squared_error, np.eye(2)[[0, 1] * 2])):
+    for loss, target in (
+        (nn.sparse_categorical_cross_entropy, [0, 1, 0, 1]),
+        (nn.mean_squared_error, np.eye(2)[[0, 1] * 2]),
+    ):
         step = nn.train_step(model, loss, nn.adam(nn.cosine_decay(0.1, 10)), penalty=nn.l2(0.1))
         ts = nn.train_state(model, step.optimizer, nn.key(0), (3,))
         ts, metrics = step(ts, (np.random.default_rng(0).normal(size=(4, 3)), target, np.ones(4)))
@@ -288,7 +291,9 @@ def test_training_keeps_float32_whatever_comes() -> None:
 
 @pytest.mark.parametrize("name", [k for k in LAYERS if k not in ("dense", "serial", "mlp", "residual", "layer")])
 @given(data=st.data(), train=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
-def test_layers_are_finite_at_the_extremes(name: str, data: st.DataObject, train: bool, dtype: type[np.floating]) -> None:
+def test_layers_are_finite_at_the_extremes(
+    name: str, data: st.DataObject, train: bool, dtype: type[np.floating]
+) -> None:
     layer = data.draw(LAYERS[name])
     params, state = layer.init(nn.key(0), (FEATURES,), dtype)
     extremes = [[1000.0, -1000.0, 0.0], [1000.0, 1000.0, 1000.0], [-1000.0, -1000.0, -1000.0]]
@@ -330,7 +335,9 @@ def test_activation_and_cross_entropy_give_the_fused_gradient(
 
 
 @pytest.mark.parametrize(("activation", "loss", "on_logits"), CE)
-def test_training_on_saturated_outputs_uses_the_fused_gradient(activation: Layer, loss: nn.Loss, on_logits: nn.Loss) -> None:
+def test_training_on_saturated_outputs_uses_the_fused_gradient(
+    activation: Layer, loss: nn.Loss, on_logits: nn.Loss
+) -> None:
     model = nn.serial(nn.dense(3), activation)
     params = {"dense1.W": 1000 * np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]]), "dense1.b": np.zeros(3)}
     X, Y = np.eye(2), np.eye(3)[[1, 0]]

@@ -62,7 +62,10 @@ LAYERS: dict[str, tuple[Layer, Break]] = {
     "tanh: a slope of 1e-4 too much": (nn.tanh(), lambda p, c, dy, dx, g: (dx + 1e-4 * dy, g)),
     "gelu: without the density": (nn.gelu(), lambda p, c, dy, dx, g: (dy * c[1], g)),
     "elu: forgets alpha": (nn.elu(0.5), lambda p, c, dy, dx, g: (dy * np.where(c > 0, 1, np.exp(np.minimum(c, 0))), g)),
-    "leaky relu: slope of the other side": (nn.leaky_relu(0.2), lambda p, c, dy, dx, g: (dy * np.where(c < 0, 1, 0.2), g)),
+    "leaky relu: slope of the other side": (
+        nn.leaky_relu(0.2),
+        lambda p, c, dy, dx, g: (dy * np.where(c < 0, 1, 0.2), g),
+    ),
     "softmax: diagonal only": (nn.softmax(), lambda p, c, dy, dx, g: (dy * c * (1 - c), g)),
     "softmax: over the batch": (nn.softmax(), lambda p, c, dy, dx, g: (c * (dy - (c * dy).sum(0)), g)),
     "softmax: without the sum": (nn.softmax(), lambda p, c, dy, dx, g: (c * dy, g)),
@@ -97,9 +100,7 @@ def check(layer: Layer) -> None:
     rng = np.random.default_rng(0)
     x = np.round(rng.normal(size=(4, 3)) * 4) / 4
     x[0, 0] = 0.0
-    assert_layer_gradients(
-        layer, randomized(params, 1), state, x, rng.normal(size=(4, 3)), train=True, key=nn.key(5)
-    )
+    assert_layer_gradients(layer, randomized(params, 1), state, x, rng.normal(size=(4, 3)), train=True, key=nn.key(5))
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -151,6 +152,4 @@ def test_a_broken_penalty_is_noticed() -> None:
     for wrong in (2.0, -1.0, 0.0):
         grads = nn.l2(0.3).backward(params, 4) * wrong
         with pytest.raises(AssertionError):
-            assert_gradient(
-                lambda v: float(nn.l2(0.3).forward(params.replace(W=v), 4)), params["W"], grads["W"], "W"
-            )
+            assert_gradient(lambda v: float(nn.l2(0.3).forward(params.replace(W=v), 4)), params["W"], grads["W"], "W")

@@ -7,6 +7,8 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.keys import Keys
+from nnfunc.values import hyperparameters
 from tests import readme_formulas
 
 LOSSES = {
@@ -62,7 +64,7 @@ def test_training_is_the_readmes(run: str, optimizer: str, variant: str) -> None
         as_readme(ts.params),
         activations,
         loss,
-        [(x.T.astype(float), y.T) for x, y in batches],
+        [(np.asarray(x.T, float), np.asarray(y.T)) for x, y in batches],
         optimizer,
         0.01,
         lambd,
@@ -71,7 +73,7 @@ def test_training_is_the_readmes(run: str, optimizer: str, variant: str) -> None
         norm=variant == "batch_norm",
     )
     for batch, expected in zip(batches, costs, strict=True):
-        ts, metrics = step(ts, (batch[0], batch[1]))
+        ts, metrics = step(ts, batch)
         assert metrics.loss == pytest.approx(expected, rel=1e-10)
     ours = as_readme(ts.params)
     assert ours.keys() == weights.keys()
@@ -82,9 +84,10 @@ def test_training_is_the_readmes(run: str, optimizer: str, variant: str) -> None
         np.testing.assert_allclose(value, running[k], rtol=1e-10, atol=1e-12)
 
 
-def dropout_masks(model: nn.Layer, key: nn.Key, step: int, m: int) -> list[Array]:
+def dropout_masks(model: nn.Layer, key: Keys, step: int, m: int) -> list[Array]:
     """The 0-1 masks that the dropout layers of a model draw in a step, in the README's layout."""
-    masks, widths = [], [layer.init.keywords["units"] for name, layer in model.layers if "dense" in name]  # type: ignore[attr-defined]  # partial
+    masks: list[Array] = []
+    widths = [hyperparameters(layer)["units"] for name, layer in model.layers if "dense" in name]
     for i, (name, layer) in enumerate(model.layers):
         if "dropout" in name:
             ones = np.ones((m, widths[len(masks)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,11 @@ from nnfunc.arrays import Array, ArrayDict
 
 rng = np.random.default_rng(0)
 X = np.round(rng.normal(size=(6, 5)) * 4) / 4  # with exact zeros: the kinks' conventions are compared too
-TARGETS = {"bits": rng.integers(0, 2, size=(6, 5)).astype(float), "classes": rng.integers(0, 5, size=6), "reals": X[::-1]}
+TARGETS = {
+    "bits": rng.integers(0, 2, size=(6, 5)).astype(float),
+    "classes": rng.integers(0, 5, size=6),
+    "reals": X[::-1],
+}
 WEIGHTS = rng.uniform(0.5, 2, size=6)
 
 ACTIVATIONS: dict[str, tuple[nn.Layer, str, dict[str, Any]]] = {
@@ -136,15 +140,7 @@ def test_class_weights() -> None:
         assert loss.forward(X, target, class_weights=w)[0] == pytest.approx(expected.item(), rel=1e-12)
 
 
-def updates(step: Callable[[Array, Array], Array], w: Array, gradients: list[Array]) -> list[Array]:
-    path = []
-    for g in gradients:
-        w = step(w, g)
-        path.append(w)
-    return path
-
-
-def ours(optimizer: nn.Optimizer, w: Array, gradients: list[Array]) -> list[Array]:
+def ours(optimizer: nn.Optimizer, w: Array, gradients: Sequence[Array]) -> list[Array]:
     params = ArrayDict({"W": w})
     opt_state, path = optimizer.init(params), []
     for g in gradients:

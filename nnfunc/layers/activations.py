@@ -53,7 +53,7 @@ def _backward(
     if not need_dx:
         return None, EMPTY
     s = slope(cache, **hyper)
-    same_shape(dy, s.shape)
+    same_shape(dy, s.shape, leading=True)
     return dy * s, EMPTY
 
 
@@ -137,7 +137,7 @@ def _softmax_forward(
 def _softmax_backward(
     params: ArrayDict, cache: Array, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
 ) -> tuple[Array | None, ArrayDict]:
-    same_shape(dy, cache.shape)
+    same_shape(dy, cache.shape, leading=True)
     A = np.maximum(cache, floor(cache.dtype))
     return A * (dy - np.add.reduce(A * dy, axis=-1, keepdims=True)), EMPTY
 
@@ -336,7 +336,7 @@ def _identity_forward(
 def _identity_backward(
     params: ArrayDict, cache: tuple[int, ...], dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
 ) -> tuple[Array | None, ArrayDict]:
-    same_shape(dy, cache)
+    same_shape(dy, cache, leading=True)
     return view(dy), EMPTY
 
 

@@ -100,18 +100,26 @@ def output_shape(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape:
 
 
 def parameter(params: Mapping[str, Array], *names: str) -> list[Array]:
-    """The named parameters of a layer; an error names what is missing."""
+    """The named parameters of a layer; an error names what is missing, or is no array of floats."""
     try:
-        return [params[name] for name in names]
+        found = [params[name] for name in names]
     except KeyError:
         missing = ", ".join(name for name in names if name not in params)
         has = ", ".join(params) or "no arrays"
         raise ValueError(f"the parameters do not fit the model: {missing} missing (there: {has})") from None
+    for name, array in zip(names, found, strict=True):
+        if array.dtype.kind != "f":
+            raise ValueError(f"{name} has dtype {array.dtype}, expected floats: pass dtype=np.float32 to ArrayDict")
+    return found
 
 
-def same_shape(dy: Array, shape: Shape) -> None:
-    """Checks that an output gradient has the output's shape: NumPy would broadcast it without a word."""
-    if dy.shape != shape:
+def same_shape(dy: Array, shape: Shape, leading: bool = False) -> None:
+    """Checks that an output gradient has the output's shape: NumPy would broadcast it without a word.
+
+    With `leading` it may have axes in front: a layer without parameters that gets the input that all networks of a
+    stack share gets an output gradient from each.
+    """
+    if dy.shape != shape and not (leading and dy.shape[-len(shape) :] == shape):
         raise ValueError(f"dy has shape {dy.shape}, expected the output's shape {shape}")
 
 

@@ -70,7 +70,7 @@ def _backward(
     out: ArrayDict | None = None,
 ) -> tuple[Array | None, ArrayDict]:
     if isinstance(cache, tuple):  # no mask: the identity
-        same_shape(dy, cache)
+        same_shape(dy, cache, leading=True)
         return view(dy), EMPTY
-    same_shape(dy, cache.shape)
+    same_shape(dy, cache.shape, leading=True)
     return dy * cache, EMPTY

@@ -9,7 +9,7 @@ from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import positive_int, real
 from nnfunc.keys import Keys
 from nnfunc.layers.activations import view
-from nnfunc.layers.base import Layer, Shape, no_parameters
+from nnfunc.layers.base import Layer, Shape, no_parameters, same_shape
 
 
 def flatten(axes: int | None = None) -> Layer:
@@ -34,18 +34,18 @@ def _forward(
     key: Keys | None = None,
     train: bool = False,
     axes: int | None,
-) -> tuple[Array, Shape, ArrayDict]:
+) -> tuple[Array, tuple[Shape, Shape], ArrayDict]:
     x = real(x, "x")
     lead = 1 if axes is None else x.ndim - axes
     if lead < 1:
         raise ValueError(f"x has shape {x.shape}, expected an axis of examples and then {axes or 1} or more to join")
-    return view(x, (*x.shape[:lead], prod(x.shape[lead:]))), x.shape, state
+    y = view(x, (*x.shape[:lead], prod(x.shape[lead:])))
+    return y, (x.shape, y.shape), state
 
 
 def _backward(
-    params: ArrayDict, cache: Shape, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
+    params: ArrayDict, cache: tuple[Shape, Shape], dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
 ) -> tuple[Array | None, ArrayDict]:
-    lead = cache[: dy.ndim - 1]
-    if dy.shape[:-1] != lead or dy.size != prod(cache):
-        raise ValueError(f"dy has shape {dy.shape}, expected the output's shape for an input {cache}")
-    return view(dy, cache), EMPTY
+    shape, flat = cache
+    same_shape(dy, flat, leading=True)
+    return view(dy, dy.shape[: dy.ndim - len(flat)] + shape), EMPTY

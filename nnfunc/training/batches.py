@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from nnfunc.keys import Key, generator
 
 def minibatches(
     key: Key | None, arrays: Sequence[ArrayLike], batch_size: int | None = 64
-) -> Iterator[tuple[NDArray[np.generic], ...]]:
+) -> Iterator[tuple[NDArray[Any], ...]]:
     """The rows of the arrays in random order, in batches; together they are every row once.
 
     Args:
@@ -37,8 +38,8 @@ def minibatches(
 
 
 def _batches(
-    arrays: list[NDArray[np.generic]], order: NDArray[np.intp] | None, rows: int, size: int
-) -> Iterator[tuple[NDArray[np.generic], ...]]:
+    arrays: list[NDArray[Any]], order: NDArray[np.intp] | None, rows: int, size: int
+) -> Iterator[tuple[NDArray[Any], ...]]:
     for start in range(0, rows, size):
         chosen = slice(start, start + size) if order is None else order[start : start + size]
         yield tuple(a[chosen] for a in arrays)

@@ -112,7 +112,7 @@ def _ready(data: Data, ts: TrainState, name: str) -> Data:
     X = numeric(data[0], "X")
     X = finite(X, "X").astype(ts.params.dtype, copy=False) if X.dtype.kind == "f" else X
     Y = numeric(data[1], "Y")
-    return (X, finite(Y, "Y") if Y.dtype.kind == "f" else Y, *data[2:])  # type: ignore[return-value]
+    return X, finite(Y, "Y") if Y.dtype.kind == "f" else Y, *data[2:]
 
 
 def _epochs(
@@ -125,7 +125,7 @@ def _epochs(
         loss: Scalar = 0.0
         right: Scalar = 0.0
         for batch in minibatches(fold_in(key, ts.step), data, size):
-            ts, metrics = step(ts, batch)  # type: ignore[arg-type]  # as many arrays as the data are
+            ts, metrics = step(ts, batch)
             share = len(batch[0]) / rows
             loss = loss + share * metrics.loss
             right = right + share * scored(metrics.output, batch[1], decision)

@@ -42,7 +42,7 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
 
 T = TypeVar("T")
 
-Batch: TypeAlias = "tuple[ArrayLike, ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]"
+Batch: TypeAlias = tuple[ArrayLike, ...]
 """(x, target), or (x, target, weights) with a weight for each example."""
 
 
@@ -97,15 +97,16 @@ class TrainStep(NamedTuple):
         x, target, weights = _parts(batch)
         key = fold_in(ts.key, ts.step)
         model, loss = self.computed
-        y, cache, state = model.forward(ts.params, ts.state, numeric(x, "x"), key=key, train=True)
-        value, loss_cache = loss.forward(y, target, weights, class_weights=self.class_weights)
-        _, grads = model.backward(ts.params, cache, loss.backward(loss_cache), need_dx=False)
-        if self.penalty is not None:
-            examples = y.shape[-2]
-            value = value + self.penalty.forward(ts.params, examples)
-            grads = grads + self.penalty.backward(ts.params, examples)
-        if not _all_finite(value, grads.vector):
-            raise NonFiniteError(_where_it_began(model, loss, ts, batch, key, value, grads))
+        with np.errstate(all="ignore"):  # what is not finite is an error below, with more to say than a warning
+            y, cache, state = model.forward(ts.params, ts.state, numeric(x, "x"), key=key, train=True)
+            value, loss_cache = loss.forward(y, target, weights, class_weights=self.class_weights)
+            _, grads = model.backward(ts.params, cache, loss.backward(loss_cache), need_dx=False)
+            if self.penalty is not None:
+                examples = y.shape[-2]
+                value = value + self.penalty.forward(ts.params, examples)
+                grads = grads + self.penalty.backward(ts.params, examples)
+            if not _all_finite(value, grads.vector):
+                raise NonFiniteError(_where_it_began(model, loss, ts, batch, key, value, grads))
         params, opt_state = self.optimizer.step(ts.params, grads, ts.opt_state)
         return TrainState(params, state, opt_state, ts.key, ts.step + 1), Metrics(value, y)
 
@@ -310,7 +311,8 @@ def _parts(batch: Batch) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         came = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
         raise ValueError(f"batch has {came}, expected (x, target) or (x, target, weights)")
-    return (*batch, None) if len(batch) == 2 else batch
+    x, target, *weights = batch
+    return x, target, weights[0] if weights else None
 
 
 def _instance(value: T | object, kind: type[T], name: str) -> T:

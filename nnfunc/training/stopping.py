@@ -14,7 +14,7 @@ from nnfunc.training.loop import Epoch
 def validation_loss(epoch: Epoch) -> float:
     """The validation loss of an epoch, or its training loss where there are no validation data."""
     loss = epoch.loss if epoch.validation is None else epoch.validation.loss
-    if not isinstance(loss, (float, np.floating)):
+    if np.ndim(loss):
         raise ValueError("a stack of networks has a loss for each: pass monitor=, a function of an epoch to one number")
     return float(loss)
 

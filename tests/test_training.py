@@ -1,0 +1,248 @@
+"""Steps, batches, the loop, stopping: a run is a pure function of its arguments."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+
+rng = np.random.default_rng(0)
+X, classes = rng.normal(size=(50, 4)), rng.integers(0, 3, size=50)
+Y = np.eye(3)[classes]
+MODEL = nn.mlp([4, 8, 3], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)
+STEP = nn.train_step(MODEL, nn.categorical_cross_entropy, nn.adam(nn.cosine_decay(0.01, 100)), penalty=nn.l2(0.1))
+
+
+def start(seed: int = 0, dtype: type[np.floating] = np.float32) -> nn.TrainState:
+    return nn.train_state(MODEL, STEP.optimizer, nn.key(seed), input_shape=(4,), dtype=dtype)
+
+
+def assert_same_state(a: nn.TrainState, b: nn.TrainState) -> None:
+    for x, y in zip(a, b, strict=True):
+        assert nn.equal(x, y) if isinstance(x, ArrayDict) and isinstance(y, ArrayDict) else x == y
+
+
+# -- the step ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_the_parts_by_hand() -> None:
+    ts = start(dtype=np.float64)
+    after, metrics = STEP(ts, (X, Y))
+    y, cache, state = MODEL.forward(ts.params, ts.state, X, key=nn.fold_in(ts.key, 0), train=True)
+    value, loss_cache = nn.categorical_cross_entropy.forward(y, Y)
+    dx, grads = MODEL.backward(ts.params, cache, nn.categorical_cross_entropy.backward(loss_cache))
+    penalty = nn.l2(0.1)
+    grads = grads + penalty.backward(ts.params, 50)
+    params, opt_state = STEP.optimizer.step(ts.params, grads, ts.opt_state)
+    assert dx is not None
+    assert dx.shape == X.shape
+    assert metrics.loss == pytest.approx(value + penalty.forward(ts.params, 50), rel=1e-12)
+    assert nn.allclose(after.params, params, rtol=1e-10, atol=1e-10)
+    assert nn.equal(after.state, state)
+    assert after.step == ts.step + 1 == int(opt_state["step"])
+    assert after.key == ts.key
+
+
+def test_weights_and_class_weights() -> None:
+    model = nn.mlp([4, 3], ["softmax"])
+    plain = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.gd(0.1))
+    heavy = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.gd(0.1), class_weights=[1, 1, 5])
+    ts = nn.train_state(model, nn.gd(0.1), nn.key(0), (4,), np.float64)
+    a, ma = plain(ts, (X, classes, np.where(classes == 2, 5.0, 1.0)))
+    b, mb = heavy(ts, (X, classes))
+    assert ma.loss == pytest.approx(mb.loss, rel=1e-12)
+    assert nn.allclose(a.params, b.params, rtol=1e-12)
+    twice = np.concatenate([X, X[classes == 2]]), np.concatenate([classes, classes[classes == 2]])
+    assert plain(ts, (X, classes, 1.0 + (classes == 2)))[1].loss == pytest.approx(plain(ts, twice)[1].loss, rel=1e-12)
+    binary = nn.mlp([4, 1], ["sigmoid"])
+    step = nn.train_step(binary, nn.binary_cross_entropy, nn.gd(0.1), class_weights=[1, 3])
+    ts = nn.train_state(binary, nn.gd(0.1), nn.key(0), (4,), np.float64)
+    bits = classes % 2
+    by_hand = nn.train_step(binary, nn.binary_cross_entropy, nn.gd(0.1))(ts, (X, bits, 1.0 + 2 * bits))[1].loss
+    assert step(ts, (X, bits))[1].loss == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_names_stand_for_losses_and_optimizers() -> None:
+    step = nn.train_step(MODEL, "categorical_cross_entropy", "adam")
+    assert step.optimizer.__repr__() == repr(nn.adam())
+    ts, _ = step(nn.train_state(MODEL, "adam", nn.key(0), (4,)), (X, Y))
+    assert ts.step == 1
+
+
+def test_given_params_are_used_and_checked() -> None:
+    model = nn.serial(nn.dense(3))
+    W = rng.normal(size=(4, 3))
+    ts = nn.train_state(model, nn.gd(), nn.key(0), params={"dense1.b": np.zeros(3), "dense1.W": W})
+    np.testing.assert_array_equal(ts.params["dense1.W"], W)
+    assert ts.params.dtype == np.float64
+    with pytest.raises(ValueError, match=r"do not fit the model.*lacks dense1.b"):
+        nn.train_state(model, nn.gd(), nn.key(0), (4,), params={"dense1.W": W})
+    with pytest.raises(ValueError, match=r"other shapes: dense1.W \(3, 4\), expected \(4, 3\)"):
+        nn.train_state(model, nn.gd(), nn.key(0), (4,), params={"dense1.b": np.zeros(3), "dense1.W": W.T})
+    with pytest.raises(ValueError, match="neither input_shape nor params"):
+        nn.train_state(model, nn.gd(), nn.key(0))
+
+
+def test_a_stack_trains_like_its_members() -> None:
+    keys = nn.split(nn.key(3), 3)
+    both = nn.train_state(MODEL, STEP.optimizer, keys, (4,), np.float64)
+    solo = [nn.train_state(MODEL, STEP.optimizer, k, (4,), np.float64) for k in keys]
+    for batch in nn.minibatches(nn.key(0), (X, Y), 16):
+        both, metrics = STEP(both, batch)
+        results = [STEP(ts, batch) for ts in solo]
+        solo = [ts for ts, _ in results]
+        np.testing.assert_allclose(np.asarray(metrics.loss), np.array([m.loss for _, m in results]), rtol=1e-9)
+    for got, ts in zip(nn.unstack(both.params), solo, strict=True):
+        assert nn.allclose(got, ts.params, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(
+        np.asarray(nn.accuracy(MODEL, both, X, Y)), np.array([nn.accuracy(MODEL, ts, X, Y) for ts in solo])
+    )
+    *_, epoch = nn.train(STEP, both, (X, Y), epochs=2, key=nn.key(0), validation=(X, Y))
+    assert np.shape(epoch.loss) == np.shape(epoch.accuracy) == (3,)
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 9))
+def test_batches_are_every_row_once_in_a_new_order(rows: int, size: int, seed: int) -> None:
+    a, b = np.arange(rows), np.arange(rows)[:, None] * [1, 2]
+    batches = list(nn.minibatches(nn.key(seed), (a, b), size))
+    assert [len(x) for x, _ in batches] == [size] * (rows // size) + [rows % size] * (rows % size > 0)
+    order = np.concatenate([x for x, _ in batches])
+    assert sorted(order) == list(range(rows))
+    np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), b[order])
+    again = [x for x, _ in nn.minibatches(nn.key(seed), (a, b), size)]
+    assert all(np.array_equal(x, y) for (x, _), y in zip(batches, again, strict=True))
+
+
+def test_batches_in_order_and_all_at_once() -> None:
+    assert [x.tolist() for (x,) in nn.minibatches(None, (np.arange(5),), 2)] == [[0, 1], [2, 3], [4]]
+    ((x,),) = nn.minibatches(nn.key(0), (X,), None)
+    assert x.shape == X.shape
+    assert not np.array_equal(x, X)
+
+
+def test_an_array_on_disk_is_read_batch_by_batch(tmp_path: Path) -> None:
+    disk = np.memmap(tmp_path / "x", np.float32, "w+", shape=X.shape)
+    disk[:] = X
+    assert all(len(x) <= 16 for x, _ in nn.minibatches(nn.key(0), (disk, Y), 16))
+    a = [e.loss for e in nn.train(STEP, start(), (disk, Y), epochs=2, key=nn.key(1))]
+    b = [e.loss for e in nn.train(STEP, start(), (X.astype(np.float32), Y), epochs=2, key=nn.key(1))]
+    assert a == b
+
+
+# -- the loop ----------------------------------------------------------------------------------------------------------
+
+
+def run(ts: nn.TrainState, epochs: int, seed: int = 1) -> list[nn.Epoch]:
+    return list(nn.train(STEP, ts, (X, Y), epochs=epochs, batch_size=16, key=nn.key(seed), validation=(X[:9], Y[:9])))
+
+
+def test_stopping_and_going_on_is_never_stopping() -> None:
+    whole = run(start(), 6)
+    first = run(start(), 3)
+    saved = pickle.loads(pickle.dumps(first[-1].state))
+    rest = run(saved, 3)
+    assert [e.number for e in rest] == [4, 5, 6]
+    for a, b in zip(whole, first + rest, strict=True):
+        assert a.number == b.number
+        assert a.loss == b.loss
+        assert a.validation == b.validation
+        assert_same_state(a.state, b.state)
+    broken_off = list(islice(nn.train(STEP, start(), (X, Y), epochs=99, batch_size=16, key=nn.key(1)), 3))
+    assert_same_state(broken_off[-1].state, first[-1].state)
+
+
+def test_a_run_depends_on_its_keys() -> None:
+    base = run(start(), 2)[-1].state.params
+    assert nn.equal(base, run(start(), 2)[-1].state.params)
+    assert not nn.equal(base, run(start(seed=1), 2)[-1].state.params)
+    assert not nn.equal(base, run(start(), 2, seed=2)[-1].state.params)
+
+
+def test_epochs_report_means_over_the_examples() -> None:
+    epochs = nn.train(STEP, start(), (X, Y), epochs=2, batch_size=16, key=nn.key(1), validation=(X, Y))
+    assert len(epochs) == 2
+    epoch = next(epochs)
+    assert len(epochs) == 1
+    ts, losses, right = start(), [], []
+    for x, y in nn.minibatches(nn.fold_in(nn.key(1), 0), (X.astype(np.float32), Y), 16):
+        ts, metrics = STEP(ts, (x, y))
+        losses += [metrics.loss] * len(x)
+        right += (metrics.output.argmax(-1) == y.argmax(-1)).tolist()
+    assert epoch.loss == pytest.approx(np.mean(np.array(losses)), rel=1e-9)
+    assert epoch.accuracy == pytest.approx(np.mean(right))
+    assert_same_state(epoch.state, ts)
+    assert epoch.validation == nn.evaluate(MODEL, nn.categorical_cross_entropy, ts, X, Y)
+    assert epoch.validation is not None
+    assert epoch.validation.accuracy == nn.accuracy(MODEL, ts, X, classes)
+    assert repr(epoch).startswith("Epoch 1: loss=")
+
+
+def test_every_kind_of_loss_has_its_accuracy() -> None:
+    bits = (X[:, :1] > 0).astype(float)
+    cases: list[tuple[nn.Layer, nn.Loss, Array]] = [
+        (nn.mlp([4, 1], ["sigmoid"]), nn.binary_cross_entropy, bits),
+        (nn.mlp([4, 1], ["linear"]), nn.binary_cross_entropy_with_logits, bits[:, 0]),
+        (nn.mlp([4, 2], ["softmax"]), nn.sparse_categorical_cross_entropy, bits[:, 0].astype(int)),
+        (nn.mlp([4, 2], ["linear"]), nn.categorical_cross_entropy_with_logits, np.hstack([1 - bits, bits])),
+        (nn.mlp([4, 2], ["sigmoid"]), nn.binary_cross_entropy, np.hstack([1 - bits, bits])),
+        (nn.mlp([4, 1], ["sigmoid"]), nn.mean_squared_error, bits),
+    ]
+    for model, loss, target in cases:
+        step = nn.train_step(model, loss, nn.adam(0.1))
+        ts = nn.train_state(model, step.optimizer, nn.key(0), (4,))
+        *_, last = nn.train(step, ts, (X, target), epochs=40, key=nn.key(0), validation=(X, target))
+        assert last.accuracy > 0.95
+        assert last.validation is not None
+        assert last.validation.accuracy > 0.95
+    model = nn.mlp([4, 1], ["linear"])
+    step = nn.train_step(model, nn.mean_squared_error, nn.adam(0.1))
+    (epoch,) = nn.train(
+        step, nn.train_state(model, step.optimizer, nn.key(0), (4,)), (X, X[:, 0]), epochs=1, key=nn.key(0)
+    )
+    assert math.isnan(float(epoch.accuracy))
+
+
+def test_it_learns() -> None:
+    model = nn.mlp([4, 64, 3], ["relu", "softmax"])
+    step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(0.02))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (4,))
+    *_, last = nn.train(step, ts, (X, classes), epochs=200, batch_size=10, key=nn.key(0))
+    assert last.accuracy == 1.0
+
+
+# -- stopping ----------------------------------------------------------------------------------------------------------
+
+
+def epochs_of(losses: list[float]) -> list[nn.Epoch]:
+    return [nn.Epoch(i, 9.0, 0.5, nn.Evaluation(loss, 0.5), start()) for i, loss in enumerate(losses, 1)]
+
+
+def test_early_stopping_and_the_best_epoch() -> None:
+    epochs = epochs_of([5, 4, 3, 3.5, 2.95, 3.1, 3.2, 1.0])
+    assert [e.number for e in nn.early_stopping(epochs, patience=2)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [e.number for e in nn.early_stopping(epochs, patience=2, min_delta=0.1)] == [1, 2, 3, 4, 5]
+    assert nn.best_epoch(nn.early_stopping(iter(epochs), patience=2)).number == 5
+    assert nn.best_epoch(epochs, monitor=lambda e: -e.number).number == 8
+    with pytest.raises(ValueError, match="epochs is empty"):
+        nn.best_epoch([])
+    with pytest.raises(ValueError, match="patience=0"):
+        nn.early_stopping(epochs, patience=0)
+
+
+def test_history_is_a_dict_of_arrays() -> None:
+    table = nn.history(run(start(), 3))
+    assert set(table) == {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
+    assert all(v.shape == (3,) for v in table.values())
+    assert table["epoch"].tolist() == [1, 2, 3]
