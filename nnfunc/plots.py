@@ -151,7 +151,9 @@ def decision_boundary(
 
     palette = np.array([to_rgb(c) for c in COLOURS[: P.shape[-1]]])
     extent = (float(x0), float(x1), float(y0), float(y1))
-    ax.imshow(1 - 0.45 * (1 - P @ palette), extent=extent, origin="lower", aspect="auto", interpolation="bilinear")
+    certainty = (P.max(axis=-1, keepdims=True) * P.shape[-1] - 1) / (P.shape[-1] - 1)
+    shade = 1 - (0.1 + 0.4 * certainty) * (1 - palette[P.argmax(axis=-1)])
+    ax.imshow(shade, extent=extent, origin="lower", aspect="auto")
     for c in range(1 if P.shape[-1] == 2 else 0, P.shape[-1]):
         lead = P[..., c] - np.delete(P, c, axis=-1).max(axis=-1)
         if lead.min() < 0 < lead.max():
@@ -383,15 +385,16 @@ def optimizer_animation(
         (trail,) = ax.plot([], [], color=colour[name], linewidth=1.6, label=name)
         (head,) = ax.plot([], [], "o", color=colour[name], markeredgecolor="white")
         drawn += [(path[:, 0], path[:, 1], trail), (path[:, 0], path[:, 1], head)]
-    ax.legend(loc="upper left", framealpha=0.9)
-    if losses_ax is not None:
+    if losses_ax is None:
+        ax.legend(loc="lower right", framealpha=0.9)
+    else:  # one legend, beside the surface, for both
         for name, curve in curves.items():
             (line,) = losses_ax.plot(
                 curve, color=colour[name], linewidth=1.6, label=name
             )  # sets the limits of the Axes
             drawn += [(np.arange(len(curve)), curve, line)]
-        losses_ax.autoscale(False)
-        losses_ax.set(xlabel="step", ylabel="loss")
+        fixed = {"xlim": losses_ax.get_xlim(), "ylim": losses_ax.get_ylim()}
+        losses_ax.set(xlabel="step", ylabel="loss", **fixed)
         losses_ax.legend(frameon=False)
         _plain(losses_ax)
 
@@ -430,7 +433,7 @@ def _contours(
     levels = np.unique(np.quantile(z, np.linspace(0, 1, 16) ** 1.5))
     if len(levels) > 1:
         shade = np.searchsorted(levels, z) / len(levels)
-        ax.imshow(0.82 + 0.18 * shade, cmap="gray", vmin=0, vmax=1, extent=(x0, x1, y0, y1), origin="lower")
+        ax.imshow(0.75 + 0.25 * shade, cmap="gray", vmin=0, vmax=1, extent=(x0, x1, y0, y1), origin="lower")
         ax.contour(x, y, z, levels=levels[1:-1], colors="white", linewidths=0.7)
     if minimum is not None:
         ax.plot(*minimum, "*", color="black", markersize=11, label="minimum")

@@ -39,8 +39,8 @@ Setting: TypeAlias = "Plain | Mapping[str, Plain]"
 Rule: TypeAlias = Callable[..., tuple[Array, ...]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
 
-BLOCK = 1 << 16
-"""How many numbers of the vector are updated at once: with its temporaries, a block stays in the L2 cache."""
+BLOCK = 1 << 15
+"""How many numbers of the vector are updated at once: with its temporaries, a block stays in the processor's cache."""
 
 
 class Optimizer(NamedTuple):

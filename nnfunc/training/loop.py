@@ -130,4 +130,4 @@ def _epochs(
             loss = loss + share * metrics.loss
             right = right + share * scored(metrics.output, batch[1], decision)
         held_out = None if validation is None else evaluate(step.model, step.loss, ts, *validation)
-        yield Epoch(math.ceil(ts.step / per_epoch), loss, right, held_out, ts)
+        yield Epoch(ts.step // per_epoch, loss, right, held_out, ts)

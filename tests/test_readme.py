@@ -1,0 +1,48 @@
+"""The README's Python blocks run in order, and print, return or raise what its text blocks show."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```(python|text)\n(.*?)```", README, re.S)
+
+
+def execute(code: str, names: dict[str, Any]) -> str:
+    """What a block prints, the value of its last expression, or its error."""
+    tree = ast.parse(code)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        try:
+            exec(compile(tree, "README.md", "exec"), names)
+            value = eval(compile(ast.Expression(last.value), "README.md", "eval"), names) if last else None
+        except ValueError as error:
+            return f"ValueError: {error}"
+    return printed.getvalue() + (repr(value) if value is not None else "")
+
+
+def numbers(text: str) -> list[float]:
+    return [float(n) for n in re.findall(r"\d+\.\d+", text)]
+
+
+def test_the_readme_does_what_it_says() -> None:
+    names: dict[str, Any] = {}
+    shown = 0
+    for (kind, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
+        if kind == "python":
+            result = execute(code, names)
+            if following == "text":
+                shown += 1
+                words, expected_words = (re.sub(r"\d+\.\d+", "x", t).strip() for t in (result, expected))
+                assert words == expected_words
+                # another processor rounds otherwise, and training amplifies it
+                assert numbers(result) == pytest.approx(numbers(expected), rel=0.05)
+    assert shown == 5
