@@ -8,6 +8,7 @@ Every learning rate and weight decay is a `Setting`: see `nnfunc.optimizers.base
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -209,3 +210,15 @@ def _eps_settings(eps: float, eps_root: float) -> dict[str, float]:
     if eps == eps_root == 0:
         raise ValueError("eps=0 and eps_root=0: one of them must be positive, or a gradient of 0 divides 0 by 0")
     return {"eps": eps, "eps_root": eps_root}
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "adagrad": adagrad,
+    "adam": adam,
+    "adamw": adamw,
+    "gd": gd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "rmsprop": rmsprop,
+}
+"""The names that stand for optimizers with their default settings."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, stack
-from nnfunc.errors import NonFiniteError, by_name, finite, first_bad, numeric
+from nnfunc.errors import NonFiniteError, by_name, numeric
 from nnfunc.keys import Keys, check, fold_in, split
 from nnfunc.layers.activations import sigmoid, softmax
-from nnfunc.layers.base import Cache, Layer, Shape, full_form
-from nnfunc.layers.combinators import map_layers, with_layers
+from nnfunc.layers.base import Layer, Shape, full_form
+from nnfunc.layers.combinators import with_layers
 from nnfunc.losses import (
     LOSSES,
     Loss,
@@ -25,20 +24,11 @@ from nnfunc.losses import (
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
-from nnfunc.optimizers import Optimizer, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
+from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.rules import OPTIMIZERS
 from nnfunc.penalties import Penalty
+from nnfunc.training.nonfinite import all_finite, where_it_began
 from nnfunc.values import same
-
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
-    "adagrad": adagrad,
-    "adam": adam,
-    "adamw": adamw,
-    "gd": gd,
-    "momentum": momentum,
-    "nesterov": nesterov,
-    "rmsprop": rmsprop,
-}
-"""The names that stand for optimizers with their default settings."""
 
 T = TypeVar("T")
 
@@ -105,8 +95,10 @@ class TrainStep(NamedTuple):
                 examples = y.shape[-2]
                 value = value + self.penalty.forward(ts.params, examples)
                 grads = grads + self.penalty.backward(ts.params, examples)
-            if not _all_finite(value, grads.vector):
-                raise NonFiniteError(_where_it_began(model, loss, ts, batch, key, value, grads))
+            if not all_finite(value, grads.vector):
+                raise NonFiniteError(
+                    where_it_began(model, loss, ts.params, ts.state, ts.step, x, target, key, value, grads)
+                )
         params, opt_state = self.optimizer.step(ts.params, grads, ts.opt_state)
         return TrainState(params, state, opt_state, ts.key, ts.step + 1), Metrics(value, y)
 
@@ -234,77 +226,7 @@ def _without_last(model: Layer, last: Layer) -> Layer | None:
     return None if inner is None else with_layers(model, (*before, (name, inner)))
 
 
-# -- finding where a NaN began -----------------------------------------------------------------------------------------
-
-
-def _all_finite(value: Scalar, gradient: Array) -> bool:
-    if isinstance(value, float) and gradient.ndim == 1 and math.isfinite(value + float(np.dot(gradient, gradient))):
-        return True  # one pass in BLAS; the squares may overflow where the gradient does not
-    return bool(np.isfinite(value).all() and np.isfinite(gradient).all())
-
-
-def _where_it_began(
-    model: Layer, loss: Loss, ts: TrainState, batch: Batch, key: Keys, value: Scalar, grads: ArrayDict
-) -> str:
-    """Says which number was the first that is not finite: of the data, the parameters, an activation, a gradient."""
-    x, target, weights = _parts(batch)
-    what = (
-        f"at step {ts.step} the loss is {value}"
-        if not np.isfinite(value).all()
-        else f"at step {ts.step} the loss is finite"
-    )
-    for name, array in (("x", x), ("target", target)):
-        try:
-            finite(np.asarray(array, float), name)
-        except ValueError as error:
-            return f"{what}: {error}"
-    for name, parameter in ts.params.items():
-        if not np.isfinite(parameter).all():
-            return (
-                f"{what}: the parameter {name} is not finite ({first_bad(parameter, ~np.isfinite(parameter))}); "
-                "an update before made it so, by too large a step or gradient"
-            )
-    seen: list[tuple[str, str, Array]] = []
-    observed = map_layers(lambda path, layer: _recording(path, layer, seen), model)
-    y, cache, _ = observed.forward(ts.params, ts.state, np.asarray(x), key=key, train=True)
-    _, loss_cache = loss.forward(y, target, weights)
-    seen.append(("the loss", "value", loss_cache.values))
-    dy = loss.backward(loss_cache)
-    seen.append(("the loss", "gradient", dy))
-    observed.backward(ts.params, cache, dy)
-    for path, kind, array in seen:
-        if not np.isfinite(array).all():
-            bad = first_bad(array, ~np.isfinite(array))
-            return f"{what}: the {kind} of {path} is the first that is not finite ({bad}); {_advice(kind)}"
-    bad_names = [k for k, g in grads.items() if not np.isfinite(g).all()]
-    return f"{what}: the gradient of {', '.join(bad_names) or 'the penalty'} is not finite; {_advice('gradient')}"
-
-
-def _advice(kind: str) -> str:
-    return {
-        "activation": "is the learning rate too large, or are the data not scaled?",
-        "gradient": "does the backward divide by 0, or take the root or logarithm of 0?",
-    }.get(kind, "does the loss take the logarithm of 0, or the square of a huge number?")
-
-
-def _recording(path: str, layer: Layer, seen: list[tuple[str, str, Array]]) -> Layer:
-    def forward(
-        params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
-    ) -> tuple[Array, Cache, ArrayDict]:
-        y, cache, state = layer.forward(params, state, x, key=key, train=train)
-        seen.append((path or layer.name, "activation", y))
-        return y, cache, state
-
-    def backward(
-        params: ArrayDict, cache: Cache, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-    ) -> tuple[Array | None, ArrayDict]:
-        dx, grads = layer.backward(params, cache, dy, need_dx=need_dx, out=out)
-        seen.extend((f"{path or layer.name}.{k}", "gradient", g.copy()) for k, g in grads.items())
-        if dx is not None:
-            seen.append((f"the input of {path or layer.name}", "gradient", dx))
-        return dx, grads
-
-    return layer._replace(forward=forward, backward=backward)
+# -- what is handed in -------------------------------------------------------------------------------------------------
 
 
 def _parts(batch: Batch) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
