@@ -46,12 +46,13 @@ class Layout:
 
     def group(self, prefix: str) -> tuple[Layout, int, int]:
         """The layout of the arrays whose names begin with `prefix.`, and the slice of the vector they are."""
-        if prefix not in self._groups:
+        known = self._groups.get(prefix)
+        if known is None:
             inside = {k: v for k, v in self.entries.items() if k.startswith(prefix + ".")}
             start = min((a for a, _, _ in inside.values()), default=0)
             sub = layout(tuple((k[len(prefix) + 1 :], shape) for k, (_, _, shape) in inside.items()))
-            self._groups[prefix] = sub, start, start + sub.size
-        return self._groups[prefix]
+            known = self._groups[prefix] = sub, start, start + sub.size
+        return known
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
@@ -300,12 +301,17 @@ class ArrayDict(Mapping[str, Array]):
           W  (3, 1)
         """
         part = self._groups.get(prefix)
-        if part is None:
-            sub, start, stop = self._layout.group(prefix)
-            cut = len(prefix) + 1
+        return self._group(prefix) if part is None else part
+
+    def _group(self, prefix: str) -> ArrayDict:
+        sub, start, stop = self._layout.group(prefix)
+        cut, integers = len(prefix) + 1, None
+        if self._integers:
             integers = {k[cut:]: v for k, v in self._integers.items() if k.startswith(prefix + ".")}
-            part = self._groups[prefix] = self._of(sub, self._vector[..., start:stop], integers)
-        return part
+        vector = self._vector
+        part = vector[start:stop] if vector.ndim == 1 else vector[..., start:stop]
+        found = self._groups[prefix] = self._of(sub, part, integers) if sub.entries or integers else EMPTY
+        return found
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays whose names match.

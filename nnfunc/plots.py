@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import Array
-from nnfunc.errors import numeric, positive_int
+from nnfunc.errors import number, numeric, positive_int
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.animation import FuncAnimation
@@ -224,7 +224,7 @@ def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes
     ax.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the root makes rare mistakes visible
     for (i, j), count in np.ndenumerate(counts):
         colour = "white" if shares[i, j] > 0.35 else "black" if count else "0.7"
-        ax.text(j, i, f"{count:g}", ha="center", va="center", color=colour, fontsize=9 if size > 5 else 11)
+        ax.text(j, i, f"{count:g}", ha="center", va="center", color=colour, fontsize=8 if size > 5 else 11)
     ax.set_xticks(range(size), labels, rotation=45 if max(map(len, labels)) > 3 else 0)
     ax.set_yticks(range(size), labels)
     ax.set(xlabel="predicted class", ylabel="true class")
@@ -242,6 +242,7 @@ def weight_images(
     *,
     count: int | None = None,
     columns: int | None = None,
+    limit: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The weights that go into each unit as an image, all on one scale that is symmetric about 0.
@@ -251,6 +252,7 @@ def weight_images(
         shape: (height, width) of an image; height · width = inputs.
         count: how many units to show, from the first; without it, all.
         columns: how many images stand in a row; without it, about as many as rows.
+        limit: the colours range from −limit to limit; without it, to the largest weight.
         ax: the Axes to draw on.
     Raises:
         ValueError: W is not two-dimensional, or its inputs do not fill an image.
@@ -264,8 +266,8 @@ def weight_images(
     if len(shape) != 2 or W.shape[0] != math.prod(shape):
         raise ValueError(f"W has shape {W.shape} but an image of shape {tuple(shape)} has {math.prod(shape)} pixels")
     shown = W[:, : W.shape[1] if count is None else positive_int(count, "count")]
-    largest = float(np.abs(shown).max()) or 1.0
-    ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    end = float(np.abs(shown).max()) or 1.0 if limit is None else number(limit, "limit", 0, math.inf, open_low=True)
+    ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-end, vmax=end)
     ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]
     return ax
 

@@ -246,5 +246,6 @@ def _plain_backward(
     dx, given = result
     given = params.like(given or {}, "the dict of gradients that backward returned")
     grads = params.draft(out)
-    grads.vector[...] = given.vector
+    if given:  # the draft of no arrays is no draft
+        grads.vector[...] = given.vector
     return None if dx is None or not need_dx else real(dx, "dx", dy.dtype), grads.freeze()

@@ -86,7 +86,7 @@ def _adagrad(
     w: Array, g: Array, v: Array, *, t: int, learning_rate: float | Array, eps: float, eps_root: float
 ) -> tuple[Array, ...]:
     v = v + g * g
-    return w - learning_rate * g / (np.sqrt(v + eps_root) + eps), v
+    return w - learning_rate * g / _root(v, eps, eps_root), v
 
 
 def rmsprop(
@@ -110,7 +110,7 @@ def _rmsprop(
     w: Array, g: Array, v: Array, *, t: int, learning_rate: float | Array, beta2: float, eps: float, eps_root: float
 ) -> tuple[Array, ...]:
     v = beta2 * v + (1 - beta2) * (g * g)
-    return w - learning_rate * g / (np.sqrt(v + eps_root) + eps), v
+    return w - learning_rate * g / _root(v, eps, eps_root), v
 
 
 def adam(
@@ -147,8 +147,8 @@ def _adam(
 ) -> tuple[Array, ...]:
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * (g * g)
-    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    return w - learning_rate * m_hat / (np.sqrt(v_hat + eps_root) + eps), m, v
+    v_hat = v / (1 - beta2**t)
+    return w - learning_rate / (1 - beta1**t) * m / _root(v_hat, eps, eps_root), m, v
 
 
 def adamw(
@@ -189,6 +189,12 @@ def _adamw(
     return _adam(
         decayed, g, m, v, t=t, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps, eps_root=eps_root
     )
+
+
+def _root(v: Array, eps: float, eps_root: float) -> Array:
+    """√(v + eps_root) + eps."""
+    root: Array = np.sqrt(v + eps_root)
+    return root + eps if eps else root
 
 
 def _beta_settings(**betas: float) -> dict[str, float]:
