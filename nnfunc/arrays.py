@@ -547,4 +547,8 @@ def _same_names(a: Mapping[str, object], b: Mapping[str, object], name: str = "t
 
 
 EMPTY = ArrayDict()
-"""The dict of no arrays: the parameters of an activation, the state of a dense layer."""
+"""The dict of no arrays: the parameters of an activation, the state of a dense layer.
+
+>>> len(EMPTY), EMPTY.size
+(0, 0)
+"""

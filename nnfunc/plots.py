@@ -325,7 +325,7 @@ def _tiles(ax: Axes | None, images: NDArray[Any], columns: int | None, *, label:
     ax = _axes(ax, min(max(across * wide * 0.7, 3.2), 10), min(max(down * tall * 0.7, 2.4), 10))
     for i, image in enumerate(images):
         left, top = i % across * wide, i // across * tall + label
-        ax.imshow(image, extent=(left, left + wide - gap, top + 1, top), **look)
+        ax.imshow(image, extent=(left, left + wide - gap, top + 1, top), interpolation="nearest", **look)
     ax.set(xlim=(-gap / 2, across * wide - gap / 2), ylim=(down * tall, -gap / 2), aspect="equal")
     ax.axis("off")
     return ax

@@ -1,10 +1,13 @@
-"""Every example in a docstring runs and prints what it says."""
+"""Every public name has a docstring with an example, and every example runs and prints what it says."""
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
+import inspect
 import pkgutil
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +15,18 @@ import pytest
 import nnfunc as nn
 
 MODULES = ["nnfunc", *(m.name for m in pkgutil.walk_packages(nn.__path__, "nnfunc."))]
+OPTIONS = doctest.IGNORE_EXCEPTION_DETAIL
+
+
+def of_values(module: ModuleType) -> dict[str, str]:
+    """The docstrings that stand below module-level assignments: those of losses and tables."""
+    body = ast.parse(inspect.getsource(module)).body
+    found = {}
+    for statement, below in zip(body, body[1:], strict=False):
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        if isinstance(target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            found[target.id] = str(below.value.value)
+    return found
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -19,5 +34,20 @@ def test_examples_in_docstrings(name: str) -> None:
     if name == "nnfunc.plots":
         pytest.importorskip("matplotlib")
     module = importlib.import_module(name)
-    result = doctest.testmod(module, extraglobs={"np": np, "nn": nn}, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
-    assert result.failed == 0
+    names = {**vars(module), "np": np, "nn": nn}
+    assert doctest.testmod(module, extraglobs={"np": np, "nn": nn}, optionflags=OPTIONS).failed == 0
+    for value, text in of_values(module).items():
+        test = doctest.DocTestParser().get_doctest(text, names, f"{name}.{value}", None, None)
+        runner = doctest.DocTestRunner(optionflags=OPTIONS)
+        assert runner.run(test).failed == 0, value
+
+
+def test_every_public_name_has_an_example() -> None:
+    values = {k: v for name in MODULES for k, v in of_values(importlib.import_module(name)).items()}
+    without = []
+    for name in nn.__all__:
+        value = getattr(nn, name)
+        own = inspect.getdoc(value) if inspect.isroutine(value) or inspect.isclass(value) else values.get(name)
+        if not inspect.ismodule(value) and ">>>" not in (own or ""):
+            without.append(name)
+    assert without == []

@@ -25,6 +25,13 @@ class Epoch(NamedTuple):
     `number` counts passes over these data from 1, those of an earlier run that this one goes on from included; `loss`
     (penalty included) and `accuracy` are means over the batches, each from before its update; `validation` is the
     evaluation of the validation data after the epoch, or None; `state` is the `TrainState` after it.
+
+    >>> model = nn.mlp([2, 1], ["sigmoid"])
+    >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(0.1))
+    >>> ts = nn.train_state(model, step.optimizer, nn.key(0), input_shape=(2,))
+    >>> data = np.zeros((4, 2)), np.array([0, 0, 0, 1])
+    >>> next(nn.train(step, ts, data, epochs=1, key=nn.key(1), validation=data))
+    Epoch 1: loss=0.6931, accuracy=0.75, validation.loss=0.6869, validation.accuracy=0.75
     """
 
     number: int

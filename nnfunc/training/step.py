@@ -41,6 +41,10 @@ class TrainState(NamedTuple):
 
     `params`, `state` (running averages and the like) and `opt_state` are immutable dicts of arrays; `key` is the source
     of randomness of all steps; `step` counts the updates so far.
+
+    >>> ts = nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), input_shape=(2,))
+    >>> ts.step, ts.params.size, list(ts.opt_state)
+    (0, 9, ['step'])
     """
 
     params: ArrayDict
@@ -54,6 +58,9 @@ class Metrics(NamedTuple):
     """What a step reports, all from before its update: the cost of the batch (loss and penalty) and the outputs.
 
     `output` is what the loss saw; where a sigmoid or softmax was fused with its cross-entropy, these are logits.
+
+    >>> nn.Metrics(loss=0.5, output=np.zeros((1, 2))).loss
+    0.5
     """
 
     loss: Scalar
@@ -65,6 +72,10 @@ class TrainStep(NamedTuple):
 
     `computed` are the model and the loss as they are computed in training: without the output activation and on
     logits, where the two belong together.
+
+    >>> step = nn.train_step(nn.mlp([2, 1], ["sigmoid"]), nn.binary_cross_entropy, nn.gd(0.1), penalty=nn.l2(0.1))
+    >>> step.optimizer, step.penalty, step.computed[1]
+    (gd(learning_rate=0.1), l2(strength=0.1, where='*W'), binary_cross_entropy_with_logits)
     """
 
     model: Layer
