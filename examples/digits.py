@@ -1,6 +1,31 @@
 """Handwritten digits: 1797 images of 8 x 8 pixels, and a network that reads them.
 
 python examples/digits.py
+
+It prints
+
+    layer     output shape  parameters
+    ----------------------------------
+    dense1    (256,)            16,640
+    relu1     (256,)                 0
+    dropout1  (256,)                 0
+    dense2    (128,)            32,896
+    relu2     (128,)                 0
+    dropout2  (128,)                 0
+    dense3    (10,)              1,290
+    softmax1  (10,)                  0
+    ----------------------------------
+    total                       50,826
+    Epoch 1: loss=1.6983, accuracy=0.4391, validation.loss=0.6297, validation.accuracy=0.8861
+    Epoch 10: loss=0.1103, accuracy=0.9652, validation.loss=0.0719, validation.accuracy=0.9722
+    Epoch 20: loss=0.0441, accuracy=0.9875, validation.loss=0.0462, validation.accuracy=0.9861
+    Epoch 30: loss=0.0327, accuracy=0.9875, validation.loss=0.049, validation.accuracy=0.9861
+    Epoch 40: loss=0.0156, accuracy=0.9965, validation.loss=0.0544, validation.accuracy=0.9833
+    Epoch 50: loss=0.0171, accuracy=0.9944, validation.loss=0.0476, validation.accuracy=0.9861
+    Epoch 60: loss=0.0156, accuracy=0.9972, validation.loss=0.0471, validation.accuracy=0.9889
+    validation accuracy: 98.89% (4 of 360 wrong)
+
+and draws digits.png.
 """
 
 from __future__ import annotations
@@ -49,7 +74,7 @@ def main(picture: Path) -> None:
 
     fig = plots.figure(12, 4)
     left, middle, right = fig.subplots(1, 3)
-    plots.loss_curves(nn.history(epochs), ax=left).set_title("Loss")
+    plots.loss_curves(nn.history(epochs), ax=left).set(title="Loss", yscale="log")
     shown = np.concatenate([wrong, np.flatnonzero(predicted == true)])[:20]  # the mistakes first
     plots.predictions(digits.images[held_out][shown], predicted[shown], true[shown], columns=5, ax=middle)
     middle.set_title("Predictions, mistakes first")

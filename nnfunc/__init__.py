@@ -11,7 +11,7 @@
 """
 
 from nnfunc import initializers
-from nnfunc.arrays import EMPTY, ArrayDict, allclose, equal, stack, unstack
+from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, stack, unstack
 from nnfunc.errors import NonFiniteError
 from nnfunc.keys import Key, fold_in, generator, key, split
 from nnfunc.layers import (
@@ -91,6 +91,7 @@ from nnfunc.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Array",
     "ArrayDict",
     "EMPTY",
     "Epoch",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -19,7 +19,11 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from nnfunc.errors import nearest, numeric
 
 Array: TypeAlias = NDArray[np.floating]
-"""An array of floats: what the mathematics here works on."""
+"""An array of floats: what the mathematics here works on, and the type of your own layers' arguments.
+
+>>> def double(x: nn.Array) -> nn.Array:
+...     return 2 * x
+"""
 
 Scalar: TypeAlias = "float | Array"
 """One number; for a stack of K networks an array of shape (K,), a number for each."""
@@ -94,8 +98,8 @@ class ArrayDict(Mapping[str, Array]):
     """An immutable dict of arrays whose floating arrays are read-only views of one vector.
 
     Args:
-        arrays: a mapping of names to arrays of floats; they are copied. Arrays of whole numbers
-            are kept beside the vector.
+        arrays: a mapping of names to arrays of floats, numbers or lists; they are copied. NumPy arrays of whole
+            numbers are counts: they are kept beside the vector.
         dtype: the dtype of all arrays; without it, that of the arrays, which must then have one dtype.
         stacked: the first axis of every array is the stack's: K parameter sets in one.
     Raises:
@@ -118,6 +122,7 @@ class ArrayDict(Mapping[str, Array]):
     """
 
     __slots__ = ("_groups", "_integers", "_layout", "_vector", "_views")
+    __array_ufunc__ = None  # so that NumPy leaves `np.float64(2) * params` to this class
 
     _layout: Layout
     _vector: Array
@@ -132,7 +137,7 @@ class ArrayDict(Mapping[str, Array]):
         *,
         stacked: bool = False,
     ) -> None:
-        given = {_name(k): numeric(v, k) for k, v in (arrays or {}).items()}
+        given = {_name(k): _floats_or_counts(v, k) for k, v in (arrays or {}).items()}
         floats = {k: v for k, v in given.items() if v.dtype.kind == "f" or dtype is not None}
         dtypes = {k: v.dtype for k, v in floats.items()}
         if dtype is None and len(set(dtypes.values())) > 1:
@@ -230,6 +235,15 @@ class ArrayDict(Mapping[str, Array]):
         array([1., 2.])
         """
         return self._vector
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """The names of the arrays of whole numbers, which stand beside the vector.
+
+        >>> ArrayDict({"b": [1.0, 2.0], "step": np.array(3)}).counts
+        ('step',)
+        """
+        return tuple(self._integers)
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
@@ -512,6 +526,12 @@ def _restored(
     shapes: tuple[tuple[str, tuple[int, ...]], ...], vector: Array, integers: dict[str, NDArray[np.integer]]
 ) -> ArrayDict:
     return ArrayDict._of(layout(shapes), _frozen(vector), {k: _frozen(v) for k, v in integers.items()})
+
+
+def _floats_or_counts(value: ArrayLike, name: str) -> NDArray[Any]:
+    """`value` as an array; Python's numbers and lists are floats, whole or not."""
+    array = numeric(value, name)
+    return array if isinstance(value, (np.ndarray, np.generic)) or array.dtype.kind == "f" else array.astype(float)
 
 
 def _name(name: object) -> str:

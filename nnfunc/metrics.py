@@ -56,6 +56,9 @@ def predict(model: Layer, ts: Trained, X: ArrayLike) -> Array:
     array([[0.5],
            [0.5]], dtype=float32)
     """
+    if not isinstance(model, Layer) or not hasattr(ts, "params") or not hasattr(ts, "state"):
+        came = f"{type(model).__name__}, {type(ts).__name__}"
+        raise TypeError(f"the first two arguments are {came}; expected a model and a TrainState: predict(model, ts, X)")
     params = ts.params
     x = numeric(X, "X")
     if x.dtype.kind == "f":

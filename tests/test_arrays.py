@@ -79,6 +79,7 @@ def test_arithmetic_is_by_name(plain: dict[str, Array]) -> None:
         (2 * d - 1, {k: 2 * v - 1 for k, v in plain.items()}),
         (1 - d / 2, {k: 1 - v / 2 for k, v in plain.items()}),
         (-d * backwards, {k: -v * v for k, v in plain.items()}),
+        (np.float64(2) * d, {k: 2 * v for k, v in plain.items()}),
     ):
         assert nn.allclose(result, expected)
         assert list(result) == list(d)
@@ -149,7 +150,8 @@ def test_mixed_dtypes_and_bad_names_are_refused() -> None:
 
 
 def test_whole_numbers_stand_beside_the_vector() -> None:
-    d = ArrayDict({"step": 3, "m": [1.0, 2.0]})
+    d = ArrayDict({"step": np.array(3), "m": [1, 2]})
+    assert d.counts == ("step",)
     assert d["step"].dtype == np.int64
     assert d.vector.size == 2
     with pytest.raises(ValueError, match="read-only"):
@@ -157,6 +159,8 @@ def test_whole_numbers_stand_beside_the_vector() -> None:
     assert int(pickle.loads(pickle.dumps(d))["step"]) == 3
     assert "step" in d
     assert d.replace(step=4)["step"] == 4
+    with pytest.raises(TypeError, match="params has whole numbers in step"):
+        nn.adam().init(d)
 
 
 def test_repr_tells_names_shapes_dtype_count_and_bytes() -> None:

@@ -7,6 +7,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+from itertools import pairwise
 from types import ModuleType
 
 import numpy as np
@@ -22,7 +23,7 @@ def of_values(module: ModuleType) -> dict[str, str]:
     """The docstrings that stand below module-level assignments: those of losses and tables."""
     body = ast.parse(inspect.getsource(module)).body
     found = {}
-    for statement, below in zip(body, body[1:], strict=False):
+    for statement, below in pairwise(body):
         target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
         if isinstance(target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             found[target.id] = str(below.value.value)

@@ -358,6 +358,17 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"Y has shape \(4,\)",
     ),
+    "model and state exchanged": (
+        lambda: nn.predict(TS, MODEL, X),  # type: ignore[arg-type]  # what must fail
+        TypeError,
+        r"first two arguments are TrainState, Layer; expected a model and a TrainState",
+    ),
+    "the state of another optimizer": (
+        lambda: nn.adam().step(PARAMS, PARAMS, nn.momentum().init(PARAMS)),
+        ValueError,
+        r"opt_state \(of another optimizer\?\) lacks v\.dense1\.W",
+    ),
+    "a used-up iterator": (lambda: nn.history(iter([])), ValueError, "epochs is empty: was the iterator used up"),
     "a batch of one part": (lambda: STEP(TS, (X,)), ValueError, r"batch has 1 parts, expected \(x, target\)"),
 }
 

@@ -18,12 +18,15 @@ BLOCKS = re.findall(r"```(python|text)\n(.*?)```", README, re.S)
 def execute(code: str, names: dict[str, Any]) -> str:
     """What a block prints, the value of its last expression, or its error."""
     tree = ast.parse(code)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    end = tree.body[-1]
+    last = end.value if isinstance(end, ast.Expr) else None
+    if last:
+        tree.body.pop()
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         try:
             exec(compile(tree, "README.md", "exec"), names)
-            value = eval(compile(ast.Expression(last.value), "README.md", "eval"), names) if last else None
+            value = eval(compile(ast.Expression(last), "README.md", "eval"), names) if last else None
         except ValueError as error:
             return f"ValueError: {error}"
     return printed.getvalue() + (repr(value) if value is not None else "")

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nnfunc.arrays import EMPTY, Array, ArrayDict
+from nnfunc.arrays import EMPTY, Array, ArrayDict, unstack
 from nnfunc.errors import real
 from nnfunc.keys import Key, Keys
 from nnfunc.values import call, hyperparameters
@@ -144,6 +144,7 @@ def layer(
     Raises:
         TypeError: forward or backward is not callable.
 
+    In a stack of K networks your functions are called for each of them, with its own parameters.
     A layer that needs state, a key or to know whether it trains is a `Layer` of three functions of the full form (see
     `nnfunc.layers.base`).
 
@@ -200,6 +201,10 @@ def _own_forward(
     function: Callable[[ArrayDict, Array], tuple[ArrayLike, Cache]],
 ) -> tuple[Array, Cache, ArrayDict]:
     x = real(x, "x", params.dtype if params.size else None)
+    if params.stack_shape:  # the function is written for one network, so it is called for each
+        members = zip(unstack(params), x if x.ndim > 2 else [x] * len(params.vector), strict=True)
+        results = [_own_forward(p, state, xi, function=function) for p, xi in members]
+        return np.stack([y for y, _, _ in results]), ([cache for _, cache, _ in results], x), state
     result = function(params, x)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"forward returned {type(result).__name__}, expected the pair (y, cache)")
@@ -217,6 +222,13 @@ def _own_backward(
     function: Callable[[ArrayDict, Cache, Array], tuple[ArrayLike | None, Mapping[str, ArrayLike]]],
 ) -> tuple[Array | None, ArrayDict]:
     own, x = cache
+    if params.stack_shape:
+        members = zip(unstack(params), own, dy, strict=True)
+        each = [_own_backward(p, c, d, function=function) for p, c, d in members]
+        grads = params.draft(out)
+        grads.vector[...] = np.stack([g.vector for _, g in each])
+        inputs = [dx for dx, _ in each if dx is not None]
+        return np.stack(inputs) if need_dx and inputs else None, grads.freeze()
     dx, grads = _plain_backward(params, own, dy, need_dx=need_dx, out=out, function=function)
     if dx is not None and dx.shape != x.shape:
         raise ValueError(f"backward returned dx of shape {dx.shape}, expected the input's shape {x.shape}")

@@ -247,6 +247,8 @@ def _residual_backward(
 def _example_shape(input_shape: Shape) -> Shape:
     if isinstance(input_shape, (int, np.integer)):
         raise TypeError(f"input_shape={input_shape}: expected the shape of one example as a tuple, ({input_shape},)")
+    if not isinstance(input_shape, (tuple, list)):
+        raise TypeError(f"input_shape is {type(input_shape).__name__}, expected the shape of one example, like (64,)")
     return tuple(positive_int(n, "input_shape") for n in input_shape)
 
 

@@ -88,6 +88,7 @@ def optimizer(rule: Rule, slots: tuple[str, ...] = (), **settings: Setting) -> O
 
 
 def _init(params: ArrayDict, *, slots: tuple[str, ...]) -> ArrayDict:
+    params = _trainable(params)
     state = params.repeated(slots, {"step": np.zeros((), int)})
     state.vector[...] = 0
     return state.freeze()
@@ -102,6 +103,9 @@ def _step(
     slots: tuple[str, ...],
     settings: Mapping[str, Setting],
 ) -> tuple[ArrayDict, ArrayDict]:
+    params = _trainable(params)
+    if not isinstance(opt_state, Mapping) or "step" not in opt_state:
+        raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
     count = opt_state["step"]
     if count.ndim and (count != count[0]).any():  # members of a stack that were trained for different times
         each = zip(unstack(params), unstack(params.like(grads, "grads")), unstack(opt_state), strict=True)
@@ -109,7 +113,10 @@ def _step(
         return stack([p for p, _ in members]), stack([s for _, s in members])
     done = int(count.flat[0])
     new, new_state = params.draft(), params.repeated(slots, {"step": np.add(count, 1, dtype=np.int64)})
-    g, old_state = params.like(grads, "grads").vector, new_state.like(opt_state, "opt_state").vector
+    g, old_state = (
+        params.like(grads, "grads").vector,
+        new_state.like(opt_state, "opt_state (of another optimizer?)").vector,
+    )
     w, n = params.vector, params.vector.shape[-1]
     values = {name: resolved(name, setting, done, params) for name, setting in settings.items()}
     width = max(BLOCK * n // max(w.size, 1), 1)
@@ -123,6 +130,14 @@ def _step(
         for i, slot in enumerate(result[1:]):
             new_state.vector[..., i * n + start : i * n + stop] = slot
     return new.freeze(), new_state.freeze()
+
+
+def _trainable(params: Mapping[str, ArrayLike]) -> ArrayDict:
+    """The parameters as a dict of arrays, all of floats."""
+    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
+    if params.counts:
+        raise TypeError(f"params has whole numbers in {', '.join(params.counts)}: only floats can be trained")
+    return params
 
 
 def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float | Array:

@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
     >>> ts = nn.train_state(model, step.optimizer, nn.key(0), input_shape=(2,))
     >>> data = np.zeros((4, 2)), np.array([0, 0, 0, 1])
     >>> next(nn.train(step, ts, data, epochs=1, key=nn.key(1), validation=data))
-    Epoch 1: loss=0.6931, accuracy=0.75, validation.loss=0.6869, validation.accuracy=0.75
+    Epoch 1: loss=0.6931, accuracy=0.75, validation.loss=0.687, validation.accuracy=0.75
     """
 
     number: int

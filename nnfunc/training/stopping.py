@@ -73,7 +73,11 @@ def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
     >>> nn.history([Epoch(1, 3.0, 0.5, None, None), Epoch(2, 1.0, 0.75, None, None)])["loss"]
     array([3., 1.])
     """
+    if isinstance(epochs, Epoch):
+        raise TypeError("epochs is one Epoch, expected several: collect those of a run in a list")
     listed = list(epochs)
+    if not listed:
+        raise ValueError("epochs is empty: was the iterator used up before?")
     columns = {"epoch": [e.number for e in listed], "loss": [e.loss for e in listed]}
     table = {name: np.asarray(values) for name, values in columns.items()}
     table["accuracy"] = np.asarray([e.accuracy for e in listed])

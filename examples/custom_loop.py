@@ -1,0 +1,91 @@
+"""A training loop from the bare parts: forward, loss, backward, step, with nothing between you and the gradient.
+
+    python examples/custom_loop.py
+
+The twist: 8 small batches are added up to one gradient (as one does when a large batch does not fit in memory), and
+the norm of the gradient is watched and clipped.
+
+It prints
+
+    update   0: loss 1.8308, gradient norm 2.971 (dense1.W 1.22, dense2.W 1.68, dense3.W 1.24)
+    update 100: loss 0.5578, gradient norm 2.536 (dense1.W 0.51, dense2.W 0.55, dense3.W 2.36)
+    update 200: loss 0.0401, gradient norm 0.324 (dense1.W 0.06, dense2.W 0.12, dense3.W 0.29)
+    update 300: loss 0.0445, gradient norm 0.203 (dense1.W 0.12, dense2.W 0.09, dense3.W 0.11)
+    update 400: loss 0.0323, gradient norm 0.371 (dense1.W 0.10, dense2.W 0.13, dense3.W 0.33)
+    update 499: loss 0.0256, gradient norm 0.097 (dense1.W 0.07, dense2.W 0.04, dense3.W 0.03)
+
+and draws custom_loop.png.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import nnfunc as nn
+from nnfunc import plots
+from nnfunc.arrays import Array
+
+PARTS, UPDATES, MAX_NORM = 8, 500, 2.0
+
+
+def waves(key: nn.Key, examples: int) -> tuple[Array, Array]:
+    """A curve to learn: y = sin(3x)·x and some noise."""
+    random = nn.generator(key)
+    X = random.uniform(-3, 3, (examples, 1))
+    return X, np.sin(3 * X) * X + random.normal(0, 0.1, X.shape)
+
+
+def main(picture: Path) -> None:
+    data_key, init_key, loop_key = nn.split(nn.key(0), 3)
+    X, Y = waves(data_key, 2048)
+
+    model = nn.mlp([1, 64, 64, 1], ["tanh", "tanh", "identity"], initializer="glorot")
+    loss = nn.mean_squared_error
+    optimizer = nn.adam(nn.cosine_decay(1e-2, UPDATES))
+    params, state = model.init(init_key, (1,))
+    opt_state = optimizer.init(params)
+
+    values, norms = [], []
+    for update in range(UPDATES):
+        update_key = nn.fold_in(loop_key, update)
+        value, gradient = 0.0, params * 0.0
+        small = nn.minibatches(update_key, (X, Y), batch_size=32)
+        for part, (x, target) in zip(range(PARTS), small, strict=False):
+            y, cache, state = model.forward(params, state, x, key=nn.fold_in(update_key, part), train=True)
+            part_value, loss_cache = loss.forward(y, target)
+            _, grads = model.backward(params, cache, loss.backward(loss_cache), need_dx=False)
+            value += float(part_value) / PARTS
+            gradient = gradient + grads / PARTS  # dicts add up by name
+
+        # All parameters are one vector, so the norm of the gradient is one call.
+        norm = float(np.linalg.norm(gradient.vector))
+        clipped = gradient * min(1.0, MAX_NORM / norm)
+        params, opt_state = optimizer.step(params, clipped, opt_state)
+
+        values.append(value)
+        norms.append(norm)
+        if update % 100 == 0 or update == UPDATES - 1:
+            by_layer = ", ".join(f"{name} {np.linalg.norm(g):.2f}" for name, g in gradient.select("*.W").items())
+            print(f"update {update:3}: loss {value:.4f}, gradient norm {norm:.3f} ({by_layer})")
+
+    fig = plots.figure(12, 3.6)
+    left, middle, right = fig.subplots(1, 3)
+    left.semilogy(values, color=plots.COLOURS[0])
+    left.set(xlabel="update", ylabel="mean squared error", title="Loss")
+    middle.semilogy(norms, color=plots.COLOURS[1], linewidth=1)
+    middle.axhline(MAX_NORM, color="black", linestyle="--", linewidth=1, label="clipped above")
+    middle.set(xlabel="update", ylabel="norm of the gradient", title="Gradient")
+    middle.legend(frameon=False)
+    x = np.linspace(-3, 3, 300)[:, None]
+    y, _, _ = model.forward(params, state, x)
+    right.plot(X[:300], Y[:300], ".", color="0.7", markersize=4, label="data")
+    right.plot(x, y, color=plots.COLOURS[0], label="network")
+    right.set(xlabel="x", ylabel="y", title="The curve learnt")
+    right.legend(frameon=False)
+    fig.savefig(picture, dpi=100)
+
+
+if __name__ == "__main__":
+    main(Path(__file__).with_suffix(".png"))

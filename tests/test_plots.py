@@ -1,0 +1,196 @@
+"""What each plot draws: the data that came in are the data on the Axes, and wrong shapes are refused by name."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from nnfunc.arrays import Array
+
+pytest.importorskip("matplotlib")
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Rectangle
+
+from nnfunc import plots
+
+HISTORY = {
+    "epoch": np.array([1, 2, 3]),
+    "loss": np.array([0.9, 0.5, 0.25]),
+    "validation_loss": np.array([1.0, 0.75, 0.5]),
+    "accuracy": np.array([0.5, 0.75, 1.0]),
+}
+
+
+def test_loss_curves_are_the_history() -> None:
+    ax = plots.loss_curves(HISTORY)
+    training, validation = ax.lines
+    np.testing.assert_array_equal(training.get_xydata(), np.stack([HISTORY["epoch"], HISTORY["loss"]], axis=1))
+    np.testing.assert_array_equal(validation.get_ydata(), HISTORY["validation_loss"])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+
+
+def test_accuracy_curves_draw_what_is_there() -> None:
+    (training,) = plots.accuracy_curves(HISTORY).lines
+    np.testing.assert_array_equal(training.get_ydata(), HISTORY["accuracy"])
+
+
+def test_a_stack_has_a_line_for_each_network_and_one_label() -> None:
+    ax = plots.loss_curves({"epoch": [1, 2], "loss": [[3.0, 4.0], [1.0, 2.0]]})
+    assert [np.asarray(line.get_ydata()).tolist() for line in ax.lines] == [[3, 1], [4, 2]]
+    assert sum(not str(line.get_label()).startswith("_") for line in ax.lines) == 1
+
+
+def test_the_history_of_a_real_run_is_drawn_on_the_axes_given() -> None:
+    X, Y = np.array([[0.0], [1.0], [2.0]]), np.array([0, 0, 1])
+    step = nn.train_step(nn.mlp([1, 1], ["sigmoid"]), nn.binary_cross_entropy, nn.gd(0.1))
+    ts = nn.train_state(step.model, step.optimizer, nn.key(0), input_shape=(1,))
+    history = nn.history(nn.train(step, ts, (X, Y), epochs=3, key=nn.key(1), validation=(X, Y)))
+    given = plots.figure().add_subplot()
+    assert plots.loss_curves(history, ax=given) is given
+    np.testing.assert_array_equal(given.lines[1].get_ydata(), history["validation_loss"])
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_the_boundary_is_where_the_probability_is_a_half(columns: bool) -> None:
+    X, Y = np.array([[-1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]), np.array([0, 1, 1])
+
+    def predict(x: Array) -> Array:
+        p: Array = 1 / (1 + np.exp(-4 * (x[:, 0] - 0.25)))
+        return p[:, None] if columns else p
+
+    ax = plots.decision_boundary(predict, X, Y[:, None] if columns else Y, resolution=51)
+    assert np.asarray(ax.images[0].get_array()).shape == (51, 51, 3)
+    lines, *points = ax.collections
+    np.testing.assert_allclose(np.asarray(lines.get_paths()[0].vertices)[:, 0], 0.25, atol=1e-2)
+    drawn = [np.asarray(scatter.get_offsets()) for scatter in points]
+    np.testing.assert_array_equal(drawn[0], X[:1])
+    np.testing.assert_array_equal(drawn[1], X[1:])
+
+
+def test_the_shade_is_that_of_the_likeliest_class_and_paler_where_it_is_less_likely() -> None:
+    X, Y = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), nn.one_hot([0, 1, 2], 3)
+
+    def predict(x: Array) -> Array:
+        logits = np.stack([1 - x.sum(axis=1), 3 * x[:, 0], 3 * x[:, 1]], axis=1)
+        return np.asarray(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+
+    ax = plots.decision_boundary(predict, X, Y, resolution=20)
+    image = np.asarray(ax.images[0].get_array())
+    for (row, column), colour in zip([(0, 0), (0, -1), (-1, 0)], plots.COLOURS, strict=False):
+        ink, full = 1 - image[row, column], 1 - np.array(to_rgba(colour)[:3])
+        np.testing.assert_allclose(ink / ink.max(), full / full.max(), atol=1e-9)
+    assert (1 - image[-1, 0]).max() > (1 - image[0, 0]).max()
+
+
+def test_confusion_has_the_counts_in_the_cells_and_the_shares_as_colours() -> None:
+    matrix = np.array([[8, 2], [1, 4]])
+    ax = plots.confusion(matrix, names=["cat", "dog"])
+    assert {text.get_position(): text.get_text() for text in ax.texts} == {
+        (0, 0): "8",
+        (1, 0): "2",
+        (0, 1): "1",
+        (1, 1): "4",
+    }
+    np.testing.assert_allclose(np.asarray(ax.images[0].get_array()), [[0.8, 0.2], [0.2, 0.8]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
+
+
+def test_weight_images_are_the_columns_on_one_symmetric_scale() -> None:
+    W = np.arange(24.0).reshape(6, 4) - 20
+    ax = plots.weight_images(W, (2, 3), count=3)
+    assert len(ax.images) == 3
+    for image, column in zip(ax.images, W.T, strict=False):
+        np.testing.assert_array_equal(image.get_array(), column.reshape(2, 3))
+        assert image.get_clim() == (-20, 20)
+    assert plots.weight_images(W, (2, 3), limit=0.5).images[0].get_clim() == (-0.5, 0.5)
+
+
+def test_predictions_mark_the_wrong_ones() -> None:
+    images = np.random.default_rng(0).random((5, 4, 4))
+    ax = plots.predictions(images, [1, 2, 3, 4, 5], [1, 2, 3, 4, 6])
+    for drawn, image in zip(ax.images, images, strict=True):
+        np.testing.assert_array_equal(drawn.get_array(), image)
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4", "5, not 6"]
+    frames = [patch.get_edgecolor() for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert [frame == to_rgba(plots.WRONG) for frame in frames] == [False] * 4 + [True]
+
+
+def test_the_animation_walks_the_paths_and_is_saved(tmp_path: Path) -> None:
+    path = np.stack([np.linspace(1, 0, 11), np.linspace(2, 0, 11)], axis=1)
+    curve = np.linspace(3, 1, 21)
+    animation: Any = plots.optimizer_animation(bowl, {"gd": path}, losses={"gd": curve}, minimum=(0, 0), frames=6)
+    trail, head, loss = animation._func(0)
+    assert [len(line.get_xdata()) for line in (trail, head, loss)] == [1, 1, 1]
+    animation._func(5)
+    np.testing.assert_array_equal(trail.get_xydata(), path)
+    np.testing.assert_array_equal(head.get_xydata(), path[-1:])
+    np.testing.assert_array_equal(loss.get_ydata(), curve)
+    low, high = loss.axes.get_ylim()
+    assert low < 1 < 3 < high
+    animation.save(tmp_path / "race.gif", "pillow", dpi=30)
+    assert (tmp_path / "race.gif").read_bytes().startswith(b"GIF89a")
+
+
+def bowl(x: Array, y: Array) -> Array:
+    return x**2 + y**2
+
+
+def half(x: Array) -> Array:
+    return np.full(len(x), 0.5)
+
+
+REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
+    "no loss": (lambda: plots.loss_curves({"epoch": [1]}), "history has epoch, expected epoch and loss"),
+    "lengths": (lambda: plots.loss_curves({"epoch": [1, 2], "loss": [1.0]}), r"history\['loss'\] has shape \(1,\)"),
+    "features": (lambda: plots.decision_boundary(half, np.ones((4, 3)), [0] * 4), r"X has shape \(4, 3\)"),
+    "labels": (lambda: plots.decision_boundary(half, np.ones((4, 2)), [0] * 3), r"Y has shape \(3,\)"),
+    "fractions": (lambda: plots.decision_boundary(half, np.ones((2, 2)), [0.5, 1]), "Y contains values from 0.5"),
+    "points": (lambda: plots.decision_boundary(lambda x: x[1:, 0], np.ones((2, 2)), [0, 1]), "predict returned shape"),
+    "logits": (lambda: plots.decision_boundary(lambda x: 9 * half(x), np.ones((2, 2)), [0, 1]), "values from 4.5"),
+    "not square": (lambda: plots.confusion(np.ones((2, 3))), r"matrix has shape \(2, 3\)"),
+    "names": (lambda: plots.confusion(np.eye(2), names=["cat"]), "names has 1 names, expected 2"),
+    "pixels": (lambda: plots.weight_images(np.ones((5, 2)), (2, 2)), r"W has shape \(5, 2\).*4 pixels"),
+    "no units": (lambda: plots.weight_images(np.ones(4), (2, 2)), r"W has shape \(4,\)"),
+    "flat": (lambda: plots.predictions(np.ones((2, 64)), [0, 0], [0, 0]), r"images has shape \(2, 64\)"),
+    "guesses": (lambda: plots.predictions(np.ones((2, 8, 8)), [0], [0, 0]), r"predicted has shape \(1,\)"),
+    "no images": (lambda: plots.predictions(np.ones((0, 8, 8)), [], []), "images has shape .* not empty"),
+    "path": (lambda: plots.optimizer_animation(bowl, {"gd": np.ones((5, 3))}), r"paths\['gd'\] has shape \(5, 3\)"),
+    "surface": (lambda: plots.optimizer_animation(lambda x, y: x[0], {"gd": np.ones((5, 2))}), "surface's result"),
+    "no path": (lambda: plots.optimizer_animation(bowl, {}), "at least 1 path"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_wrong_shapes_are_refused_by_name(what: str) -> None:
+    call, message = REFUSED[what]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = builtins.__import__
+
+    def absent(name: str, *args: Any, **kwargs: Any) -> object:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ImportError, match=r"nnfunc\[plot\]"):
+        plots.loss_curves(HISTORY)
+
+
+def test_drawing_leaves_pyplot_alone() -> None:
+    program = (
+        "import sys; from nnfunc import plots; assert 'matplotlib' not in sys.modules;"
+        "plots.confusion([[1]]); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
