@@ -137,6 +137,8 @@ class ArrayDict(Mapping[str, Array]):
         *,
         stacked: bool = False,
     ) -> None:
+        if arrays is not None and not isinstance(arrays, Mapping):
+            raise TypeError(f"arrays is {type(arrays).__name__}, expected a dict of names to arrays")
         given = {_name(k): _floats_or_counts(v, k) for k, v in (arrays or {}).items()}
         floats = {k: v for k, v in given.items() if v.dtype.kind == "f" or dtype is not None}
         dtypes = {k: v.dtype for k, v in floats.items()}
@@ -145,8 +147,7 @@ class ArrayDict(Mapping[str, Array]):
             raise TypeError(f"the arrays have more than one dtype ({kinds}): pass dtype=np.float32 or np.float64")
         if dtype is None:
             dtype = next(iter(dtypes.values()), np.dtype(np.float32))
-        if np.dtype(dtype).kind != "f":
-            raise TypeError(f"dtype={np.dtype(dtype)}: expected a floating dtype, np.float32 or np.float64")
+        dtype = _floating(dtype)
         lead = _stack_shape(floats) if stacked else ()
         order = _grouped(floats)
         where = layout(tuple((k, floats[k].shape[len(lead) :]) for k in order))
@@ -273,9 +274,9 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0, 2.0]}).with_vector([3.0, 4.0])["b"]
         array([3., 4.])
         """
-        values = np.array(numeric(vector, "vector"), self.dtype)
-        if not values.ndim or values.shape[-1] != self._layout.size:
-            raise ValueError(f"vector has shape {values.shape}, expected {self._layout.size} numbers on its last axis")
+        values, n = np.array(numeric(vector, "vector"), self.dtype), self._layout.size
+        if values.ndim not in (1, 2) or values.shape[-1] != n:
+            raise ValueError(f"vector has shape {values.shape}, expected ({n},), or (K, {n}) for a stack of K")
         return self._of(self._layout, _frozen(values), self._integers)
 
     def draft(self, out: ArrayDict | None = None) -> ArrayDict:
@@ -376,7 +377,7 @@ class ArrayDict(Mapping[str, Array]):
         """
         for other in others:
             _same_names(self, other)
-        return ArrayDict({k: function(v, *(other[k] for other in others)) for k, v in self.items()})
+        return self._restacked({k: function(v, *(other[k] for other in others)) for k, v in self.items()})
 
     def astype(self, dtype: DTypeLike) -> ArrayDict:
         """The same numbers in another floating dtype.
@@ -384,7 +385,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0]}).astype(np.float32).dtype
         dtype('float32')
         """
-        return self._of(self._layout, _frozen(self._vector.astype(dtype)), self._integers)
+        return self._of(self._layout, _frozen(self._vector.astype(_floating(dtype))), self._integers)
 
     def to_dict(self) -> dict[str, Array]:
         """A plain dict of writable copies.
@@ -396,7 +397,12 @@ class ArrayDict(Mapping[str, Array]):
 
     def __or__(self, other: Mapping[str, ArrayLike]) -> ArrayDict:
         """The arrays of both; of those that both have, the right one's."""
-        return ArrayDict({**self, **other})
+        return self._restacked({**self, **other})
+
+    def _restacked(self, arrays: Mapping[str, ArrayLike]) -> ArrayDict:
+        """The arrays as a dict that is a stack, if this one is and each of them still has the stack's axis."""
+        lead = self.stack_shape
+        return ArrayDict(arrays, stacked=bool(lead) and all(np.shape(v)[:1] == lead for v in arrays.values()))
 
     # -- arithmetic, by name -----------------------------------------------------------------------------------------
 
@@ -421,9 +427,13 @@ class ArrayDict(Mapping[str, Array]):
         return ArrayDict(ordered, self.dtype if not self._integers else None, stacked=bool(self.stack_shape))
 
     def _with(self, other: object, operation: Callable[[Array, Array | float], Array]) -> ArrayDict:
+        if self._integers:
+            raise TypeError(
+                f"arithmetic is for floats, but {', '.join(self._integers)} are whole numbers: convert them"
+            )
         if isinstance(other, Mapping):
             right: Array | float = self.like(other)._vector
-        elif isinstance(other, (int, float, np.integer, np.floating)):
+        elif isinstance(other, (int, float, np.number)) or (isinstance(other, np.ndarray) and not other.ndim):
             right = float(other)  # a NumPy scalar of float64 would promote float32 arrays
         else:
             return NotImplemented  # type: ignore[no-any-return]  # as the data model wants it
@@ -472,7 +482,11 @@ def stack(dicts: Sequence[ArrayDict]) -> ArrayDict:
     """
     if not dicts:
         raise ValueError("dicts is empty: a stack needs at least one dict")
+    if not all(isinstance(d, ArrayDict) for d in dicts):
+        raise TypeError("dicts has plain dicts in it, expected ArrayDicts: make them with nn.ArrayDict")
     first, *rest = dicts
+    if len({d.dtype for d in dicts if d.size}) > 1:
+        raise TypeError(f"dicts have the dtypes {', '.join(str(d.dtype) for d in dicts)}: convert them with astype")
     same = [first, *(first.like(d, f"dicts[{i}]") for i, d in enumerate(rest, 1))]
     integers = {k: _frozen(np.stack([d._integers[k] for d in same])) for k in first._integers}
     return ArrayDict._of(first._layout, _frozen(np.stack([d._vector for d in same])), integers)
@@ -526,6 +540,14 @@ def _restored(
     shapes: tuple[tuple[str, tuple[int, ...]], ...], vector: Array, integers: dict[str, NDArray[np.integer]]
 ) -> ArrayDict:
     return ArrayDict._of(layout(shapes), _frozen(vector), {k: _frozen(v) for k, v in integers.items()})
+
+
+def _floating(dtype: DTypeLike) -> np.dtype[np.floating]:
+    """`dtype`, if it has enough digits to train with."""
+    found: np.dtype[Any] = np.dtype(dtype)
+    if found.kind != "f" or found.itemsize < 4:
+        raise TypeError(f"dtype={found}: expected np.float32 or np.float64")
+    return found
 
 
 def _floats_or_counts(value: ArrayLike, name: str) -> NDArray[Any]:

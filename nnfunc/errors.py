@@ -26,7 +26,7 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
 
     known = sorted(known)
     folded = {k.casefold(): k for k in known}
-    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.6)
     hint = f": did you mean {folded[close[0]]!r}?" if close else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
 
@@ -42,6 +42,8 @@ def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> 
 
 def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype
     """`value` as an array of real numbers; strings, objects, complex numbers and ragged lists raise TypeError."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, and its mask would be lost: pass {name}.filled(value)")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -64,10 +66,9 @@ def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray
 
 
 def number(value: float, name: str, low: float, high: float, *, open_low: bool = False, why: str = "") -> float:
-    """`value` if it is a number in [low, high] (or (low, high]); NaN is in no interval."""
-    inside = isinstance(value, (int, float, np.integer, np.floating)) and (
-        low < value <= high if open_low else low <= value <= high
-    )
+    """`value` if it is a number in [low, high] (or (low, high]; ∞ and NaN are in no interval)."""
+    inside = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
+    inside = inside and (low < value <= high if open_low else low <= value <= high)
     if not inside or isinstance(value, bool):
         closing = "∞)" if math.isinf(high) else f"{high:g}]"
         interval = f"{'(' if open_low else '['}{low:g}, {closing}"

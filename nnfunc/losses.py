@@ -6,7 +6,15 @@
 A loss is two functions: `values(y, target) -> (value per example, residual)` and `gradient(residual) -> ∂ values/∂y`.
 The weighted mean over the examples is the same for all and stands here once: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y
 have shape (examples, outputs); of a stack (K, examples, outputs), and then there is a value for each member.
-`cache.values` holds the values per example.
+`cache.values` holds the values per example. Where all weights are 0, the mean and its gradient are 0.
+
+    binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
+    categorical_cross_entropy           −Σ Y log A, Y one-hot rows
+    sparse_categorical_cross_entropy    −log A_Y, Y class numbers
+    ..._with_logits                     the same of A = σ(z) or softmax(z), from z
+    mean_squared_error                  the mean over the outputs of (y − target)²
+    mean_absolute_error                 the mean over the outputs of |y − target|
+    huber(delta)                        a parabola near 0, lines beyond ±delta
 """
 
 from __future__ import annotations
@@ -19,7 +27,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc.arrays import Array, Scalar
+from nnfunc.arrays import Array, ArrayDict, Scalar
 from nnfunc.errors import first_bad, number, numeric, positive_int, real
 from nnfunc.layers.activations import floor, logistic, normalized_exp
 from nnfunc.values import call, hyperparameters
@@ -85,6 +93,7 @@ def _forward(
         value = np.add.reduce(per_example, axis=-1) / y.shape[-2]
     else:
         total = np.add.reduce(w, axis=-1, keepdims=True)
+        total = np.where(total == 0, y.dtype.type(1), total)  # a batch of padding rows alone moves nothing
         share = w / total
         value = np.add.reduce(per_example * w, axis=-1) / total[..., 0]
     return value if value.ndim else float(value), LossCache(per_example, share, residual)
@@ -184,8 +193,6 @@ def _weights(weights: ArrayLike, per_example: Array) -> Array:
         raise ValueError(
             f"weights contains {first_bad(w, ~((w >= 0) & (w < math.inf)))}, expected numbers of 0 or more"
         )
-    if not w.any(axis=-1).all():
-        raise ValueError("weights are all 0: their mean needs at least one example that counts")
     return w
 
 
@@ -198,8 +205,39 @@ def _of_classes(class_weights: ArrayLike, T: Array, accept: Callable[[Array, Arr
     if cw.shape != (classes,) or (accept is _probabilities and T.shape[-1] != 1):
         several = f" (of the {T.shape[-1]} outputs each is a decision of its own)" if T.shape[-1] != classes > 1 else ""
         raise ValueError(f"class_weights has shape {cw.shape}, expected one for each of {classes} classes{several}")
-    of_examples = T @ cw if accept is not _probabilities else cw[0] + (cw[1] - cw[0]) * T[..., 0]
-    return _weights(of_examples, of_examples)
+    if not ((cw >= 0) & (cw < math.inf)).all():
+        raise ValueError(f"class_weights contains {first_bad(cw, ~((cw >= 0) & (cw < math.inf)))}, expected 0 or more")
+    of_examples: Array = T @ cw if accept is not _probabilities else cw[0] + (cw[1] - cw[0]) * T[..., 0]
+    return of_examples
+
+
+def loss_of(
+    loss: Loss, y: Array, target: ArrayLike, weights: ArrayLike | None, class_weights: ArrayLike | None
+) -> tuple[Scalar, Any]:  # the cache is the loss's own
+    """`loss.forward`; weights are passed only if there are some, so a loss of a user's own need not take them."""
+    given = {} if class_weights is None else {"class_weights": class_weights}
+    result = loss.forward(y, target, **given) if weights is None else loss.forward(y, target, weights, **given)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"loss.forward returned {type(result).__name__}, expected the pair (value, cache)")
+    return result
+
+
+def of_network(
+    params: ArrayDict, y: Array, target: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[Array, ArrayLike, ArrayLike | None]:
+    """Outputs, targets and weights as a loss takes them: those of one network with all leading axes joined to rows.
+
+    A loss takes a third axis for that of a stack, with a value for each network.
+    """
+    if y.ndim == 2 or params.stack_shape:
+        return y, target, weights
+    lead = y.shape[:-1]
+
+    def joined(a: ArrayLike) -> ArrayLike:
+        array = np.asarray(a)
+        return array.reshape(-1, *array.shape[len(lead) :]) if array.shape[: len(lead)] == lead else a
+
+    return y.reshape(-1, y.shape[-1]), joined(target), None if weights is None else joined(weights)
 
 
 def one_hot(target: ArrayLike, classes: int, dtype: type[np.floating] = np.float32) -> Array:

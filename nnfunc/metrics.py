@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfunc import losses
 from nnfunc.arrays import Array, ArrayDict, Scalar
-from nnfunc.errors import finite, first_bad, numeric
+from nnfunc.errors import by_name, finite, first_bad, number, numeric
 from nnfunc.layers.activations import sigmoid, softmax
 from nnfunc.layers.base import Layer
 from nnfunc.layers.combinators import last_layer
-from nnfunc.losses import Loss
+from nnfunc.losses import Loss, loss_of, of_network
 from nnfunc.values import same
 
 
@@ -65,7 +65,7 @@ def predict(model: Layer, ts: Trained, X: ArrayLike) -> Array:
         finite(x, "X")
         x = x.astype(params.dtype, copy=False) if params.size else x
     y, _, _ = model.forward(params, ts.state, x)
-    return y
+    return y.copy()  # what forward returns is read-only
 
 
 def predict_classes(model: Layer, ts: Trained, X: ArrayLike, threshold: float | None = None) -> NDArray[np.intp]:
@@ -106,6 +106,7 @@ def accuracy(model: Layer, ts: Trained, X: ArrayLike, Y: ArrayLike, threshold: f
     0.75
     """
     y = predict(model, ts, X)
+    y, Y, _ = of_network(ts.params, y, Y)
     return share_correct(y, Y, _decision(model, y, threshold))
 
 
@@ -136,17 +137,31 @@ def confusion_matrix(
 
 
 def evaluate(
-    model: Layer, loss: Loss, ts: Trained, X: ArrayLike, Y: ArrayLike, weights: ArrayLike | None = None
+    model: Layer,
+    loss: Loss | str,
+    ts: Trained,
+    X: ArrayLike,
+    Y: ArrayLike,
+    weights: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> Evaluation:
     """The mean loss (without penalty) and the accuracy of a model in prediction mode.
+
+    Args:
+        model, ts, X: see `predict`.
+        loss: a loss, or its name.
+        Y: the targets of the loss.
+        weights, class_weights: of the mean loss; the accuracy counts every example alike.
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
     >>> nn.evaluate(model, nn.sparse_categorical_cross_entropy, ts, np.zeros((4, 2)), [0, 0, 0, 1]).accuracy
     0.75
     """
+    loss = by_name("loss", loss, losses.LOSSES)
     y = predict(model, ts, X)
-    value, _ = loss.forward(y, Y, weights)
+    y, Y, weights = of_network(ts.params, y, Y, weights)
+    value, _ = loss_of(loss, y, Y, weights, class_weights)
     return Evaluation(value, scored(y, Y, decision_under(model, loss)))
 
 
@@ -177,7 +192,7 @@ def decision_under(model: Layer, loss: Loss) -> Decision | None:
 def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
     """How the outputs of a model become classes, where the loss is not known."""
     if threshold is not None:
-        return threshold
+        return number(threshold, "threshold", -math.inf, math.inf)
     last = last_layer(model)
     if same(last, sigmoid()):
         return 0.5
@@ -192,6 +207,9 @@ def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
 
 def classes_of(y: Array, decision: Decision) -> NDArray[np.intp]:
     """The classes that outputs stand for."""
+    if not np.isfinite(y).all():
+        bad = first_bad(y, ~np.isfinite(y))
+        raise ValueError(f"the outputs contain {bad}, which is no class: did the training diverge?")
     if decision == "largest":
         largest: NDArray[np.intp] = np.argmax(y, axis=-1)
         return largest
@@ -227,7 +245,11 @@ def share_correct(y: Array, Y: ArrayLike, decision: Decision) -> Scalar:
 
 
 def scored(y: Array, Y: ArrayLike, decision: Decision | None) -> Scalar:
-    """`share_correct`, or NaN where there are no classes: under a regression loss, or with soft labels."""
-    T = np.asarray(Y)
-    soft = T.dtype.kind == "f" and decision != "largest" and bool((np.floor(T) != T).any())
-    return math.nan if decision is None or soft else share_correct(y, Y, decision)
+    """`share_correct`, or NaN where there are no classes: a regression loss, targets that are no labels."""
+    if decision is None:
+        return math.nan
+    try:
+        labels(Y, y, decision)
+    except ValueError:
+        return math.nan
+    return share_correct(y, Y, decision)

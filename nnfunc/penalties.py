@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict, Patterns, Scalar
+from nnfunc.errors import numeric
 from nnfunc.values import call, hyperparameters
 
 
@@ -88,7 +89,8 @@ def _l1_gradient(w: Array) -> Array:
 def _penalty(
     strength: float | ArrayLike, where: Patterns, value: Callable[[Array], Array], gradient: Callable[[Array], Array]
 ) -> Penalty:
-    if not (np.asarray(strength, float) >= 0).all() or not np.isfinite(strength).all():
+    given = numeric(strength, "strength")
+    if given.dtype.kind == "b" or given.ndim > 1 or not (np.isfinite(given) & (given >= 0)).all():
         raise ValueError(f"strength={strength!r}: expected a number (for a stack, an array of them) in [0, ∞)")
     where = where if isinstance(where, str) else tuple(where)
     return Penalty(
@@ -98,7 +100,11 @@ def _penalty(
 
 
 def _factor(strength: float | ArrayLike, examples: int, params: ArrayDict) -> Array:
-    return np.asarray(np.divide(strength, examples), params.dtype)
+    factor = np.asarray(np.divide(strength, examples), params.dtype)
+    if factor.shape not in ((), params.stack_shape):
+        members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"
+        raise ValueError(f"strength has shape {factor.shape}, but the parameters are {members}")
+    return factor
 
 
 def _forward(

@@ -15,7 +15,7 @@ import numpy as np
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import by_name, number, real
 from nnfunc.keys import Keys
-from nnfunc.layers.base import Cache, Layer, no_parameters, same_shape
+from nnfunc.layers.base import Cache, Layer, no_parameters, same_shape, view
 
 
 def _elementwise(
@@ -317,13 +317,6 @@ def identity() -> Layer:
     array([[1., 2.]])
     """
     return Layer(no_parameters, _identity_forward, _identity_backward, "identity")
-
-
-def view(x: Array, shape: tuple[int, ...] | None = None) -> Array:
-    """A read-only view of x: what a layer that changes nothing hands on, so that no one can change x through it."""
-    y = x.view() if shape is None else x.reshape(shape).view()
-    y.setflags(write=False)
-    return y
 
 
 def _identity_forward(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict, unstack
-from nnfunc.errors import real
+from nnfunc.errors import positive_int, real
 from nnfunc.keys import Key, Keys
 from nnfunc.values import call, hyperparameters
 
@@ -99,18 +99,34 @@ def output_shape(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape:
     return y.shape[1:]
 
 
-def parameter(params: Mapping[str, Array], *names: str) -> list[Array]:
-    """The named parameters of a layer; an error names what is missing, or is no array of floats."""
+def parameter(params: ArrayDict, *names: str) -> list[Array]:
+    """The parameters of a layer; an error names what is missing, too much, or no array of floats."""
+    if not isinstance(params, ArrayDict):
+        raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict: pass nn.ArrayDict(params)")
     try:
         found = [params[name] for name in names]
     except KeyError:
         missing = ", ".join(name for name in names if name not in params)
         has = ", ".join(params) or "no arrays"
         raise ValueError(f"the parameters do not fit the model: {missing} missing (there: {has})") from None
+    if len(params) != len(names):
+        extra = ", ".join(name for name in params if name not in names)
+        raise ValueError(f"the parameters do not fit the model: {extra} too much (expected: {', '.join(names)})")
     for name, array in zip(names, found, strict=True):
         if array.dtype.kind != "f":
             raise ValueError(f"{name} has dtype {array.dtype}, expected floats: pass dtype=np.float32 to ArrayDict")
     return found
+
+
+def example_shape(input_shape: Shape) -> Shape:
+    """`input_shape`, checked to be a tuple of whole numbers from 1."""
+    if isinstance(input_shape, (int, np.integer)):
+        raise TypeError(f"input_shape={input_shape}: expected the shape of one example as a tuple, ({input_shape},)")
+    if not isinstance(input_shape, (tuple, list)):
+        raise TypeError(f"input_shape is {type(input_shape).__name__}, expected the shape of one example, like (64,)")
+    if not input_shape:
+        raise ValueError("input_shape=() has no features: pass the shape of one example, like (64,)")
+    return tuple(positive_int(n, "input_shape") for n in input_shape)
 
 
 def same_shape(dy: Array, shape: Shape, leading: bool = False) -> None:
@@ -121,6 +137,13 @@ def same_shape(dy: Array, shape: Shape, leading: bool = False) -> None:
     """
     if dy.shape != shape and not (leading and dy.shape[-len(shape) :] == shape):
         raise ValueError(f"dy has shape {dy.shape}, expected the output's shape {shape}")
+
+
+def view(x: Array, shape: Shape | None = None) -> Array:
+    """A read-only view of x: what a layer that changes nothing hands on, so that no one can change x through it."""
+    y = x.view() if shape is None else x.reshape(shape).view()
+    y.setflags(write=False)
+    return y
 
 
 # -- a layer of a user's own ---------------------------------------------------------------------------------------
@@ -144,7 +167,8 @@ def layer(
     Raises:
         TypeError: forward or backward is not callable.
 
-    In a stack of K networks your functions are called for each of them, with its own parameters.
+    x and dy come as read-only views: work on copies. In a stack of K networks your functions are called for each of
+    them, with its own parameters.
     A layer that needs state, a key or to know whether it trains is a `Layer` of three functions of the full form (see
     `nnfunc.layers.base`).
 
@@ -205,11 +229,15 @@ def _own_forward(
         members = zip(unstack(params), x if x.ndim > 2 else [x] * len(params.vector), strict=True)
         results = [_own_forward(p, state, xi, function=function) for p, xi in members]
         return np.stack([y for y, _, _ in results]), ([cache for _, cache, _ in results], x), state
-    result = function(params, x)
+    result = function(params, view(x))
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"forward returned {type(result).__name__}, expected the pair (y, cache)")
-    y, cache = result
-    return real(y, "y", x.dtype), (cache, x), state
+    y, cache = real(result[0], "y", x.dtype), result[1]
+    if y.ndim == 1 or y.shape[:1] not in ((), x.shape[:1]):  # () is that of a loss as the last layer
+        raise ValueError(
+            f"forward returned y of shape {y.shape} for x of shape {x.shape}: expected a row for each row of x"
+        )
+    return y, (cache, x), state
 
 
 def _own_backward(
@@ -252,9 +280,10 @@ def _plain_backward(
     out: ArrayDict | None = None,
     function: Callable[[ArrayDict, Cache, Array], tuple[ArrayLike | None, Mapping[str, ArrayLike]]],
 ) -> tuple[Array | None, ArrayDict]:
-    result = function(params, cache, dy)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"backward returned {type(result).__name__}, expected the pair (dx, grads)")
+    result = function(params, cache, view(dy))
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], (Mapping, type(None))):
+        came = [type(r).__name__ for r in result] if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(f"backward returned {came}, expected the pair (dx, grads), grads a dict of arrays")
     dx, given = result
     given = params.like(given or {}, "the dict of gradients that backward returned")
     grads = params.draft(out)

@@ -21,7 +21,7 @@ from nnfunc.errors import number, numeric, positive_int, real
 from nnfunc.initializers import Initializer
 from nnfunc.keys import Key, Keys, fold_in
 from nnfunc.layers.activations import activation
-from nnfunc.layers.base import Cache, Layer, Shape, full_form, output_shape
+from nnfunc.layers.base import Cache, Layer, Shape, example_shape, full_form, no_parameters, output_shape, view
 from nnfunc.layers.dense import dense
 from nnfunc.layers.dropout import dropout
 from nnfunc.layers.normalization import batch_norm
@@ -56,7 +56,8 @@ def residual(*layers: Layer) -> Layer:
     >>> model.forward(params, state, np.ones((5, 2)))[0].shape
     (5, 2)
     """
-    return _composed("residual", named(layers), _residual_forward, _residual_backward)
+    model = _composed("residual", named(layers), _residual_forward, _residual_backward)
+    return model._replace(init=partial(_residual_init, layers=named(layers)))
 
 
 def mlp(
@@ -112,11 +113,15 @@ def named(layers: Sequence[Layer]) -> Named:
     count: Counter[str] = Counter()
     pairs = []
     for layer in layers:
+        if isinstance(layer, (list, tuple)) and not isinstance(layer, Layer):
+            raise TypeError("the layers came as one list: pass them one by one, nn.serial(*layers)")
         if not isinstance(layer, Layer):
             made = f"call it: nn.{layer.__name__}()" if callable(layer) else "make one with nn.layer"
             raise TypeError(f"{layer!r} is no layer: {made}")
         count[layer.name] += 1
         pairs.append((f"{layer.name}{count[layer.name]}", full_form(layer)))
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
     return tuple(pairs)
 
 
@@ -156,7 +161,7 @@ def _composed(name: str, layers: Named, forward: Callable[..., Any], backward: C
 def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Named) -> tuple[ArrayDict, ArrayDict]:
     params: dict[str, Array] = {}
     state: dict[str, Array] = {}
-    shape, name = _example_shape(input_shape), ""
+    shape, name = example_shape(input_shape), ""
     try:
         for i, (name, layer) in enumerate(layers):
             p, s = layer.init(fold_in(key, i), shape, dtype)
@@ -169,17 +174,28 @@ def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers
     return ArrayDict(params, dtype), ArrayDict(state)
 
 
+def _residual_init(
+    key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Named
+) -> tuple[ArrayDict, ArrayDict]:
+    params, state = _init(key, input_shape, dtype, layers=layers)
+    _residual_forward(params, state, np.zeros((1, *input_shape), dtype), layers=layers)  # do the shapes fit?
+    return params, state
+
+
 def _serial_forward(
     params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Named
 ) -> tuple[Array, list[Cache], ArrayDict]:
-    x = _entry(params, x)
+    x, params, state = _entry(params, state, x)
     caches: list[Cache] = []
     changed: dict[str, Array] = {}
     used, name = 0, ""
     try:
         for i, (name, layer) in enumerate(layers):
             own, before = params.group(name), state.group(name)
-            used += own.vector.shape[-1]
+            size = own.vector.shape[-1]
+            if size and layer.init is no_parameters:
+                raise ValueError(f"the parameters do not fit the model: {', '.join(own)} too much (expected: none)")
+            used += size
             layer_key = None if key is None else fold_in(key, i)
             x, cache, after = layer.forward(own, before, x, key=layer_key, train=train)
             caches.append(cache)
@@ -190,7 +206,7 @@ def _serial_forward(
         raise
     if used != params.vector.shape[-1]:
         _too_many(params, layers)
-    return x, caches, state.replace(changed) if changed else state
+    return view(x), caches, state.replace(changed) if changed else state
 
 
 def _serial_backward(
@@ -212,7 +228,9 @@ def _serial_backward(
                 raise ValueError("backward returned dx=None, but the layer below needs the gradient of its output")
             name, layer = layers[i]
             own, part = params.group(name), grads.group(name)
-            dx, _ = layer.backward(own, cache[i], dx, need_dx=need_dx or i > lowest, out=part)
+            dx, written = layer.backward(own, cache[i], dx, need_dx=need_dx or i > lowest, out=part)
+            if part and not np.may_share_memory(written.vector, part.vector):  # a layer that made its own
+                part.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
     except Exception as error:
         locate(error, name)
         raise
@@ -222,13 +240,13 @@ def _serial_backward(
 def _residual_forward(
     params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Named
 ) -> tuple[Array, list[Cache], ArrayDict]:
-    x = _entry(params, x)
+    x, params, state = _entry(params, state, x)
     y, caches, state = _serial_forward(params, state, x, key=key, train=train, layers=layers)
-    if y.shape[-1] != x.shape[-1]:
+    if y.shape[-x.ndim :] != x.shape:
         raise ValueError(
             f"the layers turn x {x.shape} into {y.shape}: a residual adds them, so the shapes must be equal"
         )
-    return x + y, caches, state
+    return x.astype(y.dtype, copy=False) + y, caches, state
 
 
 def _residual_backward(
@@ -244,20 +262,18 @@ def _residual_backward(
     return None if dx is None else dy + dx, grads
 
 
-def _example_shape(input_shape: Shape) -> Shape:
-    if isinstance(input_shape, (int, np.integer)):
-        raise TypeError(f"input_shape={input_shape}: expected the shape of one example as a tuple, ({input_shape},)")
-    if not isinstance(input_shape, (tuple, list)):
-        raise TypeError(f"input_shape is {type(input_shape).__name__}, expected the shape of one example, like (64,)")
-    return tuple(positive_int(n, "input_shape") for n in input_shape)
+def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayDict, ArrayDict]:
+    """x as floats of the parameters' dtype; whole numbers are left to the first layer, which may count with them.
 
-
-def _entry(params: ArrayDict, x: Array) -> Array:
-    """x as floats of the parameters' dtype; whole numbers are left to the first layer, which may count with them."""
+    Plain dicts are made immutable ones.
+    """
+    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
+    state = state if isinstance(state, ArrayDict) else ArrayDict(state)
     array = numeric(x, "x")
     if array.size == 0:
         raise ValueError(f"x is empty: it has shape {array.shape}, expected at least one example")
-    return array.astype(params.dtype, copy=False) if array.dtype.kind == "f" and params.size else array
+    cast = array.dtype.kind == "f" and params.size
+    return array.astype(params.dtype, copy=False) if cast else array, params, state
 
 
 def _first_with_parameters(params: ArrayDict, layers: Named) -> int:

@@ -11,7 +11,7 @@ from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import positive_int, real
 from nnfunc.initializers import Initializer, check, initial
 from nnfunc.keys import Key, Keys, split
-from nnfunc.layers.base import Layer, Shape, parameter, same_shape
+from nnfunc.layers.base import Layer, Shape, example_shape, parameter, same_shape
 
 
 def dense(
@@ -48,7 +48,7 @@ def dense(
             bias=bool(bias),
             inputs=None if inputs is None else positive_int(inputs, "inputs"),
         ),
-        _forward,
+        partial(_forward, bias=bool(bias)),
         _backward,
         "dense",
     )
@@ -65,8 +65,7 @@ def _init(
     bias: bool,
     inputs: int | None,
 ) -> tuple[ArrayDict, ArrayDict]:
-    if not input_shape:
-        raise ValueError("input_shape=() has no features: pass the shape of one example, like (64,)")
+    input_shape = example_shape(input_shape)
     if inputs is not None and input_shape[-1] != inputs:
         raise ValueError(f"input_shape={input_shape}, but the layer takes {inputs} features on the last axis")
     key_W, key_b = split(key)
@@ -77,14 +76,20 @@ def _init(
 
 
 def _forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Array,
+    *,
+    key: Keys | None = None,
+    train: bool = False,
+    bias: bool,
 ) -> tuple[Array, Array, ArrayDict]:
-    (W,) = parameter(params, "W")
+    W, *b = parameter(params, "W", "b") if bias else parameter(params, "W")
     x = real(x, "x", W.dtype)
-    _check(x, W)
+    _check(x, W, b, params)
     y = _rows(x, W) @ W
-    if "b" in params:
-        y += params["b"][..., None, :]
+    if bias:
+        y += b[0][..., None, :]
     return y.reshape(*x.shape[:-1], -1) if x.ndim > W.ndim else y, x, state
 
 
@@ -112,7 +117,13 @@ def _rows(a: Array, W: Array) -> Array:
     return a if a.ndim <= W.ndim else a.reshape(*a.shape[: W.ndim - 2], -1, a.shape[-1])
 
 
-def _check(x: Array, W: Array) -> None:
+def _check(x: Array, W: Array, b: list[Array], params: ArrayDict) -> None:
+    if W.ndim != params.vector.ndim + 1 or (b and b[0].shape != (*W.shape[:-2], W.shape[-1])):
+        shapes = f"W {W.shape}" + (f", b {b[0].shape}" if b else "")
+        raise ValueError(
+            f"the parameters do not fit the model: {shapes}, expected W (inputs, units) and b (units,), or a stack of "
+            "them (nn.stack, or nn.ArrayDict(..., stacked=True))"
+        )
     inputs = W.shape[-2]
     if x.ndim < 2:
         raise ValueError(

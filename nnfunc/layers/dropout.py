@@ -9,8 +9,7 @@ import numpy as np
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import number, real
 from nnfunc.keys import Keys, generator
-from nnfunc.layers.activations import view
-from nnfunc.layers.base import Layer, no_parameters, same_shape
+from nnfunc.layers.base import Layer, no_parameters, same_shape, view
 
 
 def dropout(keep_prob: float) -> Layer:

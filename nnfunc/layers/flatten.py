@@ -8,8 +8,7 @@ from math import prod
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import positive_int, real
 from nnfunc.keys import Keys
-from nnfunc.layers.activations import view
-from nnfunc.layers.base import Layer, Shape, no_parameters, same_shape
+from nnfunc.layers.base import Layer, Shape, no_parameters, same_shape, view
 
 
 def flatten(axes: int | None = None) -> Layer:

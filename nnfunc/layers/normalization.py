@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import number, real
 from nnfunc.keys import Key, Keys
-from nnfunc.layers.base import Layer, Shape, parameter, same_shape
+from nnfunc.layers.base import Layer, Shape, example_shape, parameter, same_shape
 
 
 class NormCache(NamedTuple):
@@ -52,7 +52,7 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
 
 
 def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-    features = input_shape[-1:]
+    features = example_shape(input_shape)[-1:]
     state = {"mean": np.zeros(features, dtype), "var": np.ones(features, dtype)}
     return _scale_and_shift(features, dtype), ArrayDict(state, dtype)
 
@@ -68,17 +68,20 @@ def _batch_norm_forward(
     momentum: float,
 ) -> tuple[Array, NormCache, ArrayDict]:
     gamma, beta = parameter(params, "gamma", "beta")
-    x = _checked(x, gamma)
+    x = _checked(x, gamma, beta)
     axes = tuple(range(gamma.ndim - 1, x.ndim - 1))
     if "mean" not in state or "var" not in state:
         raise ValueError("the state lacks the running averages mean and var: pass the state that model.init returned")
-    running = _spread(state["mean"], x), _spread(state["var"], x)
-    if not train:
-        y, cache = _normalize(x, *running, eps, (), gamma, beta)
-        return y, cache, state
-    mean, var = _statistics(x, axes)
-    y, cache = _normalize(x, mean, var, eps, axes, gamma, beta)
     shape = gamma.shape
+    if state["mean"].shape != shape or state["var"].shape != shape:
+        raise ValueError(
+            f"the running averages have shapes {state['mean'].shape}, {state['var'].shape}, expected {shape}"
+        )
+    if not train:
+        y, cache = _normalize(x - _spread(state["mean"], x), _spread(state["var"], x), eps, (), gamma, beta)
+        return y, cache, state
+    mean, var, centered = _statistics(x, axes)
+    y, cache = _normalize(centered, var, eps, axes, gamma, beta)
     moved = {
         "mean": momentum * state["mean"] + (1 - momentum) * mean.reshape(shape),
         "var": momentum * state["var"] + (1 - momentum) * var.reshape(shape),
@@ -103,7 +106,7 @@ def layer_norm(eps: float = 1e-5) -> Layer:
 
 
 def _layer_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-    return _scale_and_shift(input_shape[-1:], dtype), EMPTY
+    return _scale_and_shift(example_shape(input_shape)[-1:], dtype), EMPTY
 
 
 def _layer_norm_forward(
@@ -116,21 +119,24 @@ def _layer_norm_forward(
     eps: float,
 ) -> tuple[Array, NormCache, ArrayDict]:
     gamma, beta = parameter(params, "gamma", "beta")
-    x = _checked(x, gamma)
+    x = _checked(x, gamma, beta)
     axes = (x.ndim - 1,)
-    y, cache = _normalize(x, *_statistics(x, axes), eps, axes, gamma, beta)
+    _, var, centered = _statistics(x, axes)
+    y, cache = _normalize(centered, var, eps, axes, gamma, beta)
     return y, cache, state
 
 
 def _scale_and_shift(features: Shape, dtype: DTypeLike) -> ArrayDict:
-    if not features:
-        raise ValueError("input_shape=() has no features: pass the shape of one example, like (64,)")
     return ArrayDict({"gamma": np.ones(features, dtype), "beta": np.zeros(features, dtype)}, dtype)
 
 
-def _checked(x: Array, gamma: Array) -> Array:
+def _checked(x: Array, gamma: Array, beta: Array) -> Array:
     """x in the dtype of the parameters; an x of two axes that all members of a stack share gets an axis for them."""
     x = real(x, "x", gamma.dtype)
+    if beta.shape != gamma.shape:
+        raise ValueError(
+            f"the parameters do not fit the model: gamma {gamma.shape}, beta {beta.shape}: expected one shape"
+        )
     features = gamma.shape[-1]
     if x.ndim < 2 or x.shape[-1] != features:
         cause = ", so pass x.T" if x.ndim == 2 and x.shape[0] == features else ""
@@ -150,17 +156,21 @@ def _spread(per_feature: Array, x: Array) -> Array:
     return per_feature.reshape(*lead, *(1,) * (x.ndim - len(lead) - 1), per_feature.shape[-1])
 
 
-def _statistics(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    mean = np.mean(x, axis=axes, keepdims=True)
-    return mean, np.mean(np.square(x - mean), axis=axes, keepdims=True)
+def _statistics(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Mean, variance and x − mean. Shifted by the first element, so that those of an all-equal batch are exactly 0."""
+    first = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(x.ndim))]
+    shifted = x - first
+    mean = np.mean(shifted, axis=axes, keepdims=True)
+    centered = np.subtract(shifted, mean, out=shifted)
+    return first + mean, np.mean(np.square(centered), axis=axes, keepdims=True), centered
 
 
 def _normalize(
-    x: Array, mean: Array, var: Array, eps: float, axes: tuple[int, ...], gamma: Array, beta: Array
+    centered: Array, var: Array, eps: float, axes: tuple[int, ...], gamma: Array, beta: Array
 ) -> tuple[Array, NormCache]:
     inverse_std = 1 / np.sqrt(var + eps)
-    normalized = (x - mean) * inverse_std
-    return _spread(gamma, x) * normalized + _spread(beta, x), NormCache(normalized, inverse_std, axes)
+    normalized = centered * inverse_std
+    return _spread(gamma, centered) * normalized + _spread(beta, centered), NormCache(normalized, inverse_std, axes)
 
 
 def _backward(

@@ -66,13 +66,14 @@ class Optimizer(NamedTuple):
         return f"Optimizer(init={self.init!r}, step={self.step!r})"
 
 
-def optimizer(rule: Rule, slots: tuple[str, ...] = (), **settings: Setting) -> Optimizer:
+def optimizer(rule: Rule, slots: tuple[str, ...] = (), *, elementwise: bool = False, **settings: Setting) -> Optimizer:
     """An optimizer from a rule of your own.
 
     Args:
         rule: a module-level function `rule(w, g, *slots, t, **settings) -> (w, *slots)` on vectors, without changing
             them.
         slots: the names of what it remembers; all start at 0.
+        elementwise: the rule treats each element by itself, so it may be called on parts of the vector.
         settings: numbers, schedules, arrays (K,) or dicts of name patterns, handed to the rule by name.
 
     >>> def sign_descent(w, g, *, t, learning_rate):
@@ -84,7 +85,12 @@ def optimizer(rule: Rule, slots: tuple[str, ...] = (), **settings: Setting) -> O
     """
     for name, setting in settings.items():
         _check_setting(name, setting)
-    return Optimizer(partial(_init, slots=slots), partial(_step, rule=rule, slots=slots, settings=settings))
+    if not callable(rule):
+        raise TypeError(f"rule={rule!r} is not callable: pass a function (w, g, *slots, t, **settings) -> (w, *slots)")
+    if not isinstance(slots, tuple) or not all(isinstance(slot, str) for slot in slots):
+        raise TypeError(f"slots={slots!r}: expected a tuple of names, like ('m', 'v')")
+    step = partial(_step, rule=rule, slots=slots, elementwise=elementwise, settings=settings)
+    return Optimizer(partial(_init, slots=slots), step)
 
 
 def _init(params: ArrayDict, *, slots: tuple[str, ...]) -> ArrayDict:
@@ -101,6 +107,7 @@ def _step(
     *,
     rule: Rule,
     slots: tuple[str, ...],
+    elementwise: bool,
     settings: Mapping[str, Setting],
 ) -> tuple[ArrayDict, ArrayDict]:
     params = _trainable(params)
@@ -109,7 +116,10 @@ def _step(
     count = opt_state["step"]
     if count.ndim and (count != count[0]).any():  # members of a stack that were trained for different times
         each = zip(unstack(params), unstack(params.like(grads, "grads")), unstack(opt_state), strict=True)
-        members = [_step(*member, rule=rule, slots=slots, settings=settings) for member in each]
+        members = [
+            _step(*one, rule=rule, slots=slots, elementwise=elementwise, settings=_of_member(settings, i))
+            for i, one in enumerate(each)
+        ]
         return stack([p for p, _ in members]), stack([s for _, s in members])
     done = int(count.flat[0])
     new, new_state = params.draft(), params.repeated(slots, {"step": np.add(count, 1, dtype=np.int64)})
@@ -119,17 +129,30 @@ def _step(
     )
     w, n = params.vector, params.vector.shape[-1]
     values = {name: resolved(name, setting, done, params) for name, setting in settings.items()}
-    width = max(BLOCK * n // max(w.size, 1), 1)
+    width = max(BLOCK * n // max(w.size, 1), 1) if elementwise else n
     for start in range(0, n, width):
         stop = min(start + width, n)
         block = slice(start, stop)
         old = [old_state[..., i * n + start : i * n + stop] for i in range(len(slots))]
         here = {k: v[..., block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
         result = rule(w[..., block], g[..., block], *old, t=done + 1, **here)
+        if not isinstance(result, tuple) or [np.shape(r) for r in result] != [g[..., block].shape] * (1 + len(slots)):
+            _wrong_result(rule, result, slots)
         new.vector[..., block] = result[0]
         for i, slot in enumerate(result[1:]):
             new_state.vector[..., i * n + start : i * n + stop] = slot
     return new.freeze(), new_state.freeze()
+
+
+def _wrong_result(rule: Rule, result: object, slots: tuple[str, ...]) -> None:
+    came = f"arrays of shapes {[np.shape(r) for r in result]}" if isinstance(result, tuple) else type(result).__name__
+    name = getattr(rule, "__name__", repr(rule))
+    raise TypeError(f"the rule {name} returned {came}, expected the tuple ({', '.join(('w', *slots))}) of w's shape")
+
+
+def _of_member(settings: Mapping[str, Setting], i: int) -> dict[str, Setting]:
+    """The settings of one network of a stack."""
+    return {k: v[i] if isinstance(v, (list, tuple, np.ndarray)) and np.ndim(v) else v for k, v in settings.items()}
 
 
 def _trainable(params: Mapping[str, ArrayLike]) -> ArrayDict:
@@ -157,7 +180,7 @@ def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float
     else:
         value = setting
     if isinstance(value, (int, float)):
-        return value
+        return float(value)  # a NumPy float64 would promote float32 arrays
     array = np.asarray(value, params.dtype)
     if array.shape not in ((), params.stack_shape):
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc.arrays import ArrayDict
-from nnfunc.errors import number
+from nnfunc.errors import by_name, number
 from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.rules import OPTIMIZERS
 
 
-def clip_by_global_norm(optimizer: Optimizer, max_norm: float) -> Optimizer:
+def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimizer:
     """`optimizer` with gradients g · min(1, max_norm/‖g‖), ‖g‖ over all parameters (Pascanu et al., ICML 2013).
 
     In a stack each network has its own norm.
@@ -24,6 +25,7 @@ def clip_by_global_norm(optimizer: Optimizer, max_norm: float) -> Optimizer:
     >>> optimizer.step(params, {"a": [3.0], "b": [4.0]}, optimizer.init(params))[0].vector
     array([-0.6, -0.8])
     """
+    optimizer = by_name("optimizer", optimizer, OPTIMIZERS)
     number(max_norm, "max_norm", 0, math.inf, open_low=True)
     step = partial(_by_global_norm, name="clip_by_global_norm", optimizer=optimizer, max_norm=max_norm)
     return Optimizer(optimizer.init, step)
@@ -44,7 +46,7 @@ def _by_global_norm(
     return optimizer.step(params, grads.with_vector(grads.vector * factor), opt_state)
 
 
-def clip_by_value(optimizer: Optimizer, limit: float) -> Optimizer:
+def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
     """`optimizer` with every element of the gradient clipped to [−limit, limit].
 
     >>> optimizer = nn.clip_by_value(nn.gd(1.0), limit=1.0)
@@ -52,6 +54,7 @@ def clip_by_value(optimizer: Optimizer, limit: float) -> Optimizer:
     >>> optimizer.step(params, {"a": [3.0], "b": [-0.5]}, optimizer.init(params))[0].vector
     array([-1. ,  0.5])
     """
+    optimizer = by_name("optimizer", optimizer, OPTIMIZERS)
     number(limit, "limit", 0, math.inf, open_low=True)
     return Optimizer(optimizer.init, partial(_by_value, name="clip_by_value", optimizer=optimizer, limit=limit))
 

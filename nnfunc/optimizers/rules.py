@@ -26,7 +26,7 @@ def gd(learning_rate: Setting = 0.01) -> Optimizer:
     >>> nn.gd(0.1)
     gd(learning_rate=0.1)
     """
-    return optimizer(_gd, learning_rate=learning_rate)
+    return optimizer(_gd, elementwise=True, learning_rate=learning_rate)
 
 
 def _gd(w: Array, g: Array, *, t: int, learning_rate: float | Array) -> tuple[Array, ...]:
@@ -44,7 +44,8 @@ def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     >>> nn.momentum(0.1)
     momentum(learning_rate=0.1, beta1=0.9, dampening=0.9)
     """
-    return optimizer(_momentum, ("m",), learning_rate=learning_rate, **_momentum_settings(beta1, dampening))
+    settings = _momentum_settings(beta1, dampening)
+    return optimizer(_momentum, ("m",), elementwise=True, learning_rate=learning_rate, **settings)
 
 
 def _momentum(
@@ -62,7 +63,8 @@ def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     >>> nn.nesterov(0.1, dampening=0.0)
     nesterov(learning_rate=0.1, beta1=0.9, dampening=0.0)
     """
-    return optimizer(_nesterov, ("m",), learning_rate=learning_rate, **_momentum_settings(beta1, dampening))
+    settings = _momentum_settings(beta1, dampening)
+    return optimizer(_nesterov, ("m",), elementwise=True, learning_rate=learning_rate, **settings)
 
 
 def _nesterov(
@@ -79,7 +81,7 @@ def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1
     >>> nn.adagrad(0.1)
     adagrad(learning_rate=0.1, eps=0.0, eps_root=1e-08)
     """
-    return optimizer(_adagrad, ("v",), learning_rate=learning_rate, **_eps_settings(eps, eps_root))
+    return optimizer(_adagrad, ("v",), elementwise=True, learning_rate=learning_rate, **_eps_settings(eps, eps_root))
 
 
 def _adagrad(
@@ -103,7 +105,7 @@ def rmsprop(
     rmsprop(learning_rate=0.1, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = _beta_settings(beta2=beta2) | _eps_settings(eps, eps_root)
-    return optimizer(_rmsprop, ("v",), learning_rate=learning_rate, **settings)
+    return optimizer(_rmsprop, ("v",), elementwise=True, learning_rate=learning_rate, **settings)
 
 
 def _rmsprop(
@@ -129,7 +131,7 @@ def adam(
     adam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
-    return optimizer(_adam, ("m", "v"), learning_rate=learning_rate, **settings)
+    return optimizer(_adam, ("m", "v"), elementwise=True, learning_rate=learning_rate, **settings)
 
 
 def _adam(
@@ -168,7 +170,9 @@ def adamw(
     adamw(learning_rate=0.001, weight_decay={'*W': 0.01, '*': 0.0}, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
-    return optimizer(_adamw, ("m", "v"), learning_rate=learning_rate, weight_decay=weight_decay, **settings)
+    return optimizer(
+        _adamw, ("m", "v"), elementwise=True, learning_rate=learning_rate, weight_decay=weight_decay, **settings
+    )
 
 
 def _adamw(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.errors import positive_int
 from nnfunc.keys import Key, generator
+from nnfunc.layers.base import view
 
 
 def minibatches(
@@ -42,7 +43,7 @@ def _batches(
 ) -> Iterator[tuple[NDArray[Any], ...]]:
     for start in range(0, rows, size):
         chosen = slice(start, start + size) if order is None else order[start : start + size]
-        yield tuple(a[chosen] for a in arrays)
+        yield tuple(a[chosen] if order is not None else view(a[chosen]) for a in arrays)
 
 
 def same_length(arrays: Sequence[ArrayLike], names: Sequence[str] = ("X", "Y", "weights")) -> int:

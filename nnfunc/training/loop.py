@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from nnfunc.arrays import Scalar
-from nnfunc.errors import finite, numeric, positive_int
+from nnfunc.errors import NonFiniteError, finite, first_bad, numeric, positive_int
 from nnfunc.keys import Key, check, fold_in
+from nnfunc.losses import of_network
 from nnfunc.metrics import Evaluation, decision_under, evaluate, scored
 from nnfunc.training.batches import minibatches, same_length
 from nnfunc.training.step import Batch, TrainState, TrainStep
@@ -114,6 +115,12 @@ def _ready(data: Data, ts: TrainState, name: str) -> Data:
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{name} is {type(data).__name__}, expected (X, Y) or (X, Y, weights)")
     same_length(data)
+    shape = np.shape(data[0])
+    if ts.params.stack_shape == shape[:1] and len(shape) > 2:
+        raise ValueError(
+            f"X has shape {shape}, data for each of {shape[0]} networks, but rows are shuffled along the first axis: "
+            "pass data that all networks share, or call the step on batches of your own"
+        )
     if isinstance(data[0], np.memmap):
         return data
     X = numeric(data[0], "X")
@@ -135,6 +142,20 @@ def _epochs(
             ts, metrics = step(ts, batch)
             share = len(batch[0]) / rows
             loss = loss + share * metrics.loss
-            right = right + share * scored(metrics.output, batch[1], decision)
-        held_out = None if validation is None else evaluate(step.model, step.loss, ts, *validation)
+            y, target, _ = of_network(ts.params, metrics.output, batch[1])
+            right = right + share * scored(y, target, decision)
+        _check_parameters(ts)
+        held_out = None
+        if validation is not None:
+            X, Y, *weights = validation
+            weighting = weights[0] if weights else None
+            held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
         yield Epoch(ts.step // per_epoch, loss, right, held_out, ts)
+
+
+def _check_parameters(ts: TrainState) -> None:
+    """The next step would notice; after the last one of an epoch there may be none."""
+    for name, parameter in ts.params.items():
+        if not np.isfinite(parameter).all():
+            bad = first_bad(parameter, ~np.isfinite(parameter))
+            raise NonFiniteError(f"the update of step {ts.step - 1} made {name} not finite ({bad}): too large a step?")

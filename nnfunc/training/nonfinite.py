@@ -12,7 +12,7 @@ from nnfunc.errors import finite, first_bad
 from nnfunc.keys import Keys
 from nnfunc.layers.base import Cache, Layer
 from nnfunc.layers.combinators import map_layers
-from nnfunc.losses import Loss
+from nnfunc.losses import Loss, of_network
 
 
 def all_finite(value: Scalar, gradient: Array) -> bool:
@@ -32,6 +32,7 @@ def where_it_began(
     key: Keys,
     value: Scalar,
     grads: ArrayDict,
+    new_state: ArrayDict,
 ) -> str:
     """Says which number was the first that is not finite: of the data, the parameters, an activation, a gradient."""
     what = f"at step {step} the loss is {'finite' if np.isfinite(value).all() else value}"
@@ -42,24 +43,27 @@ def where_it_began(
             return f"{what}: {error}"
     for name, parameter in params.items():
         if not np.isfinite(parameter).all():
-            return (
-                f"{what}: the parameter {name} is not finite ({first_bad(parameter, ~np.isfinite(parameter))}); "
-                "an update before made it so, by too large a step or gradient"
-            )
+            bad = first_bad(parameter, ~np.isfinite(parameter))
+            cause = "it came in so" if step == 0 else "an update before made it so, by too large a step or gradient"
+            return f"{what}: the parameter {name} is not finite ({bad}); {cause}"
     seen: list[tuple[str, str, Array]] = []
     observed = map_layers(lambda path, layer: _recording(path, layer, seen), model)
     y, cache, _ = observed.forward(params, state, np.asarray(x), key=key, train=True)
-    _, loss_cache = loss.forward(y, target)
-    seen.append(("the loss", "value", loss_cache.values))
-    dy = loss.backward(loss_cache)
+    rows, target, _ = of_network(params, y, target)
+    _, loss_cache = loss.forward(rows, target)
+    seen.append(("the loss", "value", np.asarray(getattr(loss_cache, "values", value))))
+    dy = loss.backward(loss_cache).reshape(y.shape)
     seen.append(("the loss", "gradient", dy))
     observed.backward(params, cache, dy)
     for path, kind, array in seen:
         if not np.isfinite(array).all():
             bad = first_bad(array, ~np.isfinite(array))
             return f"{what}: the {kind} of {path} is the first that is not finite ({bad}); {_advice(kind)}"
-    bad_names = [k for k, g in grads.items() if not np.isfinite(g).all()]
-    return f"{what}: the gradient of {', '.join(bad_names) or 'the penalty'} is not finite; {_advice('gradient')}"
+    for kind, found in (("gradient", grads), ("state", new_state)):
+        for name, array in found.items():
+            if not np.isfinite(array).all():
+                return f"{what}: the {kind} of {name} is not finite ({first_bad(array, ~np.isfinite(array))})"
+    return f"{what}: the weights of the examples or the penalty are not finite"
 
 
 def _advice(kind: str) -> str:

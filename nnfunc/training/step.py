@@ -13,7 +13,7 @@ from nnfunc.errors import NonFiniteError, by_name, numeric
 from nnfunc.keys import Keys, check, fold_in, split
 from nnfunc.layers.activations import sigmoid, softmax
 from nnfunc.layers.base import Layer, Shape, full_form
-from nnfunc.layers.combinators import with_layers
+from nnfunc.layers.combinators import last_layer, with_layers
 from nnfunc.losses import (
     LOSSES,
     Loss,
@@ -21,6 +21,8 @@ from nnfunc.losses import (
     binary_cross_entropy_with_logits,
     categorical_cross_entropy,
     categorical_cross_entropy_with_logits,
+    loss_of,
+    of_network,
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
@@ -96,19 +98,23 @@ class TrainStep(NamedTuple):
             ValueError: shapes or labels that do not fit, dropout without a key, parameters that are not the model's.
         """
         x, target, weights = _parts(batch)
+        if not isinstance(ts, TrainState):
+            raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
         key = fold_in(ts.key, ts.step)
         model, loss = self.computed
         with np.errstate(all="ignore"):  # what is not finite is an error below, with more to say than a warning
             y, cache, state = model.forward(ts.params, ts.state, numeric(x, "x"), key=key, train=True)
-            value, loss_cache = loss.forward(y, target, weights, class_weights=self.class_weights)
-            _, grads = model.backward(ts.params, cache, loss.backward(loss_cache), need_dx=False)
+            rows, target, weights = of_network(ts.params, y, target, weights)
+            value, loss_cache = loss_of(loss, rows, target, weights, self.class_weights)
+            dy = loss.backward(loss_cache).reshape(y.shape)
+            _, grads = model.backward(ts.params, cache, dy, need_dx=False)
             if self.penalty is not None:
-                examples = y.shape[-2]
+                examples = rows.shape[-2]
                 value = value + self.penalty.forward(ts.params, examples)
                 grads = grads + self.penalty.backward(ts.params, examples)
-            if not all_finite(value, grads.vector):
+            if not all_finite(value, grads.vector) or (state is not ts.state and not np.isfinite(state.vector).all()):
                 raise NonFiniteError(
-                    where_it_began(model, loss, ts.params, ts.state, ts.step, x, target, key, value, grads)
+                    where_it_began(model, loss, ts.params, ts.state, ts.step, x, target, key, value, grads, state)
                 )
         params, opt_state = self.optimizer.step(ts.params, grads, ts.opt_state)
         return TrainState(params, state, opt_state, ts.key, ts.step + 1), Metrics(value, y)
@@ -142,11 +148,12 @@ def train_step(
     >>> metrics.loss < 0.3, ts.step
     (True, 100)
     """
-    classes = None if class_weights is None else tuple(np.asarray(class_weights, float).tolist())
+    classes = None if class_weights is None else _class_weights(class_weights)
     model = full_form(_instance(model, Layer, "model"))
     loss = _instance(by_name("loss", loss, LOSSES), Loss, "loss")
     optimizer = _instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     penalty = None if penalty is None else _instance(penalty, Penalty, "penalty")
+    _check_output(model, loss)
     return TrainStep(model, loss, optimizer, penalty, classes, fused(model, loss))
 
 
@@ -180,6 +187,8 @@ def train_state(
     model = _instance(model, Layer, "model")
     optimizer = _instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     key = tuple(key) if isinstance(key, list) else key
+    if key == ():
+        raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")
     keys = [check(k) for k in (key if isinstance(key, tuple) else (key,))]
     pairs = [split(k) for k in keys]
     if input_shape is not None:
@@ -197,6 +206,7 @@ def train_state(
         raise ValueError("neither input_shape nor params: pass input_shape=(features,), the shape of one example")
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     state = EMPTY if state is None else state if isinstance(state, ArrayDict) else ArrayDict(state)
+    state = state.astype(params.dtype)
     later = tuple(k for _, k in pairs)
     return TrainState(params, state, optimizer.init(params), later if isinstance(key, tuple) else later[0], 0)
 
@@ -226,6 +236,22 @@ def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     return model, loss
 
 
+def _check_output(model: Layer, loss: Loss) -> None:
+    """Refuses an output activation that the loss applies too, and a softmax under the loss for yes and no."""
+    last = last_layer(model)
+    for activation, on_probabilities, on_logits in FUSED:
+        if same(last, activation) and same(loss, on_logits):
+            raise ValueError(
+                f"the model ends with {last!r} and {on_logits!r} applies it again: use {on_probabilities!r}, or end "
+                "the model with its logits"
+            )
+    if same(last, softmax()) and (same(loss, binary_cross_entropy) or same(loss, binary_cross_entropy_with_logits)):
+        raise ValueError(
+            f"the model ends with softmax(), whose outputs are one decision, but {loss!r} takes each as its own: use "
+            "sigmoid(), or categorical_cross_entropy"
+        )
+
+
 def _without_last(model: Layer, last: Layer) -> Layer | None:
     """The series without its last layer, if that is `last`; series may nest. None if it is not."""
     if model.name != "serial" or not model.layers:
@@ -238,6 +264,15 @@ def _without_last(model: Layer, last: Layer) -> Layer | None:
 
 
 # -- what is handed in -------------------------------------------------------------------------------------------------
+
+
+def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
+    if isinstance(class_weights, (Mapping, str)) or np.ndim(class_weights) != 1:
+        raise TypeError(f"class_weights={class_weights!r}: expected a list, the weight of each class in order")
+    weights = numeric(class_weights, "class_weights").astype(float)
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"class_weights={class_weights!r}: expected numbers of 0 or more")
+    return tuple(weights.tolist())
 
 
 def _parts(batch: Batch) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:

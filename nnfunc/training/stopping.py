@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ def validation_loss(epoch: Epoch) -> float:
     loss = epoch.loss if epoch.validation is None else epoch.validation.loss
     if np.ndim(loss):
         raise ValueError("a stack of networks has a loss for each: pass monitor=, a function of an epoch to one number")
-    return float(loss)
+    return math.inf if math.isnan(loss) else float(loss)  # NaN is no best
 
 
 def early_stopping(
