@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,12 +44,8 @@ class LossCache(NamedTuple):
     residual: Residual
 
 
-class LossForward(Protocol):
-    """(y, target, weights, *, class_weights) -> (value, cache)"""
-
-    def __call__(
-        self, y: Array, target: ArrayLike, weights: ArrayLike | None = None, *, class_weights: ArrayLike | None = None
-    ) -> tuple[Scalar, Any]: ...
+LossForward: TypeAlias = Callable[..., tuple[Scalar, Any]]
+"""(y, target, weights=None, *, class_weights=None) -> (value, cache); one of your own may leave out the weights."""
 
 
 class Loss(NamedTuple):

@@ -1,0 +1,330 @@
+"""What must not go wrong without a word: each of these once gave a plausible wrong number, or a puzzling error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.layers.base import Shape
+from tests.catalogue import bent
+from tests.numeric import assert_layer_gradients
+
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(50, 2)), rng.normal(size=(50, 1))
+
+# -- layers of a user's own, in the full form --------------------------------------------------------------------------
+
+
+def scale_init(key: nn.Key, input_shape: Shape, dtype: Any = np.float32) -> Any:
+    return {"s": np.full(input_shape, 2.0)}, {}
+
+
+def scale_forward(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False) -> Any:
+    return x * params["s"], x, state
+
+
+def plain_backward(params: Any, x: Array, dy: Array) -> Any:
+    return dy * params["s"], {"s": (dy * x).sum(axis=0)}
+
+
+def backward_with_unused_out(params: Any, x: Array, dy: Array, *, need_dx: bool = True, out: Any = None) -> Any:
+    return dy * params["s"], ArrayDict({"s": (dy * x).sum(axis=0)})
+
+
+def backward_with_keywords(params: Any, x: Array, dy: Array, **_: Any) -> Any:
+    return dy * params["s"], ArrayDict({"s": (dy * x).sum(axis=0)})
+
+
+@pytest.mark.parametrize("backward", [plain_backward, backward_with_unused_out, backward_with_keywords])
+def test_a_full_form_layer_of_plain_functions_works_in_a_series(backward: Any) -> None:
+    model = nn.serial(nn.dense(3), nn.Layer(scale_init, scale_forward, backward, "scale"), nn.dense(2))
+    params, state = model.init(nn.key(0), (2,), np.float64)
+    assert_layer_gradients(model, params, state, X[:3], rng.normal(size=(3, 2)), train=True, key=None)
+    step = nn.train_step(model, nn.mean_squared_error, nn.adam(0.1))
+    ts, _ = step(nn.train_state(model, step.optimizer, nn.key(0), (2,)), (X, np.hstack([Y, Y])))
+    assert ts.step == 1
+
+
+def test_an_own_layer_in_a_stack_is_called_for_each_network() -> None:
+    free = nn.layer(lambda p, x: (np.maximum(x, 0), x), lambda p, x, dy: (dy * (x > 0), {}), name="free")
+    model = nn.serial(nn.dense(4), bent(), free, nn.dense(1))
+    step = nn.train_step(model, nn.mean_squared_error, nn.adam(0.1))
+    for K in (3, 5):  # 5 is the number of rows too: broadcasting would mix them up without a word
+        keys = nn.split(nn.key(1), K)
+        both, metrics = step(nn.train_state(model, step.optimizer, keys, (2,), np.float64), (X[:5], Y[:5]))
+        for i, key in enumerate(keys):
+            ts, solo = step(nn.train_state(model, step.optimizer, key, (2,), np.float64), (X[:5], Y[:5]))
+            assert np.asarray(metrics.loss)[i] == pytest.approx(solo.loss, rel=1e-12)
+            assert nn.allclose(nn.unstack(both.params)[i], ts.params, rtol=1e-9)
+
+
+def test_an_own_layer_cannot_change_what_it_is_given() -> None:
+    def forward(params: Any, x: Array) -> Any:
+        x *= 2
+        return x, None
+
+    def backward(params: Any, cache: Array, dy: Array) -> Any:
+        dy[cache < 0] = 0
+        return dy, {}
+
+    with pytest.raises(ValueError, match="own1: output array is read-only"):
+        nn.serial(nn.layer(forward, backward, name="own")).forward(nn.EMPTY, nn.EMPTY, X.copy())
+    model = nn.residual(nn.layer(lambda p, x: (x + 0, x), backward, name="own"))
+    _, cache, _ = model.forward(nn.EMPTY, nn.EMPTY, X)
+    with pytest.raises(ValueError, match="own1: assignment destination is read-only"):
+        model.backward(nn.EMPTY, cache, np.ones(X.shape))
+    y, _, _ = nn.mlp([2, 3], ["softmax"]).forward(*nn.mlp([2, 3], ["softmax"]).init(nn.key(0), (2,)), X)
+    with pytest.raises(ValueError, match="read-only"):
+        y -= 1  # it is the cache of the softmax
+    with pytest.raises(ValueError, match="read-only"):
+        next(nn.minibatches(None, (X,), 10))[0][...] = 0
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x, dy: (dy, dy), r"backward returned \['ndarray', 'ndarray'\], expected the pair \(dx, grads\)"),
+        (lambda x, dy: ({}, dy), r"backward returned \['dict', 'ndarray'\]"),
+        (lambda x, dy: dy, "backward returned ndarray, expected the pair"),
+    ],
+)
+def test_what_an_own_backward_returns_is_checked(result: Any, message: str) -> None:
+    model = nn.serial(nn.layer(lambda p, x: (x, x), lambda p, x, dy: result(x, dy), name="own"))
+    _, cache, _ = model.forward(nn.EMPTY, nn.EMPTY, X)
+    with pytest.raises(TypeError, match=message):
+        model.backward(nn.EMPTY, cache, np.ones(X.shape))
+
+
+def test_an_own_forward_must_keep_the_rows() -> None:
+    model = nn.serial(nn.layer(lambda p, x: (x.sum(0, keepdims=True), x), lambda p, x, dy: (dy, {}), name="own"))
+    with pytest.raises(ValueError, match=r"own1: forward returned y of shape \(1, 2\) for x of shape \(50, 2\)"):
+        model.forward(nn.EMPTY, nn.EMPTY, X)
+
+
+# -- parameters that do not fit ----------------------------------------------------------------------------------------
+
+W, b = np.ones((2, 3)), np.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"dense1.W": W, "dense1.bias": b}, "dense1: the parameters do not fit the model: b missing"),
+        ({"dense1.W": W, "dense1.b": b, "dense1.c": b}, "dense1: the parameters do not fit the model: c too much"),
+        ({"dense1.W": W}, "dense1: the parameters do not fit the model: b missing"),
+        ({"dense1.W": W, "dense1.b": b[:1]}, r"dense1: .*W \(2, 3\), b \(1,\), expected"),
+        ({"dense1.W": np.ones((5, 2, 3)), "dense1.b": b}, r"dense1: .*W \(5, 2, 3\).*nn.stack"),
+        ({"dense1.W": W, "dense1.b": b, "relu1.a": b}, "relu1: the parameters do not fit the model: a too much"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(params: dict[str, Array], message: str) -> None:
+    model = nn.serial(nn.dense(3), nn.relu())
+    with pytest.raises(ValueError, match=message):
+        model.forward(ArrayDict(params), nn.EMPTY, X)
+    with pytest.raises(ValueError, match=message):
+        model.forward(params, nn.EMPTY, X)  # type: ignore[arg-type]  # a plain dict is as good
+
+
+def test_running_averages_and_scales_that_do_not_fit_are_refused() -> None:
+    layer = nn.batch_norm()
+    params, state = layer.init(nn.key(0), (2,))
+    with pytest.raises(ValueError, match=r"the running averages have shapes \(1,\)"):
+        layer.forward(params, ArrayDict({"mean": [0.0], "var": [1.0]}), X)
+    with pytest.raises(ValueError, match=r"gamma \(2,\), beta \(1,\)"):
+        layer.forward(ArrayDict({"gamma": [1.0, 1.0], "beta": [0.0]}), state, X)
+
+
+# -- optimizers of a user's own ----------------------------------------------------------------------------------------
+
+
+def test_a_rule_sees_the_whole_vector_unless_it_is_elementwise() -> None:
+    def normalized(w: Array, g: Array, *, t: int) -> tuple[Array, ...]:
+        return (w - g / np.linalg.norm(g),)
+
+    params = ArrayDict({"b": np.zeros(100_000)})
+    after, _ = nn.optimizer(normalized).step(params, {"b": np.ones(100_000)}, nn.optimizer(normalized).init(params))
+    assert np.linalg.norm(after.vector) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "slots"),
+    [
+        (lambda w, g, *, t: w - g, ()),
+        (lambda w, g, m, *, t: (w - g,), ("m",)),
+        (lambda w, g, *, t: (np.sum(w),), ()),
+        (lambda w, g, *, t: (w, w), ()),
+    ],
+)
+def test_a_rule_that_returns_something_else_is_refused(rule: Any, slots: tuple[str, ...]) -> None:
+    params = ArrayDict({"b": [1.0, 2.0, 3.0]})
+    optimizer = nn.optimizer(rule, slots)
+    with pytest.raises(TypeError, match=r"the rule <lambda> returned .* expected the tuple \(w"):
+        optimizer.step(params, params, optimizer.init(params))
+    with pytest.raises(TypeError, match="slots='velocity': expected a tuple"):
+        nn.optimizer(rule, "velocity")  # type: ignore[arg-type]  # what must fail
+
+
+def test_a_numpy_learning_rate_is_a_learning_rate() -> None:
+    params = ArrayDict({"b": rng.normal(size=9)}, np.float32)
+    plain, numpy = (o.step(params, params, o.init(params))[0] for o in (nn.adam(0.1), nn.adam(np.float64(0.1))))
+    assert nn.equal(plain, numpy)
+
+
+# -- NaN, and numbers that are too large -------------------------------------------------------------------------------
+
+
+def test_nan_is_no_class() -> None:
+    model = nn.mlp([2, 8, 1], ["relu", "sigmoid"])
+    ts = nn.train_state(model, nn.gd(), nn.key(0), (2,))
+    ts = ts._replace(params=ts.params * np.nan)
+    labels = (X[:, 0] > 0).astype(int)
+    for call in (nn.accuracy, nn.confusion_matrix):
+        with pytest.raises(ValueError, match=r"the outputs contain nan .* which is no class"):
+            call(model, ts, X, labels)
+    with pytest.raises(ValueError, match="threshold=nan"):
+        nn.predict_classes(model, ts, X, threshold=np.nan)
+    step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(1e38))
+    start = nn.train_state(model, step.optimizer, nn.key(0), (2,))
+    run = nn.train(step, start, (100 * X, labels), epochs=1, batch_size=None, key=nn.key(0), validation=(X, labels))
+    with np.errstate(all="ignore"), pytest.raises(nn.NonFiniteError, match=r"the update of step 0 made .* not finite"):
+        next(run)
+    bad, good = (nn.Epoch(i, loss, 0.0, None, start) for i, loss in enumerate([np.nan, 1.0]))
+    assert nn.best_epoch([bad, good]) is good
+
+
+def test_a_state_that_overflows_is_noticed() -> None:
+    model = nn.serial(nn.dense(3), nn.batch_norm(), nn.dense(1))
+    step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.01))
+    with pytest.raises(nn.NonFiniteError, match=r"batch_norm1"):
+        step(nn.train_state(model, step.optimizer, nn.key(0), (2,)), (X * 1e25, Y))
+
+
+@pytest.mark.parametrize("value", [0.1, 1234.567, 123456.7, 20230101.0])
+@pytest.mark.parametrize("rows", [1, 64, 100])
+def test_an_all_equal_batch_is_normalized_to_0(value: float, rows: int) -> None:
+    for layer in (nn.batch_norm(), nn.layer_norm()):
+        params, state = layer.init(nn.key(0), (3,))
+        y, cache, _ = layer.forward(params, state, np.full((rows, 3), value, np.float32), train=True)
+        assert not y.any()
+        np.testing.assert_allclose(cache.inverse_std, 1 / np.sqrt(1e-5), rtol=1e-6)
+
+
+def test_infinite_settings_are_refused() -> None:
+    for call in (lambda: nn.clip_by_global_norm(nn.gd(), np.inf), lambda: nn.l2(np.inf), lambda: nn.elu(np.inf)):
+        with pytest.raises(ValueError, match="expected"):
+            call()
+    with pytest.raises(TypeError, match=r"dtype=float16: expected np\.float32 or np\.float64"):
+        ArrayDict({"W": np.ones(2, np.float16)})
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def test_data_for_each_network_are_not_shuffled_among_the_networks() -> None:
+    model = nn.serial(nn.dense(1))
+    step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.1))
+    ts = nn.train_state(model, step.optimizer, nn.split(nn.key(0), 4), (2,))
+    data = rng.normal(size=(4, 50, 2)), rng.normal(size=(4, 50, 1))
+    with pytest.raises(ValueError, match=r"X has shape \(4, 50, 2\), data for each of 4 networks"):
+        nn.train(step, ts, data, epochs=1, key=nn.key(0))
+    assert np.shape(step(ts, data)[1].loss) == (4,)
+
+
+def test_further_leading_axes_of_one_network_are_more_rows() -> None:
+    model = nn.serial(nn.dense(4), nn.relu(), nn.dense(1), nn.sigmoid())
+    step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(0.1), penalty=nn.l2(1.0))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (2,), np.float64)
+    x, y = rng.normal(size=(10, 5, 2)), rng.integers(0, 2, size=(10, 5, 1))
+    a, ma = step(ts, (x, y))
+    b, mb = step(ts, (x.reshape(50, 2), y.reshape(50, 1)))
+    assert ma.loss == pytest.approx(mb.loss, rel=1e-12)
+    assert nn.allclose(a.params, b.params, rtol=1e-12)
+    assert nn.accuracy(model, ts, x, y) == nn.accuracy(model, ts, x.reshape(50, 2), y.reshape(50, 1))
+    *_, epoch = nn.train(step, ts, (x, y), epochs=2, batch_size=4, key=nn.key(0), validation=(x, y))
+    assert np.ndim(epoch.loss) == np.ndim(epoch.accuracy) == 0
+
+
+def test_a_batch_of_padding_rows_moves_nothing() -> None:
+    model = nn.serial(nn.dense(1))
+    step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.1))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (2,))
+    after, metrics = step(ts, (X, Y, np.zeros(50)))
+    assert metrics.loss == 0
+    assert nn.equal(after.params, ts.params)
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("softmax", "sparse_categorical_cross_entropy_with_logits"),
+        ("softmax", "categorical_cross_entropy_with_logits"),
+        ("sigmoid", "binary_cross_entropy_with_logits"),
+        ("softmax", "binary_cross_entropy"),
+    ],
+)
+def test_an_output_activation_that_does_not_go_with_the_loss_is_refused(activation: str, loss: str) -> None:
+    with pytest.raises(ValueError, match=f"the model ends with {activation}"):
+        nn.train_step(nn.mlp([2, 3], [activation]), loss, "gd")
+
+
+def test_targets_that_are_no_labels_have_no_accuracy() -> None:
+    for activation, target in (("sigmoid", np.full((50, 1), 5)), ("softmax", np.ones((50, 1)))):
+        model = nn.mlp([2, 1], [activation])
+        step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.1))
+        ts = nn.train_state(model, step.optimizer, nn.key(0), (2,))
+        assert len(list(nn.train(step, ts, (X, target * 3), epochs=1, key=nn.key(0)))) == 1
+
+
+def test_a_loss_of_a_users_own_is_enough() -> None:
+    def forward(y: Array, target: Any, weights: Any = None) -> tuple[float, Array]:
+        return float(np.mean((y - target) ** 4)), y - target
+
+    def backward(d: Array) -> Array:
+        return 4 * d**3 / d.size
+
+    model = nn.serial(nn.dense(1))
+    step = nn.train_step(model, nn.Loss(forward, backward), nn.gd(1e-3))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (2,), np.float64)
+    ts, first = step(ts, (X, Y))
+    assert step(ts, (X, Y))[1].loss < first.loss
+    with pytest.raises(nn.NonFiniteError, match="the value of the loss is the first"):
+        step(ts, (X * 1e90, Y))
+
+
+def test_maps_and_unions_of_a_stack_are_stacks() -> None:
+    stacked = nn.stack([ArrayDict({"W": [[1.0, 2.0]], "b": [0.0, 0.0]})] * 3)
+    for other in (stacked.map(np.abs), stacked | {}, stacked | {"b": np.ones((3, 2))}, stacked.select("*")):
+        assert other.stack_shape == (3,)
+    with pytest.raises(ValueError, match=r"expected \(4,\), or \(K, 4\)"):
+        stacked.with_vector(np.ones((2, 3, 4)))
+    with pytest.raises(TypeError, match="dtypes float64, float32"):
+        nn.stack([ArrayDict({"b": [1.0]}), ArrayDict({"b": [1.0]}, np.float32)])
+
+
+def test_whole_numbers_are_for_counting() -> None:
+    counts = ArrayDict({"n": np.array([1, 2])})
+    with pytest.raises(TypeError, match="arithmetic is for floats"):
+        counts + counts
+    assert ArrayDict({"x": [1, 2]}).vector.tolist() == [1.0, 2.0]
+    with pytest.raises(TypeError, match="dtype=int64"):
+        ArrayDict({"b": [1.5]}).astype(int)
+    with pytest.raises(TypeError, match="masked array"):
+        ArrayDict({"b": np.ma.array([1.0, 2.0], mask=[True, False])})
+
+
+def test_whole_numbers_into_a_residual_give_the_parameters_dtype() -> None:
+    model = nn.residual(nn.dense(2))
+    params, state = model.init(nn.key(0), (2,))
+    assert model.forward(params, state, np.ones((3, 2), int))[0].dtype == np.float32
+    with pytest.raises(ValueError, match=r"the layers turn x \(1, 2\) into \(1, 3\)"):
+        nn.residual(nn.dense(3)).init(nn.key(0), (2,))
+
+
+def test_two_layers_of_one_name_are_refused() -> None:
+    own = nn.layer(lambda p, x: (x, x), lambda p, x, dy: (dy, {}), name="dense1")
+    with pytest.raises(ValueError, match="two layers get one name"):
+        nn.serial(*[nn.dense(2)] * 11, own)
