@@ -240,6 +240,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "one number, or 1, one for each hidden layer",
     ),
+    "an unknown form of gelu": (lambda: nn.gelu("erf"), ValueError, "approximate='erf': expected True"),
     "unknown activation": (
         lambda: nn.mlp([2, 3], ["rleu"]),
         ValueError,

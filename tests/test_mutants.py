@@ -79,6 +79,8 @@ LAYERS: dict[str, tuple[Layer, Break]] = {
     "layer norm: no mean path": (nn.layer_norm(), without_mean_path),
     "layer norm: no variance path": (nn.layer_norm(), without_variance_path),
     "layer norm: beta of one row": (nn.layer_norm(), lambda p, c, dy, dx, g: (dx, g | {"beta": dy[0]})),
+    "flatten: features reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[:, ::-1], g)),
+    "flatten: averaged over the rows": (nn.flatten(), lambda p, c, dy, dx, g: (0 * dx + dx.mean(0), g)),
     "flatten: rows reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[::-1], g)),
     "identity: doubled": (nn.identity(), lambda p, c, dy, dx, g: (2 * dx, g)),
     "identity: zero": (nn.identity(), lambda p, c, dy, dx, g: (0 * dx, g)),
@@ -87,6 +89,14 @@ LAYERS: dict[str, tuple[Layer, Break]] = {
     "residual: inner gradient halved": (
         nn.residual(nn.dense(3)),
         lambda p, c, dy, dx, g: (dx, {k: v / 2 for k, v in g.items()}),
+    ),
+    "serial: the lower layer detached": (
+        nn.serial(nn.dense(3), nn.tanh(), nn.dense(3)),
+        lambda p, c, dy, dx, g: (dx, g | {"dense1.W": 0 * g["dense1.W"], "dense1.b": 0 * g["dense1.b"]}),
+    ),
+    "serial: the gradient of the last layer's input": (
+        nn.serial(nn.dense(3), nn.tanh(), nn.dense(3)),
+        lambda p, c, dy, dx, g: (dy @ p["dense2.W"].T, g),
     ),
     "serial: two weights exchanged": (
         nn.serial(nn.dense(3), nn.tanh(), nn.dense(3)),

@@ -23,7 +23,7 @@ WEIGHTS = rng.uniform(0.5, 2, size=6)
 ACTIVATIONS: dict[str, tuple[nn.Layer, str, dict[str, Any]]] = {
     "elu": (nn.elu(0.7), "elu", {"alpha": 0.7}),
     "gelu": (nn.gelu(), "gelu", {}),
-    "gelu_tanh": (nn.gelu(approximate=True), "gelu", {"approximate": "tanh"}),
+    "gelu_tanh": (nn.gelu(approximate="tanh"), "gelu", {"approximate": "tanh"}),
     "leaky_relu": (nn.leaky_relu(0.2), "leaky_relu", {"negative_slope": 0.2}),
     "relu": (nn.relu(), "relu", {}),
     "selu": (nn.selu(), "selu", {}),

@@ -230,17 +230,21 @@ def _elu_slope(x: Array, alpha: float, scale: float) -> Array:
 # -- smooth relatives of ReLU --------------------------------------------------------------------------------------
 
 
-def gelu(approximate: bool = False) -> Layer:
+def gelu(approximate: bool | str = False) -> Layer:
     """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
 
     Args:
         approximate: the form with tanh, ½x(1 + tanh(√(2/π)(x + 0.044715x³))), which is many times faster, as NumPy has
-            no error function and the exact form takes Python's, element by element.
+            no error function and the exact form takes Python's, element by element; "tanh" and "none" will do too.
+    Raises:
+        ValueError: another value of approximate.
 
     >>> nn.gelu().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[0.8413]])
     """
-    if approximate:
+    if approximate not in (True, False, "tanh", "none"):
+        raise ValueError(f"approximate={approximate!r}: expected True ('tanh') or False ('none')")
+    if approximate in (True, "tanh"):
         return _elementwise("gelu", _gelu_tanh, _gelu_tanh_slope)
     return _elementwise("gelu", _gelu, _gelu_slope)
 
