@@ -226,6 +226,19 @@ def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, tr
         assert not si or nn.allclose(nn.unstack(new)[i], si, rtol=1e-9, atol=1e-12)
 
 
+def test_arrays_with_a_leading_axis_are_a_stack_however_they_came() -> None:
+    model = nn.serial(nn.dense(4), nn.batch_norm(), nn.relu(), nn.dense(2))
+    members = [model.init(nn.key(i), (3,), np.float64) for i in range(5)]
+    stacked = nn.stack([p for p, _ in members])
+    by_hand = ArrayDict({k: np.stack([p[k] for p, _ in members]) for k in stacked})
+    state = nn.stack([s for _, s in members])
+    x = np.random.default_rng(0).normal(size=(6, 3))
+    (y, cache, _), (z, other, _) = (model.forward(p, state, x, train=True) for p in (stacked, by_hand))
+    np.testing.assert_array_equal(y, z)
+    grads, same_grads = (model.backward(p, c, y)[1] for p, c in ((stacked, cache), (by_hand, other)))
+    assert nn.equal(grads, same_grads)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @given(m=st.integers(1, 4), n=st.integers(1, 3), seed=st.integers(0, 100), shared=st.booleans())
 def test_a_loss_of_a_stack_has_a_value_for_each_member(name: str, m: int, n: int, seed: int, shared: bool) -> None:

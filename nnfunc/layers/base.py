@@ -162,7 +162,7 @@ def layer(
         backward: `backward(params, cache, dy) -> (dx, grads)`; grads is a dict with the names and shapes of params
             ({} without parameters); dx has the shape of x.
         init: `init(key, input_shape)` (or `init(key, input_shape, dtype)`) `-> dict of arrays`; or a dict of initial
-            values; or None where there are no parameters.
+            values; or None where there are no parameters, or you bring them yourself.
         name: what the layer is called in names of parameters, summaries and reports.
     Raises:
         TypeError: forward or backward is not callable.
@@ -193,7 +193,7 @@ def layer(
             f"name={name!r}: expected a string without dots, which separate a layer's name from its arrays'"
         )
     return Layer(
-        partial(_own_init, initial=init) if init is not None else no_parameters,
+        partial(_own_init, initial={} if init is None else init),
         partial(_own_forward, function=forward),
         partial(_own_backward, function=backward),
         name,

@@ -86,7 +86,7 @@ def _forward(
 ) -> tuple[Array, Array, ArrayDict]:
     W, *b = parameter(params, "W", "b") if bias else parameter(params, "W")
     x = real(x, "x", W.dtype)
-    _check(x, W, b, params)
+    _check(x, W, b)
     y = _rows(x, W) @ W
     if bias:
         y += b[0][..., None, :]
@@ -117,8 +117,8 @@ def _rows(a: Array, W: Array) -> Array:
     return a if a.ndim <= W.ndim else a.reshape(*a.shape[: W.ndim - 2], -1, a.shape[-1])
 
 
-def _check(x: Array, W: Array, b: list[Array], params: ArrayDict) -> None:
-    if W.ndim != params.vector.ndim + 1 or (b and b[0].shape != (*W.shape[:-2], W.shape[-1])):
+def _check(x: Array, W: Array, b: list[Array]) -> None:
+    if W.ndim < 2 or (b and b[0].shape != (*W.shape[:-2], W.shape[-1])):
         shapes = f"W {W.shape}" + (f", b {b[0].shape}" if b else "")
         raise ValueError(
             f"the parameters do not fit the model: {shapes}, expected W (inputs, units) and b (units,), or a stack of "
