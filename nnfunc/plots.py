@@ -268,7 +268,7 @@ def weight_images(
     shown = W[:, : W.shape[1] if count is None else positive_int(count, "count")]
     end = float(np.abs(shown).max()) or 1.0 if limit is None else number(limit, "limit", 0, math.inf, open_low=True)
     ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-end, vmax=end)
-    ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]
+    ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]  # drawn on a figure
     return ax
 
 
@@ -409,7 +409,7 @@ def optimizer_animation(
         return [line for *_, line in drawn]
 
     draw(last)
-    return FuncAnimation(ax.get_figure(root=True), draw, frames=last + 1, interval=50)  # type: ignore[arg-type]
+    return FuncAnimation(ax.get_figure(root=True), draw, frames=last + 1, interval=50)  # type: ignore[arg-type]  # drawn on a figure
 
 
 def _limits(paths: list[NDArray[Any]]) -> tuple[tuple[float, float], tuple[float, float]]:

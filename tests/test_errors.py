@@ -322,7 +322,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     # own layers
     "an own forward without its cache": (
-        lambda: nn.layer(lambda p, x: x, lambda p, c, dy: (dy, {})).forward(nn.EMPTY, nn.EMPTY, X),  # type: ignore[arg-type, return-value]
+        lambda: nn.layer(lambda p, x: x, lambda p, c, dy: (dy, {})).forward(nn.EMPTY, nn.EMPTY, X),  # type: ignore[arg-type, return-value]  # must fail
         TypeError,
         r"forward returned ndarray, expected the pair \(y, cache\)",
     ),
@@ -341,7 +341,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"own1: backward returned dx of shape \(1, 2\), expected the input's shape \(10, 2\)",
     ),
-    "an own layer that is no function": (lambda: nn.layer(None, None), TypeError, "forward=None is not callable"),  # type: ignore[arg-type]
+    "an own layer that is no function": (lambda: nn.layer(None, None), TypeError, "forward=None is not callable"),  # type: ignore[arg-type]  # must fail
     # prediction
     "a logit as a probability": (
         lambda: nn.predict_classes(*logit_model(), X),

@@ -22,7 +22,7 @@ def _elementwise(
     name: str, f: Callable[..., tuple[Array, Cache]], slope: Callable[..., Array], **hyper: float
 ) -> Layer:
     forward = partial(_forward, f=f, **hyper)  # type: ignore[arg-type]  # mypy matches **hyper with every keyword
-    backward = partial(_backward, slope=slope, **hyper)  # type: ignore[arg-type]
+    backward = partial(_backward, slope=slope, **hyper)  # type: ignore[arg-type]  # likewise
     return Layer(no_parameters, forward, backward, name)
 
 
