@@ -182,7 +182,7 @@ class ArrayDict(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         view = self._views.get(name)
-        return self._view(name) if view is None else view
+        return (self._view(name) if view is None else view).view()  # whose shape and dtype may be set at will
 
     def _view(self, name: str) -> Array:
         if name in self._integers:
@@ -235,7 +235,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0, 2.0]}).vector
         array([1., 2.])
         """
-        return self._vector
+        return self._vector.view()
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -325,7 +325,8 @@ class ArrayDict(Mapping[str, Array]):
             integers = {k[cut:]: v for k, v in self._integers.items() if k.startswith(prefix + ".")}
         vector = self._vector
         part = vector[start:stop] if vector.ndim == 1 else vector[..., start:stop]
-        found = self._groups[prefix] = self._of(sub, part, integers) if sub.entries or integers else EMPTY
+        empty = not sub.entries and not integers and vector.ndim == 1  # that of a stack still tells its K
+        found = self._groups[prefix] = EMPTY if empty else self._of(sub, part, integers)
         return found
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
@@ -362,6 +363,8 @@ class ArrayDict(Mapping[str, Array]):
             new, old = numeric(value, name), self[name]
             if new.shape != old.shape:
                 raise ValueError(f"{name} has shape {new.shape}, expected {old.shape}: replace keeps the shapes")
+            if name in integers and new.dtype.kind == "f":
+                raise TypeError(f"{name} is a count, of whole numbers, but {new.dtype} came: begin it with floats")
             if name in integers:
                 integers[name] = _frozen(new.astype(np.int64))
             else:
@@ -545,7 +548,7 @@ def _restored(
 def _floating(dtype: DTypeLike) -> np.dtype[np.floating]:
     """`dtype`, if it has enough digits to train with."""
     found: np.dtype[Any] = np.dtype(dtype)
-    if found.kind != "f" or found.itemsize < 4:
+    if found not in (np.float32, np.float64):
         raise TypeError(f"dtype={found}: expected np.float32 or np.float64")
     return found
 

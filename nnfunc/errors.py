@@ -73,7 +73,7 @@ def number(value: float, name: str, low: float, high: float, *, open_low: bool =
         closing = "∞)" if math.isinf(high) else f"{high:g}]"
         interval = f"{'(' if open_low else '['}{low:g}, {closing}"
         raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
-    return value
+    return value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays
 
 
 def positive_int(value: int, name: str, least: int = 1) -> int:

@@ -424,7 +424,7 @@ def huber(delta: float = 1.0) -> Loss:
     >>> nn.huber(1.0).forward(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))[0]
     1.3125
     """
-    number(delta, "delta", 0, math.inf, open_low=True, why="where the parabola becomes a line")
+    delta = number(delta, "delta", 0, math.inf, open_low=True, why="where the parabola becomes a line")
     return _loss(partial(_huber, delta=delta), partial(_huber_gradient, delta=delta), _same_outputs)
 
 

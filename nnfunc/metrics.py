@@ -246,10 +246,11 @@ def share_correct(y: Array, Y: ArrayLike, decision: Decision) -> Scalar:
 
 def scored(y: Array, Y: ArrayLike, decision: Decision | None) -> Scalar:
     """`share_correct`, or NaN where there are no classes: a regression loss, targets that are no labels."""
+    none = math.nan if y.ndim == 2 else np.full(y.shape[:-2], math.nan)
     if decision is None:
-        return math.nan
+        return none
     try:
         labels(Y, y, decision)
     except ValueError:
-        return math.nan
+        return none
     return share_correct(y, Y, decision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -328,3 +329,88 @@ def test_two_layers_of_one_name_are_refused() -> None:
     own = nn.layer(lambda p, x: (x, x), lambda p, x, dy: (dy, {}), name="dense1")
     with pytest.raises(ValueError, match="two layers get one name"):
         nn.serial(*[nn.dense(2)] * 11, own)
+
+
+# -- more of them ------------------------------------------------------------------------------------------------------
+
+
+def test_an_own_layer_without_parameters_in_a_stack_sees_one_network_at_a_time() -> None:
+    centre = nn.layer(
+        lambda p, x: (x - x.mean(axis=0), None), lambda p, c, dy: (dy - dy.mean(axis=0), {}), name="centre"
+    )
+    keys = nn.split(nn.key(0), 3)
+    for model in (
+        nn.serial(nn.dense(2), centre),
+        nn.serial(centre, nn.dense(2)),
+        nn.serial(nn.dense(2), nn.residual(centre)),
+    ):
+        solo = [model.init(key, (2,), np.float64)[0] for key in keys]
+        y, cache, _ = model.forward(nn.stack(solo), nn.EMPTY, X[:8])
+        _, grads = model.backward(nn.stack(solo), cache, y**2)
+        for i, params in enumerate(solo):
+            yi, ci, _ = model.forward(params, nn.EMPTY, X[:8])
+            np.testing.assert_allclose(y[i], yi, rtol=1e-12)
+            assert nn.allclose(nn.unstack(grads)[i], model.backward(params, ci, yi**2)[1], rtol=1e-9)
+
+
+def test_a_loss_gradient_of_another_shape_is_refused() -> None:
+    loss = nn.Loss(lambda y, t: (float(np.sum((y - t) ** 2)), y - t), lambda d: (2 * d).T)
+    model = nn.serial(nn.dense(3))
+    step = nn.train_step(model, loss, nn.gd())
+    with pytest.raises(
+        ValueError, match=r"loss.backward returned shape \(3, 50\), expected that of the outputs, \(50, 3\)"
+    ):
+        step(nn.train_state(model, nn.gd(), nn.key(0), (2,)), (X, np.ones((50, 3))))
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+def test_hyperparameters_of_numpys_promote_nothing(kind: Any) -> None:
+    a = kind(0.1)
+    for layer in (nn.leaky_relu(a), nn.elu(a), nn.batch_norm(a, a), nn.layer_norm(a), nn.dropout(a)):
+        model = nn.serial(nn.dense(3), layer)
+        params, state = model.init(nn.key(0), (2,))
+        for train in (True, False):
+            y, cache, new = model.forward(params, state, X, key=nn.key(0), train=train)
+            dx, _ = model.backward(params, cache, y)
+            assert dx is not None
+            assert y.dtype == dx.dtype == new.dtype == np.float32
+    loss = nn.huber(a)
+    assert loss.backward(loss.forward(X.astype(np.float32), X)[1]).dtype == np.float32
+
+
+def test_an_array_of_a_dict_keeps_its_shape_and_dtype() -> None:
+    d = ArrayDict({"W": np.ones((2, 3)), "step": np.array([1, 2])})
+    for array in (d["W"], d["step"], d.vector):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer NumPys warn
+            array.shape = (1, -1)
+    assert (d["W"].shape, d["step"].shape, d.vector.shape) == ((2, 3), (2,), (6,))
+
+
+def test_counts_stay_whole() -> None:
+    with pytest.raises(TypeError, match="step is a count, of whole numbers, but float64 came"):
+        ArrayDict({"step": np.array([1, 2])}).replace(step=np.array([1.5, 2.5]))
+
+
+def test_the_loss_of_an_epoch_counts_examples_by_their_weights() -> None:
+    model = nn.serial(nn.dense(1))
+    step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.0))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (2,), np.float64)
+    w = np.repeat([1.0, 0.0, 3.0, 0.5, 0.0], 10)
+    (epoch,) = nn.train(step, ts, (X, Y, w), epochs=1, batch_size=3, key=nn.key(0), validation=(X, Y, w))
+    assert epoch.validation is not None
+    assert epoch.loss == pytest.approx(epoch.validation.loss, rel=1e-12)
+    with pytest.raises(ValueError, match="weights are all 0"):
+        nn.train(step, ts, (X, Y, 0 * w), epochs=1, key=nn.key(0))
+
+
+@pytest.mark.parametrize("layer", [nn.softmax(), nn.identity(), nn.flatten(), nn.dropout(0.5), nn.relu()], ids=repr)
+def test_no_layer_computes_an_input_gradient_that_is_not_needed(layer: nn.Layer) -> None:
+    y, cache, _ = layer.forward(nn.EMPTY, nn.EMPTY, X, key=nn.key(0), train=True)
+    assert layer.backward(nn.EMPTY, cache, y, need_dx=False)[0] is None
+
+
+def test_only_the_input_of_the_model_is_the_users_to_transpose() -> None:
+    params = {"dense1.W": np.ones((2, 6)), "dense1.b": np.ones(6), "dense2.W": np.ones((7, 1)), "dense2.b": np.ones(1)}
+    with pytest.raises(ValueError, match=r"dense2: x has shape \(7, 6\) .*rows are examples$"):
+        nn.serial(nn.dense(6), nn.dense(1)).forward(ArrayDict(params), nn.EMPTY, X[:7])

@@ -37,7 +37,7 @@ def _forward(
     **hyper: float,
 ) -> tuple[Array, Cache, ArrayDict]:
     y, cache = f(real(x, "x"), **hyper)
-    return y, cache, state
+    return view(y), cache, state  # read-only, as y may be the cache
 
 
 def _backward(
@@ -131,12 +131,14 @@ def _softmax_forward(
     params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
 ) -> tuple[Array, Array, ArrayDict]:
     y = normalized_exp(real(x, "x"))
-    return y, y, state
+    return view(y), y, state
 
 
 def _softmax_backward(
     params: ArrayDict, cache: Array, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
 ) -> tuple[Array | None, ArrayDict]:
+    if not need_dx:
+        return None, EMPTY
     same_shape(dy, cache.shape, leading=True)
     A = np.maximum(cache, floor(cache.dtype))
     return A * (dy - np.add.reduce(A * dy, axis=-1, keepdims=True)), EMPTY
@@ -187,8 +189,8 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer:
     >>> nn.leaky_relu(0.1).forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 2.0]]))[0]
     array([[-0.1,  2. ]])
     """
-    number(negative_slope, "negative_slope", 0, 1, why="the share of the slope that is left for x < 0")
-    return _elementwise("leaky_relu", _leaky_relu, _leaky_relu_slope, negative_slope=negative_slope)
+    slope = number(negative_slope, "negative_slope", 0, 1, why="the share of the slope that is left for x < 0")
+    return _elementwise("leaky_relu", _leaky_relu, _leaky_relu_slope, negative_slope=slope)
 
 
 def _leaky_relu(x: Array, negative_slope: float) -> tuple[Array, Array]:
@@ -334,7 +336,7 @@ def _identity_backward(
     params: ArrayDict, cache: tuple[int, ...], dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
 ) -> tuple[Array | None, ArrayDict]:
     same_shape(dy, cache, leading=True)
-    return view(dy), EMPTY
+    return view(dy) if need_dx else None, EMPTY
 
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {

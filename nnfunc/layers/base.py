@@ -226,7 +226,8 @@ def _own_forward(
 ) -> tuple[Array, Cache, ArrayDict]:
     x = real(x, "x", params.dtype if params.size else None)
     if params.stack_shape:  # the function is written for one network, so it is called for each
-        members = zip(unstack(params), x if x.ndim > 2 else [x] * len(params.vector), strict=True)
+        K = len(params.vector)
+        members = zip(unstack(params), x if x.ndim > 2 and len(x) == K else [x] * K, strict=True)
         results = [_own_forward(p, state, xi, function=function) for p, xi in members]
         return np.stack([y for y, _, _ in results]), ([cache for _, cache, _ in results], x), state
     result = function(params, view(x))
@@ -254,7 +255,8 @@ def _own_backward(
         members = zip(unstack(params), own, dy, strict=True)
         each = [_own_backward(p, c, d, function=function) for p, c, d in members]
         grads = params.draft(out)
-        grads.vector[...] = np.stack([g.vector for _, g in each])
+        if params:
+            grads.vector[...] = np.stack([g.vector for _, g in each])
         inputs = [dx for dx, _ in each if dx is not None]
         return np.stack(inputs) if need_dx and inputs else None, grads.freeze()
     dx, grads = _plain_backward(params, own, dy, need_dx=need_dx, out=out, function=function)

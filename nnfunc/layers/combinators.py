@@ -83,7 +83,13 @@ def mlp(
     serial(dense(units=3, initializer='he', bias_initializer='zeros', bias=True, inputs=2), relu(), \
 dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros', bias=True, inputs=3), sigmoid())
     """
-    if isinstance(activations, (str, Layer)) or len(activations) != len(layer_dims) - 1:
+    if not isinstance(layer_dims, (list, tuple)):
+        raise TypeError(f"layer_dims={layer_dims!r}: expected a list, [features, units, ..., outputs]")
+    if (
+        not isinstance(activations, (list, tuple))
+        or isinstance(activations, Layer)
+        or len(activations) != len(layer_dims) - 1
+    ):
         count = f"{len(layer_dims)} layer_dims (the features, then each layer's units)"
         raise ValueError(f"activations={activations!r}: expected one for each layer, {len(layer_dims) - 1} for {count}")
     if len(layer_dims) < 2:
@@ -202,7 +208,7 @@ def _serial_forward(
             if after is not before:
                 changed |= {f"{name}.{k}": v for k, v in after.items()}
     except Exception as error:
-        locate(error, name)
+        locate(error, name, first=not caches)
         raise
     if used != params.vector.shape[-1]:
         _too_many(params, layers)
@@ -229,7 +235,8 @@ def _serial_backward(
             name, layer = layers[i]
             own, part = params.group(name), grads.group(name)
             dx, written = layer.backward(own, cache[i], dx, need_dx=need_dx or i > lowest, out=part)
-            if part and not np.may_share_memory(written.vector, part.vector):  # a layer that made its own
+            ours = isinstance(written, ArrayDict) and np.may_share_memory(written.vector, part.vector)
+            if part and not ours:  # a layer of a user's own that made its own dict
                 part.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
     except Exception as error:
         locate(error, name)
@@ -286,7 +293,7 @@ def _too_many(params: ArrayDict, layers: Named) -> None:
     raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
 
 
-def locate(error: Exception, name: str) -> None:
+def locate(error: Exception, name: str, first: bool = True) -> None:
     """Puts the name of the layer that an error comes from before its message."""
     if type(error) not in (ValueError, TypeError):
         error.add_note(f"in the layer {name}")
@@ -294,5 +301,7 @@ def locate(error: Exception, name: str) -> None:
     inner = getattr(error, "layer", "")
     path = f"{name}.{inner}" if inner else name
     message = str(error).removeprefix(f"{inner}: ") if inner else str(error)
+    if not first:  # what goes between two layers is not the user's to transpose
+        message = message.removesuffix(", so pass x.T")
     error.args = (f"{path}: {message}",)
     error.layer = path  # type: ignore[attr-defined]  # read back by the next composition outwards

@@ -27,7 +27,7 @@ def dropout(keep_prob: float) -> Layer:
     array([[0., 2., 0., 0., 0., 0.]])
     """
     why = "the probability to keep an element, not to drop it"
-    number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
+    keep_prob = number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
     return Layer(no_parameters, partial(_forward, keep_prob=keep_prob), _backward, "dropout")
 
 
@@ -70,6 +70,6 @@ def _backward(
 ) -> tuple[Array | None, ArrayDict]:
     if isinstance(cache, tuple):  # no mask: the identity
         same_shape(dy, cache, leading=True)
-        return view(dy), EMPTY
+        return view(dy) if need_dx else None, EMPTY
     same_shape(dy, cache.shape, leading=True)
-    return dy * cache, EMPTY
+    return dy * cache if need_dx else None, EMPTY

@@ -47,4 +47,4 @@ def _backward(
 ) -> tuple[Array | None, ArrayDict]:
     shape, flat = cache
     same_shape(dy, flat, leading=True)
-    return view(dy, dy.shape[: dy.ndim - len(flat)] + shape), EMPTY
+    return view(dy, dy.shape[: dy.ndim - len(flat)] + shape) if need_dx else None, EMPTY

@@ -46,8 +46,8 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     >>> y.round(3).ravel(), state["mean"], state["var"]
     (array([-1.,  1.]), array([0.2]), array([1.]))
     """
-    number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
-    number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
+    eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
+    momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
     return Layer(_batch_norm_init, partial(_batch_norm_forward, eps=eps, momentum=momentum), _backward, "batch_norm")
 
 
@@ -101,7 +101,7 @@ def layer_norm(eps: float = 1e-5) -> Layer:
     >>> layer.forward(params, state, np.array([[1.0, 3.0]]))[0].round(3)
     array([[-1.,  1.]])
     """
-    number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
+    eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
     return Layer(_layer_norm_init, partial(_layer_norm_forward, eps=eps), _backward, "layer_norm")
 
 

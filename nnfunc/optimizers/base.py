@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -152,7 +152,13 @@ def _wrong_result(rule: Rule, result: object, slots: tuple[str, ...]) -> None:
 
 def _of_member(settings: Mapping[str, Setting], i: int) -> dict[str, Setting]:
     """The settings of one network of a stack."""
-    return {k: v[i] if isinstance(v, (list, tuple, np.ndarray)) and np.ndim(v) else v for k, v in settings.items()}
+
+    def member(v: Any) -> Any:  # a setting of any kind
+        if isinstance(v, Mapping):
+            return {pattern: member(plain) for pattern, plain in v.items()}
+        return v[i] if isinstance(v, (list, tuple, np.ndarray)) and np.ndim(v) else v
+
+    return {k: member(v) for k, v in settings.items()}
 
 
 def _trainable(params: Mapping[str, ArrayLike]) -> ArrayDict:

@@ -26,7 +26,7 @@ def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimize
     array([-0.6, -0.8])
     """
     optimizer = by_name("optimizer", optimizer, OPTIMIZERS)
-    number(max_norm, "max_norm", 0, math.inf, open_low=True)
+    max_norm = number(max_norm, "max_norm", 0, math.inf, open_low=True)
     step = partial(_by_global_norm, name="clip_by_global_norm", optimizer=optimizer, max_norm=max_norm)
     return Optimizer(optimizer.init, step)
 
@@ -55,7 +55,7 @@ def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
     array([-1. ,  0.5])
     """
     optimizer = by_name("optimizer", optimizer, OPTIMIZERS)
-    number(limit, "limit", 0, math.inf, open_low=True)
+    limit = number(limit, "limit", 0, math.inf, open_low=True)
     return Optimizer(optimizer.init, partial(_by_value, name="clip_by_value", optimizer=optimizer, limit=limit))
 
 

@@ -24,8 +24,9 @@ class Epoch(NamedTuple):
     """What one pass over the data gave.
 
     `number` counts passes over these data from 1, those of an earlier run that this one goes on from included; `loss`
-    (penalty included) and `accuracy` are means over the batches, each from before its update; `validation` is the
-    evaluation of the validation data after the epoch, or None; `state` is the `TrainState` after it.
+    (penalty included) and `accuracy` are means over the batches, each from before its update, counted by its rows or by
+    their weights; `validation` is the evaluation of the validation data after the epoch, or None; `state` is the
+    `TrainState` after it.
 
     >>> model = nn.mlp([2, 1], ["sigmoid"])
     >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(0.1))
@@ -126,6 +127,8 @@ def _ready(data: Data, ts: TrainState, name: str) -> Data:
     X = numeric(data[0], "X")
     X = finite(X, "X").astype(ts.params.dtype, copy=False) if X.dtype.kind == "f" else X
     Y = numeric(data[1], "Y")
+    if len(data) > 2 and not np.sum(numeric(data[2], "weights")) > 0:
+        raise ValueError("weights are all 0, or not numbers of 0 or more: no example would count")
     return X, finite(Y, "Y") if Y.dtype.kind == "f" else Y, *data[2:]
 
 
@@ -133,6 +136,7 @@ def _epochs(
     step: TrainStep, ts: TrainState, data: Data, count: int, size: int | None, key: Key, validation: Data | None
 ) -> Iterator[Epoch]:
     rows = same_length(data)
+    total = float(np.sum(data[2])) if len(data) > 2 else rows
     per_epoch = 1 if size is None else math.ceil(rows / size)
     decision = decision_under(*step.computed)
     for _ in range(count):
@@ -140,7 +144,7 @@ def _epochs(
         right: Scalar = 0.0
         for batch in minibatches(fold_in(key, ts.step), data, size):
             ts, metrics = step(ts, batch)
-            share = len(batch[0]) / rows
+            share = float(np.sum(batch[2])) / total if len(batch) > 2 else len(batch[0]) / rows
             loss = loss + share * metrics.loss
             y, target, _ = of_network(ts.params, metrics.output, batch[1])
             right = right + share * scored(y, target, decision)

@@ -106,7 +106,12 @@ class TrainStep(NamedTuple):
             y, cache, state = model.forward(ts.params, ts.state, numeric(x, "x"), key=key, train=True)
             rows, target, weights = of_network(ts.params, y, target, weights)
             value, loss_cache = loss_of(loss, rows, target, weights, self.class_weights)
-            dy = loss.backward(loss_cache).reshape(y.shape)
+            dy = loss.backward(loss_cache)
+            if np.shape(dy) != rows.shape:
+                raise ValueError(
+                    f"loss.backward returned shape {np.shape(dy)}, expected that of the outputs, {rows.shape}"
+                )
+            dy = dy.reshape(y.shape)
             _, grads = model.backward(ts.params, cache, dy, need_dx=False)
             if self.penalty is not None:
                 examples = rows.shape[-2]
@@ -177,7 +182,8 @@ def train_state(
         params: the parameters to begin with, instead of initial ones; they keep their dtype.
         state: the model's state to begin with, likewise.
     Raises:
-        ValueError: params that do not fit the model; neither input_shape nor params.
+        ValueError: neither input_shape nor params; with both, params that do not fit the model (else the first step
+            says so).
 
     >>> model = nn.serial(nn.dense(3))
     >>> ts = nn.train_state(model, nn.adam(), nn.key(0), input_shape=(2,))
