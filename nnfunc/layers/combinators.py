@@ -198,10 +198,9 @@ def _serial_forward(
     try:
         for i, (name, layer) in enumerate(layers):
             own, before = params.group(name), state.group(name)
-            size = own.vector.shape[-1]
-            if size and layer.init is no_parameters:
+            if own.size and layer.init is no_parameters:
                 raise ValueError(f"the parameters do not fit the model: {', '.join(own)} too much (expected: none)")
-            used += size
+            used += own.size
             layer_key = None if key is None else fold_in(key, i)
             x, cache, after = layer.forward(own, before, x, key=layer_key, train=train)
             caches.append(cache)
@@ -210,7 +209,7 @@ def _serial_forward(
     except Exception as error:
         locate(error, name, first=not caches)
         raise
-    if used != params.vector.shape[-1]:
+    if used != params.size:
         _too_many(params, layers)
     return view(x), caches, state.replace(changed) if changed else state
 
