@@ -239,9 +239,7 @@ def labels(Y: ArrayLike, y: Array, decision: Decision) -> NDArray[Any]:  # of wh
 
 def share_correct(y: Array, Y: ArrayLike, decision: Decision) -> Scalar:
     """The share of decisions that are right, for each network of a stack."""
-    right = classes_of(y, decision) == labels(Y, y, decision)
-    share = right.mean(axis=tuple(range(y.ndim - 2, right.ndim)))
-    return share if share.ndim else float(share)
+    return _share(classes_of(y, decision), labels(Y, y, decision), y)
 
 
 def scored(y: Array, Y: ArrayLike, decision: Decision | None) -> Scalar:
@@ -249,8 +247,15 @@ def scored(y: Array, Y: ArrayLike, decision: Decision | None) -> Scalar:
     none = math.nan if y.ndim == 2 else np.full(y.shape[:-2], math.nan)
     if decision is None:
         return none
+    predicted = classes_of(y, decision)
     try:
-        labels(Y, y, decision)
+        true = labels(Y, y, decision)
     except ValueError:
         return none
-    return share_correct(y, Y, decision)
+    return _share(predicted, true, y)
+
+
+def _share(predicted: NDArray[np.intp], true: NDArray[Any], y: Array) -> Scalar:
+    right = predicted == true
+    share = right.mean(axis=tuple(range(y.ndim - 2, right.ndim)))
+    return share if share.ndim else float(share)

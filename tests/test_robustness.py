@@ -320,7 +320,10 @@ def test_whole_numbers_are_for_counting() -> None:
 def test_whole_numbers_into_a_residual_give_the_parameters_dtype() -> None:
     model = nn.residual(nn.dense(2))
     params, state = model.init(nn.key(0), (2,))
-    assert model.forward(params, state, np.ones((3, 2), int))[0].dtype == np.float32
+    y, cache, _ = model.forward(params, state, np.ones((3, 2), int))
+    dx, _ = model.backward(params, cache, np.ones((3, 2)))
+    assert dx is not None
+    assert y.dtype == dx.dtype == np.float32
     with pytest.raises(ValueError, match=r"the layers turn x \(1, 2\) into \(1, 3\)"):
         nn.residual(nn.dense(3)).init(nn.key(0), (2,))
 

@@ -56,8 +56,9 @@ def residual(*layers: Layer) -> Layer:
     >>> model.forward(params, state, np.ones((5, 2)))[0].shape
     (5, 2)
     """
-    model = _composed("residual", named(layers), _residual_forward, _residual_backward)
-    return model._replace(init=partial(_residual_init, layers=named(layers)))
+    pairs = named(layers)
+    model = _composed("residual", pairs, _residual_forward, _residual_backward)
+    return model._replace(init=partial(_residual_init, layers=pairs))
 
 
 def mlp(
@@ -265,7 +266,7 @@ def _residual_backward(
     layers: Named,
 ) -> tuple[Array | None, ArrayDict]:
     dx, grads = _serial_backward(params, cache, dy, need_dx=need_dx, out=out, layers=layers)
-    return None if dx is None else dy + dx, grads
+    return None if dx is None else real(dy, "dy", dx.dtype) + dx, grads
 
 
 def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayDict, ArrayDict]:
