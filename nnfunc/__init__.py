@@ -12,6 +12,7 @@
 
 from nnfunc import initializers
 from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, stack, unstack
+from nnfunc.checks import Finding, Report, check_gradients, check_layer, check_model
 from nnfunc.errors import NonFiniteError
 from nnfunc.keys import Key, fold_in, generator, key, split
 from nnfunc.layers import (

@@ -1,0 +1,129 @@
+"""What is checked: a function of named arrays, and the gradient that is claimed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfunc.arrays import Array
+from nnfunc.errors import numeric
+
+Arrays: TypeAlias = dict[str, Array]
+Claims: TypeAlias = Mapping[str, ArrayLike]
+
+
+class Place(NamedTuple):
+    """Where an array lies in the vector of all of them."""
+
+    name: str
+    slice: slice
+    shape: tuple[int, ...]
+    order: Any  # "C" or "F", which numpy's stubs want as a literal
+
+    def of(self, vector: Array) -> Array:
+        """The array, a view of the vector."""
+        return vector[self.slice].reshape(self.shape, order=self.order)
+
+
+class Function:
+    """A function of named arrays as one of a vector, in float64, that counts its evaluations.
+
+    Each evaluation gets arrays of its own, so that what is done to them shows, and harms no one; each keeps the memory
+    order it came in.
+
+    Args:
+        terms: arrays -> an array whose sum is the value.
+        claims: arrays -> the claimed gradients, by name.
+        start: the point, by name.
+
+    >>> f = Function(lambda p: p["w"] ** 2, lambda p: {"w": 2 * p["w"]}, {"w": np.ones(3)})
+    >>> f.terms(f.start), f.gradient(f.start), f.evaluations
+    (array([1., 1., 1.]), array([2., 2., 2.]), 1)
+    """
+
+    def __init__(self, terms: Callable[[Arrays], ArrayLike], claims: Callable[[Arrays], Claims], start: Claims) -> None:
+        self._terms, self.claims = terms, claims
+        self.evaluations = 0
+        self.places: list[Place] = []
+        parts, end = [], 0
+        for name, value in start.items():
+            array = np.asarray(value)
+            order = "F" if array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+            self.places.append(Place(name, slice(end, end + array.size), array.shape, order))
+            parts.append(array.astype(np.float64).ravel(order=order))  # type: ignore[call-overload]  # order: see Place
+            end += array.size
+        self.start: Array = np.concatenate([*parts, np.empty(0)])
+
+    def arrays(self, vector: Array) -> Arrays:
+        """The arrays of a copy of the vector."""
+        own = vector.copy()
+        return {place.name: place.of(own) for place in self.places}
+
+    def vector(self, arrays: Claims) -> Array:
+        """The vector of arrays that have the right names and shapes."""
+        vector = np.empty(self.start.size)
+        for place in self.places:
+            place.of(vector)[...] = np.asarray(arrays[place.name])
+        return vector
+
+    def terms(self, vector: Array) -> Array:
+        """The terms at a point; NaN where the function has no value there (it raises an arithmetic error or a warning)."""
+        self.evaluations += 1
+        with np.errstate(all="ignore"):
+            try:
+                return np.ravel(np.asarray(self._terms(self.arrays(vector)), np.float64))
+            except (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeWarning):
+                return np.full(1, np.nan)
+
+    def terms_at_start(self) -> Array:
+        """The terms at the point itself, where an error is the caller's to see."""
+        self.evaluations += 1
+        with np.errstate(all="ignore"):
+            return np.ravel(np.asarray(self._terms(self.arrays(self.start)), np.float64))
+
+    def gradient(self, vector: Array) -> Array:
+        """The claimed gradient at a point, as a vector."""
+        with np.errstate(all="ignore"):
+            return self.vector(self.claims(self.arrays(vector)))
+
+    def along(self, vector: Array, direction: Array) -> Callable[[float], Array]:
+        """t -> the terms at vector + t · direction."""
+        return lambda t: self.terms(vector + t * direction)
+
+    def along_element(self, vector: Array, i: int) -> Callable[[float], Array]:
+        """t -> the terms with t added to element i of the vector."""
+
+        def moved(t: float) -> Array:
+            point = vector.copy()
+            point[i] += t
+            return self.terms(point)
+
+        return moved
+
+
+def named_arrays(params: Mapping[str, ArrayLike], name: str = "params") -> dict[str, NDArray[np.floating]]:
+    """`params` as arrays of floats; an error says which is none."""
+    if not isinstance(params, Mapping):
+        raise TypeError(f"{name} is {type(params).__name__}, expected a dict of arrays")
+    arrays = {}
+    for key, value in params.items():
+        array = numeric(value, f"{name}[{key!r}]")
+        if array.dtype.kind != "f" and not isinstance(value, (int, float)):
+            raise TypeError(
+                f"{name}[{key!r}] has dtype {array.dtype}, expected floats: only these have a gradient; leave whole "
+                "numbers (labels, indices) out of the dict"
+            )
+        array = array.astype(np.float64) if array.dtype.kind != "f" else array
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}[{key!r}] contains NaN or infinity: there is no derivative at such a point")
+        arrays[str(key)] = array
+    return arrays
+
+
+def size(shape: tuple[int, ...]) -> int:
+    """The number of elements of an array of that shape."""
+    return prod(shape)

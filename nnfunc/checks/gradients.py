@@ -1,0 +1,272 @@
+"""check_gradients: any NumPy code over a dict of arrays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import ArrayLike
+
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, confirmed, vector_size
+from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose
+from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
+from nnfunc.checks.held import held, named_numbers
+from nnfunc.checks.preflight import form, preflight
+from nnfunc.checks.report import Finding, Report, Row, label
+from nnfunc.errors import positive_int
+from nnfunc.keys import Key, generator
+from nnfunc.keys import key as new_key
+
+
+def check_gradients(
+    loss_fn: Callable[[Any], ArrayLike],
+    grads_fn: Callable[[Any], Claims] | Claims,
+    params: Mapping[str, ArrayLike],
+    *,
+    batch_size: int | None = None,
+    key: Key | None = None,
+) -> Report:
+    """Holds hand-written gradients against numeric ones, and says what is wrong with those that are.
+
+    Works on any NumPy code over a dict of arrays.
+
+    Args:
+        loss_fn: params -> a number (float or 0-d array).
+        grads_fn: params -> dict of gradients, one for each array of params, of its shape; or such a dict itself, in
+            which case less can be said about it (nothing can be asked at a second point).
+        params: the point, a dict of arrays of floats of any shape, also 0-d and empty ones. It should be a general one:
+            zeros hide mistakes.
+        batch_size: the number of examples, if you like to have it recognised in factors.
+        key: of the random directions and moves; nn.key(0) if not given.
+    Returns:
+        a Report: print it, look at its `findings`, or `assert_ok()` in a test.
+    Raises:
+        TypeError, ValueError: params are no floats or not finite; loss_fn gives no single number.
+
+    Both functions get copies in float64, whatever the dtype of params. First they are called several times, to see
+    whether they are functions at all; then each derivative is computed with an error estimate, and the claimed value
+    is wrong if it differs by more. Where left and right derivative differ (a kink), any value between them is right, and
+    so is what the gradients around the point allow.
+
+    >>> x, t = np.arange(6.0).reshape(3, 2), np.array([1.0, 0.0, 2.0])
+    >>> def loss_fn(p):
+    ...     return np.mean((x @ p["w"] - t) ** 2)
+    >>> def grads_fn(p):
+    ...     return {"w": 2 * x.T @ (x @ p["w"] - t)}  # the 1/m of the mean is missing
+    >>> report = nn.check_gradients(loss_fn, grads_fn, {"w": np.array([0.5, -1.0])}, batch_size=3)
+    >>> print(report.findings[0])
+    w: the gradient is 3 times too large in every element (a factor of 3), and 3 is the batch size: the mean over the \
+batch (1/m) is missing.
+    """
+    began = time.perf_counter()
+    if not callable(loss_fn):
+        raise TypeError(f"loss_fn is {type(loss_fn).__name__}, expected a function params -> number")
+    if batch_size is not None:
+        positive_int(batch_size, "batch_size")
+    arrays = named_arrays(params)
+    immutable = isinstance(params, ArrayDict)
+
+    def terms(point: Arrays) -> Array:
+        value = np.asarray(loss_fn(ArrayDict(point) if immutable else point))
+        if value.size != 1 or value.dtype.kind not in "fiu":
+            came = f"shape {value.shape}" if value.size != 1 else f"dtype {value.dtype}"
+            raise TypeError(f"loss_fn returned an array of {came}, expected one real number: sum or average it")
+        return value.astype(np.float64).reshape(1)
+
+    fixed = not callable(grads_fn)
+
+    def claims(point: Arrays) -> Claims:
+        return grads_fn(ArrayDict(point) if immutable else point) if callable(grads_fn) else grads_fn
+
+    sources = [f for f in (loss_fn, grads_fn) if callable(f)]
+    numbers = named_numbers(held(sources))
+    numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in arrays.items() for i, n in enumerate(v.shape)]
+    function = Function(terms, claims, arrays)
+    rng = generator(new_key(0) if key is None else key)
+    rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
+    return Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began)
+
+
+Explain = Callable[[Comparison], Diagnosis | None]
+"""What more than the array itself is known about: a layer's linear map."""
+
+
+def examine(
+    function: Function,
+    sources: Sequence[Callable[..., Any]],
+    rng: Generator,
+    hints: Hints,
+    *,
+    where: str = "",
+    fixed: bool = False,
+    names: tuple[str, str] = ("loss_fn", "grads_fn"),
+    explain: Explain | None = None,
+    exhaustive: bool = True,
+) -> tuple[list[Row], list[Finding]]:
+    """Checks one function: preflight, measuring, judging at kinks, a second point, diagnosis."""
+    moved = partial(_moved, function, rng)
+    if fixed:
+        claims = function.claims({})
+        findings = form(function, claims, where)
+        if not np.isfinite(function.terms_at_start()).all():
+            findings.append(Finding(where, "", "nonfinite", f"{names[0]} gives NaN or infinity at this point."))
+    else:
+        findings = preflight(function, function._terms, sources, moved(0.1), where, names)  # type: ignore[arg-type]
+    if findings:
+        return [_refused(where, place, findings) for place in function.places], findings
+
+    measure = Measure(function, function.start, function.gradient(function.start), rng)
+    exhaustive = exhaustive and function.start.size <= ELEMENTS
+    comparisons = {place.name: measure.compare(place, exhaustive) for place in function.places}
+    if not fixed:
+        comparisons = _allow_at_kinks(measure, comparisons)
+    hidden = ""
+    if not fixed and not any(c.wrong.any() for c in comparisons.values()):
+        comparisons, hidden = _at_another_point(function, measure, comparisons, moved(0.3), rng)
+
+    rows = []
+    for place in function.places:
+        c = comparisons[place.name]
+        verdict = _verdict(c)
+        if c.wrong.any():
+            d = _diagnosis(function, measure, place, c, rng, hints, fixed, explain, hidden)
+            verdict = f"WRONG: {d.kind}"
+            findings.append(_finding(where, c, d, hidden))
+        rows.append(Row(where, place.name, place.shape, c.worst, verdict))
+    return rows, findings
+
+
+def _moved(function: Function, rng: Generator, distance: float) -> Array:
+    """Another point, that far away in units of the variables."""
+    point = function.start.copy()
+    for place in function.places:
+        part = point[place.slice]
+        rms = float(np.sqrt(np.mean(part * part))) if part.size else 0.0
+        size = np.where(part == 0, 0.1 * (rms or 1.0), np.abs(part))
+        point[place.slice] = part + distance * size * rng.uniform(-1, 1, size=part.size)
+    return point
+
+
+def _verdict(c: Comparison) -> str:
+    if c.analytic.size == 0:
+        return "empty"
+    undecided, kinks = int((~c.decided).sum()), int(c.kinked.sum())
+    if undecided == c.analytic.size:
+        return "undecided: the loss has too few digits to see it"
+    if undecided:
+        return f"right, {undecided} undecided"
+    return f"right, {kinks} at a kink" if kinks else "right"
+
+
+def _refused(where: str, place: Place, findings: list[Finding]) -> Row:
+    own = [f.kind for f in findings if f.name == place.name]
+    return Row(where, place.name, place.shape, np.nan, f"WRONG: {own[0]}" if own else "not compared")
+
+
+def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+    """At a kink of several variables at once, what the gradients all around allow is right too.
+
+    A ReLU at 0 for many examples has a derivative from left and from right that each drop some of them; to drop all is
+    right, and is what the gradient is nearby, if the bias goes down.
+    """
+    function, rng = measure.function, measure.rng
+    if not any((c.kinked & c.wrong).any() for c in comparisons.values()):
+        return comparisons
+    step, size = 1e-6 * measure.scales, function.start.size
+    chosen = np.arange(size) if size <= 500 else rng.choice(size, 500, replace=False)
+    directions = [side * step * (np.arange(size) == i) for i in chosen for side in (-1, 1)]
+    directions += [side * step * _inside(size, place) for place in function.places for side in (-1, 1)]
+    directions += [step * rng.normal(size=size) for _ in range(32)]
+    around = [function.gradient(measure.vector + d) for d in directions]
+    low, high = np.min(around, axis=0), np.max(around, axis=0)
+    judged = {}
+    for place in function.places:
+        c = comparisons[place.name]
+        peak = max(float(np.abs(place.of(v)).max(initial=0)) for v in (low, high))
+        allowed = (c.analytic >= place.of(low) - 1e-4 * peak) & (c.analytic <= place.of(high) + 1e-4 * peak)
+        judged[place.name] = c._replace(wrong=c.wrong & ~(c.kinked & allowed))
+    return judged
+
+
+def _inside(size: int, place: Place) -> Array:
+    inside = np.zeros(size)
+    inside[place.slice] = 1.0
+    return inside
+
+
+def _at_another_point(
+    function: Function, measure: Measure, comparisons: dict[str, Comparison], vector: Array, rng: Generator
+) -> tuple[dict[str, Comparison], str]:
+    """What is right at the point may be wrong elsewhere: a value kept from the start, a mistake that zeros hide."""
+    if not np.isfinite(function.terms(vector)).all():
+        return comparisons, ""
+    gradient = function.gradient(vector)
+    if not np.isfinite(gradient).all():
+        return comparisons, ""
+    other = Measure(function, vector, gradient, rng)
+    suspects = [
+        place
+        for place in function.places
+        if vector_size(place) and any(other.off(np.arange(place.slice.start, place.slice.stop))[0] for _ in range(2))
+    ]
+    exhaustive = function.start.size <= ELEMENTS
+    there = {place.name: other.compare(place, exhaustive) for place in suspects}
+    there = _allow_at_kinks(other, {**comparisons, **there}) if there else {}
+    wrong = {place.name: there[place.name] for place in suspects if there[place.name].wrong.any()}
+    if not wrong:
+        return comparisons, ""
+    kept = all(np.array_equal(gradient[p.slice], measure.gradient[p.slice]) for p in suspects)
+    return {**comparisons, **wrong}, "stale" if kept else "hidden"
+
+
+def _diagnosis(
+    function: Function,
+    measure: Measure,
+    place: Place,
+    c: Comparison,
+    rng: Generator,
+    hints: Hints,
+    fixed: bool,
+    explain: Explain | None,
+    hidden: str,
+) -> Diagnosis:
+    if hidden == "stale":
+        return Diagnosis("stale", "the gradient does not change with the point: something is kept from an earlier one")
+    if (c.kinked | ~c.wrong).all():
+        at = tuple(np.argwhere(c.wrong)[0])
+        text = f"the gradient is {c.analytic[at]:.6g} at a kink of the function, where the gradients around do not allow it"
+        return Diagnosis("mask", f"{text} (in {int(c.wrong.sum())} elements); elsewhere it is right")
+
+    def elsewhere(distance: float) -> Comparison | None:
+        if fixed:
+            return None
+        vector = _moved(function, rng, distance)
+        gradient = function.gradient(vector)
+        if not np.isfinite(gradient).all() or not np.isfinite(function.terms(vector)).all():
+            return None
+        return Measure(function, vector, gradient, rng).compare(place, vector_size(place) <= 1000)
+
+    smooth = c._replace(numeric=np.where(c.kinked, np.nan, c.numeric), wrong=c.wrong & ~c.kinked)
+    found = diagnose(smooth, elsewhere, hints)
+    if found.kind == "unknown" and explain and (other := explain(smooth)):
+        return other
+    whole = c.measured.all() or found.corrected is None or hidden
+    if not whole and found.corrected is not None and not confirmed(measure, place, found.corrected):
+        return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}; but not in all")
+    return found
+
+
+def _finding(where: str, c: Comparison, d: Diagnosis, hidden: str) -> Finding:
+    gap = np.where(c.wrong & c.measured, np.abs(c.analytic - np.nan_to_num(c.numeric)), -1.0)
+    index = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape)) if gap.size else ()
+    a, n = float(c.analytic[index]), float(c.numeric[index])
+    error = abs(a - n) / (max(abs(a), abs(n)) or 1.0)
+    fraction = float(c.wrong.mean())
+    note = " (At the given point nothing shows; this is at another one.)" if hidden else ""
+    message = f"{label(where, c.name)}: {d.text}.{note}"
+    return Finding(where, c.name, d.kind, message, index, a, n, error, fraction, c.analytic, c.numeric)

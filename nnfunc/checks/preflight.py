@@ -1,0 +1,212 @@
+"""Before any derivative: is the function one, and does the claimed gradient have the right form?
+
+A gradient can only be checked if two calls give the same, change nothing, and depend on their arguments alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfunc.arrays import Array
+from nnfunc.checks.function import Arrays, Claims, Function
+from nnfunc.checks.held import Snapshot
+from nnfunc.checks.report import Finding, label
+
+
+def preflight(
+    function: Function,
+    loss: Callable[[Arrays], Array],
+    sources: Sequence[Callable[..., Any]],
+    elsewhere: Array,
+    where: str = "",
+    names: tuple[str, str] = ("loss_fn", "grads_fn"),
+) -> list[Finding]:
+    """What is wrong with the functions themselves; [] if derivatives can be compared.
+
+    Args:
+        function: what is checked.
+        loss: arrays -> terms, which may raise.
+        sources: the user's functions, to look into what they hold.
+        elsewhere: another point.
+        where: the layer.
+        names: what the two functions are called in messages.
+    """
+    return _Preflight(function, loss, sources, where, names).run(elsewhere)
+
+
+class _Preflight:
+    def __init__(
+        self,
+        function: Function,
+        loss: Callable[[Arrays], Array],
+        sources: Sequence[Callable[..., Any]],
+        where: str,
+        names: tuple[str, str],
+    ) -> None:
+        self.function, self.loss, self.sources, self.where = function, loss, sources, where
+        self.loss_name, self.grads_name = names
+
+    def run(self, elsewhere: Array) -> list[Finding]:
+        start = self.function.start
+        before = Snapshot(self.sources)
+        value, changed = self._call(self.loss, start)
+        if changed:
+            return [self._changes(self.loss_name, changed)]
+        if not np.isfinite(value).all():
+            return [self._finding("nonfinite", "", f"{self.loss_name} gives NaN or infinity at this point")]
+        if not _same(value, self._call(self.loss, start)[0]):
+            return [self._differs(self.loss_name, before, "")]
+
+        before = Snapshot(self.sources)
+        returned: list[Claims] = []
+
+        def claims(arrays: Arrays) -> Claims:
+            returned.append(self.function.claims(arrays))
+            return returned[-1]
+
+        first, changed = self._call(claims, start)
+        if changed:
+            return [self._changes(self.grads_name, changed)]
+        if malformed := form(self.function, first, self.where):
+            return malformed
+        gradient = self.function.vector(first)
+        if not _same(value, self._call(self.loss, start)[0]):
+            return [self._mutation(f"after a call of {self.grads_name}, {self.loss_name} gives another value", before)]
+        again = self.function.vector(self._call(claims, start)[0])
+        if not _same(gradient, again):
+            third = self.function.vector(self._call(claims, start)[0])
+            if _same(third - again, gradient):
+                text = f"{self.grads_name} adds to what its last call left: clear the arrays of gradients at each call"
+                return [self._finding("mutation" if self._altered(returned[0], gradient) else "stale", "", text)]
+            if self._altered(returned[0], gradient) and not before.drawn():
+                return [self._mutation(f"a second call of {self.grads_name} changes the arrays of the first", before)]
+            return self._redrawn(gradient, again, before)
+
+        # is the result that of the arguments alone, whatever was evaluated before?
+        self._call(self.loss, elsewhere)
+        after_loss = self.function.vector(self._call(claims, start)[0])
+        self._call(claims, elsewhere)
+        after_both = self.function.vector(self._call(claims, start)[0])
+        for found, cause in ((after_loss, self.loss_name), (after_both, self.grads_name)):
+            if not _same(gradient, found):
+                text = (
+                    f"{self.grads_name} gives another gradient at the same point after {cause} was called at another: "
+                    "something is kept from the last call (a cache) instead of computed from the arguments"
+                )
+                return [self._finding("stale", name, text) for name in self._different(gradient, found)]
+        if not _same(value, self._call(self.loss, start)[0]):
+            text = f"{self.loss_name} gives another value at the same point after both were called at another one"
+            return [self._finding("stale", "", f"{text}: something is kept from the last call")]
+        if self._altered(returned[0], gradient):
+            text = f"the arrays that {self.grads_name} returned were changed by its next call: return new arrays"
+            return [self._finding("mutation", "", text)]
+        return []
+
+    def _call(self, f: Callable[[Arrays], Any], vector: Array) -> tuple[Any, list[str]]:
+        """The result, and the names of the arguments that the call changed."""
+        arrays = self.function.arrays(vector)
+        given = dict(arrays)
+        self.function.evaluations += 1
+        with np.errstate(all="ignore"):
+            try:
+                result = f(arrays)
+            except ValueError as error:
+                if "read-only" not in str(error):
+                    raise
+                return np.zeros(1), ["its arguments"]
+        result = result.copy() if isinstance(result, np.ndarray) else result
+        lost = [k for k in given if k not in arrays]
+        replaced = [k for k in arrays if k not in given or arrays[k] is not given[k]]
+        changed = [p.name for p in self.function.places if not np.array_equal(given[p.name], p.of(vector))]
+        return result, list(dict.fromkeys([*lost, *replaced, *changed]))
+
+    def _altered(self, returned: Claims, gradient: Array) -> bool:
+        return not _same(self.function.vector(returned), gradient)
+
+    def _different(self, a: Array, b: Array) -> list[str]:
+        return [p.name for p in self.function.places if not _same(p.of(a), p.of(b))] or [""]
+
+    def _redrawn(self, a: Array, b: Array, before: Snapshot) -> list[Finding]:
+        return [self._differs(self.grads_name, before, name) for name in self._different(a, b)]
+
+    def _differs(self, who: str, before: Snapshot, name: str) -> Finding:
+        drawn, changed = before.drawn(), before.changed()
+        if changed and not drawn:
+            return self._mutation(f"two calls of {who} at the same point differ", before)
+        text = f"two calls of {who} at the same point differ"
+        cause = f"it draws from {drawn[0]!r}" if drawn else "something is drawn anew"
+        text = f"{text}: {cause} at each call: draw a mask or sample once, and use the same in both functions"
+        return self._finding("nondeterministic", name, text)
+
+    def _changes(self, who: str, names: list[str]) -> Finding:
+        text = f"{who} changes {', '.join(names)}, which it was given: work on a copy (a = a * b instead of a *= b)"
+        name = names[0] if len(names) == 1 and names[0] in {p.name for p in self.function.places} else ""
+        return self._finding("mutation", name, text)
+
+    def _mutation(self, what: str, before: Snapshot) -> Finding:
+        changed = before.changed()
+        who = f"{', '.join(repr(c) for c in changed)} was" if changed else "an array that both use was"
+        return self._finding("mutation", "", f"{what}: {who} changed in place: work on a copy")
+
+    def _finding(self, kind: str, name: str, text: str) -> Finding:
+        place = label(self.where, name)
+        return Finding(self.where, name, kind, f"{place}: {text}." if place else f"{text[0].upper()}{text[1:]}.")
+
+
+def form(function: Function, claims: Claims, where: str = "") -> list[Finding]:
+    """The claimed gradients whose names, shapes, dtypes or finiteness are wrong."""
+    findings = []
+
+    def finding(name: str, kind: str, text: str, **more: Any) -> None:
+        findings.append(Finding(where, name, kind, f"{label(where, name) or 'the gradients'}: {text}.", **more))
+
+    if not hasattr(claims, "keys"):
+        finding("", "shape", f"the gradients came as {type(claims).__name__}, expected a dict of arrays")
+        return findings
+    for place in function.places:
+        if place.name not in claims:
+            finding(place.name, "shape", f"there is no gradient of this name (there are: {', '.join(claims)})")
+            continue
+        array = _array(claims[place.name])
+        if array is None or array.dtype.kind not in "fiub":
+            came = type(claims[place.name]).__name__ if array is None else f"dtype {array.dtype}"
+            finding(place.name, "shape", f"the gradient is {came}, expected an array of real numbers")
+        elif array.shape != place.shape:
+            hint = ""
+            if array.shape == place.shape[::-1]:
+                hint = ": it is transposed"
+            elif array.size == 1 or len(array.shape) < len(place.shape):
+                hint = ": it was summed over too many axes"
+            elif len(array.shape) > len(place.shape):
+                hint = ": a sum over the examples is missing, or keepdims=True is too much"
+            finding(place.name, "shape", f"the gradient has shape {array.shape}, the array {place.shape}{hint}")
+        elif not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))
+            index = tuple(int(i) for i in bad[0])
+            text = f"the gradient is {array[index]} at {list(index)}, in {len(bad)} of {array.size} elements"
+            text += ", though the loss is finite: look for a division by 0, log(0) or an overflow"
+            finding(place.name, "nonfinite", text, index=index, analytic=float(array[index]),
+                    fraction=len(bad) / array.size)  # fmt: skip
+    names = {p.name for p in function.places}
+    for name in claims:
+        if name not in names:
+            finding(str(name), "shape", f"there is no array of this name (there are: {', '.join(sorted(names))})")
+    return findings
+
+
+def _array(value: object) -> NDArray[Any] | None:
+    try:
+        return None if value is None else np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return None
+
+
+def _same(a: Array, b: Array) -> bool:
+    """Equal to the last digits: the same sum may round differently in an array that lies elsewhere in memory."""
+    if a.shape != b.shape:
+        return False
+    size = float(np.abs(a).max(initial=0))
+    return bool(np.allclose(a, b, rtol=1e-10, atol=1e-12 * size, equal_nan=True))

@@ -1,0 +1,160 @@
+"""What the laboratory found: immutable, printed as a table of at most 80 columns, shown as a table in notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from textwrap import wrap
+from typing import NamedTuple
+
+import numpy as np
+
+from nnfunc.arrays import Array
+
+WIDTH = 80
+
+KINDS = (
+    "sign", "scale", "transpose", "flip", "shift", "axis", "missing-sum", "missing-term", "zero", "penalty", "mask",
+    "sparse", "small", "precision", "nondeterministic", "mutation", "stale", "shape", "nonfinite", "unknown",
+)  # fmt: skip
+"""The words of `Finding.kind`.
+
+>>> from nnfunc.checks.report import KINDS
+>>> len(KINDS)
+20
+"""
+
+
+class Finding(NamedTuple):
+    """One mistake.
+
+    Attributes:
+        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers.
+        name: the array whose gradient is wrong: a parameter's name, "dx" for a layer's input, "dy" for a loss's; "" if
+            it is no single one.
+        kind: what is wrong, one of `KINDS`.
+        message: what is wrong, in a sentence or two.
+        index: the element that is furthest off, () for the whole (0-d arrays, or nothing of a single element).
+        analytic: the claimed gradient of that element.
+        numeric: its numeric derivative.
+        error: |analytic − numeric| / max(|analytic|, |numeric|), of that element.
+        fraction: the share of wrong elements in the array, estimated if not all were measured.
+        analytic_array, numeric_array: all that is known of the two (NaN where an element was not measured), for plots.
+
+    >>> report = nn.check_gradients(lambda p: p["w"] ** 2, lambda p: {"w": -2 * p["w"]}, {"w": 3.0})
+    >>> report.findings[0].kind, report.findings[0].name
+    ('sign', 'w')
+    """
+
+    where: str
+    name: str
+    kind: str
+    message: str
+    index: tuple[int, ...] = ()
+    analytic: float = np.nan
+    numeric: float = np.nan
+    error: float = np.nan
+    fraction: float = np.nan
+    analytic_array: Array | None = None
+    numeric_array: Array | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Row(NamedTuple):
+    """One line of the table: an array, the largest relative error found in it, and the verdict."""
+
+    where: str
+    name: str
+    shape: tuple[int, ...]
+    worst: float
+    verdict: str
+
+
+class Report(NamedTuple):
+    """The result of a check.
+
+    Attributes:
+        findings: the mistakes, the guilty ones only; () if there are none.
+        rows: every array that was looked at, with its verdict.
+        evaluations: how many times the function was evaluated.
+        seconds: how long it took.
+
+    >>> report = nn.check_gradients(lambda p: np.sum(p["w"] ** 2), lambda p: {"w": 2 * p["w"]}, {"w": np.ones((2, 3))})
+    >>> report.ok
+    True
+    >>> print(report.table())
+    array   shape   worst error  verdict
+    ------------------------------------
+    w       (2, 3)      1.1e-13  right
+    """
+
+    findings: tuple[Finding, ...]
+    rows: tuple[Row, ...]
+    evaluations: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing wrong was found."""
+        return not self.findings
+
+    def assert_ok(self) -> None:
+        """Raises AssertionError, with the printed report, if something wrong was found."""
+        __tracebackhide__ = True
+        if not self.ok:
+            raise AssertionError(f"wrong gradients\n{self}")
+
+    def table(self) -> str:
+        """Every array with its worst relative error and the verdict."""
+        layered = any(row.where for row in self.rows)
+        cells = [self._cells(row, layered) for row in self.rows]
+        head = [*(["layer"] if layered else []), "array", "shape", "worst error", "verdict"]
+        widths = [max(len(c) for c in column) for column in zip(head, *cells, strict=True)]
+        spare = WIDTH - sum(widths) - 2 * (len(head) - 1)
+        for i in (0, len(head) - 3, len(head) - 1):  # what is long is cut, the layer's path first
+            cut = min(max(-spare, 0), max(widths[i] - 12, 0))
+            widths[i], spare = widths[i] - cut, spare + cut
+        lines = [_line(head, widths)]
+        return "\n".join([lines[0], "-" * min(len(lines[0]) + 0, WIDTH), *(_line(c, widths) for c in cells)])
+
+    def _cells(self, row: Row, layered: bool) -> list[str]:
+        worst = "" if np.isnan(row.worst) else f"{row.worst:.1e}"
+        return [*([row.where] if layered else []), row.name, str(row.shape), worst, row.verdict]
+
+    def __str__(self) -> str:
+        said = "\n\n".join("\n".join(wrap(f.message, WIDTH)) for f in self.findings)
+        return "\n\n".join(part for part in (self.table(), said, self._summary()) if part)
+
+    def _summary(self) -> str:
+        n = len(self.findings)
+        verdict = "all right" if self.ok else f"{n} wrong"
+        undecided = sum("undecided" in row.verdict for row in self.rows)
+        more = f", {undecided} not decided everywhere" if undecided else ""
+        return f"{verdict}{more}: {self.evaluations:,} evaluations, {self.seconds:.2f} s"
+
+    def _repr_html_(self) -> str:
+        layered = any(row.where for row in self.rows)
+        head = [*(["layer"] if layered else []), "array", "shape", "worst error", "verdict"]
+        wrong = {(f.where, f.name) for f in self.findings}
+        lines = [f"<tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>"]
+        for row in self.rows:
+            style = ' style="color:#D55E00;font-weight:bold"' if (row.where, row.name) in wrong else ""
+            cells = "".join(f"<td>{escape(c)}</td>" for c in self._cells(row, layered))
+            lines.append(f"<tr{style}>{cells}</tr>")
+        said = "".join(f"<li>{escape(f.message)}</li>" for f in self.findings)
+        return f"<table>{''.join(lines)}</table><ul>{said}</ul><p>{escape(self._summary())}</p>"
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    cut = [c if len(c) <= w else "…" + c[len(c) - w + 1 :] if i == 0 else c[: w - 1] + "…"
+           for i, (c, w) in enumerate(zip(cells, widths, strict=True))]  # fmt: skip
+    right = len(cells) - 2  # numbers stand to the right
+    return "  ".join(
+        c.rjust(w) if i == right else c.ljust(w) for i, (c, w) in enumerate(zip(cut, widths, strict=True))
+    ).rstrip()
+
+
+def label(where: str, name: str) -> str:
+    """How messages call an array: "dense2.W", "W", "dense2"."""
+    return ".".join(part for part in (where, name) if part)
