@@ -41,7 +41,7 @@ Elsewhere = Callable[[float], Comparison | None]
 def diagnose(c: Comparison, elsewhere: Elsewhere, hints: Hints) -> Diagnosis:
     """The simplest explanation of all that is known about one array; "unknown" if there is none."""
     points = [c]
-    if c.analytic.size <= 3:  # few numbers: a constant fits by chance
+    if c.analytic.size <= 3 or np.ptp(c.point) == 0:  # few numbers: a constant fits by chance
         points += [other for other in (elsewhere(0.3), elsewhere(0.5)) if other is not None]
     for hypothesis in (_zero, _scale, _penalty, _sparse):
         if found := hypothesis(points, hints):
@@ -157,23 +157,17 @@ def _scale(points: list[Comparison], hints: Hints) -> Diagnosis | None:
 
 def _penalty(points: list[Comparison], hints: Hints) -> Diagnosis | None:
     c = points[0]
-    for form, of in (("parameter", c.point), ("sign(parameter)", np.sign(c.point))):
-        known = c.measured
-        gap, basis = (c.analytic - c.numeric)[known], of[known]
-        if not basis.any():
-            return None
-        coefficient = float(gap @ basis / (basis @ basis))
-        if not coefficient:
-            return None
-
-        def fits(point: Comparison, coefficient: float = coefficient, form: str = form) -> bool:
-            basis = point.point if form == "parameter" else np.sign(point.point)
-            return _fits(point, point.analytic - coefficient * basis, point.measured)
-
-        if (c.analytic.size == 1 and len(points) == 1) or not all(fits(point) for point in points):
+    forms: list[tuple[str, Callable[[Array], Array]]] = [("parameter", lambda v: v), ("sign(parameter)", np.sign)]
+    for form, of in forms:
+        basis = np.concatenate([of(point.point[point.measured]) for point in points])
+        if basis.size < 2 or np.ptp(basis) == 0:  # nothing tells a penalty from a constant
             continue
-        if c.analytic.size > 1 and np.ptp(np.abs(basis)) == 0 and form == "parameter":
-            continue  # a constant parameter: nothing tells a penalty from an offset
+        own = of(c.point[c.measured])
+        if not own.any():
+            continue
+        coefficient = float((c.analytic - c.numeric)[c.measured] @ own / (own @ own))
+        if not coefficient or not all(_fits(p, p.analytic - coefficient * of(p.point), p.measured) for p in points):
+            continue
         name = _named(abs(coefficient), hints)
         known_as = f", which is {name}" if name else ""
         much = "too much" if coefficient > 0 else "too little"
@@ -181,7 +175,7 @@ def _penalty(points: list[Comparison], hints: Hints) -> Diagnosis | None:
             f"the gradient has {abs(coefficient):.6g} · {form} {much}{known_as}: a penalty that only one of loss and "
             "gradient has, or has with another factor"
         )
-        return Diagnosis("penalty", text, c.analytic - coefficient * of)
+        return Diagnosis("penalty", text, c.analytic - coefficient * of(c.point))
     return None
 
 

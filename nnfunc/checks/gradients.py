@@ -141,15 +141,18 @@ def examine(
     return rows, findings
 
 
-def _moved(function: Function, rng: Generator, distance: float) -> Array:
-    """Another point, that far away in units of the variables."""
+def _moved(function: Function, rng: Generator, distance: float) -> Array | None:
+    """Another point, that far away in units of the variables, or less where the function has no value there."""
     point = function.start.copy()
-    for place in function.places:
-        part = point[place.slice]
-        rms = float(np.sqrt(np.mean(part * part))) if part.size else 0.0
-        size = np.where(part == 0, 0.1 * (rms or 1.0), np.abs(part))
-        point[place.slice] = part + distance * size * rng.uniform(-1, 1, size=part.size)
-    return point
+    for attempt in range(8):
+        for place in function.places:
+            part = function.start[place.slice]
+            rms = float(np.sqrt(np.mean(part * part))) if part.size else 0.0
+            size = np.where(part == 0, 0.1 * (rms or 1.0), np.abs(part))
+            point[place.slice] = part + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=part.size)
+        if np.isfinite(function.terms(point)).all():
+            return point
+    return None
 
 
 def _verdict(c: Comparison) -> str:
@@ -200,10 +203,10 @@ def _inside(size: int, place: Place) -> Array:
 
 
 def _at_another_point(
-    function: Function, measure: Measure, comparisons: dict[str, Comparison], vector: Array, rng: Generator
+    function: Function, measure: Measure, comparisons: dict[str, Comparison], vector: Array | None, rng: Generator
 ) -> tuple[dict[str, Comparison], str]:
     """What is right at the point may be wrong elsewhere: a value kept from the start, a mistake that zeros hide."""
-    if not np.isfinite(function.terms(vector)).all():
+    if vector is None:
         return comparisons, ""
     gradient = function.gradient(vector)
     if not np.isfinite(gradient).all():
@@ -243,11 +246,11 @@ def _diagnosis(
         return Diagnosis("mask", f"{text} (in {int(c.wrong.sum())} elements); elsewhere it is right")
 
     def elsewhere(distance: float) -> Comparison | None:
-        if fixed:
+        vector = None if fixed else _moved(function, rng, distance)
+        if vector is None:
             return None
-        vector = _moved(function, rng, distance)
         gradient = function.gradient(vector)
-        if not np.isfinite(gradient).all() or not np.isfinite(function.terms(vector)).all():
+        if not np.isfinite(gradient).all():
             return None
         return Measure(function, vector, gradient, rng).compare(place, vector_size(place) <= 1000)
 

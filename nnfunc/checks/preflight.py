@@ -20,7 +20,7 @@ def preflight(
     function: Function,
     loss: Callable[[Arrays], Array],
     sources: Sequence[Callable[..., Any]],
-    elsewhere: Array,
+    elsewhere: Array | None,
     where: str = "",
     names: tuple[str, str] = ("loss_fn", "grads_fn"),
 ) -> list[Finding]:
@@ -30,7 +30,7 @@ def preflight(
         function: what is checked.
         loss: arrays -> terms, which may raise.
         sources: the user's functions, to look into what they hold.
-        elsewhere: another point.
+        elsewhere: another point, if there is one.
         where: the layer.
         names: what the two functions are called in messages.
     """
@@ -49,7 +49,7 @@ class _Preflight:
         self.function, self.loss, self.sources, self.where = function, loss, sources, where
         self.loss_name, self.grads_name = names
 
-    def run(self, elsewhere: Array) -> list[Finding]:
+    def run(self, elsewhere: Array | None) -> list[Finding]:
         start = self.function.start
         before = Snapshot(self.sources)
         value, changed = self._call(self.loss, start)
@@ -85,6 +85,8 @@ class _Preflight:
                 return [self._mutation(f"a second call of {self.grads_name} changes the arrays of the first", before)]
             return self._redrawn(gradient, again, before)
 
+        if elsewhere is None:
+            return []
         # is the result that of the arguments alone, whatever was evaluated before?
         self._call(self.loss, elsewhere)
         after_loss = self.function.vector(self._call(claims, start)[0])
