@@ -10,9 +10,12 @@
 0.6931
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from nnfunc import initializers
 from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, stack, unstack
-from nnfunc.checks import Finding, Report, check_gradients, check_layer, check_model
 from nnfunc.errors import NonFiniteError
 from nnfunc.keys import Key, fold_in, generator, key, split
 from nnfunc.layers import (
@@ -89,6 +92,9 @@ from nnfunc.training import (
     train_step,
 )
 
+if TYPE_CHECKING:
+    from nnfunc.checks import Finding, Report, TaylorTest, check_gradients, check_layer, check_model, taylor_test
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -97,6 +103,7 @@ __all__ = [
     "EMPTY",
     "Epoch",
     "Evaluation",
+    "Finding",
     "Key",
     "Layer",
     "Loss",
@@ -104,6 +111,8 @@ __all__ = [
     "NonFiniteError",
     "Optimizer",
     "Penalty",
+    "Report",
+    "TaylorTest",
     "TrainState",
     "TrainStep",
     "accuracy",
@@ -117,6 +126,9 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
+    "check_gradients",
+    "check_layer",
+    "check_model",
     "clip_by_global_norm",
     "clip_by_value",
     "confusion_matrix",
@@ -174,8 +186,25 @@ __all__ = [
     "summary",
     "swish",
     "tanh",
+    "taylor_test",
     "train",
     "train_state",
     "train_step",
     "unstack",
 ]
+
+_LABORATORY = ("Finding", "Report", "TaylorTest", "check_gradients", "check_layer", "check_model", "taylor_test")
+
+
+def __getattr__(name: str) -> object:
+    """The gradient laboratory is imported when it is first used: training does not need it."""
+    if name not in _LABORATORY:
+        raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")
+    from nnfunc import checks
+
+    globals().update({k: getattr(checks, k) for k in _LABORATORY})
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

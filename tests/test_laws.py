@@ -66,33 +66,13 @@ def test_the_catalogue_has_every_exported_optimizer() -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 @given(data=st.data())
-def test_layers_are_pure_and_their_dicts_immutable(name: str, data: st.DataObject) -> None:
+def test_the_dicts_of_layers_are_immutable(name: str, data: st.DataObject) -> None:
     layer, train = data.draw(LAYERS[name]), data.draw(st.booleans())
     params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
     assert nn.equal(layer.init(nn.key(0), (FEATURES,), np.float64)[0], params)
-    params = randomized(params, 1)
-    x = frozen(data.draw(reals((3, FEATURES))).copy())
-    before = x.copy()
-    first, second = run(layer, params, state, x, train), run(layer, params, state, x, train)
-    for a, b in zip(first, second, strict=True):
-        assert nn.equal(a, b) if isinstance(a, ArrayDict) else np.array_equal(a, b, equal_nan=True)
-    assert np.array_equal(x, before)
-    for d in (params, state, first[1], first[3]):
+    _, new, _, grads = run(layer, params, state, frozen(data.draw(reals((3, FEATURES))).copy()), train)
+    for d in (params, state, new, grads):
         assert_immutable(d)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@given(data=st.data())
-def test_no_output_lets_its_input_be_changed(name: str, data: st.DataObject) -> None:
-    layer = data.draw(LAYERS[name])
-    params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
-    x = data.draw(reals((3, FEATURES)))
-    y, cache, _ = layer.forward(params, state, x, key=nn.key(0), train=data.draw(st.booleans()))
-    dy = np.ones(y.shape)
-    dx, _ = layer.backward(params, cache, dy)
-    assert dx is not None
-    assert not (y.flags.writeable and np.shares_memory(x, y))
-    assert not (dx.flags.writeable and np.shares_memory(dx, dy))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -180,22 +160,6 @@ def test_an_unpickled_step_takes_the_same_path() -> None:
 
 # -- leading axes and stacks -------------------------------------------------------------------------------------------
 
-ROWWISE = [k for k in LAYERS if k not in ("batch_norm", "dropout", "serial", "residual", "mlp", "layer")]
-
-
-@pytest.mark.parametrize("name", ROWWISE)
-@given(data=st.data())
-def test_leading_axes_are_free(name: str, data: st.DataObject) -> None:
-    layer = data.draw(LAYERS[name])
-    params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
-    params = randomized(params, 3)
-    x = data.draw(reals((2, 3, 2, FEATURES)))
-    y, _, dx, grads = run(layer, params, state, x, train=True)
-    rows, _, flat_dx, flat_grads = run(layer, params, state, x.reshape(-1, FEATURES), train=True)
-    np.testing.assert_allclose(y.reshape(rows.shape), rows, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(dx.reshape(flat_dx.shape), flat_dx, rtol=1e-10, atol=1e-10)
-    assert nn.allclose(grads, flat_grads, rtol=1e-10, atol=1e-10)
-
 
 @pytest.mark.parametrize("name", LAYERS)
 @given(data=st.data(), shared=st.booleans(), train=st.booleans())
@@ -271,20 +235,6 @@ def test_an_optimizer_on_a_stack_is_it_on_the_members(name: str) -> None:
 
 
 # -- dtype -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@given(data=st.data(), train=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
-def test_parameters_decide_the_dtype(name: str, data: st.DataObject, train: bool, dtype: type[np.floating]) -> None:
-    layer = data.draw(LAYERS[name])
-    params, state = layer.init(nn.key(0), (FEATURES,), dtype)
-    for given_dtype in (np.float32, np.float64) if params else (dtype,):
-        x = data.draw(reals((3, FEATURES))).astype(given_dtype)
-        y, new, dx, grads = run(layer, params, state, x, train)
-        assert y.dtype == dx.dtype == dtype
-        assert grads.dtype == params.dtype
-        assert new.dtype == state.dtype
-    assert params.dtype == dtype or not params
 
 
 def test_training_keeps_float32_whatever_comes() -> None:

@@ -2,6 +2,7 @@
 
 from nnfunc.checks.gradients import check_gradients
 from nnfunc.checks.models import check_layer, check_model
-from nnfunc.checks.report import Finding, Report
+from nnfunc.checks.report import KINDS, Finding, Report
+from nnfunc.checks.taylor import TaylorTest, taylor_test
 
-__all__ = ["Finding", "Report", "check_gradients", "check_layer", "check_model"]
+__all__ = ["KINDS", "Finding", "Report", "TaylorTest", "check_gradients", "check_layer", "check_model", "taylor_test"]

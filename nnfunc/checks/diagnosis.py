@@ -11,6 +11,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison, Mask
@@ -69,21 +70,22 @@ def telling(c: Comparison) -> Mask:
 
 def extent(c: Comparison) -> Extent:
     """Where the wrong elements of a comparison are."""
-    informative = telling(c) | c.wrong
-    if c.wrong.sum() == informative.sum():
+    wrong = c.affected
+    informative = (telling(c) if c.measured.all() else c.analytic != 0) | wrong
+    if wrong.sum() == informative.sum():
         return Extent("all", "in every element" if c.analytic.size > 1 else "")
     for axis, length in enumerate(c.analytic.shape):
         if length == c.analytic.size:
             continue  # a slice would be an element
         others = tuple(i for i in range(c.analytic.ndim) if i != axis)
-        bad, whole = c.wrong.sum(axis=others), informative.sum(axis=others)
+        bad, whole = wrong.sum(axis=others), informative.sum(axis=others)
         touched = np.flatnonzero(bad)
         if len(touched) < length and (bad[touched] == whole[touched]).all():
             return Extent("slices", f"in {_slices(axis, c.analytic.ndim, touched)}")
-    return Extent("scattered", f"in {int(c.wrong.sum())} of {c.analytic.size} elements")
+    return Extent("scattered", f"in {int(wrong.sum())} of {c.analytic.size} elements")
 
 
-def _slices(axis: int, ndim: int, which: Array) -> str:
+def _slices(axis: int, ndim: int, which: NDArray[np.intp]) -> str:
     listed = ", ".join(str(int(i)) for i in which[:5]) + (", …" if len(which) > 5 else "")
     if ndim == 2:
         word = ("row", "column")[axis]
@@ -99,10 +101,15 @@ def _listed(c: Comparison) -> str:
     return shown + (", …" if len(indices) > 5 else "")
 
 
+def plural(count: int, noun: str) -> str:
+    """ "1 element", "2 elements"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _few(c: Comparison) -> bool:
     """Whether the wrong elements are single ones, not slices and not the most of a small array."""
-    count = int(c.wrong.sum())
-    return count <= FEW and count <= max(1, c.analytic.size // 10) and c.analytic.size > 3
+    count = int(c.affected.sum())
+    return count < c.analytic.size and count <= min(FEW, max(1, c.analytic.size // 10))
 
 
 # -- hypotheses --------------------------------------------------------------------------------------------------------
@@ -142,7 +149,7 @@ def _scale(points: list[Comparison], hints: Hints) -> Diagnosis | None:
         at = point.wrong if point is c else point.measured
         if not _fits(point, point.analytic / factor, at, 1 / abs(factor)):
             return None
-    corrected = np.where(c.wrong, c.analytic / factor, c.analytic)
+    corrected = np.where(c.affected, c.analytic / factor, c.analytic)
     if abs(factor + 1) < 1e-6:
         return Diagnosis("sign", f"the gradient has the wrong sign {where.text}".rstrip(), corrected)
     if abs(factor - 1) < 1e-2:
@@ -285,7 +292,7 @@ def _mask(c: Comparison) -> Diagnosis | None:
     dropped = wrong & (c.analytic == 0)
     if not wrong.any() or not (kept | dropped)[wrong].all() or not dropped.any() or wrong.sum() == c.analytic.size:
         return None
-    text = f"the gradient is 0 in {int(dropped.sum())} elements where it should not be"
+    text = f"the gradient is 0 in {plural(int(dropped.sum()), 'element')} where it should not be"
     text += f", and not 0 in {int(kept.sum())} where it should" if kept.any() else ""
     return Diagnosis(
         "mask", f"{text}; the others are right: a mask keeps or drops other elements than the forward does"
@@ -361,21 +368,27 @@ def guess(factor: float, hints: Hints) -> str:
     return ""
 
 
+FORMS: tuple[tuple[str, Callable[[float], float]], ...] = (
+    ("{}", lambda v: v),
+    ("1/{}", lambda v: 1 / v),
+    ("2·{}", lambda v: 2 * v),
+    ("{}/2", lambda v: v / 2),
+    ("1 − {}", lambda v: 1 - v),
+    ("1/(1 − {})", lambda v: 1 / (1 - v)),
+    ("√{}", lambda v: abs(v) ** 0.5),
+    ("1/√{}", lambda v: abs(v) ** -0.5),
+)
+
+
 def _named(value: float, hints: Hints) -> str:
-    for form, f in (("{}", lambda v: v), ("1/{}", lambda v: 1 / v), ("2·{}", lambda v: 2 * v), ("{}/2", lambda v: v / 2),
-                    ("1 − {}", lambda v: 1 - v), ("1/(1 − {})", lambda v: 1 / (1 - v)),
-                    ("√{}", lambda v: abs(v) ** 0.5), ("1/√{}", lambda v: abs(v) ** -0.5)):  # fmt: skip
-        names = []
-        for name, number in hints.numbers:
-            try:
-                if abs(number) not in (0.0, 1.0) and _close(value, f(number)):
-                    names.append(form.format(name))
-            except ZeroDivisionError:
-                continue
+    """What a number may be: one that the functions hold, in one of these forms, or the ratio of two lengths."""
+    numbers = [(name, v) for name, v in hints.numbers if np.isfinite(v) and abs(v) not in (0.0, 1.0)]
+    for form, f in FORMS:
+        names = [form.format(name) for name, v in numbers if _close(value, f(v))]
         if names:
             return " or ".join(list(dict.fromkeys(names))[:2])
-    for (a, m), (b, k) in product(hints.numbers[:30], repeat=2):
-        if k and m > 1 and k > 1 and m == int(m) and k == int(k) and m != k and _close(value, m / k):
+    for (a, m), (b, k) in product(numbers[:30], repeat=2):
+        if m > 1 and k > 1 and m == int(m) and k == int(k) and m != k and _close(value, m / k):
             return f"{a} / {b}"
     return ""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import prod
-from typing import Any, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,8 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from nnfunc.arrays import Array
 from nnfunc.errors import numeric
 
-Arrays: TypeAlias = dict[str, Array]
+Arrays: TypeAlias = Mapping[str, Array]
 Claims: TypeAlias = Mapping[str, ArrayLike]
+
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Place(NamedTuple):
@@ -22,11 +24,25 @@ class Place(NamedTuple):
     name: str
     slice: slice
     shape: tuple[int, ...]
-    order: Any  # "C" or "F", which numpy's stubs want as a literal
+    order: Literal["C", "F"]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(self.slice.stop - self.slice.start)
+
+    @property
+    def indices(self) -> NDArray[np.intp]:
+        """Where the elements are in the vector."""
+        return np.arange(self.slice.start, self.slice.stop)
 
     def of(self, vector: Array) -> Array:
-        """The array, a view of the vector."""
+        """The array, a view of the vector of all."""
         return vector[self.slice].reshape(self.shape, order=self.order)
+
+    def shaped(self, elements: NDArray[Scalar]) -> NDArray[Scalar]:
+        """The array of these elements."""
+        return elements.reshape(self.shape, order=self.order)
 
 
 class Function:
@@ -52,13 +68,15 @@ class Function:
         parts, end = [], 0
         for name, value in start.items():
             array = np.asarray(value)
-            order = "F" if array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+            order: Literal["C", "F"] = (
+                "F" if array.ndim > 1 and array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+            )
             self.places.append(Place(name, slice(end, end + array.size), array.shape, order))
-            parts.append(array.astype(np.float64).ravel(order=order))  # type: ignore[call-overload]  # order: see Place
+            parts.append(array.astype(np.float64).ravel(order=order))
             end += array.size
         self.start: Array = np.concatenate([*parts, np.empty(0)])
 
-    def arrays(self, vector: Array) -> Arrays:
+    def arrays(self, vector: Array) -> dict[str, Array]:
         """The arrays of a copy of the vector."""
         own = vector.copy()
         return {place.name: place.of(own) for place in self.places}
@@ -71,7 +89,7 @@ class Function:
         return vector
 
     def terms(self, vector: Array) -> Array:
-        """The terms at a point; NaN where the function has no value there (it raises an arithmetic error or a warning)."""
+        """The terms at a point; NaN where the function has no value there."""
         self.evaluations += 1
         with np.errstate(all="ignore"):
             try:
@@ -89,6 +107,14 @@ class Function:
         """The claimed gradient at a point, as a vector."""
         with np.errstate(all="ignore"):
             return self.vector(self.claims(self.arrays(vector)))
+
+    def scales(self, vector: Array) -> Array:
+        """The root mean square of its array for each element (1 for an array of zeros): how far its steps may go."""
+        scales = np.ones(vector.size)
+        for place in self.places:
+            part = vector[place.slice]
+            scales[place.slice] = float(np.sqrt(np.mean(part * part))) or 1.0 if part.size else 1.0
+        return scales
 
     def along(self, vector: Array, direction: Array) -> Callable[[float], Array]:
         """t -> the terms at vector + t · direction."""
@@ -122,8 +148,3 @@ def named_arrays(params: Mapping[str, ArrayLike], name: str = "params") -> dict[
             raise ValueError(f"{name}[{key!r}] contains NaN or infinity: there is no derivative at such a point")
         arrays[str(key)] = array
     return arrays
-
-
-def size(shape: tuple[int, ...]) -> int:
-    """The number of elements of an array of that shape."""
-    return prod(shape)

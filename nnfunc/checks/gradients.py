@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, confirmed, vector_size
+from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, confirmed
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
@@ -21,6 +20,9 @@ from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.errors import positive_int
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
+
+if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
+    from numpy.random import Generator
 
 
 def check_gradients(
@@ -134,7 +136,7 @@ def examine(
         c = comparisons[place.name]
         verdict = _verdict(c)
         if c.wrong.any():
-            d = _diagnosis(function, measure, place, c, rng, hints, fixed, explain, hidden)
+            d = _diagnosis(function, measure, place, c, rng, hints, fixed, explain, hidden, comparisons)
             verdict = f"WRONG: {d.kind}"
             findings.append(_finding(where, c, d, hidden))
         rows.append(Row(where, place.name, place.shape, c.worst, verdict))
@@ -143,13 +145,9 @@ def examine(
 
 def _moved(function: Function, rng: Generator, distance: float) -> Array | None:
     """Another point, that far away in units of the variables, or less where the function has no value there."""
-    point = function.start.copy()
+    size = np.where(function.start == 0, 0.1 * function.scales(function.start), np.abs(function.start))
     for attempt in range(8):
-        for place in function.places:
-            part = function.start[place.slice]
-            rms = float(np.sqrt(np.mean(part * part))) if part.size else 0.0
-            size = np.where(part == 0, 0.1 * (rms or 1.0), np.abs(part))
-            point[place.slice] = part + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=part.size)
+        point = function.start + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=size.size)
         if np.isfinite(function.terms(point)).all():
             return point
     return None
@@ -212,11 +210,7 @@ def _at_another_point(
     if not np.isfinite(gradient).all():
         return comparisons, ""
     other = Measure(function, vector, gradient, rng)
-    suspects = [
-        place
-        for place in function.places
-        if vector_size(place) and any(other.off(np.arange(place.slice.start, place.slice.stop))[0] for _ in range(2))
-    ]
+    suspects = [place for place in function.places if place.size and any(other.off(place.indices)[0] for _ in range(2))]
     exhaustive = function.start.size <= ELEMENTS
     there = {place.name: other.compare(place, exhaustive) for place in suspects}
     there = _allow_at_kinks(other, {**comparisons, **there}) if there else {}
@@ -237,6 +231,7 @@ def _diagnosis(
     fixed: bool,
     explain: Explain | None,
     hidden: str,
+    comparisons: Mapping[str, Comparison],
 ) -> Diagnosis:
     if hidden == "stale":
         return Diagnosis("stale", "the gradient does not change with the point: something is kept from an earlier one")
@@ -252,10 +247,12 @@ def _diagnosis(
         gradient = function.gradient(vector)
         if not np.isfinite(gradient).all():
             return None
-        return Measure(function, vector, gradient, rng).compare(place, vector_size(place) <= 1000)
+        return Measure(function, vector, gradient, rng).compare(place, place.size <= 1000)
 
     smooth = c._replace(numeric=np.where(c.kinked, np.nan, c.numeric), wrong=c.wrong & ~c.kinked)
     found = diagnose(smooth, elsewhere, hints)
+    if found.kind == "unknown" and (name := _exchanged(smooth, comparisons)):
+        return Diagnosis("unknown", f"it is the gradient of {name}: the names of the two are exchanged")
     if found.kind == "unknown" and explain and (other := explain(smooth)):
         return other
     whole = c.measured.all() or found.corrected is None or hidden
@@ -264,12 +261,23 @@ def _diagnosis(
     return found
 
 
+def _exchanged(c: Comparison, comparisons: Mapping[str, Comparison]) -> str:
+    """The name of the array whose gradient this is, if it is another one's."""
+    for name, other in comparisons.items():
+        known = other.measured
+        if name != c.name and other.wrong.any() and other.analytic.shape == c.analytic.shape and known.any():
+            gap = np.abs(c.analytic - np.nan_to_num(other.numeric))
+            if (gap[known] <= 2 * other.allowance()[known]).all():
+                return name
+    return ""
+
+
 def _finding(where: str, c: Comparison, d: Diagnosis, hidden: str) -> Finding:
     gap = np.where(c.wrong & c.measured, np.abs(c.analytic - np.nan_to_num(c.numeric)), -1.0)
     index = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape)) if gap.size else ()
     a, n = float(c.analytic[index]), float(c.numeric[index])
     error = abs(a - n) / (max(abs(a), abs(n)) or 1.0)
-    fraction = float(c.wrong.mean())
+    fraction = float(c.affected.mean())
     note = " (At the given point nothing shows; this is at another one.)" if hidden else ""
     message = f"{label(where, c.name)}: {d.text}.{note}"
     return Finding(where, c.name, d.kind, message, index, a, n, error, fraction, c.analytic, c.numeric)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import combinations, product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.random import Generator
 
 from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
-from nnfunc.checks.diagnosis import Diagnosis, flips, shifted, telling
+from nnfunc.checks.diagnosis import Diagnosis, flips, plural, shifted, telling
 from nnfunc.checks.function import Arrays
+
+if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
+    from numpy.random import Generator
 
 LARGEST = 600
 """Maps of up to so many rows and columns are laid open."""
@@ -99,7 +101,7 @@ def explain(m: Maps, name: str) -> Diagnosis | None:
     tolerance = np.full(m.true.shape, 2.5e-7 * peak)
     wrong = np.abs(m.claimed - m.true) > 1e-6 * peak
     no = np.zeros(m.true.shape, bool)
-    c = Comparison(name, no.astype(float), m.claimed, m.true, tolerance, wrong, ~no, no, 1.0)
+    c = Comparison(name, no.astype(float), m.claimed, m.true, tolerance, wrong, no, ~no, no, 1.0)
     selection = _is_selection(m.true, m.y_ndim)
     if not m.additive:
         if selection:
@@ -157,17 +159,23 @@ def _dropped(c: Comparison, y_ndim: int, selection: bool) -> Diagnosis | None:
     dropped, kept = wrong & (np.abs(c.analytic) <= tiny), wrong & (np.abs(c.numeric) <= tiny)
     if not (dropped | kept)[wrong].all():
         return None
-    if selection and dropped.any():
-        return Diagnosis("mask", f"{int(dropped.sum())} elements that the forward lets pass are dropped, and "
-                         f"{int(kept.sum())} that it drops are let pass")  # fmt: skip
-    if kept.any():
-        return None
     full = telling(c) | wrong
     lost = wrong.any(axis=tuple(range(p)))  # elements of dy of which something is lost
-    if c.name != "dx" and 0 < lost.sum() < lost.size and (wrong == (full & lost)).all():
+    if c.name != "dx" and not kept.any() and 0 < lost.sum() < lost.size and (wrong == (full & lost)).all():
         share = int(lost.size - lost.sum())
-        return Diagnosis("missing-sum", f"only {share} of {lost.size} elements of dy contribute: the contributions of the "
-                         "others (examples, positions, time steps) are overwritten where they should be added")  # fmt: skip
+        return Diagnosis(
+            "missing-sum",
+            f"only {share} of {lost.size} elements of dy contribute: the contributions of the others (examples, "
+            "positions, time steps) are overwritten where they should be added",
+        )
+    if selection:
+        return Diagnosis(
+            "mask",
+            f"{plural(int(dropped.sum()), 'element')} that the forward lets pass are dropped, and {int(kept.sum())} that "
+            "it drops are let pass",
+        )
+    if kept.any():
+        return None
     return _diagonal(c, y_ndim) or Diagnosis(
         "missing-term", f"{int(wrong.sum())} of the {int(full.sum())} ways in which y depends on this are left out"
     )
@@ -227,11 +235,17 @@ def _term(c: Comparison, y_ndim: int) -> Diagnosis | None:
                          "part: a second use, or a path, is missing")  # fmt: skip
     p = c.analytic.ndim - y_ndim
     rows = int(np.prod(c.analytic.shape[:p], dtype=int))
-    missing, whole = (np.linalg.matrix_rank(v.reshape(rows, -1), tol=1e-5 * np.linalg.norm(c.numeric))
-                      for v in (c.numeric - c.analytic, c.numeric))  # fmt: skip
-    if missing <= whole / 2:
-        return Diagnosis("missing-term", f"what is missing has rank {missing}, the whole has {whole}: a path through a sum, a "
-                         "mean or a variance is missing (or too much)")  # fmt: skip
+    tol = 1e-5 * float(np.linalg.norm(c.numeric))
+    claimed, true, missing = (
+        int(np.linalg.matrix_rank(v.reshape(rows, -1), tol=tol))
+        for v in (c.analytic, c.numeric, c.numeric - c.analytic)
+    )
+    if missing <= max(claimed, true) / 2:
+        return Diagnosis(
+            "missing-term",
+            f"what is missing has rank {missing}, the whole has {true}: a path through a sum, a mean or a variance is "
+            "missing (or too much)",
+        )
     if all(_is_diagonal(v, i, j) for v in (c.analytic, c.numeric) for i, j in _matched(c, y_ndim)) and _matched(
         c, y_ndim
     ):

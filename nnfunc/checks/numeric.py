@@ -2,8 +2,8 @@
 
 A function along a line is t -> terms: a one-dimensional array whose sum is the value (a loss has one term). Differences
 are taken term by term, so that what a small change leaves alone cancels exactly. Difference quotients at steps that
-shrink by `RATIO` are extrapolated to step 0 (Richardson; the table is Neville's, its use of the table's own spread as an
-error estimate Ridders': Computer Methods in Applied Mechanics and Engineering 1982), until the error is small enough.
+shrink by `RATIO` are extrapolated to step 0 (Richardson; the table is Neville's, the use of its spread as an
+error estimate is Ridders': Advances in Engineering Software 1982), until the error is small enough.
 """
 
 from __future__ import annotations
@@ -76,13 +76,15 @@ def _quotient(a: Array, b: Array, h: float, digits: float) -> Slope:
     changed = a != b
     if changed.any() and a.size == b.size:
         a, b = a[changed], b[changed]
-    return Slope(float((a - b).sum()) / h, digits * EPS * sqrt(float(a @ a) + float(b @ b)) / abs(h))
+    size = max(float(np.abs(a).max()), float(np.abs(b).max()))
+    return Slope(float((a - b).sum()) / h, digits * EPS * sqrt(2 * a.size) * size / abs(h))
 
 
 def _extrapolated(
     quotient: Callable[[float], Slope], h: float, factor: float, enough: Callable[[Slope], bool]
 ) -> Slope:
-    best, older = Slope(0.0, inf), []
+    best = Slope(0.0, inf)
+    older: list[float] = []
     for _ in range(LEVELS):
         value, rounding = quotient(h)
         h /= RATIO

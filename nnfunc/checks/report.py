@@ -49,7 +49,7 @@ class Finding(NamedTuple):
     name: str
     kind: str
     message: str
-    index: tuple[int, ...] = ()
+    index: tuple[int, ...] = ()  # type: ignore[assignment]  # it hides tuple.index, which no one needs
     analytic: float = np.nan
     numeric: float = np.nan
     error: float = np.nan

@@ -1,5 +1,21 @@
 """Hypothesis for networks: strategies, and the laws that a layer must hold (`pip install "nnfunc[testing]"`)."""
 
+try:
+    import hypothesis as _  # noqa: F401  # the error below says what to install
+except ImportError as error:
+    raise ImportError('nnfunc.testing needs hypothesis: pip install "nnfunc[testing]"') from error
+
+from nnfunc.testing.laws import assert_layer_laws, hold_laws
 from nnfunc.testing.strategies import Network, activations, arrays, cotangents, layers, networks, shapes
 
-__all__ = ["Network", "activations", "arrays", "cotangents", "layers", "networks", "shapes"]
+__all__ = [
+    "Network",
+    "activations",
+    "arrays",
+    "assert_layer_laws",
+    "cotangents",
+    "hold_laws",
+    "layers",
+    "networks",
+    "shapes",
+]

@@ -61,7 +61,9 @@ MUTATIONS: dict[str, Mutation] = {f.__name__: f for f in (sign, scale, transpose
 
 def broken(layer: Layer, name: str, mutation: Mutation, number: int) -> Layer:
     """The layer with one of its gradients ("dx" or a parameter's) mutated."""
-    return layer._replace(backward=partial(_backward, backward=layer.backward, name=name, mutation=mutation, number=number))
+    return layer._replace(
+        backward=partial(_backward, backward=layer.backward, name=name, mutation=mutation, number=number)
+    )
 
 
 def _backward(
@@ -126,7 +128,10 @@ class Study:
             dy = rng.normal(size=y.shape) if not results else dy
             dx, grads = m.backward(network.params, cache, dy)
             results.append((dx, grads.vector))
-        return any(not np.allclose(a, b, rtol=1e-6, atol=1e-9 * np.abs(a).max(initial=0)) for a, b in zip(*results, strict=True))
+        return any(
+            not np.allclose(a, b, rtol=1e-6, atol=1e-9 * np.abs(a).max(initial=0))
+            for a, b in zip(*results, strict=True)
+        )
 
 
 def main(kind: str, number: int, start: int) -> None:

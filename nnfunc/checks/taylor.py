@@ -1,0 +1,114 @@
+"""The Taylor test: how fast the remainder of the linear approximation falls says whether the gradient is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.checks.function import Arrays, Claims, Function, named_arrays
+from nnfunc.checks.numeric import EPS
+from nnfunc.checks.preflight import form
+from nnfunc.errors import positive_int
+from nnfunc.keys import Key, generator
+from nnfunc.keys import key as new_key
+
+STEPS = 0.5 ** np.arange(2, 26)
+
+
+class TaylorTest(NamedTuple):
+    """The result of `taylor_test`.
+
+    Attributes:
+        order: the observed order of the remainder at the smallest steps that rounding leaves visible: about 2 (or more)
+            if the gradient is right, 1 if it is wrong; the lowest of all directions; infinite if no remainder is visible
+            (a linear function).
+        ok: whether it is above 1.5.
+        steps: (n,) the steps h, in units of the parameters' scale.
+        remainders: (directions, n), |f(θ + h v) − f(θ) − h ⟨g, v⟩|.
+        floor: the size of rounding errors, below which a remainder says nothing.
+
+    >>> test = nn.taylor_test(lambda p: np.sum(np.sin(p["w"])), lambda p: {"w": np.cos(p["w"])}, {"w": np.ones(3)})
+    >>> round(test.order, 1), test.ok
+    (2.0, True)
+    """
+
+    order: float
+    ok: bool
+    steps: Array
+    remainders: Array
+    floor: float
+
+    def __str__(self) -> str:
+        verdict = "right" if self.ok else "WRONG"
+        return f"Taylor test: the remainder falls as h^{self.order:.2f} (2: right, 1: wrong): the gradient is {verdict}"
+
+
+def taylor_test(
+    loss_fn: Callable[[Any], ArrayLike],
+    grads_fn: Callable[[Any], Claims] | Claims,
+    params: Mapping[str, ArrayLike],
+    *,
+    directions: int = 3,
+    key: Key | None = None,
+) -> TaylorTest:
+    """The order in which |f(θ + h v) − f(θ) − h ⟨g, v⟩| falls with h, along random directions v.
+
+    A second opinion beside `check_gradients`, which needs no choice of step and makes a good picture
+    (`nnfunc.plots.taylor`), but says nothing of what is wrong, and misses small mistakes in single elements. At a kink the
+    order is 1 whatever the gradient.
+
+    Args:
+        loss_fn: params -> a number.
+        grads_fn: params -> dict of gradients, or such a dict.
+        params: the point, a dict of arrays of floats.
+        directions: how many.
+        key: of the directions; nn.key(0) if not given.
+    Raises:
+        TypeError, ValueError: params are no floats, the loss is no finite number, gradients do not fit.
+
+    >>> wrong = nn.taylor_test(lambda p: np.sum(p["w"] ** 2), lambda p: {"w": p["w"]}, {"w": np.ones(3)})
+    >>> round(wrong.order, 1), wrong.ok
+    (1.0, False)
+    """
+    positive_int(directions, "directions")
+    immutable = isinstance(params, ArrayDict)
+
+    def given(point: Arrays) -> Mapping[str, Array]:
+        return ArrayDict(point) if immutable else point
+
+    function = Function(
+        lambda p: np.asarray(loss_fn(given(p))),
+        lambda p: grads_fn(given(p)) if callable(grads_fn) else grads_fn,
+        named_arrays(params),
+    )
+    f0 = function.terms_at_start()
+    if f0.size != 1 or not np.isfinite(f0).all():
+        raise ValueError(f"loss_fn returned {f0 if f0.size < 5 else f0.shape}, expected one finite number")
+    if malformed := form(function, function.claims(function.arrays(function.start))):
+        raise ValueError(malformed[0].message)
+    gradient = function.gradient(function.start)
+    rng = generator(new_key(0) if key is None else key)
+    scales = function.scales(function.start)
+    remainders = np.empty((directions, len(STEPS)))
+    floor = 0.0
+    for row in remainders:
+        v = scales * rng.normal(size=function.start.size) / np.sqrt(max(function.start.size, 1))
+        slope = float(gradient @ v)
+        values = np.array([function.terms(function.start + h * v)[0] for h in STEPS])
+        row[:] = np.abs(values - f0[0] - STEPS * slope)
+        floor = max(floor, 30 * EPS * float(np.nanmax(np.abs(values), initial=abs(f0[0]))))
+    order = min(_order(row, floor) for row in remainders)
+    return TaylorTest(order, order > 1.5, STEPS, remainders, floor)
+
+
+def _order(remainders: Array, floor: float) -> float:
+    """The slope of log R over log h at the five smallest steps whose remainder is visible."""
+    visible = np.flatnonzero(np.isfinite(remainders) & (remainders > floor))
+    if len(visible) < 3:
+        return np.inf
+    last = visible[-5:]
+    return float(np.polyfit(np.log(STEPS[last]), np.log(remainders[last]), 1)[0])
