@@ -27,6 +27,8 @@ WRONG_SLICES = 8
 """More wrong parts than this along an axis are not halved further: the mistake is not one of single slices."""
 TINY = 1e-300
 """What is smaller has fewer digits than other numbers, and counts as 0."""
+CONFIRMED = 100
+"""So many wrong elements of an array are measured a second time, and looked at from both sides."""
 SAMPLED = 96
 """So many elements are measured in a part that is wrong and larger than this."""
 
@@ -108,7 +110,7 @@ class Measure:
         """Whether the claimed gradient is wrong along a random direction through these elements, and how far it is."""
         gradient = self.gradient if gradient is None else gradient
         direction = np.zeros(self.vector.size)
-        direction[indices] = self.scales[indices] * self.rng.normal(size=len(indices)) / sqrt(len(indices))
+        direction[indices] = self.scales[indices] * self.rng.normal(size=len(indices))
         claimed, size = float(gradient @ direction), float(np.linalg.norm(gradient[indices] * direction[indices]))
 
         def enough(s: Slope) -> bool:
@@ -129,22 +131,25 @@ class Measure:
         claimed = self.gradient[place.slice]
         typical = self._typical(place) if len(indices) else 0.0
         at = indices - place.slice.start
+        differing = 0
         for k, i in zip(at, indices, strict=True):
-            slope = self._element(int(i), typical)
+            slope = self._element(int(i), typical, thorough=differing < CONFIRMED)
+            differing += abs(slope.value - claimed[k]) > 1e3 * slope.error
             numeric[k], error[k] = slope if isfinite(slope.error) else (np.nan, np.nan)
-        peak = float(np.abs(numeric[np.isfinite(numeric)]).max(initial=0))
+        peak, confirmed = float(np.abs(numeric[np.isfinite(numeric)]).max(initial=0)), 0
         for k, i in zip(at, indices, strict=True):
             if not isfinite(numeric[k]):  # no step stays in the function's domain
                 decided[k] = False
                 continue
             slope, a = Slope(float(numeric[k]), float(error[k])), float(claimed[k])
             wrong[k] = self._wrong(a, slope, peak)
-            if wrong[k]:
+            if wrong[k] and confirmed < CONFIRMED:
                 slope = self._second_opinion(int(i), slope)
                 numeric[k], error[k] = slope
                 wrong[k] = self._wrong(a, slope, peak)
-            if wrong[k]:
-                wrong[k], kinked[k] = self._at_kink(int(i), peak)
+                if wrong[k]:
+                    wrong[k], kinked[k] = self._at_kink(int(i), peak)
+                confirmed += int(wrong[k] and not kinked[k])
             sure = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
             decided[k] = wrong[k] or kinked[k] or sure or (a == 0 and abs(slope.value) <= slope.error)
         gaps = np.abs(claimed - numeric)[np.isfinite(numeric) & ~(kinked & ~wrong)]
@@ -165,7 +170,7 @@ class Measure:
     def _typical(self, place: Place) -> float:
         """The root mean square of the array's derivatives, from one direction through all of it."""
         direction = np.zeros(self.vector.size)
-        direction[place.slice] = self.scales[place.slice] * self.rng.normal(size=place.size) / sqrt(place.size)
+        direction[place.slice] = self.scales[place.slice] * self.rng.normal(size=place.size)
         line = self.function.along(self.vector, direction)
         slope = central(line, 1.0, self.digits, lambda s: s.error < 0.1 * abs(s.value))
         norm = float(np.linalg.norm(direction))
@@ -175,14 +180,18 @@ class Measure:
         """The line through element i, and its scale."""
         return self.function.along_element(self.vector, i), max(abs(float(self.vector[i])), float(self.scales[i]))
 
-    def _element(self, i: int, typical: float) -> Slope:
-        """The derivative of element i: until it agrees with the claim, or is as exact as it gets."""
+    def _element(self, i: int, typical: float, thorough: bool) -> Slope:
+        """The derivative of element i: until it agrees with the claim, or is as exact as it gets.
+
+        A thorough search goes on to the smallest steps if it differs: a kink may be very near.
+        """
         claimed, (line, scale) = float(self.gradient[i]), self._line(i)
 
         def enough(s: Slope) -> bool:
-            size = max(abs(s.value), typical)
-            agrees = abs(s.value - claimed) <= 1e-9 * abs(s.value) + 2e-10 * typical
-            return s.error <= 1e-11 * size or (agrees and s.error <= 1e-6 * size)
+            gap, size = abs(s.value - claimed), max(abs(s.value), typical)
+            agrees = gap <= 1e-9 * abs(s.value) + 2e-10 * typical and s.error <= 1e-6 * size
+            differs = gap > 1e3 * s.error and s.error <= 1e-9 * size
+            return s.error <= 1e-11 * size or agrees or (differs and not thorough)
 
         slope = central(line, scale, self.digits, enough)
         if not slope.error <= 1e-3 * max(abs(slope.value), abs(claimed)) and slope.error > 1e-6 * typical:
@@ -256,7 +265,7 @@ class Measure:
         return group[inside] if inside.any() else group
 
 
-def confirmed(measure: Measure, place: Place, corrected: Array) -> bool:
+def is_right(measure: Measure, place: Place, corrected: Array) -> bool:
     """Whether a corrected gradient of one array is right along random directions through all of it."""
     gradient = measure.gradient.copy()
     place.of(gradient)[...] = corrected

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, confirmed
+from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
@@ -256,7 +256,7 @@ def _diagnosis(
     if found.kind == "unknown" and explain and (other := explain(smooth)):
         return other
     whole = c.measured.all() or found.corrected is None or hidden
-    if not whole and found.corrected is not None and not confirmed(measure, place, found.corrected):
+    if not whole and found.corrected is not None and not is_right(measure, place, found.corrected):
         return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}; but not in all")
     return found
 
