@@ -501,7 +501,9 @@ def error_map(finding: Finding, *, ax: Axes | None = None) -> Axes:
     ax.set_facecolor("0.85")
     image = ax.imshow(gap, cmap="PuOr", vmin=-end, vmax=end, aspect="auto", interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label="claimed − numeric")
-    ax.set(xlabel="index along the last axis", ylabel="index along the axes before" if claimed.ndim > 1 else "")
+    names = {0: ("", ""), 1: ("element", ""), 2: ("column", "row")}
+    xlabel, ylabel = names.get(claimed.ndim, ("index along the last axis", "index along all axes before"))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(f"{_label(finding)}: {finding.kind}")
     from matplotlib.ticker import MaxNLocator
 

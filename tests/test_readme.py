@@ -15,6 +15,10 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(python|text)\n(.*?)```", README, re.S)
 
 
+NOISE = r"\d\.\de-\d\d|[\d,]+ evaluations, [\d.]+ s"
+"""What differs from machine to machine: rounding errors, and what a search costs."""
+
+
 def execute(code: str, names: dict[str, Any]) -> str:
     """What a block prints, the value of its last expression, or its error."""
     tree = ast.parse(code)
@@ -44,8 +48,9 @@ def test_the_readme_does_what_it_says() -> None:
             result = execute(code, names)
             if following == "text":
                 shown += 1
+                result, expected = (re.sub(NOISE, "…", t) for t in (result, expected))
                 words, expected_words = (re.sub(r"\d+\.\d+", "x", t).strip() for t in (result, expected))
                 assert words == expected_words
                 # another processor rounds otherwise, and training amplifies it
                 assert numbers(result) == pytest.approx(numbers(expected), rel=0.05)
-    assert shown == 5
+    assert shown == 7

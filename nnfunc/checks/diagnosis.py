@@ -158,8 +158,10 @@ def _scale(points: list[Comparison], hints: Hints) -> Diagnosis | None:
     size = f"{abs(factor):.6g} times too large" if abs(factor) > 1 else f"{1 / abs(factor):.6g} times too small"
     sign = ", with the wrong sign," if factor < 0 else ""
     reason = guess(abs(factor), hints)
-    text = f"the gradient is {size}{sign} {where.text}".rstrip()
-    return Diagnosis("scale", f"{text} (a factor of {factor:.6g}){reason}", corrected)
+    text = f"the gradient is {size}{sign} {where.text}".rstrip() + (
+        "" if factor > 1 else f" (a factor of {factor:.6g})"
+    )
+    return Diagnosis("scale", text + reason, corrected)
 
 
 def _penalty(points: list[Comparison], hints: Hints) -> Diagnosis | None:

@@ -62,7 +62,7 @@ def check_gradients(
     ...     return {"w": 2 * x.T @ (x @ p["w"] - t)}  # the 1/m of the mean is missing
     >>> report = nn.check_gradients(loss_fn, grads_fn, {"w": np.array([0.5, -1.0])}, batch_size=3)
     >>> print(report.findings[0])
-    w: the gradient is 3 times too large in every element (a factor of 3), and 3 is the batch size: the mean over the \
+    w: the gradient is 3 times too large in every element, and 3 is the batch size: the mean over the \
 batch (1/m) is missing.
     """
     began = time.perf_counter()

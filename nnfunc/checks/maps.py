@@ -243,8 +243,8 @@ def _term(c: Comparison, y_ndim: int) -> Diagnosis | None:
     if missing <= max(claimed, true) / 2:
         return Diagnosis(
             "missing-term",
-            f"what is missing has rank {missing}, the whole has {true}: a path through a sum, a mean or a variance is "
-            "missing (or too much)",
+            f"what is missing passes through a few numbers (rank {missing} of {true}): a path through a sum, a mean or a "
+            "variance is missing (or too much)",
         )
     if all(_is_diagonal(v, i, j) for v in (c.analytic, c.numeric) for i, j in _matched(c, y_ndim)) and _matched(
         c, y_ndim

@@ -96,7 +96,9 @@ def _extrapolated(
             weight *= factor
             row.append(row[-1] + (row[-1] - before) / (weight - 1))
             error = max(abs(row[-1] - row[-2]), abs(row[-1] - before)) + rounding + 4 * EPS * abs(value)
-            refuted = abs(row[-1] - best.value) > 10 * (error + best.error)  # at larger steps, across a kink, it was calm
+            refuted = abs(row[-1] - best.value) > 10 * (
+                error + best.error
+            )  # at larger steps, across a kink, it was calm
             if error < best.error or refuted:
                 best = Slope(row[-1], error)
         older = row

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -122,9 +120,14 @@ class Report(NamedTuple):
         worst = "" if np.isnan(row.worst) else f"{row.worst:.1e}"
         return [*([row.where] if layered else []), row.name, str(row.shape), worst, row.verdict]
 
+    def text(self) -> str:
+        """The table and what the findings say, which is the same at each run."""
+        from textwrap import fill
+
+        return "\n\n".join([self.table(), *(fill(f.message, WIDTH, break_on_hyphens=False) for f in self.findings)])
+
     def __str__(self) -> str:
-        said = "\n\n".join("\n".join(wrap(f.message, WIDTH)) for f in self.findings)
-        return "\n\n".join(part for part in (self.table(), said, self._summary()) if part)
+        return f"{self.text()}\n\n{self._summary()}"
 
     def _summary(self) -> str:
         n = len(self.findings)
@@ -134,6 +137,8 @@ class Report(NamedTuple):
         return f"{verdict}{more}: {self.evaluations:,} evaluations, {self.seconds:.2f} s"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         layered = any(row.where for row in self.rows)
         head = [*(["layer"] if layered else []), "array", "shape", "worst error", "verdict"]
         wrong = {(f.where, f.name) for f in self.findings}

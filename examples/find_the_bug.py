@@ -1,0 +1,115 @@
+"""Find the bug: a homework network in plain NumPy with three mistakes, found one after the other.
+
+    python examples/find_the_bug.py
+
+The network is not made with nnfunc: two functions over a dict of arrays are all that `nn.check_gradients` needs. Each
+report names what is wrong and in which array; the mistake that it describes is then mended, and the next one shows.
+
+It prints
+
+    --- 0 of 3 mistakes mended
+
+    array  shape    worst error  verdict
+    ------------------------------------
+    W1     (12, 8)               WRONG: nondeterministic
+    b1     (8,)                  WRONG: nondeterministic
+    W2     (8, 3)                not compared
+    b2     (3,)                  not compared
+
+    W1: two calls of grads_fn at the same point differ: it draws from 'rng' at each
+    call: draw a mask or sample once, and use the same in both functions.
+
+    b1: two calls of grads_fn at the same point differ: it draws from 'rng' at each
+    call: draw a mask or sample once, and use the same in both functions.
+
+    --- 1 of 3 mistakes mended
+
+    array  shape    worst error  verdict
+    ------------------------------------
+    W1     (12, 8)      3.2e-12  right
+    b1     (8,)         1.5e-11  right
+    W2     (8, 3)       1.1e-01  WRONG: penalty
+    b2     (3,)         9.8e-01  WRONG: scale
+
+    W2: the gradient has 0.02 · parameter too much, which is decay: a penalty that
+    only one of loss and gradient has, or has with another factor.
+
+    b2: the gradient is 40 times too small in every element (a factor of 0.025), and
+    40 is the batch size: it is divided by it once too often.
+
+and so on, until all are right; and draws find_the_bug.png, the last mistake.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import nnfunc as nn
+from nnfunc import plots
+from nnfunc.arrays import Array
+
+# The homework: classify digits by a tanh layer with dropout and a softmax layer, with an L2 penalty on the weights.
+
+rng = np.random.default_rng(0)
+m, features, hidden, classes = 40, 12, 8, 3
+X, labels = rng.normal(size=(m, features)), rng.integers(0, classes, size=m)
+decay, keep_prob = 0.02, 0.75
+mask = (rng.random((m, hidden)) < keep_prob) / keep_prob
+
+Params = dict[str, Array]
+
+
+def forward(p: Params) -> tuple[Array, Array, Array]:
+    a = np.tanh(X @ p["W1"] + p["b1"])
+    scores = (a * mask) @ p["W2"] + p["b2"]
+    e = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return a, a * mask, e / e.sum(axis=1, keepdims=True)
+
+
+def loss(p: Params) -> float:
+    _, _, probabilities = forward(p)
+    penalty = 0.5 * decay * (np.sum(p["W1"] ** 2) + np.sum(p["W2"] ** 2))
+    return float(-np.mean(np.log(probabilities[np.arange(m), labels])) + penalty)
+
+
+def grads(p: Params, mended: int) -> Params:
+    """The gradients as they were handed in; the first `mended` of the three mistakes are put right."""
+    a, h, probabilities = forward(p)
+    dscores = (probabilities - np.eye(classes)[labels]) / m
+    backward_mask = (
+        mask if mended >= 1 else (rng.random((m, hidden)) < keep_prob) / keep_prob
+    )  # mistake 1: another mask
+    dz = dscores @ p["W2"].T * backward_mask * (1 - a**2)
+    db2 = dscores.sum(axis=0) if mended >= 2 else dscores.mean(axis=0)  # mistake 2: dscores has its 1/m already
+    factor = decay if mended >= 3 else 2 * decay  # mistake 3: the 1/2 of the penalty is forgotten
+    return {
+        "W1": X.T @ dz + decay * p["W1"],
+        "b1": dz.sum(axis=0),
+        "W2": h.T @ dscores + factor * p["W2"],
+        "b2": db2,
+    }
+
+
+def main(picture: Path) -> None:
+    params = {
+        "W1": rng.normal(size=(features, hidden)) / np.sqrt(features),
+        "b1": 0.1 * rng.normal(size=hidden),
+        "W2": rng.normal(size=(hidden, classes)) / np.sqrt(hidden),
+        "b2": 0.1 * rng.normal(size=classes),
+    }
+    for mended in range(4):
+        print(f"--- {mended} of 3 mistakes mended\n")
+        report = nn.check_gradients(loss, lambda p, mended=mended: grads(p, mended), params, batch_size=m)
+        print(report.text(), end="\n\n")
+        if mended == 2:
+            fig = plots.figure(9.6, 4)
+            left, right = fig.subplots(1, 2)
+            plots.gradient_scatter(report.findings[0], ax=left)
+            plots.error_map(report.findings[0], ax=right)
+            fig.savefig(picture, dpi=100)
+
+
+if __name__ == "__main__":
+    main(Path(__file__).with_suffix(".png"))
