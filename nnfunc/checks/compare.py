@@ -3,7 +3,7 @@ whole array and its parts, halved down to the wrong elements."""
 
 from __future__ import annotations
 
-from math import isfinite, sqrt
+from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +29,8 @@ TINY = 1e-300
 """What is smaller has fewer digits than other numbers, and counts as 0."""
 CONFIRMED = 100
 """So many wrong elements of an array are measured a second time, and looked at from both sides."""
+ROUNDING = 1e-12
+"""What cancels in a right gradient may leave so much of the largest one (both in units of the arrays' scales)."""
 SAMPLED = 96
 """So many elements are measured in a part that is wrong and larger than this."""
 
@@ -99,6 +101,9 @@ class Measure:
         known = [d for d in draws if isfinite(d)]
         self.digits = float(np.median(known)) if known else 1.0
         self.precision = 100 * EPS * (self.digits if self.digits > 1e3 else 0.0)
+        self.typical = {place.name: self._typical(place) if place.size else 0.0 for place in function.places}
+        influence = [self.typical[p.name] * float(self.scales[p.slice.start]) for p in function.places if p.size]
+        self.floor = ROUNDING * max(influence, default=0.0) / self.scales
 
     def compare(self, place: Place, exhaustive: bool) -> Comparison:
         """One array of the function, in every element or by groups."""
@@ -119,7 +124,8 @@ class Measure:
 
         slope = central(self.function.along(self.vector, direction), 1.0, self.digits, enough)
         gap, size = abs(claimed - slope.value), max(size, abs(slope.value))
-        allowed = 4 * slope.error + (1.2e-9 + self.precision) * size + TINY
+        rounding = float(np.linalg.norm(self.floor[indices] * direction[indices]))
+        allowed = 4 * (slope.error + rounding) + (1.2e-9 + self.precision) * size + TINY
         return gap > allowed, gap / (size or 1.0)
 
     # -- element by element --------------------------------------------------------------------------------------------
@@ -129,12 +135,13 @@ class Measure:
         numeric, error = np.full(place.size, np.nan), np.full(place.size, np.nan)
         wrong, decided, kinked = np.zeros(place.size, bool), np.ones(place.size, bool), np.zeros(place.size, bool)
         claimed = self.gradient[place.slice]
-        typical = self._typical(place) if len(indices) else 0.0
+        typical = self.typical[place.name]
         at = indices - place.slice.start
         differing = 0
         for k, i in zip(at, indices, strict=True):
             slope = self._element(int(i), typical, thorough=differing < CONFIRMED)
             differing += abs(slope.value - claimed[k]) > 1e3 * slope.error
+            slope = slope._replace(error=slope.error + float(self.floor[i]))
             numeric[k], error[k] = slope if isfinite(slope.error) else (np.nan, np.nan)
         peak, confirmed = float(np.abs(numeric[np.isfinite(numeric)]).max(initial=0)), 0
         for k, i in zip(at, indices, strict=True):
@@ -176,16 +183,17 @@ class Measure:
         norm = float(np.linalg.norm(direction))
         return abs(slope.value) / norm if norm and isfinite(slope.error) else 0.0
 
-    def _line(self, i: int) -> tuple[Line, float]:
-        """The line through element i, and its scale."""
-        return self.function.along_element(self.vector, i), max(abs(float(self.vector[i])), float(self.scales[i]))
+    def _line(self, i: int) -> tuple[Line, float, float]:
+        """The line through element i, its scale, and the least step on it."""
+        value = abs(float(self.vector[i]))
+        return self.function.along_element(self.vector, i), max(value, float(self.scales[i])), 1e-6 * value or np.inf
 
     def _element(self, i: int, typical: float, thorough: bool) -> Slope:
         """The derivative of element i: until it agrees with the claim, or is as exact as it gets.
 
         A thorough search goes on to the smallest steps if it differs: a kink may be very near.
         """
-        claimed, (line, scale) = float(self.gradient[i]), self._line(i)
+        claimed, (line, scale, least) = float(self.gradient[i]), self._line(i)
 
         def enough(s: Slope) -> bool:
             gap, size = abs(s.value - claimed), max(abs(s.value), typical)
@@ -193,7 +201,7 @@ class Measure:
             differs = gap > 1e3 * s.error and s.error <= 1e-9 * size
             return s.error <= 1e-11 * size or agrees or (differs and not thorough)
 
-        slope = central(line, scale, self.digits, enough)
+        slope = central(line, scale, self.digits, enough, least=least)
         if not slope.error <= 1e-3 * max(abs(slope.value), abs(claimed)) and slope.error > 1e-6 * typical:
             wide = central(line, scale, self.digits, enough, first=2.0)  # a flat function needs large steps
             slope = min(slope, wide, key=lambda s: s.error)
@@ -205,15 +213,15 @@ class Measure:
 
     def _second_opinion(self, i: int, slope: Slope) -> Slope:
         """The derivative by other steps too: if the two differ by more than their errors, that is the error."""
-        line, scale = self._line(i)
-        other = central(line, scale, self.digits, first=0.61 * FIRST)
+        line, scale, least = self._line(i)
+        other = central(line, scale, self.digits, first=0.61 * FIRST, least=least)
         best = min(slope, other, key=lambda s: s.error)
         return Slope(best.value, max(best.error, min(abs(slope.value - other.value), slope.error + other.error)))
 
     def _at_kink(self, i: int, peak: float) -> tuple[bool, bool]:
-        """(wrong, kinked) of an element whose claim is not the central derivative; what lies between the slopes is right."""
-        claimed, (line, scale) = float(self.gradient[i]), self._line(i)
-        left, right = (one_sided(line, side, scale, self.digits) for side in (-1.0, 1.0))
+        """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
+        claimed, (line, scale, least) = float(self.gradient[i]), self._line(i)
+        left, right = (one_sided(line, side, scale, self.digits, least) for side in (-1.0, 1.0))
         low, high = sorted((left.value, right.value))
         slack = 4 * (left.error + right.error) + 1e-7 * max(abs(low), abs(high), 1e-3 * peak)
         if not high - low > slack:

@@ -36,7 +36,7 @@ class Hints(NamedTuple):
 
 
 Elsewhere = Callable[[float], Comparison | None]
-"""distance -> the same array compared at another point, that far away in units of the variables; None if it can't be."""
+"""distance -> the same array compared at another point, so far away in units of the variables; None if it can't be."""
 
 
 def diagnose(c: Comparison, elsewhere: Elsewhere, hints: Hints) -> Diagnosis:
@@ -321,13 +321,13 @@ def _small(c: Comparison, elsewhere: Elsewhere) -> Diagnosis | None:
         of = "its values are float32's" if exact else f"as if something were computed in {like}, or by subtracting"
         return Diagnosis(
             "precision",
-            f"the gradient is off by about {relative:.1e}, without a pattern that stays when the point moves: the formula "
-            f"is right, the arithmetic is not ({of}{'' if exact else ' large numbers from each other'})",
+            f"the gradient is off by about {relative:.1e}, without a pattern that stays when the point moves: the "
+            f"formula is right, the arithmetic is not ({of}{'' if exact else ' large numbers from each other'})",
         )
     return Diagnosis(
         "small",
-        f"the gradient is off by about {relative:.1e} everywhere, in a smooth way: look for an ε that only one of forward "
-        "and backward has, a rounded constant or a clipped value",
+        f"the gradient is off by about {relative:.1e} everywhere, in a smooth way: look for an ε that only one of "
+        "forward and backward has, a rounded constant or a clipped value",
     )
 
 
@@ -341,11 +341,12 @@ def _unknown(c: Comparison) -> Diagnosis:
     text = f"the gradient is wrong {where.text or 'in its one element'}"
     text += f" ({share:.0%} of those that are not 0)" if where.kind == "scattered" else ""
     if ratio.size > 1:
-        text += f"; gradient / derivative lies between {ratio.min():.3g} and {ratio.max():.3g} (median {np.median(ratio):.3g})"
+        spread = f"between {ratio.min():.3g} and {ratio.max():.3g} (median {np.median(ratio):.3g})"
+        text += f"; gradient / derivative lies {spread}"
     elif ratio.size:
         text += f"; gradient / derivative is {ratio[0]:.6g}"
-    return Diagnosis("unknown", f"{text}: no simple mistake explains it; look for a path through which the loss depends on "
-                     "this array and that backward does not follow")  # fmt: skip
+    text += ": no simple mistake explains it; look for a path through which the loss depends on this array and that"
+    return Diagnosis("unknown", f"{text} backward does not follow")
 
 
 # -- constants ---------------------------------------------------------------------------------------------------------

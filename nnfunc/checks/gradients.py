@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
-from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose
+from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.preflight import form, preflight
@@ -52,8 +52,8 @@ def check_gradients(
 
     Both functions get copies in float64, whatever the dtype of params. First they are called several times, to see
     whether they are functions at all; then each derivative is computed with an error estimate, and the claimed value
-    is wrong if it differs by more. Where left and right derivative differ (a kink), any value between them is right, and
-    so is what the gradients around the point allow.
+    is wrong if it differs by more. Where left and right derivative differ (a kink), any value between them is right,
+    and so is what the gradients around the point allow.
 
     >>> x, t = np.arange(6.0).reshape(3, 2), np.array([1.0, 0.0, 2.0])
     >>> def loss_fn(p):
@@ -237,8 +237,10 @@ def _diagnosis(
         return Diagnosis("stale", "the gradient does not change with the point: something is kept from an earlier one")
     if (c.kinked | ~c.wrong).all():
         at = tuple(np.argwhere(c.wrong)[0])
-        text = f"the gradient is {c.analytic[at]:.6g} at a kink of the function, where the gradients around do not allow it"
-        return Diagnosis("mask", f"{text} (in {int(c.wrong.sum())} elements); elsewhere it is right")
+        text = (
+            f"the gradient is {c.analytic[at]:.6g} at a kink of the function, which the gradients around do not allow"
+        )
+        return Diagnosis("mask", f"{text} (in {plural(int(c.wrong.sum()), 'element')}); elsewhere it is right")
 
     def elsewhere(distance: float) -> Comparison | None:
         vector = None if fixed else _moved(function, rng, distance)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nnfunc.arrays import Array
-from nnfunc.checks.compare import Comparison
+from nnfunc.checks.compare import Comparison, Mask
 from nnfunc.checks.diagnosis import Diagnosis, flips, plural, shifted, telling
 from nnfunc.checks.function import Arrays
 
@@ -97,165 +97,186 @@ def _jacobian(layer: Opened, arrays: Arrays, name: str, y: Array) -> Array:
 
 def explain(m: Maps, name: str) -> Diagnosis | None:
     """What is wrong with a layer's backward, seen in its map; None if no word says it."""
-    peak = float(np.abs(m.true).max(initial=0))
-    tolerance = np.full(m.true.shape, 2.5e-7 * peak)
-    wrong = np.abs(m.claimed - m.true) > 1e-6 * peak
-    no = np.zeros(m.true.shape, bool)
-    c = Comparison(name, no.astype(float), m.claimed, m.true, tolerance, wrong, no, ~no, no, 1.0)
-    selection = _is_selection(m.true, m.y_ndim)
+    view = View.of(m, name)
     if not m.additive:
-        if selection:
-            return Diagnosis("mask", "whether an element passes depends on dy, and should depend on the forward's values "
-                             "alone (is the mask taken from the gradient?)")  # fmt: skip
-        what = "of other size for −dy than for dy" if not m.odd else "not the sum of those of two parts of dy"
+        if view.is_selection():
+            text = "whether an element passes depends on dy, and should depend on the forward's values alone"
+            return Diagnosis("mask", f"{text} (is the mask taken from the gradient?)")
+        what = "not the sum of those of two parts of dy" if m.odd else "of another size for −dy than for dy"
         return Diagnosis("unknown", f"backward is not linear in dy, as every derivative is: its result is {what}")
-    if not wrong.any():
+    if not view.wrong.any():
         return None
-    return _moved(c, m.y_ndim) or _dropped(c, m.y_ndim, selection) or _mixed(c, m.y_ndim) or _term(c, m.y_ndim)
+    return _moved(view) or _factors(view) or _dropped(view) or _mixed(view) or _part(view)
 
 
-def _is_selection(jacobian: Array, y_ndim: int) -> bool:
-    """Whether each output element depends on one element at most: elementwise functions, pooling, gathering."""
-    entries = np.abs(jacobian.reshape(-1, int(np.prod(jacobian.shape[jacobian.ndim - y_ndim :], dtype=int))))
-    return bool(((entries > 1e-6 * entries.max(initial=0)).sum(axis=0) <= 1).all())
+class View(NamedTuple):
+    """The claimed map and the true one, as arrays of the axes of x (or of a parameter), then of y."""
 
+    comparison: Comparison
+    x_ndim: int
 
-# -- axes exchanged, reversed, moved -----------------------------------------------------------------------------------
+    @classmethod
+    def of(cls, m: Maps, name: str) -> View:
+        """The two maps, compared."""
+        peak = float(np.abs(m.true).max(initial=0))
+        tolerance = np.full(m.true.shape, 2.5e-7 * peak)
+        wrong, no = np.abs(m.claimed - m.true) > 1e-6 * peak, np.zeros(m.true.shape, bool)
+        c = Comparison(name, np.zeros(m.true.shape), m.claimed, m.true, tolerance, wrong, no, ~no, no, 1.0)
+        return cls(c, m.true.ndim - m.y_ndim)
 
+    @property
+    def claimed(self) -> Array:
+        """The claimed map."""
+        return self.comparison.analytic
 
-def _agrees(c: Comparison, corrected: Array) -> bool:
-    return bool((np.abs(corrected - c.numeric) <= c.allowance()).all())
+    @property
+    def true(self) -> Array:
+        """The transpose of the Jacobian."""
+        return self.comparison.numeric
 
+    @property
+    def wrong(self) -> Mask:
+        """The entries in which they differ."""
+        return self.comparison.wrong
 
-def _moved(c: Comparison, y_ndim: int) -> Diagnosis | None:
-    p = c.analytic.ndim - y_ndim
-    for i, j in combinations(range(c.analytic.ndim), 2):
-        if c.analytic.shape[i] == c.analytic.shape[j] > 1 and _agrees(c, np.swapaxes(c.analytic, i, j)):
-            if i >= p and c.name != "dx":
-                text = f"it sums dy along axis {i - p} where it should along axis {j - p}, or the other way round"
-                return Diagnosis("axis", text)
-            if i < p <= j:
-                return Diagnosis("transpose", "the map dy → gradient is the transpose of the right one: a matrix or kernel is "
-                                 "not transposed where it should be, or is where it should not")  # fmt: skip
-            of = f"dy's axes {i - p} and {j - p}" if i >= p else f"its axes {i} and {j}"
-            return Diagnosis("transpose", f"the gradient has {of} exchanged")
-    size = float(np.abs(c.numeric).sum())
-    if abs(float(np.abs(c.analytic).sum()) - size) <= 1e-5 * size:
-        for axes in flips(c.analytic.ndim):
-            if _agrees(c, np.flip(c.analytic, axes)):
-                both = any(a < p for a in axes) and any(a >= p for a in axes)
-                text = "the kernel is used reversed, or not reversed where it should be: flip its spatial axes"
-                return Diagnosis("flip", text if both else f"it is reversed along axes {', '.join(map(str, axes))}")
-    return shifted(c, range(p))
+    @property
+    def ways(self) -> Mask:
+        """The entries that are not 0 in both: the ways in which y depends on x."""
+        return telling(self.comparison) | self.wrong
 
+    def agrees(self, corrected: Array) -> bool:
+        """Whether a corrected map is the true one."""
+        return bool((np.abs(corrected - self.true) <= self.comparison.allowance()).all())
 
-# -- entries dropped or kept -------------------------------------------------------------------------------------------
+    def matrix(self, entries: Array) -> Array:
+        """A map as a matrix: x by y."""
+        rows = int(np.prod(entries.shape[: self.x_ndim], dtype=int))
+        return entries.reshape(rows, -1)
 
+    def is_selection(self) -> bool:
+        """Whether each element of y depends on one of x at most: elementwise functions, pooling, gathering."""
+        entries = np.abs(self.matrix(self.true))
+        return bool(((entries > 1e-6 * entries.max(initial=0)).sum(axis=0) <= 1).all())
 
-def _dropped(c: Comparison, y_ndim: int, selection: bool) -> Diagnosis | None:
-    """The wrong entries are 0 where they should not be, or the other way round."""
-    wrong, p = c.wrong, c.analytic.ndim - y_ndim
-    tiny = c.allowance()
-    dropped, kept = wrong & (np.abs(c.analytic) <= tiny), wrong & (np.abs(c.numeric) <= tiny)
-    if not (dropped | kept)[wrong].all():
-        return None
-    full = telling(c) | wrong
-    lost = wrong.any(axis=tuple(range(p)))  # elements of dy of which something is lost
-    if c.name != "dx" and not kept.any() and 0 < lost.sum() < lost.size and (wrong == (full & lost)).all():
-        share = int(lost.size - lost.sum())
-        return Diagnosis(
-            "missing-sum",
-            f"only {share} of {lost.size} elements of dy contribute: the contributions of the others (examples, "
-            "positions, time steps) are overwritten where they should be added",
-        )
-    if selection:
-        return Diagnosis(
-            "mask",
-            f"{plural(int(dropped.sum()), 'element')} that the forward lets pass are dropped, and {int(kept.sum())} that "
-            "it drops are let pass",
-        )
-    if kept.any():
-        return None
-    return _diagonal(c, y_ndim) or Diagnosis(
-        "missing-term", f"{int(wrong.sum())} of the {int(full.sum())} ways in which y depends on this are left out"
-    )
+    def pairs(self) -> list[tuple[int, int]]:
+        """The pairs of an axis of x and one of y that have the same length."""
+        shape = self.true.shape
+        both = product(range(self.x_ndim), range(self.x_ndim, len(shape)))
+        return [(i, j) for i, j in both if shape[i] == shape[j] > 1]
 
-
-def _pairs(c: Comparison, y_ndim: int) -> list[tuple[int, int]]:
-    p = c.analytic.ndim - y_ndim
-    return [
-        (i, j)
-        for i, j in product(range(p), range(p, c.analytic.ndim))
-        if c.analytic.shape[i] == c.analytic.shape[j] > 1
-    ]
+    def what(self, axis: int) -> str:
+        """What lies along an axis of x."""
+        if axis == 0 and self.x_ndim > 1:
+            return "examples"
+        return "features" if axis == self.x_ndim - 1 else f"elements along axis {axis}"
 
 
 def _is_diagonal(entries: Array, i: int, j: int) -> bool:
-    """Whether an entry is 0 unless its indices along axes i and j are equal: index k depends on index k alone."""
-    peak = float(np.abs(entries).max(initial=0))
-    off = ~np.eye(entries.shape[i], dtype=bool)
+    """Whether an entry is 0 unless its indices along axes i and j are equal: what lies along them is kept apart."""
     moved = np.moveaxis(entries, (i, j), (0, 1))
-    return bool((np.abs(moved[off]) <= 1e-6 * peak).all())
+    off = ~np.eye(entries.shape[i], dtype=bool)
+    return bool((np.abs(moved[off]) <= 1e-6 * np.abs(entries).max(initial=0)).all())
 
 
-def _what(axis: int, ndim: int) -> str:
-    return "examples" if axis == 0 and ndim > 1 else "features" if axis == ndim - 1 else f"elements along axis {axis}"
+def _moved(v: View) -> Diagnosis | None:
+    """Axes exchanged, reversed, or moved by some places."""
+    p, shape = v.x_ndim, v.true.shape
+    for i, j in combinations(range(len(shape)), 2):
+        if shape[i] == shape[j] > 1 and v.agrees(np.swapaxes(v.claimed, i, j)):
+            if i >= p and v.comparison.name != "dx":
+                text = f"it sums dy along axis {i - p} where it should along axis {j - p}, or the other way round"
+                return Diagnosis("axis", text)
+            if i < p <= j:
+                text = "the map dy → gradient is the transpose of the right one"
+                return Diagnosis(
+                    "transpose", f"{text}: a matrix or a kernel's channels are not transposed as they should be"
+                )
+            of = f"dy's axes {i - p} and {j - p}" if i >= p else f"its axes {i} and {j}"
+            return Diagnosis("transpose", f"the gradient has {of} exchanged")
+    size = float(np.abs(v.true).sum())
+    if abs(float(np.abs(v.claimed).sum()) - size) <= 1e-5 * size:
+        for axes in flips(len(shape)):
+            if v.agrees(np.flip(v.claimed, axes)):
+                if min(axes) < p <= max(axes):
+                    text = "the kernel is used reversed, or not reversed where it should be: flip its spatial axes"
+                    return Diagnosis("flip", text)
+                return Diagnosis("flip", f"it is reversed along axes {', '.join(map(str, axes))}")
+    return shifted(v.comparison, range(p))
 
 
-def _diagonal(c: Comparison, y_ndim: int) -> Diagnosis | None:
-    """The forward mixes elements, the backward does not."""
-    p = c.analytic.ndim - y_ndim
-    for i, j in _pairs(c, y_ndim):
-        if _is_diagonal(c.analytic, i, j) and not _is_diagonal(c.numeric, i, j):
-            what = _what(i, p)
-            return Diagnosis("missing-term", f"the forward mixes {what} (a sum, a mean, a softmax), the backward treats each "
-                             "by itself: the terms off the diagonal of the Jacobian are missing")  # fmt: skip
+def _factors(v: View) -> Diagnosis | None:
+    """Every slice along one axis is right but for a factor of its own: γ, a mask's or a normalisation's factor."""
+    clear = np.abs(v.true) > 1e-3 * np.abs(v.true).max(initial=0)
+    ratio = np.divide(v.claimed, v.true, out=np.zeros_like(v.true), where=clear)
+    for axis, length in enumerate(v.true.shape):
+        others = tuple(i for i in range(v.true.ndim) if i != axis)
+        counts = clear.sum(axis=others, keepdims=True)
+        if length < 2 or counts.max() < 2 * 2:
+            continue
+        factors = ratio.sum(axis=others, keepdims=True) / np.maximum(counts, 1)
+        if (factors[counts > 0] == 0).any() or not v.agrees(v.claimed / np.where(factors == 0, 1.0, factors)):
+            continue
+        along = v.what(axis) if axis < v.x_ndim else f"elements of dy along axis {axis - v.x_ndim}"
+        low, high = float(factors[counts > 0].min()), float(factors[counts > 0].max())
+        text = f"the {along} have each a factor of their own, between {low:.4g} and {high:.4g}"
+        return Diagnosis("scale", f"{text}: a factor that differs between them (a γ, a standard deviation) is missing")
     return None
 
 
-def _mixed(c: Comparison, y_ndim: int) -> Diagnosis | None:
-    """The backward mixes elements that the forward keeps apart."""
-    p = c.analytic.ndim - y_ndim
-    for i, j in _pairs(c, y_ndim):
-        if _is_diagonal(c.numeric, i, j) and not _is_diagonal(c.analytic, i, j):
-            return Diagnosis("axis", f"the backward mixes {_what(i, p)}, which the forward keeps apart: a sum or mean is "
-                             "taken along the wrong axis")  # fmt: skip
-    return _diagonal(c, y_ndim)
+def _dropped(v: View) -> Diagnosis | None:
+    """The wrong entries are 0 where they should not be, or the other way round."""
+    tiny, wrong = v.comparison.allowance(), v.wrong
+    dropped, kept = wrong & (np.abs(v.claimed) <= tiny), wrong & (np.abs(v.true) <= tiny)
+    if not (dropped | kept)[wrong].all():
+        return None
+    lost = wrong.any(axis=tuple(range(v.x_ndim)))  # elements of dy of which something is lost
+    if v.comparison.name != "dx" and not kept.any() and 0 < lost.sum() < lost.size and (wrong == (v.ways & lost)).all():
+        text = f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute; what comes from the others"
+        return Diagnosis("missing-sum", f"{text} (examples, positions, time steps) is overwritten, and should be added")
+    if v.is_selection():
+        text = f"{plural(int(dropped.sum()), 'element')} that the forward lets pass are dropped"
+        return Diagnosis("mask", f"{text}, and {int(kept.sum())} that it drops are let pass")
+    if kept.any():
+        return None
+    text = f"{int(wrong.sum())} of the {int(v.ways.sum())} ways in which y depends on this are left out"
+    return _apart(v) or Diagnosis("missing-term", text)
 
 
-# -- a part missing ----------------------------------------------------------------------------------------------------
+def _mixed(v: View) -> Diagnosis | None:
+    """One of forward and backward mixes elements that the other keeps apart."""
+    for i, j in v.pairs():
+        if _is_diagonal(v.true, i, j) and not _is_diagonal(v.claimed, i, j):
+            text = f"the backward mixes {v.what(i)}, which the forward keeps apart"
+            return Diagnosis("axis", f"{text}: a sum or mean is taken along the wrong axis")
+    return _apart(v)
 
 
-def _term(c: Comparison, y_ndim: int) -> Diagnosis | None:
+def _apart(v: View) -> Diagnosis | None:
+    """The backward keeps apart what the forward mixes."""
+    for i, j in v.pairs():
+        if _is_diagonal(v.claimed, i, j) and not _is_diagonal(v.true, i, j):
+            text = f"the forward mixes {v.what(i)} (by a sum, a mean, a softmax), the backward treats each by itself"
+            return Diagnosis("missing-term", f"{text}: the terms off the diagonal of the Jacobian are missing")
+    return None
+
+
+def _part(v: View) -> Diagnosis | None:
     """A part of the map is right, or what is missing is simple beside the whole."""
-    full = telling(c) | c.wrong
-    right = float(1 - c.wrong.sum() / full.sum())
+    right = float(1 - v.wrong.sum() / v.ways.sum())
     if right >= 0.2:
-        return Diagnosis("missing-term", f"{right:.0%} of the ways in which y depends on this are right, the others lack a "
-                         "part: a second use, or a path, is missing")  # fmt: skip
-    p = c.analytic.ndim - y_ndim
-    rows = int(np.prod(c.analytic.shape[:p], dtype=int))
-    tol = 1e-5 * float(np.linalg.norm(c.numeric))
-    claimed, true, missing = (
-        int(np.linalg.matrix_rank(v.reshape(rows, -1), tol=tol))
-        for v in (c.analytic, c.numeric, c.numeric - c.analytic)
-    )
+        text = f"{right:.0%} of the ways in which y depends on this are right, the others lack a part"
+        return Diagnosis("missing-term", f"{text}: a second use, or a path, is missing")
+    tol = 1e-5 * float(np.linalg.norm(v.true))
+    maps = (v.claimed, v.true, v.true - v.claimed)
+    claimed, true, missing = (int(np.linalg.matrix_rank(v.matrix(entries), tol=tol)) for entries in maps)
     if missing <= max(claimed, true) / 2:
+        text = f"what is missing passes through a few numbers (rank {missing} of {true})"
+        return Diagnosis("missing-term", f"{text}: a path through a sum, a mean or a variance is missing (or too much)")
+    p = v.x_ndim
+    axes = [(i, i + p) for i in range(p) if v.true.shape[i] > 1] if v.true.shape[:p] == v.true.shape[p:] else []
+    if axes and all(_is_diagonal(entries, i, j) for entries in (v.claimed, v.true) for i, j in axes):
+        text = "each element depends on its own alone, as in the forward, but with another slope"
         return Diagnosis(
-            "missing-term",
-            f"what is missing passes through a few numbers (rank {missing} of {true}): a path through a sum, a mean or a "
-            "variance is missing (or too much)",
+            "missing-term", f"{text}: a factor or a term of the derivative is missing, or another value is used"
         )
-    if all(_is_diagonal(v, i, j) for v in (c.analytic, c.numeric) for i, j in _matched(c, y_ndim)) and _matched(
-        c, y_ndim
-    ):
-        return Diagnosis("missing-term", "each element depends on its own alone, as in the forward, but with another slope: a "
-                         "factor or a term of the derivative is missing, or it is taken at another value")  # fmt: skip
     return None
-
-
-def _matched(c: Comparison, y_ndim: int) -> list[tuple[int, int]]:
-    """The axes of x with their counterparts in y, if y has the shape of x."""
-    p = c.analytic.ndim - y_ndim
-    same = c.analytic.shape[:p] == c.analytic.shape[p:]
-    return [(i, i + p) for i in range(p) if c.analytic.shape[i] > 1] if same else []

@@ -23,6 +23,7 @@ RATIO = 4.0
 FIRST = 1 / 32
 """The first step, in units of the scale of the line."""
 LEVELS = 15
+MOST_LEVELS = 45
 DEPTH = 4
 """How many steps one extrapolation uses: polluted large steps (a kink is near) are left behind."""
 EPS = float(np.finfo(np.float64).eps)
@@ -41,7 +42,12 @@ def never(slope: Slope) -> bool:
 
 
 def central(
-    f: Line, scale: float = 1.0, digits: float = 1.0, enough: Callable[[Slope], bool] = never, first: float = FIRST
+    f: Line,
+    scale: float = 1.0,
+    digits: float = 1.0,
+    enough: Callable[[Slope], bool] = never,
+    first: float = FIRST,
+    least: float = np.inf,
 ) -> Slope:
     """f'(0) from (f(h) − f(−h)) / 2h, whose error is a series in h².
 
@@ -51,24 +57,23 @@ def central(
         digits: how many times larger than float64's the rounding errors of f are (from `rounding`).
         enough: whether an estimate is good enough to stop.
         first: the first step, in units of scale.
+        least: the steps go down to this, even if it is less than `LEVELS` steps reach.
 
     >>> slope = central(lambda t: np.exp([3 * t]))
     >>> abs(slope.value - 3) < 1e-9, slope.error < 1e-9
     (True, True)
     """
-    return _extrapolated(lambda h: _quotient(f(h), f(-h), 2 * h, digits), scale * first, RATIO**2, enough)
+    return _extrapolated(lambda h: _quotient(f(h), f(-h), 2 * h, digits), scale * first, least, RATIO**2, enough)
 
 
-def one_sided(
-    f: Line, side: float, scale: float = 1.0, digits: float = 1.0, enough: Callable[[Slope], bool] = never
-) -> Slope:
+def one_sided(f: Line, side: float, scale: float = 1.0, digits: float = 1.0, least: float = np.inf) -> Slope:
     """The derivative of f at 0 from one side (+1 or −1), from (f(±h) − f(0)) / ±h, whose error is a series in h.
 
     >>> [round(one_sided(lambda t: np.abs([t]), side).value, 6) for side in (-1, 1)]
     [-1.0, 1.0]
     """
     f0 = f(0.0)
-    return _extrapolated(lambda h: _quotient(f(side * h), f0, side * h, digits), scale * FIRST, RATIO, enough)
+    return _extrapolated(lambda h: _quotient(f(side * h), f0, side * h, digits), scale * FIRST, least, RATIO, never)
 
 
 def _quotient(a: Array, b: Array, h: float, digits: float) -> Slope:
@@ -81,12 +86,14 @@ def _quotient(a: Array, b: Array, h: float, digits: float) -> Slope:
 
 
 def _extrapolated(
-    quotient: Callable[[float], Slope], h: float, factor: float, enough: Callable[[Slope], bool]
+    quotient: Callable[[float], Slope], h: float, least: float, factor: float, enough: Callable[[Slope], bool]
 ) -> Slope:
-    best = Slope(0.0, inf)
+    """The limit of a difference quotient for h → 0."""
+    best, sure = Slope(0.0, inf), False
     older: list[float] = []
-    for _ in range(LEVELS):
-        value, rounding = quotient(h)
+    least = max(min(least, h * RATIO ** (1 - LEVELS)), h * RATIO ** (1 - MOST_LEVELS))
+    while h >= least:
+        value, noise = quotient(h)
         h /= RATIO
         if not isfinite(value):  # a step out of the function's domain
             older = []
@@ -95,16 +102,18 @@ def _extrapolated(
         for before in older[: DEPTH - 1]:
             weight *= factor
             row.append(row[-1] + (row[-1] - before) / (weight - 1))
-            error = max(abs(row[-1] - row[-2]), abs(row[-1] - before)) + rounding + 4 * EPS * abs(value)
+            error = max(abs(row[-1] - row[-2]), abs(row[-1] - before)) + noise + 4 * EPS * abs(value)
             refuted = abs(row[-1] - best.value) > 10 * (
-                error + best.error
-            )  # at larger steps, across a kink, it was calm
+                noise + best.error
+            )  # it was calm at larger steps, across a kink
             if error < best.error or refuted:
-                best = Slope(row[-1], error)
+                best, sure = Slope(row[-1], error), not refuted or not isfinite(best.error)
+            else:
+                sure = True
         older = row
         if enough(best):
-            break
-    return best
+            return best
+    return best if sure else Slope(best.value, inf)
 
 
 def rounding(f: Line, scale: float = 1.0) -> float:

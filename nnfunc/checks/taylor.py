@@ -23,8 +23,8 @@ class TaylorTest(NamedTuple):
     """The result of `taylor_test`.
 
     Attributes:
-        order: the observed order of the remainder at the smallest steps that rounding leaves visible: about 2 (or more)
-            if the gradient is right, 1 if it is wrong; the lowest of all directions; infinite if no remainder is visible
+        order: the observed order of the remainder at the smallest steps that rounding leaves visible, the lowest of
+            all directions: about 2 (or more) if the gradient is right, 1 if it is wrong, infinite if no remainder is visible
             (a linear function).
         ok: whether it is above 1.5.
         steps: (n,) the steps h, in units of the parameters' scale.
@@ -58,8 +58,8 @@ def taylor_test(
     """The order in which |f(θ + h v) − f(θ) − h ⟨g, v⟩| falls with h, along random directions v.
 
     A second opinion beside `check_gradients`, which needs no choice of step and makes a good picture
-    (`nnfunc.plots.taylor`), but says nothing of what is wrong, and misses small mistakes in single elements. At a kink the
-    order is 1 whatever the gradient.
+    (`nnfunc.plots.taylor`), but says nothing of what is wrong, and misses small mistakes in single elements. At a kink
+    the order is 1 whatever the gradient.
 
     Args:
         loss_fn: params -> a number.
