@@ -42,6 +42,7 @@ and so on, until all are right; and draws find_the_bug.png, the last mistake.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def main(picture: Path) -> None:
     }
     for mended in range(4):
         print(f"--- {mended} of 3 mistakes mended\n")
-        report = nn.check_gradients(loss, lambda p, mended=mended: grads(p, mended), params, batch_size=m)
+        report = nn.check_gradients(loss, partial(grads, mended=mended), params, batch_size=m)
         print(report.text(), end="\n\n")
         if mended == 2:
             fig = plots.figure(9.6, 4)

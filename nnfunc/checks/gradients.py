@@ -182,8 +182,9 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison]) -> dic
     chosen = np.arange(size) if size <= 500 else rng.choice(size, 500, replace=False)
     directions = [side * step * (np.arange(size) == i) for i in chosen for side in (-1, 1)]
     directions += [side * step * _inside(size, place) for place in function.places for side in (-1, 1)]
-    directions += [step * rng.normal(size=size) for _ in range(32)]
-    around = [function.gradient(measure.vector + d) for d in directions]
+    directions += [0 * step] * 32
+    jitter = 1e-2 * step  # so that no variable stays at the kink
+    around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
     low, high = np.min(around, axis=0), np.max(around, axis=0)
     judged = {}
     for place in function.places:

@@ -231,7 +231,9 @@ def _dropped(v: View) -> Diagnosis | None:
         return None
     lost = wrong.any(axis=tuple(range(v.x_ndim)))  # elements of dy of which something is lost
     if v.comparison.name != "dx" and not kept.any() and 0 < lost.sum() < lost.size and (wrong == (v.ways & lost)).all():
-        text = f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute; what comes from the others"
+        text = (
+            f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute; what comes from the others"
+        )
         return Diagnosis("missing-sum", f"{text} (examples, positions, time steps) is overwritten, and should be added")
     if v.is_selection():
         text = f"{plural(int(dropped.sum()), 'element')} that the forward lets pass are dropped"

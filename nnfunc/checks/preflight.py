@@ -91,6 +91,7 @@ class _Preflight:
         self._call(self.loss, elsewhere)
         after_loss = self.function.vector(self._call(claims, start)[0])
         self._call(claims, elsewhere)
+        overwritten = self._altered(returned[0], gradient)
         after_both = self.function.vector(self._call(claims, start)[0])
         for found, cause in ((after_loss, self.loss_name), (after_both, self.grads_name)):
             if not _same(gradient, found):
@@ -102,7 +103,7 @@ class _Preflight:
         if not _same(value, self._call(self.loss, start)[0]):
             text = f"{self.loss_name} gives another value at the same point after both were called at another one"
             return [self._finding("stale", "", f"{text}: something is kept from the last call")]
-        if self._altered(returned[0], gradient):
+        if overwritten:
             text = f"the arrays that {self.grads_name} returned were changed by its next call: return new arrays"
             return [self._finding("mutation", "", text)]
         return []

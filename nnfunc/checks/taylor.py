@@ -24,8 +24,8 @@ class TaylorTest(NamedTuple):
 
     Attributes:
         order: the observed order of the remainder at the smallest steps that rounding leaves visible, the lowest of
-            all directions: about 2 (or more) if the gradient is right, 1 if it is wrong, infinite if no remainder is visible
-            (a linear function).
+            all directions: about 2 (or more) if the gradient is right, 1 if it is wrong, infinite if no remainder is
+            visible (a linear function).
         ok: whether it is above 1.5.
         steps: (n,) the steps h, in units of the parameters' scale.
         remainders: (directions, n), |f(θ + h v) − f(θ) − h ⟨g, v⟩|.
