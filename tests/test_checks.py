@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import nnfunc as nn
 from nnfunc.arrays import Array
 from nnfunc.checks import KINDS
-from nnfunc.checks.numeric import central, one_sided, rounding
+from nnfunc.checks.numeric import beside, central, rounding
 
 Params = dict[str, Array]
 Grads = Callable[[Params], dict[str, Any]]
@@ -307,14 +307,15 @@ def test_derivatives_and_their_errors(name: str) -> None:
 
 
 @given(st.floats(-2, 2), st.floats(-2, 2))
-def test_one_sided_derivatives(left: float, right: float) -> None:
+def test_slopes_on_both_sides(left: float, right: float) -> None:
     def f(t: float) -> Array:
         return np.array([(left if t < 0 else right) * t + t * t])
 
-    for side, expected in ((-1.0, left), (1.0, right)):
-        slope = one_sided(f, side)
-        assert abs(slope.value - expected) <= 4 * slope.error + 1e-12
-        assert slope.error < 1e-8
+    sides = beside(f)
+    assert sides.kink == (abs(left - right) > 1e-6) or abs(left - right) < 1e-5
+    assert sides.low <= min(left, right) + 1e-9
+    assert sides.high >= max(left, right) - 1e-9
+    assert sides.high - sides.low <= abs(left - right) + 1e-4
 
 
 def test_rounding_errors_are_estimated() -> None:

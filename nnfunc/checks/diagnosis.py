@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc.arrays import Array
-from nnfunc.checks.compare import Comparison, Mask
+from nnfunc.checks.compare import Comparison
+from nnfunc.checks.numeric import Mask
 
 FEW = 10
 """So many wrong elements are listed one by one."""

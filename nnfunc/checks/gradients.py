@@ -98,6 +98,7 @@ Explain = Callable[[Comparison], Diagnosis | None]
 """What more than the array itself is known about: a layer's linear map."""
 
 
+@np.errstate(all="ignore")
 def examine(
     function: Function,
     sources: Sequence[Callable[..., Any]],

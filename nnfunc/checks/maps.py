@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nnfunc.arrays import Array
-from nnfunc.checks.compare import Comparison, Mask
+from nnfunc.checks.compare import Comparison
 from nnfunc.checks.diagnosis import Diagnosis, flips, plural, shifted, telling
 from nnfunc.checks.function import Arrays
+from nnfunc.checks.numeric import Mask
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator

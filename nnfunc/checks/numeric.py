@@ -13,9 +13,11 @@ from math import inf, isfinite, nan, sqrt
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfunc.arrays import Array
 
+Mask: TypeAlias = NDArray[np.bool_]
 Line: TypeAlias = Callable[[float], Array]
 """t -> the terms of the function at the point t along a line; the point that is checked is at t = 0."""
 
@@ -26,6 +28,10 @@ LEVELS = 15
 MOST_LEVELS = 45
 DEPTH = 4
 """How many steps one extrapolation uses: polluted large steps (a kink is near) are left behind."""
+BESIDE = 1e-5
+"""How far beside a point its sides are looked at first, in units of the scale: steps this small still have many digits,
+unless the function has few."""
+APPROACHES = 8
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -47,7 +53,9 @@ def central(
     digits: float = 1.0,
     enough: Callable[[Slope], bool] = never,
     first: float = FIRST,
-    least: float = np.inf,
+    least: float = inf,
+    levels: int = LEVELS,
+    moving: Mask | None = None,
 ) -> Slope:
     """f'(0) from (f(h) − f(−h)) / 2h, whose error is a series in h².
 
@@ -57,63 +65,95 @@ def central(
         digits: how many times larger than float64's the rounding errors of f are (from `rounding`).
         enough: whether an estimate is good enough to stop.
         first: the first step, in units of scale.
-        least: the steps go down to this, even if it is less than `LEVELS` steps reach.
+        least: the steps go down to this, even if that takes more than so many levels.
+        levels: how many steps are tried.
+        moving: the terms that depend on t, as far as is known: what changes at any step is added.
 
     >>> slope = central(lambda t: np.exp([3 * t]))
     >>> abs(slope.value - 3) < 1e-9, slope.error < 1e-9
     (True, True)
     """
-    return _extrapolated(lambda h: _quotient(f(h), f(-h), 2 * h, digits), scale * first, least, RATIO**2, enough)
-
-
-def one_sided(f: Line, side: float, scale: float = 1.0, digits: float = 1.0, least: float = np.inf) -> Slope:
-    """The derivative of f at 0 from one side (+1 or −1), from (f(±h) − f(0)) / ±h, whose error is a series in h.
-
-    >>> [round(one_sided(lambda t: np.abs([t]), side).value, 6) for side in (-1, 1)]
-    [-1.0, 1.0]
-    """
-    f0 = f(0.0)
-    return _extrapolated(lambda h: _quotient(f(side * h), f0, side * h, digits), scale * FIRST, least, RATIO, never)
-
-
-def _quotient(a: Array, b: Array, h: float, digits: float) -> Slope:
-    """(Σa − Σb) / h with its rounding error: of the terms that changed, or of all if the step was too small to tell."""
-    changed = a != b
-    if changed.any() and a.size == b.size:
-        a, b = a[changed], b[changed]
-    size = max(float(np.abs(a).max()), float(np.abs(b).max()))
-    return Slope(float((a - b).sum()) / h, digits * EPS * sqrt(2 * a.size) * size / abs(h))
-
-
-def _extrapolated(
-    quotient: Callable[[float], Slope], h: float, least: float, factor: float, enough: Callable[[Slope], bool]
-) -> Slope:
-    """The limit of a difference quotient for h → 0."""
-    best, sure = Slope(0.0, inf), False
+    h, best = scale * first, Slope(0.0, inf)
+    least = max(min(least, h * RATIO ** (1 - levels)), h * RATIO ** (1 - MOST_LEVELS))
     older: list[float] = []
-    least = max(min(least, h * RATIO ** (1 - LEVELS)), h * RATIO ** (1 - MOST_LEVELS))
     while h >= least:
-        value, noise = quotient(h)
+        right, left = f(h), f(-h)
+        moving = _moving(right, left, moving)
+        value, noise = float((right - left).sum()) / (2 * h), digits * _rounded(right, left, moving) / (2 * h)
         h /= RATIO
         if not isfinite(value):  # a step out of the function's domain
             older = []
             continue
         row, weight = [value], 1.0
         for before in older[: DEPTH - 1]:
-            weight *= factor
+            weight *= RATIO**2
             row.append(row[-1] + (row[-1] - before) / (weight - 1))
             error = max(abs(row[-1] - row[-2]), abs(row[-1] - before)) + noise + 4 * EPS * abs(value)
-            refuted = abs(row[-1] - best.value) > 10 * (
-                noise + best.error
-            )  # it was calm at larger steps, across a kink
-            if error < best.error or refuted:
-                best, sure = Slope(row[-1], error), not refuted or not isfinite(best.error)
-            else:
-                sure = True
+            if error < best.error:
+                best = Slope(row[-1], error)
         older = row
         if enough(best):
-            return best
-    return best if sure else Slope(best.value, inf)
+            break
+    return best
+
+
+class Sides(NamedTuple):
+    """What the derivative is just beside a point."""
+
+    low: float
+    high: float
+    """The least and the greatest slope found on either side."""
+    kink: bool
+    """Whether the limits from both sides differ."""
+    middle: Slope | None
+    """The derivative, if only from very near it is seen that there is no kink."""
+
+
+def beside(f: Line, scale: float = 1.0, digits: float = 1.0) -> Sides:
+    """The derivatives on both sides of 0, at the distances δ and δ/4; a difference that stays for δ → 0 is a kink.
+
+    What looks like a kink from afar may be a sharp bend, or a kink beside the point: so δ shrinks until the difference
+    is gone, or lost in rounding.
+
+    >>> kink, bend = beside(lambda t: np.abs([t])), beside(lambda t: np.exp([t]))
+    >>> kink.kink, round(kink.low, 6), round(kink.high, 6)
+    (True, -1.0, 1.0)
+    >>> bend.kink
+    False
+    """
+    moving = _moving(f(FIRST * scale), f(-FIRST * scale), None)
+
+    def slope(at: float) -> Slope:
+        return central(lambda t: f(at * scale + t), scale, digits, first=abs(at) / 2, levels=6, moving=moving)
+
+    found, distance = Sides(0.0, 0.0, False, None), min(max(BESIDE, 1e6 * digits * EPS), FIRST)
+    for _ in range(APPROACHES):
+        far, near = ([slope(-d), slope(d)] for d in (distance, distance / 4))
+        left, right = (n.value - (f.value - n.value) / 3 for f, n in zip(far, near, strict=True))
+        error, slopes = sum(2 * s.error for s in (*far, *near)), [s.value for s in (*far, *near)]
+        if found.kink and not error < 0.1 * (found.high - found.low):
+            break
+        kink = abs(right - left) > error + 1e-7 * max(map(abs, slopes))
+        middle = Slope((left + right) / 2, error) if found.kink else None
+        found = Sides(min(*slopes, left, right) - error, max(*slopes, left, right) + error, kink, middle)
+        distance /= 16
+        if not kink:
+            break
+    return found
+
+
+def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
+    """The terms that depend on t. At small steps a change may be lost in the rounding of a large term, and still count
+    in the error: so what has once moved stays in."""
+    moving: Mask = a != b if a.shape == b.shape else np.ones(1, bool)
+    return moving | known if known is not None and known.shape == moving.shape else moving
+
+
+def _rounded(a: Array, b: Array, moving: Mask) -> float:
+    """The rounding error of Σa − Σb: of the terms that move, or of all if no step was large enough to tell."""
+    if moving.any() and a.shape == b.shape:
+        a, b = a[moving], b[moving]
+    return EPS * sqrt(2 * a.size) * max(float(np.abs(a).max()), float(np.abs(b).max()))
 
 
 def rounding(f: Line, scale: float = 1.0) -> float:

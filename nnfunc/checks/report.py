@@ -82,9 +82,9 @@ class Report(NamedTuple):
     >>> report.ok
     True
     >>> print(report.table())
-    array   shape   worst error  verdict
-    ------------------------------------
-    w       (2, 3)      1.1e-13  right
+    array  shape   worst error  verdict
+    -----------------------------------
+    w      (2, 3)      0.0e+00  right
     """
 
     findings: tuple[Finding, ...]

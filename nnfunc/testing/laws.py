@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import nnfunc as nn
@@ -56,12 +56,18 @@ def assert_layer_laws(
     ...     assert_layer_laws(square, (3,), max_examples=5)
     ... except AssertionError as error:
     ...     print(str(error).splitlines()[0])
-    the gradients in training are right: wrong gradients
+    the gradients in prediction are right: wrong gradients
     """
     shape = example_shape(input_shape)
     positive_int(max_examples, "max_examples")
 
-    @settings(max_examples=max_examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],  # to explain is the report's work, and tracing slows checks down tenfold
+    )
     @given(st.data())
     def laws_hold(data: st.DataObject) -> None:
         hold_laws(data.draw, layer, shape, params=params, state=state, leading_axes=leading_axes)
