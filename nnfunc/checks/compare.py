@@ -180,14 +180,13 @@ class Measure:
         norm = float(np.linalg.norm(direction))
         return abs(slope.value) / norm if norm and isfinite(slope.error) else 0.0
 
-    def _line(self, i: int) -> tuple[Line, float, float]:
-        """The line through element i, its scale, and the least step on it."""
-        value = abs(float(self.vector[i]))
-        return self.function.along_element(self.vector, i), max(value, float(self.scales[i])), 1e-6 * value or np.inf
+    def _line(self, i: int) -> tuple[Line, float]:
+        """The line through element i, and its scale."""
+        return self.function.along_element(self.vector, i), max(abs(float(self.vector[i])), float(self.scales[i]))
 
     def _element(self, i: int, typical: float) -> Slope:
         """The derivative of element i: until it surely agrees with the claim or differs, or is as exact as it gets."""
-        claimed, (line, scale, least) = float(self.gradient[i]), self._line(i)
+        claimed, (line, scale) = float(self.gradient[i]), self._line(i)
 
         def enough(s: Slope) -> bool:
             gap, size = abs(s.value - claimed), max(abs(s.value), typical)
@@ -195,7 +194,7 @@ class Measure:
             differs = gap > 1e3 * s.error and s.error <= 1e-9 * size
             return s.error <= 1e-11 * size or agrees or differs
 
-        slope = central(line, scale, self.digits, enough, least=least)
+        slope = central(line, scale, self.digits, enough)
         if not slope.error <= 1e-3 * max(abs(slope.value), abs(claimed)) and slope.error > 1e-6 * typical:
             wide = central(line, scale, self.digits, enough, first=2.0)  # a flat function needs large steps
             slope = min(slope, wide, key=lambda s: s.error)
@@ -207,14 +206,14 @@ class Measure:
 
     def _second_opinion(self, i: int, slope: Slope) -> Slope:
         """The derivative by other steps too: if the two differ by more than their errors, that is the error."""
-        line, scale, least = self._line(i)
-        other = central(line, scale, self.digits, first=0.61 * FIRST, least=least)
+        line, scale = self._line(i)
+        other = central(line, scale, self.digits, first=0.61 * FIRST)
         best = min(slope, other, key=lambda s: s.error)
         return Slope(best.value, max(best.error, min(abs(slope.value - other.value), slope.error + other.error)))
 
     def _at_kink(self, i: int, peak: float) -> tuple[bool, bool]:
         """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
-        claimed, (line, scale, _) = float(self.gradient[i]), self._line(i)
+        claimed, (line, scale) = float(self.gradient[i]), self._line(i)
         sides = beside(line, scale, self.digits)
         if not sides.kink:
             return sides.middle is None or self._wrong(claimed, sides.middle, peak), False

@@ -3,7 +3,8 @@
 A function along a line is t -> terms: a one-dimensional array whose sum is the value (a loss has one term). Differences
 are taken term by term, so that what a small change leaves alone cancels exactly. Difference quotients at steps that
 shrink by `RATIO` are extrapolated to step 0 (Richardson; the table is Neville's, the use of its spread as an
-error estimate is Ridders': Advances in Engineering Software 1982), until the error is small enough.
+error estimate is Ridders': Advances in Engineering Software 1982), until the error is small enough or less than what
+rounding makes of the next step.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ Line: TypeAlias = Callable[[float], Array]
 RATIO = 4.0
 FIRST = 1 / 32
 """The first step, in units of the scale of the line."""
-LEVELS = 15
-MOST_LEVELS = 45
+LEVELS = 45
+"""So many steps are tried where nothing else ends the search: the smallest is 10⁻²⁸ of the scale."""
 DEPTH = 4
 """How many steps one extrapolation uses: polluted large steps (a kink is near) are left behind."""
 BESIDE = 1e-5
@@ -43,7 +44,7 @@ class Slope(NamedTuple):
 
 
 def never(slope: Slope) -> bool:
-    """Use all steps."""
+    """As exact as it gets."""
     return False
 
 
@@ -53,8 +54,6 @@ def central(
     digits: float = 1.0,
     enough: Callable[[Slope], bool] = never,
     first: float = FIRST,
-    least: float = inf,
-    levels: int = LEVELS,
     moving: Mask | None = None,
 ) -> Slope:
     """f'(0) from (f(h) − f(−h)) / 2h, whose error is a series in h².
@@ -65,8 +64,6 @@ def central(
         digits: how many times larger than float64's the rounding errors of f are (from `rounding`).
         enough: whether an estimate is good enough to stop.
         first: the first step, in units of scale.
-        least: the steps go down to this, even if that takes more than so many levels.
-        levels: how many steps are tried.
         moving: the terms that depend on t, as far as is known: what changes at any step is added.
 
     >>> slope = central(lambda t: np.exp([3 * t]))
@@ -74,9 +71,8 @@ def central(
     (True, True)
     """
     h, best = scale * first, Slope(0.0, inf)
-    least = max(min(least, h * RATIO ** (1 - levels)), h * RATIO ** (1 - MOST_LEVELS))
     older: list[float] = []
-    while h >= least:
+    for _ in range(LEVELS):
         right, left = f(h), f(-h)
         moving = _moving(right, left, moving)
         value, noise = float((right - left).sum()) / (2 * h), digits * _rounded(right, left, moving) / (2 * h)
@@ -92,7 +88,7 @@ def central(
             if error < best.error:
                 best = Slope(row[-1], error)
         older = row
-        if enough(best):
+        if noise >= best.error or enough(best):
             break
     return best
 
@@ -124,7 +120,7 @@ def beside(f: Line, scale: float = 1.0, digits: float = 1.0) -> Sides:
     moving = _moving(f(FIRST * scale), f(-FIRST * scale), None)
 
     def slope(at: float) -> Slope:
-        return central(lambda t: f(at * scale + t), scale, digits, first=abs(at) / 2, levels=6, moving=moving)
+        return central(lambda t: f(at * scale + t), scale, digits, first=abs(at) / 2, moving=moving)
 
     found, distance = Sides(0.0, 0.0, False, None), min(max(BESIDE, 1e6 * digits * EPS), FIRST)
     for _ in range(APPROACHES):
@@ -150,10 +146,13 @@ def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
 
 
 def _rounded(a: Array, b: Array, moving: Mask) -> float:
-    """The rounding error of Σa − Σb: of the terms that move, or of all if no step was large enough to tell."""
+    """The rounding error of Σa − Σb: of the terms that move, or of all if no step was large enough to tell.
+
+    Zeros alone may be what rounding left of 1 − 1.
+    """
     if moving.any() and a.shape == b.shape:
         a, b = a[moving], b[moving]
-    return EPS * sqrt(2 * a.size) * max(float(np.abs(a).max()), float(np.abs(b).max()))
+    return EPS * sqrt(2 * a.size) * (max(float(np.abs(a).max()), float(np.abs(b).max())) or 1.0)
 
 
 def rounding(f: Line, scale: float = 1.0) -> float:

@@ -167,7 +167,8 @@ def layer(
     Raises:
         TypeError: forward or backward is not callable.
 
-    x and dy come as read-only views: work on copies. In a stack of K networks your functions are called for each of
+    x and dy come as read-only views: work on copies. x is cast to the parameters' dtype (a table lookup takes
+    `x.astype(int)`). In a stack of K networks your functions are called for each of
     them, with its own parameters.
     A layer that needs state, a key or to know whether it trains is a `Layer` of three functions of the full form (see
     `nnfunc.layers.base`).

@@ -146,10 +146,13 @@ def _pure(layer: Layer, params: ArrayDict, state: ArrayDict, x: Array, dy: Array
     unchanged = all(np.array_equal(a, b) for a, b in zip(before, (x, dy, params.vector), strict=True))
     _law("x, dy and params are not changed", unchanged)
     _law("results are not changed by later calls", _same((copies[0], copies[1]), (y, dx)))
-    _law("y is no alias of x that could be written to", not (y.flags.writeable and np.shares_memory(x, y)))
     if dx is not None:
         _law("dx has the shape of x", dx.shape == x.shape, f"dx has shape {dx.shape}, x {x.shape}")
-        _law("dx is no alias of dy that could be written to", not (dx.flags.writeable and np.shares_memory(dx, dy)))
+    x, dy = x.copy(), dy.copy()  # as most callers have them: not read-only
+    y, cache, _ = _forward(layer, params, state, x, key, train)
+    dx, _ = _backward(layer, params, cache, dy)
+    _law("y is no alias of x that could be written to", not _written_through(y, x))
+    _law("dx is no alias of dy that could be written to", dx is None or not _written_through(dx, dy))
 
 
 def _linear(
@@ -230,6 +233,10 @@ def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
         nn.equal(v, w) if isinstance(v, ArrayDict) else v is w or np.array_equal(v, w, equal_nan=True)
         for v, w in zip(a, b, strict=True)
     )
+
+
+def _written_through(result: Array, given: Array) -> bool:
+    return result.flags.writeable and np.shares_memory(result, given)
 
 
 def _flat(result: tuple[Array | None, ArrayDict]) -> Array:

@@ -90,7 +90,8 @@ class Study:
         self.count["arrays not decided everywhere"] += sum("undecided" in row.verdict for row in report.rows)
         if not report.ok:
             self.count["false alarms"] += 1
-            self.shown.append(f"{network}\n{report}")
+            arrays = [f"{f.analytic_array} claimed, {f.numeric_array} measured" for f in report.findings]
+            self.shown.append("\n".join([str(network), str(network.params.vector), str(report), *arrays]))
 
     def wrong(self, network: Network, mutation: str, choice: int) -> None:
         targets: list[tuple[str, str]] = []
