@@ -147,6 +147,47 @@ def half(x: Array) -> Array:
     return np.full(len(x), 0.5)
 
 
+def finding(gradient: Callable[[Array], Array]) -> nn.Finding:
+    start = {"W": np.arange(1.0, 13).reshape(3, 4)}
+    return nn.check_gradients(lambda p: np.sum(p["W"] ** 2), lambda p: {"W": gradient(p["W"])}, start).findings[0]
+
+
+def one_wrong(W: Array) -> Array:
+    g = 2 * W
+    g[1, 2] = 40.0
+    return g
+
+
+def test_the_scatter_has_the_right_elements_on_the_line_and_the_wrong_one_off_it() -> None:
+    ax = plots.gradient_scatter(finding(one_wrong))
+    line, right, wrong = (np.asarray(drawn.get_xydata(), float) for drawn in ax.lines)
+    assert (line.shape, right.shape) == ((2, 2), (11, 2))
+    np.testing.assert_allclose(right[:, 0], right[:, 1])
+    np.testing.assert_allclose(wrong, [[14.0, 40.0]])
+    assert ax.get_title() == "W: sparse"
+
+
+def test_the_error_map_is_the_difference_on_a_symmetric_scale() -> None:
+    (image,) = plots.error_map(finding(one_wrong)).images
+    gap = np.asarray(image.get_array())
+    assert gap[1, 2] == pytest.approx(26)
+    assert np.abs(np.delete(gap, 6)).max() < 1e-9
+    assert image.get_clim() == pytest.approx((-26, 26))
+
+
+@pytest.mark.parametrize(("factor", "order"), [(1.0, 2), (1.1, 1)])
+def test_the_remainders_fall_in_parallel_to_the_line_of_their_order(factor: float, order: int) -> None:
+    w = {"w": np.linspace(-1, 1, 5)}
+    test = nn.taylor_test(lambda p: np.sum(np.sin(p["w"])), lambda p: {"w": factor * np.cos(p["w"])}, w)
+    ax = plots.taylor(test)
+    steps, remainders = np.asarray(ax.lines[0].get_xydata(), float).T
+    shown = remainders > 100 * test.floor
+    slope = np.polyfit(np.log(steps[shown]), np.log(remainders[shown]), 1)[0]
+    assert slope == pytest.approx(order, abs=0.15)
+    assert ax.get_title() == f"observed order {test.order:.2f}"
+    assert [str(line.get_label()) for line in ax.lines][-2:] == ["order 1: wrong", "order 2: right"]
+
+
 REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "no loss": (lambda: plots.loss_curves({"epoch": [1]}), "history has epoch, expected epoch and loss"),
     "lengths": (lambda: plots.loss_curves({"epoch": [1, 2], "loss": [1.0]}), r"history\['loss'\] has shape \(1,\)"),
@@ -164,6 +205,7 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "no images": (lambda: plots.predictions(np.ones((0, 8, 8)), [], []), "images has shape .* not empty"),
     "path": (lambda: plots.optimizer_animation(bowl, {"gd": np.ones((5, 3))}), r"paths\['gd'\] has shape \(5, 3\)"),
     "surface": (lambda: plots.optimizer_animation(lambda x, y: x[0], {"gd": np.ones((5, 2))}), "surface's result"),
+    "nothing measured": (lambda: plots.error_map(nn.Finding("", "w", "shape", "w has another shape.")), "no measured"),
     "no path": (lambda: plots.optimizer_animation(bowl, {}), "at least 1 path"),
 }
 
