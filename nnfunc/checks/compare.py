@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nnfunc.arrays import Array
 from nnfunc.checks.function import Function, Place
-from nnfunc.checks.numeric import EPS, FIRST, Line, Mask, Slope, beside, central, rounding
+from nnfunc.checks.numeric import EPS, FIRST, Line, Mask, Slope, beside, central, one_sided, rounding
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
@@ -102,7 +102,8 @@ class Measure:
         self.precision = 100 * EPS * (self.digits if self.digits > 1e3 else 0.0)
         self.typical = {place.name: self._typical(place) if place.size else 0.0 for place in function.places}
         influence = [self.typical[p.name] * float(self.scales[p.slice.start]) for p in function.places if p.size]
-        self.floor = ROUNDING * max(influence, default=0.0) / self.scales
+        terms = float(np.abs(function.terms(vector)).max(initial=0))
+        self.floor = (ROUNDING * max(influence, default=0.0) + (EPS * terms if isfinite(terms) else 0.0)) / self.scales
 
     def compare(self, place: Place, exhaustive: bool) -> Comparison:
         """One array of the function, in every element or by groups."""
@@ -152,7 +153,7 @@ class Measure:
                 numeric[k], error[k] = slope
                 wrong[k] = self._wrong(a, slope, peak)
                 if wrong[k]:
-                    wrong[k], kinked[k] = self._at_kink(int(i), peak)
+                    wrong[k], kinked[k] = self._at_kink(int(i), slope, peak)
                 confirmed += int(wrong[k] and not kinked[k])
             sure = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
             decided[k] = wrong[k] or kinked[k] or sure or (a == 0 and abs(slope.value) <= slope.error)
@@ -180,13 +181,15 @@ class Measure:
         norm = float(np.linalg.norm(direction))
         return abs(slope.value) / norm if norm and isfinite(slope.error) else 0.0
 
-    def _line(self, i: int) -> tuple[Line, float]:
-        """The line through element i, and its scale."""
-        return self.function.along_element(self.vector, i), max(abs(float(self.vector[i])), float(self.scales[i]))
+    def _line(self, i: int) -> tuple[Line, float, float]:
+        """The line through element i, the scale of its array (or its own, if larger), and its own."""
+        own, scale = abs(float(self.vector[i])), float(self.scales[i])
+        return self.function.along_element(self.vector, i), max(own, scale), max(own or scale, 1e-6 * scale)
 
     def _element(self, i: int, typical: float) -> Slope:
         """The derivative of element i: until it surely agrees with the claim or differs, or is as exact as it gets."""
-        claimed, (line, scale) = float(self.gradient[i]), self._line(i)
+        claimed, (line, scale, _) = float(self.gradient[i]), self._line(i)
+        at = abs(float(self.vector[i]))
 
         def enough(s: Slope) -> bool:
             gap, size = abs(s.value - claimed), max(abs(s.value), typical)
@@ -194,10 +197,11 @@ class Measure:
             differs = gap > 1e3 * s.error and s.error <= 1e-9 * size
             return s.error <= 1e-11 * size or agrees or differs
 
-        slope = central(line, scale, self.digits, enough)
+        slope = central(line, scale, self.digits, enough, at=at)
         if not slope.error <= 1e-3 * max(abs(slope.value), abs(claimed)) and slope.error > 1e-6 * typical:
-            wide = central(line, scale, self.digits, enough, first=2.0)  # a flat function needs large steps
-            slope = min(slope, wide, key=lambda s: s.error)
+            wide = central(line, scale, self.digits, enough, first=2.0, at=at)  # a flat function needs large steps
+            if wide.error < slope.error and abs(wide.value - slope.value) <= 4 * slope.error:
+                slope = wide
         return slope
 
     def _wrong(self, claimed: float, slope: Slope, peak: float) -> bool:
@@ -205,18 +209,26 @@ class Measure:
         return bool(abs(claimed - slope.value) > allowed)
 
     def _second_opinion(self, i: int, slope: Slope) -> Slope:
-        """The derivative by other steps too: if the two differ by more than their errors, that is the error."""
-        line, scale = self._line(i)
-        other = central(line, scale, self.digits, first=0.61 * FIRST)
-        best = min(slope, other, key=lambda s: s.error)
-        return Slope(best.value, max(best.error, min(abs(slope.value - other.value), slope.error + other.error)))
+        """The derivative by steps of the element's own size too: where the two contradict each other, these count."""
+        line, _, own = self._line(i)
+        other = central(line, own, self.digits, first=0.61 * FIRST, at=abs(float(self.vector[i])))
+        gap = abs(slope.value - other.value)
+        if gap > 4 * (slope.error + other.error):
+            return other
+        return min(slope, other, key=lambda s: s.error)._replace(error=max(min(slope.error, other.error), gap))
 
-    def _at_kink(self, i: int, peak: float) -> tuple[bool, bool]:
+    def _at_kink(self, i: int, slope: Slope, peak: float) -> tuple[bool, bool]:
         """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
-        claimed, (line, scale) = float(self.gradient[i]), self._line(i)
-        sides = beside(line, scale, self.digits)
+        claimed, (line, _, own) = float(self.gradient[i]), self._line(i)
+        left, right = (one_sided(line, side, own, self.digits, abs(float(self.vector[i]))) for side in (-1.0, 1.0))
+        slack = 4 * (left.error + right.error) + 1e-7 * max(abs(left.value), abs(right.value), 1e-3 * peak)
+        kinked = abs(left.value - right.value) > slack
+        if kinked and min(left.value, right.value) - slack <= claimed <= max(left.value, right.value) + slack:
+            return False, True
+        sides = beside(line, own, self.digits)
         if not sides.kink:
-            return sides.middle is None or self._wrong(claimed, sides.middle, peak), False
+            nearer = abs(sides.middle.value - slope.value) > 4 * (sides.middle.error + slope.error)
+            return (self._wrong(claimed, sides.middle, peak) if nearer else True), kinked
         slack = 1e-7 * max(abs(sides.low), abs(sides.high), 1e-3 * peak)
         return not sides.low - slack <= claimed <= sides.high + slack, True
 
