@@ -243,14 +243,22 @@ class Measure:
             if any(bad for bad, _ in tests) and not suspected.all():
                 part = self._located(place, group)
                 suspected[part - place.slice.start] = True
-                if len(part) == len(group) > SAMPLED:  # everywhere: no need to look at the other groups as closely
+                if len(part) == len(group) > place.size / 2:  # everywhere: no need to look at the others as closely
                     suspected[:] = True
         indices = np.flatnonzero(suspected) + place.slice.start
-        if len(indices) > SAMPLED:
-            indices = np.sort(self.rng.choice(indices, SAMPLED, replace=False))
-        else:
-            suspected[:] = False
-        return self._judged(place, indices, suspected, worst)
+        if len(indices) <= SAMPLED:
+            return self._judged(place, indices, np.zeros(place.size, bool), worst)
+        sample = self._judged(place, np.sort(self.rng.choice(indices, SAMPLED, replace=False)), suspected, worst)
+        if sample.wrong.any():
+            return sample
+        return self._judged(place, self._narrowed(indices), np.zeros(place.size, bool), worst)
+
+    def _narrowed(self, indices: Indices) -> Indices:
+        """A few elements of a part that is wrong, with wrong ones among them: of random halves always a wrong one."""
+        while len(indices) > SAMPLED // 2:
+            halves = np.array_split(self.rng.permutation(indices), 2)
+            indices = next((half for half in halves if self.off(half)[0]), halves[0])
+        return np.sort(indices)
 
     def _by_size(self, place: Place) -> list[Indices]:
         """The elements in groups of similar claims: a mistake in small ones would drown among large ones."""

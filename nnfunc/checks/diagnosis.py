@@ -45,7 +45,7 @@ def diagnose(c: Comparison, elsewhere: Elsewhere, hints: Hints) -> Diagnosis:
     points = [c]
     if c.analytic.size <= 3 or np.ptp(c.point) == 0:  # few numbers: a constant fits by chance
         points += [other for other in (elsewhere(0.3), elsewhere(0.5)) if other is not None]
-    for hypothesis in (_zero, _scale, _penalty, _sparse):
+    for hypothesis in (_zero, _rounded, _scale, _penalty, _scale_and_penalty, _sparse):
         if found := hypothesis(points, hints):
             return found
     for rearranged in (_transpose, _flip, _shift):
@@ -165,6 +165,20 @@ def _scale(points: list[Comparison], hints: Hints) -> Diagnosis | None:
     return Diagnosis("scale", text + reason, corrected)
 
 
+def _rounded(points: list[Comparison], hints: Hints) -> Diagnosis | None:
+    """Right, but for the digits of float32."""
+    c = points[0]
+    known, a = c.measured, c.analytic
+    gap, size = (a - np.nan_to_num(c.numeric))[known], float(np.abs(c.numeric[known]).max(initial=0))
+    if (a != a.astype(np.float32)).any() or not (np.abs(gap) <= 2e-7 * size).all():
+        return None
+    return Diagnosis(
+        "precision",
+        f"the gradient is off by about {float(np.abs(gap).max()) / size:.1e}: its values are float32's, the formula is "
+        "right (compute in float64 to check it, or check the loss in float32 too)",
+    )
+
+
 def _penalty(points: list[Comparison], hints: Hints) -> Diagnosis | None:
     c = points[0]
     forms: list[tuple[str, Callable[[Array], Array]]] = [("parameter", lambda v: v), ("sign(parameter)", np.sign)]
@@ -187,6 +201,32 @@ def _penalty(points: list[Comparison], hints: Hints) -> Diagnosis | None:
         )
         return Diagnosis("penalty", text, c.analytic - coefficient * of(c.point))
     return None
+
+
+def _scale_and_penalty(points: list[Comparison], hints: Hints) -> Diagnosis | None:
+    """A factor on the part that the data give, beside a penalty's that is right."""
+    c = points[0]
+    a = np.concatenate([p.analytic[p.measured] for p in points])
+    v = np.concatenate([p.point[p.measured] for p in points])
+    n = np.concatenate([p.numeric[p.measured] for p in points])
+    parts = np.stack([a, v], axis=1) / [np.linalg.norm(a) or 1.0, np.linalg.norm(v) or 1.0]
+    if a.size < 5 or np.linalg.matrix_rank(parts, tol=1e-6) < 2:
+        return None
+    (inverse, coefficient), *_ = np.linalg.lstsq(np.stack([a, v], axis=1), n, rcond=None)
+    if np.linalg.norm(inverse * a) < 1e-2 * np.linalg.norm(n):  # hardly any of the claim is in it
+        return None
+    fits = [_fits(p, inverse * p.analytic + coefficient * p.point, p.measured, abs(inverse)) for p in points]
+    if not inverse or abs(inverse - 1) < 1e-2 or not all(fits):
+        return None
+    factor = 1 / float(inverse)
+    corrected = inverse * c.analytic + coefficient * c.point
+    # with the data's part d and a right penalty c: a = f·d + c·v and n = d + c·v, so n = a/f + c·(1 − 1/f)·v
+    strength = coefficient / (1 - inverse)
+    aside = f"beside a penalty of {strength:.4g} · parameter, "
+    if abs(factor + 1) < 1e-6:
+        return Diagnosis("sign", f"{aside}the gradient has the wrong sign", corrected)
+    size = f"{abs(factor):.6g} times too large" if abs(factor) > 1 else f"{1 / abs(factor):.6g} times too small"
+    return Diagnosis("scale", f"{aside}the gradient is {size}{guess(abs(factor), hints)}", corrected)
 
 
 def _sparse(points: list[Comparison], hints: Hints) -> Diagnosis | None:
@@ -293,10 +333,11 @@ def _mask(c: Comparison) -> Diagnosis | None:
     wrong = c.wrong & c.measured
     kept = wrong & (np.abs(np.nan_to_num(c.numeric)) <= c.allowance())
     dropped = wrong & (c.analytic == 0)
-    if not wrong.any() or not (kept | dropped)[wrong].all() or not dropped.any() or wrong.sum() == c.analytic.size:
+    if not wrong.any() or not (kept | dropped)[wrong].all() or not (telling(c) & ~wrong).any():
         return None
-    text = f"the gradient is 0 in {plural(int(dropped.sum()), 'element')} where it should not be"
-    text += f", and not 0 in {int(kept.sum())} where it should" if kept.any() else ""
+    texts = [f"0 in {plural(int(dropped.sum()), 'element')} where it should not be"] if dropped.any() else []
+    texts += [f"not 0 in {plural(int(kept.sum()), 'element')} where it should be"] if kept.any() else []
+    text = f"the gradient is {', and '.join(texts)}"
     return Diagnosis(
         "mask", f"{text}; the others are right: a mask keeps or drops other elements than the forward does"
     )

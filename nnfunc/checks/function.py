@@ -62,8 +62,10 @@ class Function:
     """
 
     def __init__(self, terms: Callable[[Arrays], ArrayLike], claims: Callable[[Arrays], Claims], start: Claims) -> None:
-        self._terms, self.claims = terms, claims
+        self.raw, self.claims = terms, claims
         self.evaluations = 0
+        self.refusal = ""
+        """What was raised last, away from the start."""
         self.places: list[Place] = []
         parts, end = [], 0
         for name, value in start.items():
@@ -93,20 +95,24 @@ class Function:
         self.evaluations += 1
         with np.errstate(all="ignore"):
             try:
-                return np.ravel(np.asarray(self._terms(self.arrays(vector)), np.float64))
-            except (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeWarning):
+                return np.ravel(np.asarray(self.raw(self.arrays(vector)), np.float64))
+            except Exception as error:  # at the start it is the caller's to see; elsewhere the function has no value
+                self.refusal = type(error).__name__
                 return np.full(1, np.nan)
 
     def terms_at_start(self) -> Array:
         """The terms at the point itself, where an error is the caller's to see."""
         self.evaluations += 1
         with np.errstate(all="ignore"):
-            return np.ravel(np.asarray(self._terms(self.arrays(self.start)), np.float64))
+            return np.ravel(np.asarray(self.raw(self.arrays(self.start)), np.float64))
 
     def gradient(self, vector: Array) -> Array:
-        """The claimed gradient at a point, as a vector."""
+        """The claimed gradient at a point, as a vector; NaN where there is none."""
         with np.errstate(all="ignore"):
-            return self.vector(self.claims(self.arrays(vector)))
+            try:
+                return self.vector(self.claims(self.arrays(vector)))
+            except Exception:  # as above
+                return np.full(self.start.size, np.nan)
 
     def scales(self, vector: Array) -> Array:
         """The root mean square of its array for each element (1 for an array of zeros): how far its steps may go."""
@@ -137,6 +143,10 @@ def named_arrays(params: Mapping[str, ArrayLike], name: str = "params") -> dict[
         raise TypeError(f"{name} is {type(params).__name__}, expected a dict of arrays")
     arrays = {}
     for key, value in params.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{name} has the name {key!r}, a {type(key).__name__}, expected a string")
+        if isinstance(value, Mapping):
+            raise TypeError(f"{name}[{key!r}] is a dict: flatten it, {{'{key}.{next(iter(value), 'W')}': ...}}")
         array = numeric(value, f"{name}[{key!r}]")
         if array.dtype.kind != "f" and not isinstance(value, (int, float)):
             raise TypeError(
@@ -146,5 +156,5 @@ def named_arrays(params: Mapping[str, ArrayLike], name: str = "params") -> dict[
         array = array.astype(np.float64) if array.dtype.kind != "f" else array
         if not np.isfinite(array).all():
             raise ValueError(f"{name}[{key!r}] contains NaN or infinity: there is no derivative at such a point")
-        arrays[str(key)] = array
+        arrays[key] = array
     return arrays

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
@@ -66,6 +66,8 @@ def check_gradients(
 batch (1/m) is missing.
     """
     began = time.perf_counter()
+    if not callable(grads_fn) and not isinstance(grads_fn, Mapping):
+        raise TypeError(f"grads_fn is {type(grads_fn).__name__}, expected a function params -> dict, or a dict")
     if not callable(loss_fn):
         raise TypeError(f"loss_fn is {type(loss_fn).__name__}, expected a function params -> number")
     if batch_size is not None:
@@ -74,10 +76,7 @@ batch (1/m) is missing.
     immutable = isinstance(params, ArrayDict)
 
     def terms(point: Arrays) -> Array:
-        value = np.asarray(loss_fn(ArrayDict(point) if immutable else point))
-        if value.size != 1 or value.dtype.kind not in "fiu":
-            came = f"shape {value.shape}" if value.size != 1 else f"dtype {value.dtype}"
-            raise TypeError(f"loss_fn returned an array of {came}, expected one real number: sum or average it")
+        value = _number(loss_fn(ArrayDict(point) if immutable else point))
         return value.astype(np.float64).reshape(1)
 
     fixed = not callable(grads_fn)
@@ -92,6 +91,20 @@ batch (1/m) is missing.
     rng = generator(new_key(0) if key is None else key)
     rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
     return Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began)
+
+
+def _number(value: object) -> NDArray[Any]:
+    """What loss_fn returned, as an array of one number."""
+    if isinstance(value, (tuple, list)):
+        raise TypeError(f"loss_fn returned a {type(value).__name__}, expected one number: return the loss alone")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"loss_fn returned {value!r} of type {type(value).__name__}, expected one real number")
+    if array.size != 1:
+        raise TypeError(
+            f"loss_fn returned an array of shape {array.shape}, expected one real number: sum or average it"
+        )
+    return array
 
 
 Explain = Callable[[Comparison], Diagnosis | None]
@@ -110,8 +123,22 @@ def examine(
     names: tuple[str, str] = ("loss_fn", "grads_fn"),
     explain: Explain | None = None,
     exhaustive: bool = True,
+    any_kink: bool = False,
 ) -> tuple[list[Row], list[Finding]]:
-    """Checks one function: preflight, measuring, judging at kinks, a second point, diagnosis."""
+    """Checks one function: preflight, measuring, judging at kinks, a second point, diagnosis.
+
+    Args:
+        function: what is checked.
+        sources: the user's functions, to look into what they hold.
+        rng: for directions and moves.
+        hints: what constants may be.
+        where: the layer.
+        fixed: the gradient is known at this point only.
+        names: what the two functions are called in messages.
+        explain: what more can be said about an array than its numbers do.
+        exhaustive: measure every element if there are not too many.
+        any_kink: let pass any value at kinks.
+    """
     moved = partial(_moved, function, rng)
     if fixed:
         claims = function.claims({})
@@ -119,7 +146,7 @@ def examine(
         if not np.isfinite(function.terms_at_start()).all():
             findings.append(Finding(where, "", "nonfinite", f"{names[0]} gives NaN or infinity at this point."))
     else:
-        findings = preflight(function, function._terms, sources, moved(0.1), where, names)  # type: ignore[arg-type]
+        findings = preflight(function, function.raw, sources, partial(moved, 0.1), where, names)
     if findings:
         return [_refused(where, place, findings) for place in function.places], findings
 
@@ -127,15 +154,15 @@ def examine(
     exhaustive = exhaustive and function.start.size <= ELEMENTS
     comparisons = {place.name: measure.compare(place, exhaustive) for place in function.places}
     if not fixed:
-        comparisons = _allow_at_kinks(measure, comparisons)
+        comparisons = _allow_at_kinks(measure, comparisons, any_kink)
     hidden = ""
     if not fixed and not any(c.wrong.any() for c in comparisons.values()):
-        comparisons, hidden = _at_another_point(function, measure, comparisons, moved(0.3), rng)
+        comparisons, hidden = _at_another_point(function, measure, comparisons, moved(0.3), rng, any_kink)
 
     rows = []
     for place in function.places:
         c = comparisons[place.name]
-        verdict = _verdict(c)
+        verdict = _verdict(c, function.refusal)
         if c.wrong.any():
             d = _diagnosis(function, measure, place, c, rng, hints, fixed, explain, hidden, comparisons)
             verdict = f"WRONG: {d.kind}"
@@ -154,15 +181,19 @@ def _moved(function: Function, rng: Generator, distance: float) -> Array | None:
     return None
 
 
-def _verdict(c: Comparison) -> str:
+def _verdict(c: Comparison, refusal: str) -> str:
     if c.analytic.size == 0:
         return "empty"
     undecided, kinks = int((~c.decided).sum()), int(c.kinked.sum())
     if undecided == c.analytic.size:
-        return "undecided: the loss has too few digits to see it"
+        nearby = f"no value nearby ({refusal})" if refusal else "no value nearby"
+        return f"undecided: {'too few digits to see it' if c.measured.any() else nearby}"
+    error = float(np.nanmax(np.where(c.decided, 4 * c.error, 0), initial=0))
+    digits = error / (float(np.nanmax(np.abs(c.numeric), initial=0)) or 1.0)
+    right = "right" if digits < 1e-5 else f"right to {digits:.0e}"
     if undecided:
-        return f"right, {undecided} undecided"
-    return f"right, {kinks} at a kink" if kinks else "right"
+        return f"{right}, {undecided} undecided"
+    return f"{right}, {kinks} at a kink" if kinks else right
 
 
 def _refused(where: str, place: Place, findings: list[Finding]) -> Row:
@@ -170,15 +201,20 @@ def _refused(where: str, place: Place, findings: list[Finding]) -> Row:
     return Row(where, place.name, place.shape, np.nan, f"WRONG: {own[0]}" if own else "not compared")
 
 
-def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_value: bool) -> dict[str, Comparison]:
     """At a kink of several variables at once, what the gradients all around allow is right too.
 
     A ReLU at 0 for many examples has a derivative from left and from right that each drop some of them; to drop all is
-    right, and is what the gradient is nearby, if the bias goes down.
+    right, and is what the gradient is nearby, if the bias goes down. Without a bias it is nowhere, but still what
+    backpropagation gives (its rule of the chain holds for smooth functions only), so a plain 0 is let pass, unless 0 is
+    all that the gradient is nearby too. With `any_value`, parts that are right by themselves are known to make up
+    the function, and all kinks are let pass.
     """
     function, rng = measure.function, measure.rng
     if not any((c.kinked & c.wrong).any() for c in comparisons.values()):
         return comparisons
+    if any_value:
+        return {name: c._replace(wrong=c.wrong & ~c.kinked) for name, c in comparisons.items()}
     step, size = 1e-6 * measure.scales, function.start.size
     chosen = np.arange(size) if size <= 500 else rng.choice(size, 500, replace=False)
     directions = [side * step * (np.arange(size) == i) for i in chosen for side in (-1, 1)]
@@ -186,12 +222,13 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison]) -> dic
     directions += [0 * step] * 32
     jitter = 1e-2 * step  # so that no variable stays at the kink
     around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
-    low, high = np.min(around, axis=0), np.max(around, axis=0)
+    low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
     judged = {}
     for place in function.places:
-        c = comparisons[place.name]
-        peak = max(float(np.abs(place.of(v)).max(initial=0)) for v in (low, high))
-        allowed = (c.analytic >= place.of(low) - 1e-4 * peak) & (c.analytic <= place.of(high) + 1e-4 * peak)
+        c, (least, most) = comparisons[place.name], (place.of(low), place.of(high))
+        slack = 1e-4 * max(float(np.abs(v).max(initial=0)) for v in (least, most))
+        allowed = (c.analytic >= least - slack) & (c.analytic <= most + slack)
+        allowed |= (c.analytic == 0) & (most > least)
         judged[place.name] = c._replace(wrong=c.wrong & ~(c.kinked & allowed))
     return judged
 
@@ -203,7 +240,12 @@ def _inside(size: int, place: Place) -> Array:
 
 
 def _at_another_point(
-    function: Function, measure: Measure, comparisons: dict[str, Comparison], vector: Array | None, rng: Generator
+    function: Function,
+    measure: Measure,
+    comparisons: dict[str, Comparison],
+    vector: Array | None,
+    rng: Generator,
+    any_kink: bool,
 ) -> tuple[dict[str, Comparison], str]:
     """What is right at the point may be wrong elsewhere: a value kept from the start, a mistake that zeros hide."""
     if vector is None:
@@ -215,7 +257,7 @@ def _at_another_point(
     suspects = [place for place in function.places if place.size and any(other.off(place.indices)[0] for _ in range(2))]
     exhaustive = function.start.size <= ELEMENTS
     there = {place.name: other.compare(place, exhaustive) for place in suspects}
-    there = _allow_at_kinks(other, {**comparisons, **there}) if there else {}
+    there = _allow_at_kinks(other, {**comparisons, **there}, any_kink) if there else {}
     wrong = {place.name: there[place.name] for place in suspects if there[place.name].wrong.any()}
     if not wrong:
         return comparisons, ""
@@ -282,6 +324,6 @@ def _finding(where: str, c: Comparison, d: Diagnosis, hidden: str) -> Finding:
     a, n = float(c.analytic[index]), float(c.numeric[index])
     error = abs(a - n) / (max(abs(a), abs(n)) or 1.0)
     fraction = float(c.affected.mean())
-    note = " (At the given point nothing shows; this is at another one.)" if hidden else ""
+    note = " (At the given point nothing shows, which hides it; this is at another one.)" if hidden == "hidden" else ""
     message = f"{label(where, c.name)}: {d.text}.{note}"
     return Finding(where, c.name, d.kind, message, index, a, n, error, fraction, c.analytic, c.numeric)

@@ -295,7 +295,7 @@ class _Check:
         hints = Hints((), call.x.shape[0] if call.x.ndim > 1 else None)
         rows, findings = examine(
             function, [model.forward, model.backward], self.rng, hints, where=call.path, names=("forward", "backward"),
-            exhaustive=False, explain=partial(_explained, opened=opened, rng=self.rng),
+            exhaustive=False, any_kink=True, explain=partial(_explained, opened=opened, rng=self.rng),
         )  # fmt: skip
         self.add(function, [row._replace(where=row.where or "(whole)") for row in rows] if findings else [], findings)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import Array
 from nnfunc.checks.function import Arrays, Claims, Function
@@ -18,9 +18,9 @@ from nnfunc.checks.report import Finding, label
 
 def preflight(
     function: Function,
-    loss: Callable[[Arrays], Array],
+    loss: Callable[[Arrays], ArrayLike],
     sources: Sequence[Callable[..., Any]],
-    elsewhere: Array | None,
+    elsewhere: Callable[[], Array | None],
     where: str = "",
     names: tuple[str, str] = ("loss_fn", "grads_fn"),
 ) -> list[Finding]:
@@ -30,7 +30,7 @@ def preflight(
         function: what is checked.
         loss: arrays -> terms, which may raise.
         sources: the user's functions, to look into what they hold.
-        elsewhere: another point, if there is one.
+        elsewhere: gives another point, if there is one.
         where: the layer.
         names: what the two functions are called in messages.
     """
@@ -41,15 +41,16 @@ class _Preflight:
     def __init__(
         self,
         function: Function,
-        loss: Callable[[Arrays], Array],
+        loss: Callable[[Arrays], ArrayLike],
         sources: Sequence[Callable[..., Any]],
         where: str,
         names: tuple[str, str],
     ) -> None:
         self.function, self.loss, self.sources, self.where = function, loss, sources, where
         self.loss_name, self.grads_name = names
+        self.readonly = ""
 
-    def run(self, elsewhere: Array | None) -> list[Finding]:
+    def run(self, another: Callable[[], Array | None]) -> list[Finding]:
         start = self.function.start
         before = Snapshot(self.sources)
         value, changed = self._call(self.loss, start)
@@ -85,7 +86,8 @@ class _Preflight:
                 return [self._mutation(f"a second call of {self.grads_name} changes the arrays of the first", before)]
             return self._redrawn(gradient, again, before)
 
-        if elsewhere is None:
+        elsewhere = another()
+        if elsewhere is None or not np.isfinite(self.function.gradient(elsewhere)).all():
             return []
         # is the result that of the arguments alone, whatever was evaluated before?
         self._call(self.loss, elsewhere)
@@ -119,6 +121,7 @@ class _Preflight:
             except ValueError as error:
                 if "read-only" not in str(error):
                     raise
+                self.readonly = str(error)
                 return np.zeros(1), ["its arguments"]
         result = result.copy() if isinstance(result, np.ndarray) else result
         lost = [k for k in given if k not in arrays]
@@ -146,6 +149,10 @@ class _Preflight:
 
     def _changes(self, who: str, names: list[str]) -> Finding:
         text = f"{who} changes {', '.join(names)}, which it was given: work on a copy (a = a * b instead of a *= b)"
+        if self.readonly:
+            text = (
+                f"{who} writes into a read-only array, an argument or one of its own ({self.readonly}): work on a copy"
+            )
         name = names[0] if len(names) == 1 and names[0] in {p.name for p in self.function.places} else ""
         return self._finding("mutation", name, text)
 
@@ -156,7 +163,7 @@ class _Preflight:
 
     def _finding(self, kind: str, name: str, text: str) -> Finding:
         place = label(self.where, name)
-        return Finding(self.where, name, kind, f"{place}: {text}." if place else f"{text[0].upper()}{text[1:]}.")
+        return Finding(self.where, name, kind, f"{place}: {text}." if place else f"{text}.")
 
 
 def form(function: Function, claims: Claims, where: str = "") -> list[Finding]:
@@ -167,11 +174,12 @@ def form(function: Function, claims: Claims, where: str = "") -> list[Finding]:
         findings.append(Finding(where, name, kind, f"{label(where, name) or 'the gradients'}: {text}.", **more))
 
     if not hasattr(claims, "keys"):
-        finding("", "shape", f"the gradients came as {type(claims).__name__}, expected a dict of arrays")
+        findings.append(Finding(where, "", "shape", f"the gradients are no dict but a {type(claims).__name__}."))
         return findings
     for place in function.places:
         if place.name not in claims:
-            finding(place.name, "shape", f"there is no gradient of this name (there are: {', '.join(claims)})")
+            there = ", ".join(map(str, claims)) or "none"
+            finding(place.name, "shape", f"there is no gradient of this name (there are: {there})")
             continue
         array = _array(claims[place.name])
         if array is None or array.dtype.kind not in "fiub":

@@ -94,7 +94,7 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing wrong was found."""
+        """Whether nothing wrong was found; what is undecided is in the rows."""
         return not self.findings
 
     def assert_ok(self) -> None:
@@ -131,9 +131,10 @@ class Report(NamedTuple):
 
     def _summary(self) -> str:
         n = len(self.findings)
-        verdict = "all right" if self.ok else f"{n} wrong"
         undecided = sum("undecided" in row.verdict for row in self.rows)
-        more = f", {undecided} not decided everywhere" if undecided else ""
+        verdict = "all right" if not undecided else "nothing wrong found"
+        more = f", {undecided} of {len(self.rows)} arrays not decided everywhere" if undecided else ""
+        verdict = verdict if self.ok else f"{n} wrong"
         return f"{verdict}{more}: {self.evaluations:,} evaluations, {self.seconds:.2f} s"
 
     def _repr_html_(self) -> str:

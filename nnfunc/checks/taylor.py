@@ -25,7 +25,7 @@ class TaylorTest(NamedTuple):
     Attributes:
         order: the observed order of the remainder at the smallest steps that rounding leaves visible, the lowest of
             all directions: about 2 (or more) if the gradient is right, 1 if it is wrong, infinite if no remainder is
-            visible (a linear function).
+            visible (a linear function), NaN if the loss has no value around the point.
         ok: whether it is above 1.5.
         steps: (n,) the steps h, in units of the parameters' scale.
         remainders: (directions, n), |f(θ + h v) − f(θ) − h ⟨g, v⟩|.
@@ -43,7 +43,9 @@ class TaylorTest(NamedTuple):
     floor: float
 
     def __str__(self) -> str:
-        verdict = "right" if self.ok else "WRONG"
+        verdict = "right" if self.ok else "WRONG (or the point is at a kink)"
+        if not self.order >= 0.8:
+            return f"Taylor test: undecided, the remainder falls as h^{self.order:.2f}: the loss is random or too rough"
         return f"Taylor test: the remainder falls as h^{self.order:.2f} (2: right, 1: wrong): the gradient is {verdict}"
 
 
@@ -101,12 +103,14 @@ def taylor_test(
         values = np.array([function.terms(function.start + h * v)[0] for h in STEPS])
         row[:] = np.abs(values - f0[0] - STEPS * slope)
         floor = max(floor, 30 * EPS * float(np.nanmax(np.abs(values), initial=abs(f0[0]))))
-    order = min(_order(row, floor) for row in remainders)
+    order = float(np.min([_order(row, floor) for row in remainders]))
     return TaylorTest(order, order > 1.5, STEPS, remainders, floor)
 
 
 def _order(remainders: Array, floor: float) -> float:
     """The slope of log R over log h at the five smallest steps whose remainder is visible."""
+    if not np.isfinite(remainders).any():
+        return np.nan
     visible = np.flatnonzero(np.isfinite(remainders) & (remainders > floor))
     if len(visible) < 3:
         return np.inf
