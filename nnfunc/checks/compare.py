@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nnfunc.arrays import Array
 from nnfunc.checks.function import Function, Place
-from nnfunc.checks.numeric import EPS, FIRST, Line, Mask, Slope, beside, central, one_sided, rounding
+from nnfunc.checks.numeric import EPS, FIRST, Line, Mask, Slope, beside, central, coarseness, one_sided, rounding
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
@@ -149,11 +149,11 @@ class Measure:
             slope, a = Slope(float(numeric[k]), float(error[k])), float(claimed[k])
             wrong[k] = self._wrong(a, slope, peak)
             if wrong[k] and (confirmed < CONFIRMED or kinked.any()):
-                slope = self._second_opinion(int(i), slope)
-                numeric[k], error[k] = slope
-                wrong[k] = self._wrong(a, slope, peak)
+                slope, digits = self._second_opinion(int(i), slope)
+                numeric[k], error[k] = slope if isfinite(slope.error) else (np.nan, np.nan)
+                wrong[k] = isfinite(slope.error) and self._wrong(a, slope, peak)
                 if wrong[k]:
-                    wrong[k], kinked[k] = self._at_kink(int(i), slope, peak)
+                    wrong[k], kinked[k] = self._at_kink(int(i), slope, digits, peak)
                 confirmed += int(wrong[k] and not kinked[k])
             sure = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
             decided[k] = wrong[k] or kinked[k] or sure or (a == 0 and abs(slope.value) <= slope.error)
@@ -208,24 +208,31 @@ class Measure:
         allowed = _allowance(np.asarray(slope.value), np.asarray(slope.error), peak, self.precision)
         return bool(abs(claimed - slope.value) > allowed)
 
-    def _second_opinion(self, i: int, slope: Slope) -> Slope:
-        """The derivative by steps of the element's own size too: where the two contradict each other, these count."""
-        line, _, own = self._line(i)
-        other = central(line, own, self.digits, first=0.61 * FIRST, at=abs(float(self.vector[i])))
-        gap = abs(slope.value - other.value)
-        if gap > 4 * (slope.error + other.error):
-            return other
-        return min(slope, other, key=lambda s: s.error)._replace(error=max(min(slope.error, other.error), gap))
+    def _second_opinion(self, i: int, slope: Slope) -> tuple[Slope, float]:
+        """The derivative by steps of the element's own size too: where the two contradict each other, these count.
 
-    def _at_kink(self, i: int, slope: Slope, peak: float) -> tuple[bool, bool]:
+        And how many digits the function has along this line, if they are fewer than elsewhere.
+        """
+        line, scale, own = self._line(i)
+        at, digits = abs(float(self.vector[i])), max(self.digits, coarseness(line, own))
+        if digits > self.digits:
+            slope = central(line, scale, digits, at=at)
+        other = central(line, own, digits, first=0.61 * FIRST, at=at)
+        gap = abs(slope.value - other.value)
+        if gap > 4 * (slope.error + other.error) or not isfinite(gap + other.error):
+            return other, digits
+        best = min(slope, other, key=lambda s: s.error)
+        return best._replace(error=max(min(slope.error, other.error), gap)), digits
+
+    def _at_kink(self, i: int, slope: Slope, digits: float, peak: float) -> tuple[bool, bool]:
         """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
         claimed, (line, _, own) = float(self.gradient[i]), self._line(i)
-        left, right = (one_sided(line, side, own, self.digits, abs(float(self.vector[i]))) for side in (-1.0, 1.0))
+        left, right = (one_sided(line, side, own, digits, abs(float(self.vector[i]))) for side in (-1.0, 1.0))
         slack = 4 * (left.error + right.error) + 1e-7 * max(abs(left.value), abs(right.value), 1e-3 * peak)
         kinked = abs(left.value - right.value) > slack
         if kinked and min(left.value, right.value) - slack <= claimed <= max(left.value, right.value) + slack:
             return False, True
-        sides = beside(line, own, self.digits)
+        sides = beside(line, own, digits)
         if not sides.kink:
             nearer = abs(sides.middle.value - slope.value) > 4 * (sides.middle.error + slope.error)
             return (self._wrong(claimed, sides.middle, peak) if nearer else True), kinked

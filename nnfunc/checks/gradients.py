@@ -15,6 +15,7 @@ from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
+from nnfunc.checks.numeric import beside, central
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.errors import positive_int
@@ -107,8 +108,11 @@ def _number(value: object) -> NDArray[Any]:
     return array
 
 
-Explain = Callable[[Comparison], Diagnosis | None]
-"""What more than the array itself is known about: a layer's linear map."""
+SHOWN = 12
+"""So many wrong elements tell what the others are."""
+
+Explain = Callable[[Comparison, Diagnosis], Diagnosis | None]
+"""What is known beside the array itself, a layer's linear map, and says more than the numbers do."""
 
 
 @np.errstate(all="ignore")
@@ -188,7 +192,7 @@ def _verdict(c: Comparison, refusal: str) -> str:
     if undecided == c.analytic.size:
         nearby = f"no value nearby ({refusal})" if refusal else "no value nearby"
         return f"undecided: {'too few digits to see it' if c.measured.any() else nearby}"
-    error = float(np.nanmax(np.where(c.decided, 4 * c.error, 0), initial=0))
+    error = float(np.nanmax(np.where(c.decided & (c.analytic != 0), 4 * c.error, 0), initial=0))
     digits = error / (float(np.nanmax(np.abs(c.numeric), initial=0)) or 1.0)
     right = "right" if digits < 1e-5 else f"right to {digits:.0e}"
     if undecided:
@@ -211,8 +215,9 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
     the function, and all kinks are let pass.
     """
     function, rng = measure.function, measure.rng
+    comparisons = comparisons if any_value else {**comparisons, **_ties(measure, comparisons)}
     if not any((c.kinked & c.wrong).any() for c in comparisons.values()):
-        return comparisons
+        return comparisons if any_value else _together(measure, comparisons)
     if any_value:
         return {name: c._replace(wrong=c.wrong & ~c.kinked) for name, c in comparisons.items()}
     step, size = 1e-6 * measure.scales, function.start.size
@@ -230,7 +235,58 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
         allowed = (c.analytic >= least - slack) & (c.analytic <= most + slack)
         allowed |= (c.analytic == 0) & (most > least)
         judged[place.name] = c._replace(wrong=c.wrong & ~(c.kinked & allowed))
-    return judged
+    return _together(measure, judged)
+
+
+def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+    """Wrong elements at a kink that no element shows by itself: the median of equal numbers changes with none of them.
+
+    If the claims beside the point are right, but not near the derivatives at it, then it is one.
+    """
+    function, rng = measure.function, measure.rng
+    point = measure.vector + 1e-6 * measure.scales * rng.normal(size=measure.vector.size)
+    gradient, found = None, {}
+    for place in function.places:
+        c = comparisons[place.name]
+        accused = np.flatnonzero(np.ravel(c.wrong & ~c.kinked, place.order))[:SHOWN]
+        if not accused.size:
+            continue
+        gradient = function.gradient(point) if gradient is None else gradient
+        peak, jumps = float(np.nanmax(np.abs(c.numeric))), False
+        for i in accused + place.slice.start:
+            slope = central(function.along_element(point, int(i)), float(measure.scales[i]), measure.digits, first=1e-7)
+            if not abs(gradient[i] - slope.value) <= 4 * slope.error + 1e-4 * peak:
+                break
+            at = float(np.ravel(c.numeric, place.order)[i - place.slice.start])
+            jumps |= abs(at - slope.value) > 1e-2 * max(peak, abs(slope.value))
+        else:
+            if jumps:
+                found[place.name] = c._replace(kinked=c.kinked | c.wrong)
+    return found
+
+
+def _together(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+    """Elements at a kink may each be right and all together wrong: of the largest of equal numbers only one counts.
+
+    If moving them together is smooth, the claim along this direction has to be right.
+    """
+    function, found = measure.function, dict(comparisons)
+    for place in function.places:
+        c = comparisons[place.name]
+        tied = np.ravel(c.kinked & ~c.wrong, place.order)
+        if tied.sum() < 2:
+            continue
+        for step in (np.ones(place.size), np.sign(measure.vector[place.slice])):
+            direction = np.zeros(measure.vector.size)
+            direction[place.slice] = np.where(tied, step, 0) * measure.scales[place.slice]
+            sides = beside(function.along(measure.vector, direction), 1.0, measure.digits)
+            claimed, size = float(measure.gradient @ direction), float(np.abs(measure.gradient * direction).sum())
+            gap = abs(claimed - sides.middle.value)
+            if not sides.kink and direction.any() and gap > 4 * sides.middle.error + 1e-6 * size:
+                wrong = c.wrong | (c.kinked & (c.analytic != 0))
+                low, high = float(np.nanmin(c.numeric)), float(np.nanmax(c.numeric))
+                found[place.name] = c._replace(wrong=wrong, worst=max(c.worst, gap / max(size, abs(low), abs(high))))
+    return found
 
 
 def _inside(size: int, place: Place) -> Array:
@@ -282,9 +338,13 @@ def _diagnosis(
     if (c.kinked | ~c.wrong).all():
         at = tuple(np.argwhere(c.wrong)[0])
         text = (
-            f"the gradient is {c.analytic[at]:.6g} at a kink of the function, which the gradients around do not allow"
+            f"the gradient is {c.analytic[at]:.6g} at a kink or a tie of the function, which the gradients around do not "
+            "allow"
         )
-        return Diagnosis("mask", f"{text} (in {plural(int(c.wrong.sum()), 'element')}); elsewhere it is right")
+        return Diagnosis(
+            "mask",
+            f"{text} (in {plural(int(c.wrong.sum()), 'element')}; of equal ones all together count once); elsewhere it is right",
+        )
 
     def elsewhere(distance: float) -> Comparison | None:
         vector = None if fixed else _moved(function, rng, distance)
@@ -299,7 +359,7 @@ def _diagnosis(
     found = diagnose(smooth, elsewhere, hints)
     if found.kind == "unknown" and (name := _exchanged(smooth, comparisons)):
         return Diagnosis("unknown", f"it is the gradient of {name}: the names of the two are exchanged")
-    if found.kind == "unknown" and explain and (other := explain(smooth)):
+    if explain and (other := explain(smooth, found)):
         return other
     whole = c.measured.all() or found.corrected is None or hidden
     if not whole and found.corrected is not None and not is_right(measure, place, found.corrected):

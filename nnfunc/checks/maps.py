@@ -35,12 +35,10 @@ class Opened(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """The claimed map and the true one, of one array; and whether the claimed one is linear at all."""
+    """The claimed map and the true one, of one array."""
 
     claimed: Array
     true: Array
-    additive: bool
-    odd: bool
     y_ndim: int
 
 
@@ -71,13 +69,35 @@ def open_maps(layer: Opened, name: str, rng: Generator) -> Maps | None:
         unit[k] = 1.0
         claimed[..., k] = pulled(unit.reshape(y.shape))
         unit[k] = 0.0
-    dy = rng.normal(size=y.shape)
-    whole = pulled(dy)
-    expected = claimed @ dy.ravel()
-    size = float(np.abs(whole).max(initial=0)) + float(np.abs(expected).max(initial=0))
-    additive = bool(np.allclose(whole, expected, rtol=1e-3, atol=1e-5 * size))
-    odd = bool(np.allclose(pulled(-dy), -whole, rtol=1e-3, atol=1e-5 * size))
-    return Maps(claimed.reshape(of.shape + y.shape), _jacobian(layer, arrays, name, y), additive, odd, y.ndim)
+    return Maps(claimed.reshape(of.shape + y.shape), _jacobian(layer, arrays, name, y), y.ndim)
+
+
+def not_linear(layer: Opened, name: str, rng: Generator) -> Diagnosis | None:
+    """What is wrong with a backward that is not linear in dy, as every derivative is; None if it is linear."""
+    shape = layer.forward(layer.arrays).shape
+    a, b = rng.normal(size=shape), rng.normal(size=shape)
+
+    def pulled(dy: Array) -> Array:
+        return np.asarray(layer.backward(layer.arrays, dy)[name], np.float64)
+
+    one, other, both, turned, double = pulled(a), pulled(b), pulled(a + b), pulled(-a), pulled(2 * a)
+    size = float(np.abs(both).max(initial=0)) + float(np.abs(one).max(initial=0))
+
+    def same(x: Array, y: Array) -> bool:
+        return bool(np.allclose(x, y, rtol=1e-3, atol=1e-5 * size))
+
+    if same(one, other) and same(one, both):
+        text = (
+            "the result does not depend on dy: it is the layer's own derivative, not multiplied by dy (the chain rule)"
+        )
+        return Diagnosis("missing-term", text)
+    if same(both, one + other) and same(double, 2 * one):
+        return None
+    text = "backward is not linear in dy, as every derivative is"
+    if same(double, one):
+        return Diagnosis("scale", f"{text}: it gives the same for 2·dy as for dy (is dy divided by its size?)")
+    what = "not the sum of those of two parts of dy" if same(turned, -one) else "of another size for −dy than for dy"
+    return Diagnosis("unknown", f"{text}: its result is {what}")
 
 
 def _jacobian(layer: Opened, arrays: Arrays, name: str, y: Array) -> Array:
@@ -96,15 +116,15 @@ def _jacobian(layer: Opened, arrays: Arrays, name: str, y: Array) -> Array:
     return jacobian
 
 
-def explain(m: Maps, name: str) -> Diagnosis | None:
+def explain(m: Maps, name: str, nonlinear: Diagnosis | None = None) -> Diagnosis | None:
     """What is wrong with a layer's backward, seen in its map; None if no word says it."""
     view = View.of(m, name)
-    if not m.additive:
-        if view.is_selection():
+    if nonlinear is not None:
+        passed = np.isclose(m.claimed, m.true, atol=1e-5 * float(np.abs(m.true).max(initial=0))) | (m.claimed == 0)
+        if nonlinear.kind == "unknown" and view.is_selection() and passed.all():
             text = "whether an element passes depends on dy, and should depend on the forward's values alone"
             return Diagnosis("mask", f"{text} (is the mask taken from the gradient?)")
-        what = "not the sum of those of two parts of dy" if m.odd else "of another size for −dy than for dy"
-        return Diagnosis("unknown", f"backward is not linear in dy, as every derivative is: its result is {what}")
+        return nonlinear
     if not view.wrong.any():
         return None
     return _moved(view) or _factors(view) or _dropped(view) or _mixed(view) or _part(view)

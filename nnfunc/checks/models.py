@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,18 +17,22 @@ from nnfunc.checks.diagnosis import Diagnosis, Hints
 from nnfunc.checks.function import Arrays, Claims, Function
 from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
-from nnfunc.checks.maps import Opened, explain, open_maps
+from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
 from nnfunc.checks.report import Finding, Report, Row
-from nnfunc.errors import numeric, positive_int
+from nnfunc.errors import first_bad, numeric, positive_int
 from nnfunc.keys import Key, Keys, fold_in, generator
 from nnfunc.keys import key as new_key
 from nnfunc.layers import Layer
 from nnfunc.layers.base import Cache, Shape, example_shape
 from nnfunc.layers.combinators import with_layers
 from nnfunc.losses import Loss
+from nnfunc.training.step import fused
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
+
+
+Forward: TypeAlias = Callable[[], tuple[ArrayDict, Array, Cache]]
 
 
 class Call(NamedTuple):
@@ -48,6 +53,7 @@ def check_layer(
     *,
     params: ArrayDict | None = None,
     state: ArrayDict | None = None,
+    x: ArrayLike | None = None,
     batch_size: int = 4,
     inputs: int = 2,
     key: Key | None = None,
@@ -58,6 +64,8 @@ def check_layer(
         layer: a layer, built-in, your own (`nn.layer`), or a composition of layers, each of which is checked.
         input_shape: the shape of one example, as in `layer.init`.
         params, state: of the layer; made by its init, then moved away from zeros and ones, if not given.
+        x: inputs (examples, ...) to check it on instead of generated ones: positive ones for a logarithm, whole
+            numbers for a layer that looks them up (which then has no dx).
         batch_size: how many examples the generated inputs have.
         inputs: how many inputs are generated, each checked in training and in prediction mode.
         key: of inputs, cotangents, dropout masks; nn.key(0) if not given.
@@ -85,13 +93,15 @@ def check_layer(
     if params is None:
         params, own = layer.init(fold_in(key, 0), shape, np.float64)
         state = own if state is None else state
-        values = params.vector + 0.3 * generator(fold_in(key, 1)).normal(size=params.vector.shape) if params else None
-        params = params.with_vector(values) if values is not None else params
+        if params:
+            moved = params.vector + 0.3 * generator(fold_in(key, 1)).normal(size=params.vector.shape)
+            params = params.with_vector(moved)
     check = _Check(key)
-    for i in range(inputs):
-        x = generator(fold_in(key, 2 + i)).normal(size=(batch_size, *shape))
+    given = None if x is None else _input(x, shape)
+    for i in range(inputs if given is None else 1):
+        values = generator(fold_in(key, 2 + i)).normal(size=(batch_size, *shape)) if given is None else given
         for train in (True, False):
-            call = Call(layer.name, layer, _double(params), _double(state), x, fold_in(key, 100 + i), train)
+            call = Call(layer.name, layer, _double(params), _double(state), values, fold_in(key, 100 + i), train)
             check.tree(call, root=True)
             if check.findings:
                 return check.report(began)
@@ -142,13 +152,12 @@ def check_model(
     if loss is not None and not isinstance(loss, Loss):
         raise TypeError(f"loss is {type(loss).__name__}, expected a Loss, like nn.mean_squared_error")
     key = new_key(0) if key is None else key
-    array = numeric(x, "x")
+    array = _input(x)
     if state is None:
         state = _initial_state(model, key, array)
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     if params.stack_shape:
         raise ValueError("params is a stack of networks: check one of them, nn.unstack(params)[0]")
-    array = array.astype(np.float64) if array.dtype.kind == "f" else array
     check = _Check(key)
     root = Call("", model, _double(params), _double(state), array, key, train)
     if not model.layers:
@@ -159,6 +168,17 @@ def check_model(
     if not check.findings and (model.layers or loss is not None):
         check.chain(root, loss, target)
     return check.report(began)
+
+
+def _input(x: ArrayLike, shape: Shape | None = None) -> Array:
+    """Inputs in float64, or whole numbers."""
+    array = numeric(x, "x")
+    if shape is not None and array.shape[-len(shape) :] != shape or array.ndim < 2:
+        expected = "(examples, ...)" if shape is None else f"(examples, {', '.join(map(str, shape))})"
+        raise ValueError(f"x has shape {array.shape}, expected {expected}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"x contains {first_bad(array, ~np.isfinite(array))}: there is no derivative at such a point")
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 def _initial_state(model: Layer, key: Key, x: Array) -> ArrayDict:
@@ -197,8 +217,14 @@ class _Check:
         """Checks the layers inside a layer, then the layer itself; returns its output."""
         calls: list[Call] = []
         recording = _recording(call.layer, call.path, calls)
-        y, _, _ = recording.forward(call.params, call.state, call.x, key=call.key, train=call.train)
+        try:
+            y, _, _ = recording.forward(call.params, call.state, call.x, key=call.key, train=call.train)
+        except _Writes as error:
+            self.refused(error.path, "mutation", f"forward writes into what it was given ({error}): work on a copy")
+            return np.zeros(1)
         for inner in calls:  # inner ones come before the composition that they are in
+            if not np.isfinite(inner.x).all() and self.findings:
+                continue  # what a layer before it did
             guilty = any(f.where.startswith(f"{inner.path}.") for f in self.findings)
             is_root = root and inner.path == call.path
             if not guilty and not (is_root and inner.layer.layers and self.findings):
@@ -208,6 +234,11 @@ class _Check:
         if root and call.layer.layers and not self.findings:
             self.chain(call, None, None) if call.path else None
         return np.asarray(y)
+
+    def refused(self, path: str, kind: str, text: str) -> None:
+        """A layer that can't be checked further."""
+        self.rows[path, ""] = Row(path, "", (), np.nan, f"WRONG: {kind}")
+        self.findings.append(Finding(path, "", kind, f"{path}: {text}."))
 
     def layer(self, call: Call) -> None:
         """One layer alone, under a random cotangent."""
@@ -228,7 +259,10 @@ class _Check:
 
         def backward(arrays: Arrays, dy: Array) -> dict[str, Any]:
             own, _, cache = forward(arrays)
-            dx, grads = layer.backward(own, cache, dy)
+            try:
+                dx, grads = layer.backward(own, cache, dy)
+            except Exception as error:  # whatever it is, it is backward's
+                raise _Refusal(error) from error
             return {**({"dx": dx} if floating else {}), **grads}
 
         arrays = _arrays(call)
@@ -240,14 +274,41 @@ class _Check:
         numbers += [(f"the length of {_axis_name(i, call.x.ndim)}", float(n)) for i, n in enumerate(call.x.shape) if i]
         numbers += [(f"the length of y's axis {i}", float(n)) for i, n in enumerate(shape) if i]
         opened = Opened(lambda a: forward(a)[1], backward, arrays)
-        if malformed := _form_error(function, call.path):
-            self.add(function, [Row(call.path, f.name, (), np.nan, f"WRONG: {f.kind}") for f in malformed], malformed)
+        try:
+            rows, findings = examine(
+                function, sources, self.rng, Hints(numbers, batch), where=call.path, names=("forward", "backward"),
+                explain=partial(_explained, opened=opened, rng=self.rng),
+            )  # fmt: skip
+        except _Refusal as error:
+            self.refused(call.path, error.kind, str(error))
             return
-        rows, findings = examine(
-            function, sources, self.rng, Hints(numbers, batch), where=call.path, names=("forward", "backward"),
-            explain=partial(_explained, opened=opened, rng=self.rng),
-        )  # fmt: skip
         self.add(function, rows, findings)
+        if not findings:
+            self.cache(call, partial(forward, arrays), partial(backward, arrays, dy), dy)
+
+    def cache(self, call: Call, forward: Forward, result: Callable[[], Claims], dy: Array) -> None:
+        """Whether backward depends on its cache alone, and leaves it as it is."""
+        own, _, cache = forward()
+        first = result()
+        if floating := call.x.dtype.kind == "f":
+            with suppress(Exception):  # another input may be outside the forward's domain
+                call.layer.forward(own, call.state, 0.9 * call.x + 0.01, key=call.key, train=call.train)
+
+        def same() -> bool:
+            dx, grads = call.layer.backward(own, cache, dy)
+            gradients = {**({"dx": dx} if floating else {}), **grads}
+            return all(
+                np.array_equal(np.asarray(gradients[k]), np.asarray(v), equal_nan=True) for k, v in first.items()
+            )
+
+        if not same():
+            text = (
+                "backward gives another result after forward was called with another x: it uses what the last forward"
+            )
+            self.refused(call.path, "stale", f"{text} left in the layer; put all that backward needs into the cache")
+        elif not same():
+            text = "a second backward with the same cache gives another result: the first changed the cache"
+            self.refused(call.path, "mutation", f"{text}; work on a copy")
 
     def loss(self, loss: Loss, y: Array, target: ArrayLike) -> None:
         """The loss alone, at the model's output."""
@@ -267,17 +328,21 @@ class _Check:
         """All of it: only what the parts alone do not show can be wrong here."""
         model, floating = call.layer, call.x.dtype.kind == "f"
 
-        def forward(arrays: Arrays) -> tuple[ArrayDict, Array, Cache]:
+        def forward(arrays: Arrays, model: Layer = model) -> tuple[ArrayDict, Array, Cache]:
             own = ArrayDict({k: v for k, v in arrays.items() if k != "dx"}) if call.params else call.params
             x = arrays["dx"] if floating else call.x
             y, cache, _ = model.forward(own, call.state, x, key=call.key, train=call.train)
             return own, np.asarray(y), cache
 
+        # the value from the logits, as in training: it has more digits where a sigmoid or softmax saturates
+        computed = None if loss is None else fused(model, loss)
         weights = self.rng.normal(size=forward(_arrays(call))[1].shape)
 
         def terms(arrays: Arrays) -> Array:
-            y = forward(arrays)[1]
-            return y * weights if loss is None else np.asarray(loss.forward(y, target)[0])
+            if computed is None or target is None:
+                return forward(arrays)[1] * weights
+            y = forward(arrays, computed[0])[1]
+            return np.asarray(computed[1].forward(y, target)[0])
 
         def claims(arrays: Arrays) -> Claims:
             own, y, cache = forward(arrays)
@@ -309,20 +374,29 @@ def _axis_name(axis: int, ndim: int) -> str:
     return "the features" if axis == ndim - 1 else f"x's axis {axis}"
 
 
-def _explained(c: Comparison, opened: Opened, rng: Generator) -> Diagnosis | None:
+def _explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
+    nonlinear = not_linear(opened, c.name, rng)
+    if nonlinear is None and found.kind not in ("unknown", "penalty"):  # what the numbers say is enough
+        return None
     maps = open_maps(opened, c.name, rng)
-    return None if maps is None else explain(maps, c.name)
+    return nonlinear if maps is None else explain(maps, c.name, nonlinear)
 
 
-def _form_error(function: Function, where: str) -> list[Finding]:
-    """A backward that raises because what it gives does not fit."""
-    try:
-        function.claims(function.arrays(function.start))
-    except (ValueError, TypeError) as error:
-        kind = "mutation" if "read-only" in str(error) else "shape"
-        cause = ": it writes into what it was given; work on a copy" if kind == "mutation" else ""
-        return [Finding(where, "", kind, f"{where}: backward raises {type(error).__name__}: {error}{cause}.")]
-    return []
+class _Refusal(Exception):
+    """A backward that raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self.kind = "mutation" if "read-only" in str(error) else "shape"
+        cause = ": it writes into what it was given; work on a copy" if self.kind == "mutation" else ""
+        super().__init__(f"backward raises {type(error).__name__}: {error}{cause}")
+
+
+class _Writes(Exception):
+    """A forward that writes into a read-only array."""
+
+    def __init__(self, path: str, error: Exception) -> None:
+        self.path = path
+        super().__init__(str(error))
 
 
 def _recording(layer: Layer, path: str, calls: list[Call]) -> Layer:
@@ -335,7 +409,12 @@ def _recording(layer: Layer, path: str, calls: list[Call]) -> Layer:
     def forward(
         params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
     ) -> tuple[Array, Cache, ArrayDict]:
-        result = inner.forward(params, state, x, key=key, train=train)
+        try:
+            result = inner.forward(params, state, x, key=key, train=train)
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise _Writes(path, error) from error
         calls.append(Call(path, layer, params, state, np.array(x), key, train))
         return result
 

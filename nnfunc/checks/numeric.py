@@ -10,6 +10,7 @@ rounding makes of the next step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf, isfinite, nan, sqrt
 from typing import NamedTuple, TypeAlias
 
@@ -33,6 +34,8 @@ BESIDE = 1e-5
 """How far beside a point its sides are looked at first, in units of the scale: steps this small still have many digits,
 unless the function has few."""
 APPROACHES = 8
+GROWTH = 4
+"""A quotient that grows at so many steps on end has no limit."""
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -100,7 +103,7 @@ def _extrapolated(
     quotient: Callable[[float], Slope], h: float, factor: float, enough: Callable[[Slope], bool], smallest: float
 ) -> Slope:
     """The limit of a difference quotient for h → 0; its error is infinite if it does not settle."""
-    best, older = Slope(0.0, inf), list[float]()
+    best, older, growth = Slope(0.0, inf), list[float](), 0
     for _ in range(LEVELS):
         if h < smallest:
             break
@@ -110,6 +113,7 @@ def _extrapolated(
             older = []
             continue
         noise += 4 * EPS * abs(value)
+        growth = growth + 1 if older and abs(value) > 1.5 * abs(older[0]) else 0
         row, weight, candidate = [value], 1.0, Slope(0.0, inf)
         for before in older[: DEPTH - 1]:
             weight *= factor
@@ -122,7 +126,8 @@ def _extrapolated(
             best = candidate
         older = row
         if 2 * noise >= best.error or enough(best):
-            return best
+            diverges = growth >= GROWTH and best.error > 0.1 * abs(best.value)  # a jump, or a pole
+            return best if not diverges else best._replace(error=inf)
     return best._replace(error=inf)
 
 
@@ -188,6 +193,26 @@ def _quotient(a: Array, b: Array, h: float, digits: float, moving: Mask, at: flo
         a, b = a[moving], b[moving]
     size = max(float(np.abs(a).max()), float(np.abs(b).max())) or 1.0
     return Slope(value, EPS * (digits * sqrt(2 * a.size) * size + abs(value) * at) / abs(h))
+
+
+def coarseness(f: Line, scale: float = 1.0) -> float:
+    """How many times larger than float64's the steps are in which f changes; 1 where none are seen.
+
+    Of a sigmoid near 1, say, only a few digits of 1 − σ are left, whatever digits the function has elsewhere: its values
+    stay the same for a while, then jump.
+
+    >>> coarseness(lambda t: np.log([1 - 1 / (1 + np.exp(-30 - t))])) > 1e10, coarseness(lambda t: np.exp([t]))
+    (True, 1.0)
+    """
+    step = 1e-6
+    while step < 0.05:
+        values = [float(f(scale * step * (1 + i / 4)).sum()) for i in range(9)]
+        jumps = [abs(b - a) for a, b in pairwise(values) if b != a]
+        if len({a for a, b in pairwise(values) if a == b}) >= 2 and all(map(isfinite, values)):
+            size = float(np.abs(f(0.0)).max(initial=0)) or 1.0
+            return max(1.0, min(jumps) / (EPS * size))
+        step *= 16
+    return 1.0
 
 
 def rounding(f: Line, scale: float = 1.0) -> float:

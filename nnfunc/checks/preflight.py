@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import Array
-from nnfunc.checks.function import Arrays, Claims, Function
+from nnfunc.checks.function import Arrays, Claims, Function, Place
 from nnfunc.checks.held import Snapshot
 from nnfunc.checks.report import Finding, label
 
@@ -79,7 +79,7 @@ class _Preflight:
         again = self.function.vector(self._call(claims, start)[0])
         if not _same(gradient, again):
             third = self.function.vector(self._call(claims, start)[0])
-            if _same(third - again, gradient):
+            if all(_same(p.of(third - again), p.of(gradient)) for p in self._places(gradient, again)):
                 text = f"{self.grads_name} adds to what its last call left: clear the arrays of gradients at each call"
                 return [self._finding("mutation" if self._altered(returned[0], gradient) else "stale", "", text)]
             if self._altered(returned[0], gradient) and not before.drawn():
@@ -126,14 +126,19 @@ class _Preflight:
         result = result.copy() if isinstance(result, np.ndarray) else result
         lost = [k for k in given if k not in arrays]
         replaced = [k for k in arrays if k not in given or arrays[k] is not given[k]]
-        changed = [p.name for p in self.function.places if not np.array_equal(given[p.name], p.of(vector))]
+        changed = [
+            p.name for p in self.function.places if not np.array_equal(given[p.name], p.of(vector), equal_nan=True)
+        ]
         return result, list(dict.fromkeys([*lost, *replaced, *changed]))
 
     def _altered(self, returned: Claims, gradient: Array) -> bool:
         return not _same(self.function.vector(returned), gradient)
 
     def _different(self, a: Array, b: Array) -> list[str]:
-        return [p.name for p in self.function.places if not _same(p.of(a), p.of(b))] or [""]
+        return [p.name for p in self._places(a, b)] or [""]
+
+    def _places(self, a: Array, b: Array) -> list[Place]:
+        return [p for p in self.function.places if not _same(p.of(a), p.of(b))]
 
     def _redrawn(self, a: Array, b: Array, before: Snapshot) -> list[Finding]:
         return [self._differs(self.grads_name, before, name) for name in self._different(a, b)]
@@ -183,8 +188,9 @@ def form(function: Function, claims: Claims, where: str = "") -> list[Finding]:
             continue
         array = _array(claims[place.name])
         if array is None or array.dtype.kind not in "fiub":
-            came = type(claims[place.name]).__name__ if array is None else f"dtype {array.dtype}"
-            finding(place.name, "shape", f"the gradient is {came}, expected an array of real numbers")
+            came = repr(claims[place.name]) if array is None else f"of dtype {array.dtype}"
+            hint = " (inputs that are looked up have none: pass x as whole numbers)" if place.name == "dx" else ""
+            finding(place.name, "shape", f"the gradient is {came}, expected an array of real numbers{hint}")
         elif array.shape != place.shape:
             hint = ""
             if array.shape == place.shape[::-1]:

@@ -110,7 +110,7 @@ class Report(NamedTuple):
         head = [*(["layer"] if layered else []), "array", "shape", "worst error", "verdict"]
         widths = [max(len(c) for c in column) for column in zip(head, *cells, strict=True)]
         spare = WIDTH - sum(widths) - 2 * (len(head) - 1)
-        for i in (0, len(head) - 3, len(head) - 1):  # what is long is cut, the layer's path first
+        for i in (*range(len(head) - 2), len(head) - 1):  # what is long is cut, the layer's path first
             cut = min(max(-spare, 0), max(widths[i] - 12, 0))
             widths[i], spare = widths[i] - cut, spare + cut
         lines = [_line(head, widths)]

@@ -58,6 +58,8 @@ def assert_layer_laws(
     ...     print(str(error).splitlines()[0])
     the gradients in prediction are right: wrong gradients
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer is {type(layer).__name__}, expected a Layer: make one with nn.layer(forward, backward)")
     shape = example_shape(input_shape)
     positive_int(max_examples, "max_examples")
 
@@ -104,13 +106,16 @@ def hold_laws(
     shape = _forward(layer, params, state, x, key, train)[0].shape
     dy = _read_only(draw(cotangents(shape)))
 
+    # another cotangent, not a multiple of dy
+    other = dy * np.cos(np.arange(dy.size).reshape(shape)) - np.sin(1.0 + np.arange(dy.size).reshape(shape))
+
     _pure(layer, params, state, x, dy, key, train)
-    _linear(layer, params, state, x, dy, draw(cotangents(shape)), key, train)
+    _linear(layer, params, state, x, dy, other, key, train)
     _dtype(layer, params, state, x, dy, key, train)
-    if leading_axes:
-        _leading_axes(layer, params, state, draw(arrays((2, m, *input_shape))), key, train)
     report = nn.check_model(layer, params, x, state=state, key=key, train=train)
     _law(f"the gradients in {'training' if train else 'prediction'} are right", report.ok, f"wrong gradients\n{report}")
+    if leading_axes:
+        _leading_axes(layer, params, state, draw(arrays((2, m, *input_shape))), key, train)
 
 
 def away_from_0(shape: Shape) -> st.SearchStrategy[Array]:
@@ -134,6 +139,9 @@ def away_from_0(shape: Shape) -> st.SearchStrategy[Array]:
 def _pure(layer: Layer, params: ArrayDict, state: ArrayDict, x: Array, dy: Array, key: Key, train: bool) -> None:
     before = x.copy(), dy.copy(), params.vector.copy()
     y, cache, new = _forward(layer, params, state, x, key, train)
+    _law(
+        "y is finite for finite x", bool(np.isfinite(y).all()), "it has NaN or infinity: pass a layer that takes any x"
+    )
     dx, grads = _backward(layer, params, cache, dy)
     copies = y.copy(), None if dx is None else dx.copy()
     _forward(layer, params, state, x + 1.0, fold_in(key, 1), train)  # what a layer keeps would be lost now
