@@ -34,7 +34,7 @@ def main() -> None:
         return
     import torch
 
-    class SharpSoftplus(torch.autograd.Function):
+    class SharpSoftplus(torch.autograd.Function):  # type: ignore[misc]  # unknown where PyTorch is not installed
         """y = log(1 + exp(s x)) / s for inputs (examples, features) and a sharpness s for each feature."""
 
         @staticmethod
@@ -57,7 +57,7 @@ def main() -> None:
     weights = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)  # of the outputs, so that no two count alike
 
     def value(p: dict[str, torch.Tensor]) -> torch.Tensor:
-        y: torch.Tensor = SharpSoftplus.apply(p["x"], p["s"])  # type: ignore[no-untyped-call]  # PyTorch's own
+        y: torch.Tensor = SharpSoftplus.apply(p["x"], p["s"])
         return (weights * y).sum()
 
     def loss(p: dict[str, Array]) -> float:

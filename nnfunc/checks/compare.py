@@ -214,7 +214,9 @@ class Measure:
         And how many digits the function has along this line, if they are fewer than elsewhere.
         """
         line, scale, own = self._line(i)
-        at, digits = abs(float(self.vector[i])), max(self.digits, coarseness(line, own))
+        at, digits = abs(float(self.vector[i])), self.digits
+        if abs(slope.value) < 1e-3 * abs(self.gradient[i]) and digits < 1e3:  # flat, or too coarse to show its slope
+            digits = max(digits, coarseness(line, own))
         if digits > self.digits:
             slope = central(line, scale, digits, at=at)
         other = central(line, own, digits, first=0.61 * FIRST, at=at)

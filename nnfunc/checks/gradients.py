@@ -215,9 +215,10 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
     the function, and all kinks are let pass.
     """
     function, rng = measure.function, measure.rng
+    single = comparisons
     comparisons = comparisons if any_value else {**comparisons, **_ties(measure, comparisons)}
     if not any((c.kinked & c.wrong).any() for c in comparisons.values()):
-        return comparisons if any_value else _together(measure, comparisons)
+        return comparisons if any_value else _together(measure, comparisons, single)
     if any_value:
         return {name: c._replace(wrong=c.wrong & ~c.kinked) for name, c in comparisons.items()}
     step, size = 1e-6 * measure.scales, function.start.size
@@ -235,7 +236,7 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
         allowed = (c.analytic >= least - slack) & (c.analytic <= most + slack)
         allowed |= (c.analytic == 0) & (most > least)
         judged[place.name] = c._replace(wrong=c.wrong & ~(c.kinked & allowed))
-    return _together(measure, judged)
+    return _together(measure, judged, single)
 
 
 def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
@@ -252,10 +253,13 @@ def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Com
         if not accused.size:
             continue
         gradient = function.gradient(point) if gradient is None else gradient
-        peak, jumps = float(np.nanmax(np.abs(c.numeric))), False
-        for i in accused + place.slice.start:
+        peak, jumps = float(np.nanmax(np.abs([c.numeric, c.analytic]))), False
+        if not (np.abs(c.analytic - c.numeric)[c.wrong] > 1e-2 * peak).any():  # a jump is no small matter
+            continue
+        largest = np.argsort(-np.abs(gradient[place.slice]))[:SHOWN]  # where another element has become the one
+        for i in np.union1d(accused, largest) + place.slice.start:
             slope = central(function.along_element(point, int(i)), float(measure.scales[i]), measure.digits, first=1e-7)
-            if not abs(gradient[i] - slope.value) <= 4 * slope.error + 1e-4 * peak:
+            if not abs(gradient[i] - slope.value) + slope.error <= 1e-4 * peak:
                 break
             at = float(np.ravel(c.numeric, place.order)[i - place.slice.start])
             jumps |= abs(at - slope.value) > 1e-2 * max(peak, abs(slope.value))
@@ -265,7 +269,9 @@ def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Com
     return found
 
 
-def _together(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
+def _together(
+    measure: Measure, comparisons: dict[str, Comparison], single: dict[str, Comparison]
+) -> dict[str, Comparison]:
     """Elements at a kink may each be right and all together wrong: of the largest of equal numbers only one counts.
 
     If moving them together is smooth, the claim along this direction has to be right.
@@ -273,7 +279,7 @@ def _together(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str,
     function, found = measure.function, dict(comparisons)
     for place in function.places:
         c = comparisons[place.name]
-        tied = np.ravel(c.kinked & ~c.wrong, place.order)
+        tied = np.ravel(single[place.name].kinked & ~c.wrong, place.order)
         if tied.sum() < 2:
             continue
         for step in (np.ones(place.size), np.sign(measure.vector[place.slice])):
@@ -338,12 +344,13 @@ def _diagnosis(
     if (c.kinked | ~c.wrong).all():
         at = tuple(np.argwhere(c.wrong)[0])
         text = (
-            f"the gradient is {c.analytic[at]:.6g} at a kink or a tie of the function, which the gradients around do not "
-            "allow"
+            f"the gradient is {c.analytic[at]:.6g} at a kink or a tie of the function, which the gradients around do "
+            "not allow"
         )
         return Diagnosis(
             "mask",
-            f"{text} (in {plural(int(c.wrong.sum()), 'element')}; of equal ones all together count once); elsewhere it is right",
+            f"{text} (in {plural(int(c.wrong.sum()), 'element')}; of equal ones all together count once); elsewhere it "
+            "is right",
         )
 
     def elsewhere(distance: float) -> Comparison | None:

@@ -173,7 +173,7 @@ def check_model(
 def _input(x: ArrayLike, shape: Shape | None = None) -> Array:
     """Inputs in float64, or whole numbers."""
     array = numeric(x, "x")
-    if shape is not None and array.shape[-len(shape) :] != shape or array.ndim < 2:
+    if array.ndim < 1 or (shape is not None and array.shape[1:] != shape):
         expected = "(examples, ...)" if shape is None else f"(examples, {', '.join(map(str, shape))})"
         raise ValueError(f"x has shape {array.shape}, expected {expected}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -219,7 +219,7 @@ class _Check:
         recording = _recording(call.layer, call.path, calls)
         try:
             y, _, _ = recording.forward(call.params, call.state, call.x, key=call.key, train=call.train)
-        except _Writes as error:
+        except _WritesError as error:
             self.refused(error.path, "mutation", f"forward writes into what it was given ({error}): work on a copy")
             return np.zeros(1)
         for inner in calls:  # inner ones come before the composition that they are in
@@ -262,7 +262,7 @@ class _Check:
             try:
                 dx, grads = layer.backward(own, cache, dy)
             except Exception as error:  # whatever it is, it is backward's
-                raise _Refusal(error) from error
+                raise _RefusalError(error) from error
             return {**({"dx": dx} if floating else {}), **grads}
 
         arrays = _arrays(call)
@@ -279,7 +279,7 @@ class _Check:
                 function, sources, self.rng, Hints(numbers, batch), where=call.path, names=("forward", "backward"),
                 explain=partial(_explained, opened=opened, rng=self.rng),
             )  # fmt: skip
-        except _Refusal as error:
+        except _RefusalError as error:
             self.refused(call.path, error.kind, str(error))
             return
         self.add(function, rows, findings)
@@ -382,7 +382,7 @@ def _explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) 
     return nonlinear if maps is None else explain(maps, c.name, nonlinear)
 
 
-class _Refusal(Exception):
+class _RefusalError(Exception):
     """A backward that raises."""
 
     def __init__(self, error: Exception) -> None:
@@ -391,7 +391,7 @@ class _Refusal(Exception):
         super().__init__(f"backward raises {type(error).__name__}: {error}{cause}")
 
 
-class _Writes(Exception):
+class _WritesError(Exception):
     """A forward that writes into a read-only array."""
 
     def __init__(self, path: str, error: Exception) -> None:
@@ -414,7 +414,7 @@ def _recording(layer: Layer, path: str, calls: list[Call]) -> Layer:
         except ValueError as error:
             if "read-only" not in str(error):
                 raise
-            raise _Writes(path, error) from error
+            raise _WritesError(path, error) from error
         calls.append(Call(path, layer, params, state, np.array(x), key, train))
         return result
 

@@ -198,8 +198,8 @@ def _quotient(a: Array, b: Array, h: float, digits: float, moving: Mask, at: flo
 def coarseness(f: Line, scale: float = 1.0) -> float:
     """How many times larger than float64's the steps are in which f changes; 1 where none are seen.
 
-    Of a sigmoid near 1, say, only a few digits of 1 − σ are left, whatever digits the function has elsewhere: its values
-    stay the same for a while, then jump.
+    Of a sigmoid near 1, say, only a few digits of 1 − σ are left, whatever digits the function has elsewhere: its
+    values stay the same for a while, then jump.
 
     >>> coarseness(lambda t: np.log([1 - 1 / (1 + np.exp(-30 - t))])) > 1e10, coarseness(lambda t: np.exp([t]))
     (True, 1.0)
@@ -208,10 +208,11 @@ def coarseness(f: Line, scale: float = 1.0) -> float:
     while step < 0.05:
         values = [float(f(scale * step * (1 + i / 4)).sum()) for i in range(9)]
         jumps = [abs(b - a) for a, b in pairwise(values) if b != a]
-        if len({a for a, b in pairwise(values) if a == b}) >= 2 and all(map(isfinite, values)):
+        plateaus = {a for a, b in pairwise(values) if a == b}
+        if len(plateaus) >= 2 and len(set(values)) <= 5 and all(map(isfinite, values)):
             size = float(np.abs(f(0.0)).max(initial=0)) or 1.0
             return max(1.0, min(jumps) / (EPS * size))
-        step *= 16
+        step *= 4
     return 1.0
 
 

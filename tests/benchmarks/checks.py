@@ -78,7 +78,7 @@ def gradcheck(params: nn.ArrayDict, x: Array, labels: NDArray[np.int64], mistake
     tensors = [torch.tensor(params[k], requires_grad=True) for k in names]
     X, Y = torch.tensor(x), torch.tensor(labels)
 
-    class Mistaken(torch.autograd.Function):
+    class Mistaken(torch.autograd.Function):  # type: ignore[misc]  # unknown where PyTorch is not installed
         @staticmethod
         def forward(ctx: Any, name: str, p: torch.Tensor) -> torch.Tensor:
             ctx.name = name
@@ -92,7 +92,7 @@ def gradcheck(params: nn.ArrayDict, x: Array, labels: NDArray[np.int64], mistake
 
     def value(*given: torch.Tensor) -> torch.Tensor:
         h = X
-        p = [Mistaken.apply(k, v) for k, v in zip(names, given, strict=True)]  # type: ignore[no-untyped-call]
+        p = [Mistaken.apply(k, v) for k, v in zip(names, given, strict=True)]
         for i in range(0, len(p), 2):
             h = h @ p[i] + p[i + 1]
             h = torch.relu(h) if i + 2 < len(p) else h
