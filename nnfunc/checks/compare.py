@@ -252,7 +252,7 @@ class Measure:
             if any(bad for bad, _ in tests) and not suspected.all():
                 part = self._located(place, group)
                 suspected[part - place.slice.start] = True
-                if len(part) == len(group) > place.size / 2:  # everywhere: no need to look at the others as closely
+                if suspected.sum() > place.size / 2:  # everywhere: no need to look at the others as closely
                     suspected[:] = True
         indices = np.flatnonzero(suspected) + place.slice.start
         if len(indices) <= SAMPLED:

@@ -59,6 +59,7 @@ def central(
     first: float = FIRST,
     moving: Mask | None = None,
     at: float = 0.0,
+    unit: float = 1.0,
 ) -> Slope:
     """f'(0) from (f(h) − f(−h)) / 2h, whose error is a series in h².
 
@@ -70,6 +71,7 @@ def central(
         first: the first step, in units of scale.
         moving: the terms that depend on t, as far as is known: what changes at any step is added.
         at: the size of the variable itself: much smaller steps are lost in it.
+        unit: the size of what zeros may be left of.
 
     >>> slope = central(lambda t: np.exp([3 * t]))
     >>> abs(slope.value - 3) < 1e-9, slope.error < 1e-9
@@ -80,7 +82,7 @@ def central(
         nonlocal moving
         right, left = f(h), f(-h)
         moving = _moving(right, left, moving)
-        return _quotient(right, left, 2 * h, digits, moving, at)
+        return _quotient(right, left, 2 * h, digits, moving, at, unit)
 
     return _extrapolated(quotient, scale * first, RATIO**2, enough, 4 * EPS * at)
 
@@ -91,10 +93,10 @@ def one_sided(f: Line, side: float, scale: float = 1.0, digits: float = 1.0, at:
     >>> [round(one_sided(lambda t: np.abs([t]), side).value, 6) for side in (-1, 1)]
     [-1.0, 1.0]
     """
-    f0, moving = f(0.0), _moving(f(FIRST * scale), f(-FIRST * scale), None)
+    f0, (moving, unit) = f(0.0), _both_ways(f, scale)
 
     def quotient(h: float) -> Slope:
-        return _quotient(f(side * h), f0, side * h, digits, moving, at)
+        return _quotient(f(side * h), f0, side * h, digits, moving, at, unit)
 
     return _extrapolated(quotient, scale * FIRST, RATIO, never, 4 * EPS * at)
 
@@ -155,10 +157,10 @@ def beside(f: Line, scale: float = 1.0, digits: float = 1.0) -> Sides:
     >>> bend.kink
     False
     """
-    moving = _moving(f(FIRST * scale), f(-FIRST * scale), None)
+    moving, unit = _both_ways(f, scale)
 
     def slope(at: float) -> Slope:
-        return central(lambda t: f(at * scale + t), scale, digits, first=abs(at) / 2, moving=moving)
+        return central(lambda t: f(at * scale + t), scale, digits, first=abs(at) / 2, moving=moving, unit=unit)
 
     found, distance = Sides(0.0, 0.0, False, Slope(0.0, inf)), min(max(BESIDE, 1e6 * digits * EPS), FIRST)
     for _ in range(APPROACHES):
@@ -176,6 +178,14 @@ def beside(f: Line, scale: float = 1.0, digits: float = 1.0) -> Sides:
     return found
 
 
+def _both_ways(f: Line, scale: float) -> tuple[Mask, float]:
+    """The terms that depend on t, and their size, from one large step to each side: on one all may be zeros."""
+    right, left = f(FIRST * scale), f(-FIRST * scale)
+    moving = _moving(right, left, None)
+    size = max(float(np.abs(v[moving] if v.shape == moving.shape else v).max(initial=0)) for v in (right, left))
+    return moving, size if isfinite(size) and size else 1.0
+
+
 def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
     """The terms that depend on t. At small steps a change may be lost in the rounding of a large term, and still count
     in the error: so what has once moved stays in."""
@@ -183,15 +193,15 @@ def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
     return moving | known if known is not None and known.shape == moving.shape else moving
 
 
-def _quotient(a: Array, b: Array, h: float, digits: float, moving: Mask, at: float) -> Slope:
+def _quotient(a: Array, b: Array, h: float, digits: float, moving: Mask, at: float, unit: float) -> Slope:
     """(Σa − Σb) / h with its rounding error: of the terms that move, or of all if no step was large enough to tell.
 
-    Zeros alone may be what rounding left of 1 − 1.
+    Zeros alone may be what rounding left of unit − unit.
     """
     value = float((a - b).sum()) / h if a.shape == b.shape else nan
     if moving.any() and a.shape == moving.shape:
         a, b = a[moving], b[moving]
-    size = max(float(np.abs(a).max()), float(np.abs(b).max())) or 1.0
+    size = max(float(np.abs(a).max()), float(np.abs(b).max())) or unit
     return Slope(value, EPS * (digits * sqrt(2 * a.size) * size + abs(value) * at) / abs(h))
 
 
