@@ -118,6 +118,98 @@ def test_layers_that_remember_or_write_into_what_they_get() -> None:
     assert {f.kind for f in check(scaled(writes)).findings} <= {"mutation"} != set()
 
 
+def test_caches_and_inputs_belong_to_their_call() -> None:
+    last: dict[str, Array] = {}
+
+    def uses_its_cache_up(p: ArrayDict, cache: Array, dy: Array) -> tuple[Array, dict[str, Array]]:
+        cache *= dy
+        return dy * p["a"], {"a": cache.sum(axis=0)}
+
+    def centres_its_input(params: ArrayDict, state: ArrayDict, x: Array, **_: Any) -> tuple[Array, Array, ArrayDict]:
+        x -= x.mean(axis=0)
+        return x * params["a"], x.copy(), state
+
+    def keeps_on_the_side(p: ArrayDict, x: Array) -> tuple[Array, None]:
+        last["x"] = x
+        return x * p["a"], None
+
+    parts = {"a": np.linspace(0.5, 2, 4)}
+    used_up = nn.layer(lambda p, x: (x * p["a"], x.copy()), uses_its_cache_up, parts)
+    in_place = scaled(right)._replace(forward=centres_its_input)
+    on_the_side = nn.layer(keeps_on_the_side, lambda p, _, dy: right(p, last["x"], dy), parts)
+    for layer, kind in ((used_up, "mutation"), (in_place, "mutation"), (on_the_side, "stale")):
+        assert {f.kind for f in check(nn.serial(nn.dense(4), layer, nn.tanh())).findings} == {kind}
+
+
+def test_a_backward_that_does_not_pass_dy_on() -> None:
+    cases: list[tuple[Backward, str]] = [
+        (lambda p, x, dy: (np.broadcast_to(p["a"], dy.shape) * 1.0, {"a": (dy * x).sum(0)}), "missing-term"),
+        (lambda p, x, dy: (dy / np.linalg.norm(dy) * p["a"], {"a": (dy * x).sum(0)}), "scale"),
+    ]
+    for backward, kind in cases:
+        report = check(nn.serial(nn.dense(4), scaled(backward), nn.tanh()))
+        assert [(f.where, f.name, f.kind) for f in report.findings] == [("scaled1", "dx", kind)]
+
+
+def test_tied_maxima() -> None:
+    """At a tie each of the tied may have the slope, or all a share of it; all of it for each is too much."""
+    x = np.array([[1.0, 3.0, 3.0, 2.0], [2.0, 2.0, 2.0, 2.0], [0.0, 1.0, 5.0, 4.0]])
+
+    def maximum(share: Callable[[Array], Array]) -> Layer:
+        def forward(p: ArrayDict, x: Array) -> tuple[Array, Array]:
+            return x.max(axis=1, keepdims=True), x
+
+        return nn.layer(forward, lambda p, x, dy: (dy * share(x == x.max(axis=1, keepdims=True)), {}), name="maximum")
+
+    def report(share: Callable[[Array], Array]) -> nn.Report:
+        return nn.check_model(maximum(share), nn.ArrayDict(), x)
+
+    assert report(lambda tied: tied / tied.sum(axis=1, keepdims=True)).ok
+    assert report(lambda tied: tied * (np.cumsum(tied, axis=1) == 1)).ok
+    assert [(f.name, f.kind) for f in report(lambda tied: 1.0 * tied).findings] == [("dx", "mask")]
+
+
+def test_a_saturated_sigmoid_below_its_loss() -> None:
+    model = nn.serial(nn.dense(1), nn.sigmoid())
+    params = nn.ArrayDict({"dense1.W": np.array([[30.0], [-20.0]]), "dense1.b": np.array([5.0])})
+    x = np.array([[1.0, 0.1], [0.4, 1.2], [-0.2, 1.0], [0.1, 0.2]])
+    target = np.array([[1.0], [0.0], [0.0], [1.0]])
+    assert nn.check_model(model, params, x, target=target, loss=nn.binary_cross_entropy).ok
+
+
+@pytest.mark.parametrize("tiny", [0.0, 4e-116, 1e-14])
+def test_inputs_at_and_beside_a_kink(tiny: float) -> None:
+    x = np.array([[0.0, 0.0, tiny], [tiny, -tiny, 1.0], [-1.0, 0.5, -tiny]])
+    for activation in (nn.relu(), nn.elu(alpha=0.0), nn.leaky_relu()):
+        assert nn.check_model(activation, nn.ArrayDict(), x).ok
+    zeros = nn.serial(nn.dense(3), nn.relu(), nn.dense(2))
+    params, _ = zeros.init(nn.key(0), (3,), np.float64)
+    assert nn.check_model(zeros, params.with_vector(0 * params.vector), x).ok
+
+
+def test_a_layer_that_looks_up_whole_numbers() -> None:
+    def backward(p: ArrayDict, x: NDArray[np.intp], dy: Array) -> tuple[None, dict[str, Array]]:
+        dE = np.zeros((7, 4))
+        np.add.at(dE, x, dy)
+        return None, {"E": dE}
+
+    embedding = nn.layer(
+        lambda p, x: (p["E"][x.astype(int)], x.astype(int)), backward, {"E": np.ones((7, 4))}, name="embedding"
+    )
+    assert nn.check_layer(embedding, (3,), x=np.array([[0, 1, 1], [6, 1, 2]])).ok
+    with pytest.raises(ValueError, match="x contains nan at"):
+        nn.check_layer(nn.tanh(), (2,), x=np.array([[1.0, np.nan]]))
+    with pytest.raises(ValueError, match="x contains nan at"):
+        check(nn.tanh(), np.array([[1.0, np.nan]]))
+
+
+def test_long_names_fit_the_table() -> None:
+    inner = scaled(doubled, name="a_rather_long_name_for_a_layer_that_scales")
+    report = check(nn.serial(nn.serial(nn.residual(nn.serial(inner, nn.tanh())))))
+    assert not report.ok
+    assert max(map(len, str(report).splitlines())) <= 80
+
+
 def test_gradients_that_do_not_fit() -> None:
     cases: list[tuple[Backward, str]] = [
         (lambda p, x, dy: (dy[:, :2], {"a": (dy * x).sum(0)}), "shape"),

@@ -235,6 +235,35 @@ def test_kinks() -> None:
     assert not wrong.ok
 
 
+def test_ties() -> None:
+    tied: Params = {"v": np.array([1.0, 3.0, 3.0, 2.0])}
+
+    def largest(share: Callable[[Array], Array]) -> Grads:
+        return lambda p: {"v": share(p["v"] == p["v"].max())}
+
+    assert not found(lambda p: p["v"].max(), largest(lambda at: at / at.sum()), tied)
+    assert not found(lambda p: p["v"].max(), largest(lambda at: at * (np.cumsum(at) == 1.0)), tied)
+    assert found(lambda p: p["v"].max(), largest(lambda at: 1.0 * at), tied)
+
+    def middle(p: Params) -> Params:
+        order = np.argsort(p["v"], kind="stable")
+        return {"v": np.isin(np.arange(4), order[1:3]) / 2}
+
+    assert not found(lambda p: np.median(p["v"]), middle, {"v": np.array([1.0, 2.0, 2.0, 3.0])})
+
+
+def test_a_zero_column_in_a_large_array() -> None:
+    params, f, g = large()
+    used = np.abs(g(params)["V"]).sum(axis=0).argsort()
+    quiet = {**params, "V": params["V"] * (np.arange(150) != used[-2])}
+
+    def wrong(p: Params) -> Params:
+        return {**g(p), "V": g(p)["V"] * (np.arange(150) != used[-1])}
+
+    assert not found(f, g, quiet)
+    assert found(f, wrong, quiet) == [("V", "zero")]
+
+
 def test_a_wrong_value_very_near_a_kink_is_found() -> None:
     start = {"w": np.array([1e-8, -0.5, -3e-8])}
     assert nn.check_gradients(lambda p: np.abs(p["w"]).sum(), lambda p: {"w": np.sign(p["w"])}, start).ok
