@@ -153,9 +153,7 @@ class Measure:
                 numeric[k], error[k] = slope if isfinite(slope.error) else (np.nan, np.nan)
                 wrong[k] = isfinite(slope.error) and self._wrong(a, slope, peak)
                 if wrong[k]:
-                    wrong[k], kinked[k], unseen = self._at_kink(int(i), slope, digits, peak)
-                    error[k] = max(slope.error, unseen)
-                    slope = slope._replace(error=float(error[k]))
+                    wrong[k], kinked[k] = self._at_kink(int(i), slope, digits, peak)
                 confirmed += int(wrong[k] and not kinked[k])
             sure = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
             decided[k] = wrong[k] or kinked[k] or sure or (a == 0 and abs(slope.value) <= slope.error)
@@ -228,13 +226,9 @@ class Measure:
         best = min(slope, other, key=lambda s: s.error)
         return best._replace(error=max(min(slope.error, other.error), gap)), digits
 
-    def _at_kink(self, i: int, slope: Slope, digits: float, peak: float) -> tuple[bool, bool, float]:
-        """(wrong, kinked, unseen) of an element whose claim is not the central derivative, the mean of both sides'.
-
-        Between the slopes of both sides it is right. A kink too small to be seen in them could still be there: if that
-        is all that the claim is off by, it is right to this `unseen` error.
-        """
-        claimed, (line, scale, own), unseen = float(self.gradient[i]), self._line(i), 0.0
+    def _at_kink(self, i: int, slope: Slope, digits: float, peak: float) -> tuple[bool, bool]:
+        """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
+        claimed, (line, scale, own) = float(self.gradient[i]), self._line(i)
         for size in dict.fromkeys((own, scale)):  # beside a tiny value steps of its own size may have too few digits
             left, right = (one_sided(line, side, size, digits, abs(float(self.vector[i]))) for side in (-1.0, 1.0))
             low, high = sorted((left.value, right.value))
@@ -242,18 +236,15 @@ class Measure:
             slack = doubt + 1e-7 * max(abs(low), abs(high), 1e-3 * peak)
             kinked = high - low > slack
             if kinked and low - slack <= claimed <= high + slack:
-                return False, True, 0.0
-            unseen = abs(claimed - slope.value) if low - doubt <= claimed <= high + doubt else 0.0
-            if not unseen:
+                return False, True
+            if not low - doubt <= claimed <= high + doubt:
                 break
-        if unseen:
-            return False, False, unseen
         sides = beside(line, size, digits)
         if not sides.kink:
             nearer = abs(sides.middle.value - slope.value) > 4 * (sides.middle.error + slope.error)
-            return (self._wrong(claimed, sides.middle, peak) if nearer else True), kinked, 0.0
+            return (self._wrong(claimed, sides.middle, peak) if nearer else True), kinked
         slack = 1e-7 * max(abs(sides.low), abs(sides.high), 1e-3 * peak)
-        return not sides.low - slack <= claimed <= sides.high + slack, True, 0.0
+        return not sides.low - slack <= claimed <= sides.high + slack, True
 
     # -- by groups -----------------------------------------------------------------------------------------------------
 
