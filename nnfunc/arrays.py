@@ -35,7 +35,7 @@ Patterns: TypeAlias = "str | Sequence[str]"
 class Layout:
     """Where each array of a dict stands in its vector. Shared by all dicts with these names and shapes."""
 
-    __slots__ = ("_groups", "_repeated", "_slices", "entries", "size")
+    __slots__ = ("_groups", "_repeated", "_slices", "entries", "names", "size")
 
     def __init__(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         self.entries: dict[str, tuple[int, int, tuple[int, ...]]] = {}
@@ -44,6 +44,7 @@ class Layout:
             stop = self.size + int(np.prod(shape, dtype=np.int64))
             self.entries[name] = self.size, stop, shape
             self.size = stop
+        self.names = tuple(self.entries)
         self._groups: dict[str, tuple[Layout, int, int]] = {}
         self._slices: dict[Patterns, tuple[slice, ...]] = {}
         self._repeated: dict[tuple[str, ...], Layout] = {}
@@ -236,6 +237,15 @@ class ArrayDict(Mapping[str, Array]):
         array([1., 2.])
         """
         return self._vector.view()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the floating arrays, in their order in the vector.
+
+        >>> ArrayDict({"b": [1.0, 2.0], "step": np.array(3)}).names
+        ('b',)
+        """
+        return self._layout.names
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -597,3 +607,7 @@ EMPTY = ArrayDict()
 >>> len(EMPTY), EMPTY.size
 (0, 0)
 """
+
+# Vectors of megabytes come and go with every step. glibc gives such memory back to the system, which costs more than
+# the arithmetic on it, until a program has freed one block of this size (mallopt(3), "dynamic mmap threshold").
+np.empty(30 << 20, np.uint8)  # never written, so it takes no memory

@@ -103,6 +103,8 @@ def parameter(params: ArrayDict, *names: str) -> list[Array]:
     """The parameters of a layer; an error names what is missing, too much, or no array of floats."""
     if not isinstance(params, ArrayDict):
         raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict: pass nn.ArrayDict(params)")
+    if params.names == names:
+        return [params[name] for name in names]
     try:
         found = [params[name] for name in names]
     except KeyError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -87,7 +87,7 @@ def _forward(
     W, *b = parameter(params, "W", "b") if bias else parameter(params, "W")
     x = real(x, "x", W.dtype)
     _check(x, W, b)
-    y = _rows(x, W) @ W
+    y = _product(_rows(x, W), W)
     if bias:
         y += b[0][..., None, :]
     return y.reshape(*x.shape[:-1], -1) if x.ndim > W.ndim else y, x, state
@@ -100,13 +100,26 @@ def _backward(
     same_shape(dy, (*(W.shape[:-2] if x.ndim < W.ndim else ()), *x.shape[:-1], W.shape[-1]))
     grads = params.draft(out)
     dy_rows = _rows(dy, W)
-    np.matmul(_rows(x, W).mT, dy_rows, out=grads["W"])
+    _product(_rows(x, W).mT, dy_rows, grads["W"])
     if "b" in params:
-        np.add.reduce(dy_rows, axis=-2, out=grads["b"])
+        _product(_ones(dy_rows.shape[-2], dy_rows.dtype), dy_rows, grads["b"])  # the sum over the rows
     if not need_dx:
         return None, grads.freeze()
-    dx = dy_rows @ W.mT
+    dx = _product(dy_rows, W.mT)
     return dx.reshape(x.shape) if x.ndim > W.ndim else dx, grads.freeze()
+
+
+def _product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """a @ b. For small matrices np.dot takes half the time of np.matmul, which stacks need."""
+    return a.dot(b, out) if b.ndim == 2 >= a.ndim else np.matmul(a, b, out=out)  # type: ignore[arg-type]  # None too
+
+
+@lru_cache(maxsize=16)
+def _ones(rows: int, dtype: np.dtype[np.floating]) -> Array:
+    """A row of ones: its product with a matrix is the sum of the rows, by BLAS four times as fast as by np.add."""
+    ones = np.ones(rows, dtype)
+    ones.setflags(write=False)
+    return ones
 
 
 def _rows(a: Array, W: Array) -> Array:

@@ -147,10 +147,13 @@ def _adam(
     eps: float,
     eps_root: float,
 ) -> tuple[Array, ...]:
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * (g * g)
-    v_hat = v / (1 - beta2**t)
-    return w - learning_rate / (1 - beta1**t) * m / _root(v_hat, eps, eps_root), m, v
+    m = _average(m, g, beta1)
+    v = _average(v, g * g, beta2)
+    c = 1 - beta2**t  # √(v/c + eps_root) + eps, times √c: both corrections in the learning rate save passes
+    step = _root(v, eps * math.sqrt(c), eps_root * c)
+    np.divide(m, step, out=step)
+    step *= learning_rate * math.sqrt(c) / (1 - beta1**t)
+    return np.subtract(w, step, out=step), m, v
 
 
 def adamw(
@@ -197,8 +200,18 @@ def _adamw(
 
 def _root(v: Array, eps: float, eps_root: float) -> Array:
     """√(v + eps_root) + eps."""
-    root: Array = np.sqrt(v + eps_root)
-    return root + eps if eps else root
+    root = v + eps_root if eps_root else v
+    root = np.sqrt(root, out=None if root is v else root)
+    if eps:
+        root += eps
+    return root
+
+
+def _average(old: Array, new: Array, beta: float) -> Array:
+    """β old + (1 − β) new."""
+    average = beta * old
+    average += (1 - beta) * new
+    return average
 
 
 def _beta_settings(**betas: float) -> dict[str, float]:
