@@ -35,7 +35,7 @@ Patterns: TypeAlias = "str | Sequence[str]"
 class Layout:
     """Where each array of a dict stands in its vector. Shared by all dicts with these names and shapes."""
 
-    __slots__ = ("_groups", "_repeated", "_slices", "entries", "names", "size")
+    __slots__ = ("_heads", "_repeated", "_slices", "entries", "names", "size", "spans")
 
     def __init__(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         self.entries: dict[str, tuple[int, int, tuple[int, ...]]] = {}
@@ -45,19 +45,29 @@ class Layout:
             self.entries[name] = self.size, stop, shape
             self.size = stop
         self.names = tuple(self.entries)
-        self._groups: dict[str, tuple[Layout, int, int]] = {}
+        self.spans = tuple(self.entries.values())
+        self._heads: dict[str, tuple[Layout, int, int]] | None = None
         self._slices: dict[Patterns, tuple[slice, ...]] = {}
         self._repeated: dict[tuple[str, ...], Layout] = {}
 
-    def group(self, prefix: str) -> tuple[Layout, int, int]:
-        """The layout of the arrays whose names begin with `prefix.`, and the slice of the vector they are."""
-        known = self._groups.get(prefix)
-        if known is None:
-            inside = {k: v for k, v in self.entries.items() if k.startswith(prefix + ".")}
-            start = min((a for a, _, _ in inside.values()), default=0)
-            sub = layout(tuple((k[len(prefix) + 1 :], shape) for k, (_, _, shape) in inside.items()))
-            known = self._groups[prefix] = sub, start, start + sub.size
-        return known
+    @property
+    def groups(self) -> dict[str, tuple[Layout, int, int]]:
+        """For each prefix the layout of the arrays whose names begin with `prefix.`, and the slice they are."""
+        if self._heads is None:
+            inside: dict[str, list[str]] = {}
+            for name in self.entries:
+                for i, letter in enumerate(name):
+                    if letter == ".":
+                        inside.setdefault(name[:i], []).append(name)
+            self._heads = {
+                prefix: (
+                    layout(tuple((name[len(prefix) + 1 :], self.entries[name][2]) for name in names)),
+                    self.entries[names[0]][0],
+                    self.entries[names[-1]][1],
+                )
+                for prefix, names in inside.items()
+            }
+        return self._heads
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
@@ -122,14 +132,14 @@ class ArrayDict(Mapping[str, Array]):
     ValueError: assignment destination is read-only
     """
 
-    __slots__ = ("_groups", "_integers", "_layout", "_vector", "_views")
+    __slots__ = ("_arrays", "_groups", "_integers", "_layout", "_vector")
     __array_ufunc__ = None  # so that NumPy leaves `np.float64(2) * params` to this class
 
     _layout: Layout
     _vector: Array
     _integers: dict[str, NDArray[np.integer]]
-    _views: dict[str, Array]
-    _groups: dict[str, ArrayDict]
+    _arrays: list[Array] | None
+    _groups: dict[str, ArrayDict] | None
 
     def __init__(
         self,
@@ -161,7 +171,7 @@ class ArrayDict(Mapping[str, Array]):
 
     def _set(self, where: Layout, vector: Array, integers: dict[str, NDArray[np.integer]]) -> ArrayDict:
         self._layout, self._vector, self._integers = where, vector, integers
-        self._views, self._groups = {}, {}
+        self._arrays = self._groups = None
         return self
 
     @classmethod
@@ -182,20 +192,34 @@ class ArrayDict(Mapping[str, Array]):
     # -- a mapping ---------------------------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Array:
-        view = self._views.get(name)
-        return (self._view(name) if view is None else view).view()  # whose shape and dtype may be set at will
-
-    def _view(self, name: str) -> Array:
-        if name in self._integers:
-            return self._integers[name]  # type: ignore[return-value]  # counts: the one place where a value is no float
         try:
             start, stop, shape = self._layout.entries[name]
         except KeyError:
+            if name in self._integers:
+                return self._integers[name].view()  # type: ignore[return-value]  # counts: the one value that is no float
             raise KeyError(nearest("array name", name, self)) from None
         vector = self._vector
-        part = vector[start:stop] if vector.ndim == 1 else vector[..., start:stop]
-        view = self._views[name] = part.reshape(vector.shape[:-1] + shape)
-        return view
+        if vector.ndim == 1:
+            return vector[start:stop].reshape(shape)
+        return vector[..., start:stop].reshape(vector.shape[:-1] + shape)
+
+    @property
+    def arrays(self) -> list[Array]:
+        """The floating arrays in the order of `names`; one list for all who ask, so change nothing in it.
+
+        >>> [W, b] = ArrayDict({"W": np.ones((2, 3)), "b": np.zeros(3)}).arrays
+        >>> W.shape, b.shape
+        ((2, 3), (3,))
+        """
+        arrays = self._arrays
+        if arrays is None:
+            vector = self._vector
+            if vector.ndim == 1:
+                arrays = [vector[a:b].reshape(shape) for a, b, shape in self._layout.spans]
+            else:
+                arrays = [self[name] for name in self._layout.names]
+            self._arrays = arrays
+        return arrays
 
     def __iter__(self) -> Iterator[str]:
         yield from self._layout.entries
@@ -237,6 +261,11 @@ class ArrayDict(Mapping[str, Array]):
         array([1., 2.])
         """
         return self._vector.view()
+
+    @property
+    def layout(self) -> Layout:
+        """Where each floating array stands in the vector."""
+        return self._layout
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -300,7 +329,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> grads.freeze().vector
         array([3., 3.])
         """
-        return self._of(self._layout, np.empty_like(self._vector)) if out is None else out
+        return self._of(self._layout, np.empty(self._vector.shape, self._vector.dtype)) if out is None else out
 
     def repeated(self, prefixes: tuple[str, ...], integers: Mapping[str, NDArray[np.integer]]) -> ArrayDict:
         """A draft with an array like each of this dict's for every prefix ("m.dense1.W"), one prefix after another.
@@ -313,7 +342,9 @@ class ArrayDict(Mapping[str, Array]):
         return self._of(self._layout.repeated(prefixes), np.empty(shape, self.dtype), counts)
 
     def freeze(self) -> ArrayDict:
-        """This draft as an immutable dict, without a copy."""
+        """This draft as an immutable dict, without a copy; the part of a larger draft is frozen with that."""
+        if self._vector.base is not None:
+            return self
         return self._of(self._layout, _frozen(self._vector), self._integers)
 
     # -- parts and changes -------------------------------------------------------------------------------------------
@@ -325,19 +356,25 @@ class ArrayDict(Mapping[str, Array]):
         ArrayDict of 1 array: 3 numbers, float64, 24 bytes
           W  (3, 1)
         """
-        part = self._groups.get(prefix)
-        return self._group(prefix) if part is None else part
+        groups = self._groups
+        if groups is None:
+            groups = self._groups = self._all_groups()
+        part = groups.get(prefix)
+        if part is None:  # that of a stack still tells its K
+            part = groups[prefix] = self._of(EMPTY._layout, self._vector[..., :0]) if self.stack_shape else EMPTY
+        return part
 
-    def _group(self, prefix: str) -> ArrayDict:
-        sub, start, stop = self._layout.group(prefix)
-        cut, integers = len(prefix) + 1, None
-        if self._integers:
-            integers = {k[cut:]: v for k, v in self._integers.items() if k.startswith(prefix + ".")}
-        vector = self._vector
-        part = vector[start:stop] if vector.ndim == 1 else vector[..., start:stop]
-        empty = not sub.entries and not integers and vector.ndim == 1  # that of a stack still tells its K
-        found = self._groups[prefix] = EMPTY if empty else self._of(sub, part, integers)
-        return found
+    def _all_groups(self) -> dict[str, ArrayDict]:
+        vector, of, heads = self._vector, self._of, self._layout.groups
+        if vector.ndim == 1 and not self._integers:
+            return {prefix: of(sub, vector[start:stop]) for prefix, (sub, start, stop) in heads.items()}
+        counts: dict[str, dict[str, NDArray[np.integer]]] = {}
+        for name, value in self._integers.items():
+            for i, letter in enumerate(name):
+                if letter == ".":
+                    counts.setdefault(name[:i], {})[name[i + 1 :]] = value
+        places = {prefix: heads.get(prefix, (EMPTY._layout, 0, 0)) for prefix in (*heads, *counts)}
+        return {p: of(sub, vector[..., start:stop], counts.get(p)) for p, (sub, start, stop) in places.items()}
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays whose names match.

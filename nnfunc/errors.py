@@ -59,6 +59,8 @@ def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any
 
 def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray[np.floating]:
     """`value` as an array of floats: of `dtype`; or of its own, if that is floating; or of the least that holds it."""
+    if type(value) is np.ndarray and (value.dtype == dtype if dtype else value.dtype.kind == "f"):
+        return value  # what goes from layer to layer
     array = numeric(value, name)
     if dtype is None:
         dtype = array.dtype if array.dtype.kind == "f" else np.result_type(array.dtype, np.float32)

@@ -102,7 +102,7 @@ def generator(key: Key) -> Generator:
 
 def check(key: object, name: str = "key") -> Key:
     """`key` if it is one key; else a TypeError that says how to make one."""
-    if isinstance(key, Key):
+    if type(key) is Key or isinstance(key, Key):
         return key
     if isinstance(key, tuple) and key and all(isinstance(k, Key) for k in key):
         raise TypeError(f"{name} is a tuple of {len(key)} keys, expected one key: pass one of them")

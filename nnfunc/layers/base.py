@@ -104,7 +104,7 @@ def parameter(params: ArrayDict, *names: str) -> list[Array]:
     if not isinstance(params, ArrayDict):
         raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict: pass nn.ArrayDict(params)")
     if params.names == names:
-        return [params[name] for name in names]
+        return params.arrays
     try:
         found = [params[name] for name in names]
     except KeyError:

@@ -235,8 +235,7 @@ def _serial_backward(
             name, layer = layers[i]
             own, part = params.group(name), grads.group(name)
             dx, written = layer.backward(own, cache[i], dx, need_dx=need_dx or i > lowest, out=part)
-            ours = isinstance(written, ArrayDict) and np.may_share_memory(written.vector, part.vector)
-            if part and not ours:  # a layer of a user's own that made its own dict
+            if written is not part and part:  # a layer of a user's own that made its own dict
                 part.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
     except Exception as error:
         locate(error, name)
@@ -284,7 +283,8 @@ def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayD
 
 
 def _first_with_parameters(params: ArrayDict, layers: Named) -> int:
-    return next((i for i, (name, _) in enumerate(layers) if params.group(name).size), len(layers))
+    groups = params.layout.groups
+    return next((i for i, (name, _) in enumerate(layers) if name in groups), len(layers))
 
 
 def _too_many(params: ArrayDict, layers: Named) -> None:

@@ -89,20 +89,22 @@ def _forward(
     _check(x, W, b)
     y = _product(_rows(x, W), W)
     if bias:
-        y += b[0][..., None, :]
+        y += b[0] if y.ndim == 2 else b[0][..., None, :]
     return y.reshape(*x.shape[:-1], -1) if x.ndim > W.ndim else y, x, state
 
 
 def _backward(
     params: ArrayDict, cache: Array, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
 ) -> tuple[Array | None, ArrayDict]:
-    x, W = cache, params["W"]
+    names = ("W", "b") if "b" in params else ("W",)
+    x, W = cache, parameter(params, *names)[0]
     same_shape(dy, (*(W.shape[:-2] if x.ndim < W.ndim else ()), *x.shape[:-1], W.shape[-1]))
     grads = params.draft(out)
+    dW, *db = parameter(grads, *names)
     dy_rows = _rows(dy, W)
-    _product(_rows(x, W).mT, dy_rows, grads["W"])
-    if "b" in params:
-        _product(_ones(dy_rows.shape[-2], dy_rows.dtype), dy_rows, grads["b"])  # the sum over the rows
+    _product(_rows(x, W).mT, dy_rows, dW)
+    if db:
+        _product(_ones(dy_rows.shape[-2], dy_rows.dtype), dy_rows, db[0])  # the sum over the rows
     if not need_dx:
         return None, grads.freeze()
     dx = _product(dy_rows, W.mT)
@@ -111,7 +113,7 @@ def _backward(
 
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b. For small matrices np.dot takes half the time of np.matmul, which stacks need."""
-    return a.dot(b, out) if b.ndim == 2 >= a.ndim else np.matmul(a, b, out=out)  # type: ignore[arg-type]  # None too
+    return a.dot(b, out) if b.ndim == 2 >= a.ndim else np.matmul(a, b, out=out)
 
 
 @lru_cache(maxsize=16)

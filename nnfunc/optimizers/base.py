@@ -122,26 +122,30 @@ def _step(
         ]
         return stack([p for p, _ in members]), stack([s for _, s in members])
     done = int(count.flat[0])
-    new, new_state = params.draft(), params.repeated(slots, {"step": np.add(count, 1, dtype=np.int64)})
-    g, old_state = (
-        params.like(grads, "grads").vector,
-        new_state.like(opt_state, "opt_state (of another optimizer?)").vector,
-    )
+    new, new_state = params.draft(), params.repeated(slots, {"step": count + 1})
+    g = params.like(grads, "grads").vector
+    old_state = new_state.like(opt_state, "opt_state (of another optimizer?)")
     w, n = params.vector, params.vector.shape[-1]
-    values = {name: resolved(name, setting, done, params) for name, setting in settings.items()}
+    old = [w, g, *_slots(old_state.vector, slots, n)]
+    targets = [new.vector, *_slots(new_state.vector, slots, n)]
+    values = {k: v if type(v) is float else resolved(k, v, done, params) for k, v in settings.items()}
     width = max(BLOCK * n // max(w.size, 1), 1) if elementwise else n
     for start in range(0, n, width):
-        stop = min(start + width, n)
-        block = slice(start, stop)
-        old = [old_state[..., i * n + start : i * n + stop] for i in range(len(slots))]
-        here = {k: v[..., block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
-        result = rule(w[..., block], g[..., block], *old, t=done + 1, **here)
-        if not isinstance(result, tuple) or [np.shape(r) for r in result] != [g[..., block].shape] * (1 + len(slots)):
+        block = (..., slice(start, start + width))
+        here = {k: v if type(v) is float else v[block] if np.shape(v)[-1:] > (1,) else v for k, v in values.items()}
+        parts = [a[block] for a in old]
+        result = rule(*parts, t=done + 1, **here)
+        shape = parts[0].shape
+        if not isinstance(result, tuple) or [np.shape(r) for r in result] != [shape] * len(targets):
             _wrong_result(rule, result, slots)
-        new.vector[..., block] = result[0]
-        for i, slot in enumerate(result[1:]):
-            new_state.vector[..., i * n + start : i * n + stop] = slot
+        for target, values_of in zip(targets, result, strict=True):
+            target[block] = values_of
     return new.freeze(), new_state.freeze()
+
+
+def _slots(vector: Array, slots: tuple[str, ...], n: int) -> list[Array]:
+    """The part of each slot: as long as the parameters, one after another."""
+    return [vector[..., i * n : (i + 1) * n] for i in range(len(slots))]
 
 
 def _wrong_result(rule: Rule, result: object, slots: tuple[str, ...]) -> None:

@@ -200,8 +200,7 @@ def _adamw(
 
 def _root(v: Array, eps: float, eps_root: float) -> Array:
     """√(v + eps_root) + eps."""
-    root = v + eps_root if eps_root else v
-    root = np.sqrt(root, out=None if root is v else root)
+    root: Array = np.sqrt(v + eps_root if eps_root else v)
     if eps:
         root += eps
     return root
