@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -35,7 +35,7 @@ Patterns: TypeAlias = "str | Sequence[str]"
 class Layout:
     """Where each array of a dict stands in its vector. Shared by all dicts with these names and shapes."""
 
-    __slots__ = ("_heads", "_repeated", "_slices", "entries", "names", "size", "spans")
+    __slots__ = ("_groups", "_repeated", "_slices", "entries", "names", "size", "spans")
 
     def __init__(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         self.entries: dict[str, tuple[int, int, tuple[int, ...]]] = {}
@@ -46,28 +46,25 @@ class Layout:
             self.size = stop
         self.names = tuple(self.entries)
         self.spans = tuple(self.entries.values())
-        self._heads: dict[str, tuple[Layout, int, int]] | None = None
+        self._groups: dict[str, Group] | None = None
         self._slices: dict[Patterns, tuple[slice, ...]] = {}
         self._repeated: dict[tuple[str, ...], Layout] = {}
 
     @property
-    def groups(self) -> dict[str, tuple[Layout, int, int]]:
-        """For each prefix the layout of the arrays whose names begin with `prefix.`, and the slice they are."""
-        if self._heads is None:
-            inside: dict[str, list[str]] = {}
-            for name in self.entries:
-                for i, letter in enumerate(name):
-                    if letter == ".":
-                        inside.setdefault(name[:i], []).append(name)
-            self._heads = {
-                prefix: (
-                    layout(tuple((name[len(prefix) + 1 :], self.entries[name][2]) for name in names)),
-                    self.entries[names[0]][0],
-                    self.entries[names[-1]][1],
-                )
-                for prefix, names in inside.items()
-            }
-        return self._heads
+    def groups(self) -> dict[str, Group]:
+        """For each prefix the arrays whose names begin with `prefix.`."""
+        if self._groups is None:
+            inside: dict[str, list[int]] = {}
+            for i, name in enumerate(self.names):
+                for prefix in _prefixes(name):
+                    inside.setdefault(prefix, []).append(i)
+            self._groups = {prefix: self._group(prefix, range(at[0], at[-1] + 1)) for prefix, at in inside.items()}
+        return self._groups
+
+    def _group(self, prefix: str, at: range) -> Group:
+        first, last = self.spans[at[0]], self.spans[at[-1]]
+        inner = layout(tuple((self.names[i][len(prefix) + 1 :], self.spans[i][2]) for i in at))
+        return Group(inner, slice(first[0], last[1]), slice(at.start, at.stop))
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
@@ -89,6 +86,19 @@ class Layout:
         return self._repeated[prefixes]
 
 
+class Group(NamedTuple):
+    """A group of arrays: its layout, and which part of the vector and of the list of arrays it is."""
+
+    layout: Layout
+    numbers: slice
+    arrays: slice
+
+
+def _prefixes(name: str) -> list[str]:
+    """What stands before each dot of a name."""
+    return [name[:i] for i, letter in enumerate(name) if letter == "."]
+
+
 @lru_cache(maxsize=4096)
 def layout(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Layout:
     """The one layout of these names and shapes, in this order."""
@@ -103,6 +113,9 @@ def matching(names: Iterable[str], where: Patterns) -> list[str]:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ValueError(f"the pattern {pattern!r} matches none of the names: {', '.join(names) or '(no arrays)'}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+NO_COUNTS: dict[str, NDArray[np.integer]] = {}
 
 
 class ArrayDict(Mapping[str, Array]):
@@ -167,17 +180,16 @@ class ArrayDict(Mapping[str, Array]):
             start, stop, _ = where.entries[name]
             vector[..., start:stop] = floats[name].reshape(*lead, stop - start)
         integers = {k: _frozen(v.astype(np.int64)) for k, v in given.items() if k not in floats}
-        self._set(where, _frozen(vector), integers)
-
-    def _set(self, where: Layout, vector: Array, integers: dict[str, NDArray[np.integer]]) -> ArrayDict:
-        self._layout, self._vector, self._integers = where, vector, integers
+        self._layout, self._vector, self._integers = where, _frozen(vector), integers
         self._arrays = self._groups = None
-        return self
 
     @classmethod
-    def _of(cls, where: Layout, vector: Array, integers: dict[str, NDArray[np.integer]] | None = None) -> ArrayDict:
+    def _of(cls, where: Layout, vector: Array, integers: dict[str, NDArray[np.integer]] = NO_COUNTS) -> ArrayDict:
         """The dict of a vector that is handed over: no copy, no check."""
-        return cls.__new__(cls)._set(where, vector, integers or {})
+        new = cls.__new__(cls)
+        new._layout, new._vector, new._integers = where, vector, integers
+        new._arrays = new._groups = None
+        return new
 
     def __reduce__(self) -> tuple[object, ...]:
         shapes = tuple((k, shape) for k, (_, _, shape) in self._layout.entries.items())
@@ -192,12 +204,12 @@ class ArrayDict(Mapping[str, Array]):
     # -- a mapping ---------------------------------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> Array:
-        try:
-            start, stop, shape = self._layout.entries[name]
-        except KeyError:
+        entry = self._layout.entries.get(name)
+        if entry is None:
             if name in self._integers:
                 return self._integers[name].view()  # type: ignore[return-value]  # counts: the one value that is no float
-            raise KeyError(nearest("array name", name, self)) from None
+            raise KeyError(nearest("array name", name, self))
+        start, stop, shape = entry
         vector = self._vector
         if vector.ndim == 1:
             return vector[start:stop].reshape(shape)
@@ -365,16 +377,15 @@ class ArrayDict(Mapping[str, Array]):
         return part
 
     def _all_groups(self) -> dict[str, ArrayDict]:
-        vector, of, heads = self._vector, self._of, self._layout.groups
-        if vector.ndim == 1 and not self._integers:
-            return {prefix: of(sub, vector[start:stop]) for prefix, (sub, start, stop) in heads.items()}
-        counts: dict[str, dict[str, NDArray[np.integer]]] = {}
+        vector, groups = self._vector, self._layout.groups
+        if not self._integers:
+            return {prefix: self._of(g.layout, vector[..., g.numbers]) for prefix, g in groups.items()}
+        counts: dict[str, dict[str, NDArray[np.integer]]] = {prefix: {} for prefix in groups}
         for name, value in self._integers.items():
-            for i, letter in enumerate(name):
-                if letter == ".":
-                    counts.setdefault(name[:i], {})[name[i + 1 :]] = value
-        places = {prefix: heads.get(prefix, (EMPTY._layout, 0, 0)) for prefix in (*heads, *counts)}
-        return {p: of(sub, vector[..., start:stop], counts.get(p)) for p, (sub, start, stop) in places.items()}
+            for prefix in _prefixes(name):
+                counts.setdefault(prefix, {})[name[len(prefix) + 1 :]] = value
+        parts = {p: groups.get(p, Group(EMPTY.layout, slice(0), slice(0))) for p in counts}
+        return {p: self._of(g.layout, vector[..., g.numbers], counts[p]) for p, g in parts.items()}
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays whose names match.

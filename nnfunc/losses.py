@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict, Scalar
 from nnfunc.errors import first_bad, number, numeric, positive_int, real
-from nnfunc.layers.activations import floor, logistic, normalized_exp
+from nnfunc.layers.activations import floor, logistic, shifted_exp, zero
+from nnfunc.sums import sum_of_columns
 from nnfunc.values import call, hyperparameters
 
 Residual: TypeAlias = Any
@@ -37,7 +38,8 @@ Residual: TypeAlias = Any
 
 
 class LossCache(NamedTuple):
-    """What `forward` leaves for `backward`: the values per example, the share of each in the mean, the loss's own."""
+    """What `forward` leaves for `backward`: the values per example, the share of each in the mean (examples, 1) or one
+    for all, the loss's own."""
 
     values: Array
     share: Array
@@ -85,20 +87,28 @@ def _forward(
     if class_weights is not None:
         w = _of_classes(class_weights, T, accept) * (1 if w is None else w)
     if w is None:
-        share = np.divide(1, y.shape[-2], dtype=y.dtype)[...]  # as 1/Σw is for weights of 1, bit for bit
+        share = _one_of(y.shape[-2], y.dtype)
         value = np.add.reduce(per_example, axis=-1) / y.shape[-2]
     else:
         total = np.add.reduce(w, axis=-1, keepdims=True)
         total = np.where(total == 0, y.dtype.type(1), total)  # a batch of padding rows alone moves nothing
-        share = w / total
+        share = (w / total)[..., None]
         value = np.add.reduce(per_example * w, axis=-1) / total[..., 0]
     return value if value.ndim else float(value), LossCache(per_example, share, residual)
 
 
 def _backward(cache: LossCache, *, gradient: Callable[[Residual], Array]) -> Array:
     dy = gradient(cache.residual)
-    dy *= cache.share[..., None]
+    dy *= cache.share
     return dy
+
+
+@lru_cache(maxsize=64)
+def _one_of(examples: int, dtype: np.dtype[np.floating]) -> Array:
+    """1/m, as 1/Σw is for weights of 1, bit for bit."""
+    share = np.divide(1, examples, dtype=dtype)[...]
+    share.setflags(write=False)
+    return share
 
 
 def _loss(
@@ -174,11 +184,24 @@ def _class_numbers(y: Array, target: ArrayLike) -> Array:
     if T.dtype.kind == "f":
         raise ValueError(f"target has dtype {T.dtype}, expected whole numbers: pass target.astype(int)")
     classes = y.shape[-1]
-    if int(np.minimum.reduce(T, axis=None)) < 0 or int(np.maximum.reduce(T, axis=None)) >= classes:
+    unsigned = T.view(f"u{T.itemsize}") if T.dtype.kind == "i" else T  # in which negative numbers are huge
+    if np.maximum.reduce(unsigned, axis=None) >= classes:
         bad = (T < 0) | (classes <= T)
         raise ValueError(f"target contains {first_bad(T, bad)}, expected class numbers from 0 to {classes - 1}")
-    rows: Array = (T[..., None] == np.arange(classes)).astype(y.dtype)
+    if classes <= FEW:
+        rows: Array = _unit_rows(classes, y.dtype).take(T, axis=0)
+    else:
+        rows = (T[..., None] == np.arange(classes)).astype(y.dtype)
     return rows
+
+
+FEW = 256
+"""Up to this number of classes their one-hot rows are kept in a table."""
+
+
+@lru_cache(maxsize=16)
+def _unit_rows(classes: int, dtype: np.dtype[np.floating]) -> Array:
+    return np.eye(classes, dtype=dtype)
 
 
 def _weights(weights: ArrayLike, per_example: Array) -> Array:
@@ -265,7 +288,7 @@ def _checked_probabilities(y: Array) -> Array:
 def _binary_cross_entropy(y: Array, T: Array) -> tuple[Array, Residual]:
     least = floor(y.dtype)
     A, B = np.maximum(_checked_probabilities(y), least), np.maximum(1 - y, least)
-    return -np.add.reduce(T * np.log(A) + (1 - T) * np.log(B), axis=-1), (A, B, T)
+    return -sum_of_columns(T * np.log(A) + (1 - T) * np.log(B)), (A, B, T)
 
 
 def _binary_cross_entropy_gradient(residual: tuple[Array, Array, Array]) -> Array:
@@ -286,7 +309,7 @@ normal number of its dtype, so the value stays finite.
 
 def _categorical_cross_entropy(y: Array, T: Array) -> tuple[Array, Residual]:
     A = np.maximum(_checked_probabilities(y), floor(y.dtype))
-    return -np.add.reduce(T * np.log(A), axis=-1), (A, T)
+    return -sum_of_columns(T * np.log(A)), (A, T)
 
 
 def _sparse_categorical_cross_entropy(y: Array, T: Array) -> tuple[Array, Residual]:
@@ -319,7 +342,7 @@ sparse_categorical_cross_entropy = _loss(
 
 
 def _binary_cross_entropy_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
-    return np.add.reduce(np.logaddexp(z, 0, dtype=z.dtype) - T * z, axis=-1), (z, T)
+    return sum_of_columns(np.logaddexp(z, zero(z.dtype)) - T * z), (z, T)
 
 
 def _binary_cross_entropy_with_logits_gradient(residual: tuple[Array, Array]) -> Array:
@@ -338,18 +361,17 @@ binary_cross_entropy_with_logits = _loss(
 
 
 def _categorical_cross_entropy_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
-    shifted = z - np.maximum.reduce(z, axis=-1, keepdims=True)
-    log_sum = np.log(np.add.reduce(np.exp(shifted), axis=-1))
-    return log_sum - np.add.reduce(T * shifted, axis=-1), (z, T)
+    shifted, exp, total = shifted_exp(z)
+    return np.log(total[..., 0]) - sum_of_columns(T * shifted), (exp, total, T)
 
 
 def _sparse_categorical_cross_entropy_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
     return _categorical_cross_entropy_with_logits(z, T)
 
 
-def _categorical_cross_entropy_with_logits_gradient(residual: tuple[Array, Array]) -> Array:
-    z, T = residual
-    return normalized_exp(z) - T
+def _categorical_cross_entropy_with_logits_gradient(residual: tuple[Array, Array, Array]) -> Array:
+    exp, total, T = residual
+    return exp / total - T
 
 
 categorical_cross_entropy_with_logits = _loss(
@@ -380,8 +402,7 @@ def _per_output(elements: Array) -> Array:
 
 
 def _mean_of_outputs(elements: Array) -> Array:
-    mean: Array = np.add.reduce(_per_output(elements), axis=-1)
-    return mean
+    return sum_of_columns(_per_output(elements))
 
 
 def _mean_squared_error(y: Array, T: Array) -> tuple[Array, Residual]:

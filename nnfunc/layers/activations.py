@@ -12,49 +12,29 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from nnfunc.arrays import EMPTY, Array, ArrayDict
-from nnfunc.errors import by_name, number, real
-from nnfunc.keys import Keys
-from nnfunc.layers.base import Cache, Layer, no_parameters, same_shape, view
+from nnfunc.arrays import Array
+from nnfunc.errors import by_name, number
+from nnfunc.layers.base import Cache, Kernel, Layer, of_kernel, view
+from nnfunc.sums import sum_of_columns
 
 
 def _elementwise(
     name: str, f: Callable[..., tuple[Array, Cache]], slope: Callable[..., Array], **hyper: float
 ) -> Layer:
-    forward = partial(_forward, f=f, **hyper)  # type: ignore[arg-type]  # mypy matches **hyper with every keyword
-    backward = partial(_backward, slope=slope, **hyper)  # type: ignore[arg-type]  # likewise
-    return Layer(no_parameters, forward, backward, name)
+    forward = partial(f, **hyper) if hyper else f
+    return of_kernel(name, Kernel(forward, partial(_times_slope, slope=partial(slope, **hyper) if hyper else slope)))
 
 
-def _forward(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    f: Callable[..., tuple[Array, Cache]],
-    **hyper: float,
-) -> tuple[Array, Cache, ArrayDict]:
-    y, cache = f(real(x, "x"), **hyper)
-    return view(y), cache, state  # read-only, as y may be the cache
+def _times_slope(dy: Array, cache: Cache, *_: object, slope: Callable[[Cache], Array]) -> Array:
+    return dy * slope(cache)
 
 
-def _backward(
-    params: ArrayDict,
-    cache: Cache,
-    dy: Array,
-    *,
-    need_dx: bool = True,
-    out: ArrayDict | None = None,
-    slope: Callable[..., Array],
-    **hyper: float,
-) -> tuple[Array | None, ArrayDict]:
-    if not need_dx:
-        return None, EMPTY
-    s = slope(cache, **hyper)
-    same_shape(dy, s.shape, leading=True)
-    return dy * s, EMPTY
+@lru_cache
+def zero(dtype: np.dtype[np.floating]) -> Array:
+    """0 as an array of a dtype, which costs NumPy less than to convert Python's 0."""
+    zero = np.zeros((), dtype)
+    zero.setflags(write=False)
+    return zero
 
 
 # -- sigmoid -------------------------------------------------------------------------------------------------------
@@ -66,12 +46,12 @@ def logistic(x: Array) -> Array:
     np.minimum(y, _largest_exponent(x.dtype), out=y)
     np.exp(y, out=y)
     y += 1
-    return np.divide(1, y, out=y)
+    return np.reciprocal(y, out=y)
 
 
 @lru_cache
-def _largest_exponent(dtype: np.dtype[np.floating]) -> int:
-    return math.floor(math.log(np.finfo(dtype).max))
+def _largest_exponent(dtype: np.dtype[np.floating]) -> Array:
+    return np.array(math.floor(math.log(np.finfo(dtype).max)), dtype)
 
 
 @lru_cache
@@ -116,32 +96,30 @@ def softmax() -> Layer:
     >>> y
     array([[0.5, 0.5, 0. ]])
     """
-    return Layer(no_parameters, _softmax_forward, _softmax_backward, "softmax")
+    return of_kernel("softmax", Kernel(_softmax, _softmax_backward))
 
 
-def normalized_exp(x: Array) -> Array:
-    """exp(x) / Σ exp(x) over the last axis, shifted per example by its largest element."""
-    y = x - np.maximum.reduce(x, axis=-1, keepdims=True)
-    np.exp(y, out=y)
-    y /= np.add.reduce(y, axis=-1, keepdims=True)
-    return y
+def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
+    """x − max x, its exp, and the sum of that, over the last axis (which the last two keep): what softmax is made of."""
+    largest = np.maximum.reduce(x.mT.copy(), axis=-2) if x.shape[-1] <= SHORT else np.maximum.reduce(x, axis=-1)
+    shifted = x - largest[..., None]
+    exp = np.exp(shifted)
+    return shifted, exp, sum_of_columns(exp)[..., None]
 
 
-def _softmax_forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
-) -> tuple[Array, Array, ArrayDict]:
-    y = normalized_exp(real(x, "x"))
-    return view(y), y, state
+SHORT = 64
+"""Up to this length NumPy finds the maxima of rows faster in the transpose, many at a time."""
 
 
-def _softmax_backward(
-    params: ArrayDict, cache: Array, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-) -> tuple[Array | None, ArrayDict]:
-    if not need_dx:
-        return None, EMPTY
-    same_shape(dy, cache.shape, leading=True)
-    A = np.maximum(cache, floor(cache.dtype))
-    return A * (dy - np.add.reduce(A * dy, axis=-1, keepdims=True)), EMPTY
+def _softmax(x: Array) -> tuple[Array, Array]:
+    _, y, total = shifted_exp(x)
+    y /= total
+    return y, y
+
+
+def _softmax_backward(dy: Array, y: Array, *_: object) -> Array:
+    A = np.maximum(y, floor(y.dtype))
+    return A * (dy - sum_of_columns(A * dy)[..., None])
 
 
 # -- tanh, ReLU and its relatives ----------------------------------------------------------------------------------
@@ -175,12 +153,12 @@ def relu() -> Layer:
 
 
 def _relu(x: Array) -> tuple[Array, Array]:
-    y = np.maximum(x, 0)
+    y = np.maximum(x, zero(x.dtype))
     return y, y
 
 
 def _relu_slope(y: Array) -> Array:
-    return y > 0  # type: ignore[return-value]  # booleans: NumPy multiplies by them as by 0 and 1
+    return (y > zero(y.dtype)).astype(y.dtype)
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer:
@@ -322,21 +300,15 @@ def identity() -> Layer:
     >>> nn.identity().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0, 2.0]]))[0]
     array([[1., 2.]])
     """
-    return Layer(no_parameters, _identity_forward, _identity_backward, "identity")
+    return of_kernel("identity", Kernel(_identity, _identity_backward))
 
 
-def _identity_forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
-) -> tuple[Array, tuple[int, ...], ArrayDict]:
-    x = real(x, "x")
-    return view(x), x.shape, state
+def _identity(x: Array) -> tuple[Array, None]:
+    return view(x), None
 
 
-def _identity_backward(
-    params: ArrayDict, cache: tuple[int, ...], dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-) -> tuple[Array | None, ArrayDict]:
-    same_shape(dy, cache, leading=True)
-    return view(dy) if need_dx else None, EMPTY
+def _identity_backward(dy: Array, *_: object) -> Array:
+    return view(dy)
 
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {

@@ -10,12 +10,16 @@ need_dx=False the gradient of the input is not computed and dx is None. `out` is
 (`ArrayDict.draft`) that a composition hands down, so that all layers write into one vector.
 
 A model is a layer too: `serial(dense(64), relu())` has the same three functions.
+
+The mathematics of most layers needs neither state nor a key: it is a `Kernel`, two functions on plain arrays. `of_kernel`
+puts the border around it that all layers have: what comes in is checked and cast, what goes out is read-only. A
+composition checks once what its kernels get and then calls them directly.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -75,10 +79,41 @@ class Layer(NamedTuple):
         layers: tuple[tuple[str, Layer], ...] = hyperparameters([self.forward]).get("layers", ())
         return layers
 
+    @property
+    def kernel(self) -> Kernel | None:
+        """The kernel that both functions are made of; None for a layer of another kind."""
+        forward, backward = (hyperparameters([f]).get("kernel") for f in (self.forward, self.backward))
+        return forward if forward == backward else None
+
     def __repr__(self) -> str:
         if self.layers:
             return f"{self.name}({', '.join(repr(layer) for _, layer in self.layers)})"
-        return call(self.name, hyperparameters(self), hidden=("f", "slope", "function", "initial"))
+        functions = (*self, *(self.kernel or ()))
+        return call(self.name, hyperparameters(functions), hidden=("kernel", "f", "slope", "function", "initial"))
+
+
+class Kernel(NamedTuple):
+    """The mathematics of a layer that needs neither state nor randomness, on arrays.
+
+        forward(x, *params) -> (y, cache)
+        backward(dy, cache, params, grads, need_dx) -> dx
+        fits(*shapes)
+
+    `params` are the parameters in the order of `names`, `grads` arrays of their shapes to write their gradients into.
+    A kernel without parameters is only asked for dx. `fits` raises an error where parameters of these shapes do not
+    belong together. x and dy are of the parameters' dtype, and dy has the shape of y.
+    """
+
+    forward: Callable[..., tuple[Array, Cache]]
+    backward: Callable[..., Array | None]
+    names: tuple[str, ...] = ()
+    fits: Callable[..., None] | None = None
+
+    def check(self, names: tuple[str, ...], shapes: Sequence[Shape]) -> None:
+        """Raises an error if parameters with these names and shapes are not the kernel's."""
+        check_names(names, self.names)
+        if self.fits is not None:
+            self.fits(*(shapes[names.index(name)] for name in self.names))
 
 
 def no_parameters(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
@@ -105,19 +140,68 @@ def parameter(params: ArrayDict, *names: str) -> list[Array]:
         raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict: pass nn.ArrayDict(params)")
     if params.names == names:
         return params.arrays
-    try:
-        found = [params[name] for name in names]
-    except KeyError:
-        missing = ", ".join(name for name in names if name not in params)
-        has = ", ".join(params) or "no arrays"
-        raise ValueError(f"the parameters do not fit the model: {missing} missing (there: {has})") from None
-    if len(params) != len(names):
-        extra = ", ".join(name for name in params if name not in names)
-        raise ValueError(f"the parameters do not fit the model: {extra} too much (expected: {', '.join(names)})")
-    for name, array in zip(names, found, strict=True):
-        if array.dtype.kind != "f":
-            raise ValueError(f"{name} has dtype {array.dtype}, expected floats: pass dtype=np.float32 to ArrayDict")
-    return found
+    counts = [name for name in params.counts if name in names]
+    if counts:
+        raise ValueError(f"{counts[0]} has dtype int64, expected floats: pass dtype=np.float32 to ArrayDict")
+    check_names(params.names, names)
+    return [params[name] for name in names]
+
+
+def check_names(names: Sequence[str], expected: Sequence[str]) -> None:
+    """Raises an error that lists which parameters are missing or too much."""
+    missing, extra = [k for k in expected if k not in names], [k for k in names if k not in expected]
+    if missing:
+        has = ", ".join(names) or "no arrays"
+        raise ValueError(f"the parameters do not fit the model: {', '.join(missing)} missing (there: {has})")
+    if extra:
+        wanted = ", ".join(expected) or "none"
+        raise ValueError(f"the parameters do not fit the model: {', '.join(extra)} too much (expected: {wanted})")
+
+
+def of_kernel(name: str, kernel: Kernel, init: Init | None = None) -> Layer:
+    """The layer of a kernel.
+
+    >>> doubled = of_kernel("doubled", Kernel(lambda x: (2 * x, None), lambda dy, *_: 2 * dy))
+    >>> doubled.forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2)))[0]
+    array([[2., 2.]])
+    """
+    forward, backward = partial(_kernel_forward, kernel=kernel), partial(_kernel_backward, kernel=kernel)
+    return Layer(init or no_parameters, forward, backward, name)
+
+
+def _kernel_forward(
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Array,
+    *,
+    key: Keys | None = None,
+    train: bool = False,
+    kernel: Kernel,
+) -> tuple[Array, tuple[Cache, Shape], ArrayDict]:
+    arrays = parameter(params, *kernel.names) if kernel.names else []
+    if kernel.fits is not None:
+        kernel.fits(*(a.shape for a in arrays))
+    y, cache = kernel.forward(real(x, "x", params.dtype if arrays else None), *arrays)
+    return view(y), (cache, y.shape), state  # read-only, as y may be the cache
+
+
+def _kernel_backward(
+    params: ArrayDict,
+    cache: tuple[Cache, Shape],
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    out: ArrayDict | None = None,
+    kernel: Kernel,
+) -> tuple[Array | None, ArrayDict]:
+    inner, shape = cache
+    same_shape(dy, shape, leading=not kernel.names)
+    if not kernel.names:
+        return kernel.backward(dy, inner, (), (), True) if need_dx else None, EMPTY
+    grads = params.draft(out)
+    written = parameter(grads, *kernel.names)
+    dx = kernel.backward(real(dy, "dy", params.dtype), inner, parameter(params, *kernel.names), written, need_dx)
+    return dx, grads.freeze()
 
 
 def example_shape(input_shape: Shape) -> Shape:

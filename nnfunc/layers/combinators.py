@@ -8,25 +8,95 @@ by its kind and its count: "dense1", "relu1", "dense2". Inside it the arrays of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, TypeAlias
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nnfunc.arrays import Array, ArrayDict
+from nnfunc.arrays import Array, ArrayDict, Layout
 from nnfunc.errors import number, numeric, positive_int, real
 from nnfunc.initializers import Initializer
 from nnfunc.keys import Key, Keys, fold_in
 from nnfunc.layers.activations import activation
-from nnfunc.layers.base import Cache, Layer, Shape, example_shape, full_form, no_parameters, output_shape, view
+from nnfunc.layers.base import (
+    Cache,
+    Kernel,
+    Layer,
+    Shape,
+    example_shape,
+    full_form,
+    output_shape,
+    same_shape,
+    view,
+)
 from nnfunc.layers.dense import dense
 from nnfunc.layers.dropout import dropout
 from nnfunc.layers.normalization import batch_norm
 
 Named: TypeAlias = tuple[tuple[str, Layer], ...]
+
+
+class Route(NamedTuple):
+    """A layer of a composition: its name, its kernel if it has one, and how it gets its arrays from the list of all."""
+
+    name: str
+    layer: Layer
+    kernel: Kernel | None
+    own: Callable[[list[Array]], Sequence[Array]]
+
+
+class Layers(tuple[tuple[str, Layer], ...]):
+    """The named layers of a composition, which remember where in a layout of parameters their arrays are."""
+
+    _routes: dict[Layout, list[Route]]
+
+    def __new__(cls, pairs: Iterable[tuple[str, Layer]]) -> Layers:
+        new = super().__new__(cls, pairs)
+        new._routes = {}
+        return new
+
+    def __reduce__(self) -> tuple[type[Layers], tuple[Named]]:
+        return Layers, (tuple(self),)
+
+    def routes(self, where: Layout) -> list[Route]:
+        """A route for each layer; parameters with this layout are checked to be those that the layers take."""
+        routes = self._routes.get(where)
+        if routes is None:
+            routes = self._routes[where] = [_route(name, layer, where) for name, layer in self]
+            heads = tuple(f"{name}." for name, _ in self)
+            extra = ", ".join(k for k in where.names if not k.startswith(heads))
+            if extra:
+                del self._routes[where]
+                raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
+        return routes
+
+
+def _route(name: str, layer: Layer, where: Layout) -> Route:
+    group = where.groups.get(name)
+    kernel = layer.kernel
+    if kernel is None:
+        return Route(name, layer, None, list)
+    inside = slice(0) if group is None else group.arrays
+    names = () if group is None else group.layout.names
+    try:
+        kernel.check(names, [shape for _, _, shape in where.spans[inside]])
+    except ValueError as error:
+        locate(error, name)
+        raise
+    if names == kernel.names:
+        return Route(name, layer, kernel, itemgetter(inside))
+    return Route(name, layer, kernel, itemgetter(*(inside.start + names.index(k) for k in kernel.names)))
+
+
+class SerialCache(NamedTuple):
+    """What each layer left for its backward (a layer that is no kernel also the shape of its x), and the shape of y."""
+
+    caches: list[Cache]
+    shape: Shape
 
 
 def serial(*layers: Layer) -> Layer:
@@ -115,7 +185,7 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
 _batch_norm = batch_norm  # `mlp` has an argument of that name
 
 
-def named(layers: Sequence[Layer]) -> Named:
+def named(layers: Sequence[Layer]) -> Layers:
     """The layers with their names: kind and count."""
     count: Counter[str] = Counter()
     pairs = []
@@ -129,7 +199,7 @@ def named(layers: Sequence[Layer]) -> Named:
         pairs.append((f"{layer.name}{count[layer.name]}", full_form(layer)))
     if len(dict(pairs)) != len(pairs):
         raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
-    return tuple(pairs)
+    return Layers(pairs)
 
 
 def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
@@ -148,6 +218,7 @@ def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str 
 
 def with_layers(model: Layer, layers: Named) -> Layer:
     """A composition like `model` of other layers."""
+    layers = Layers(layers)
     init: Callable[..., Any] = model.init
     return _composed(model.name, layers, model.forward, model.backward)._replace(init=partial(init, layers=layers))
 
@@ -161,11 +232,11 @@ def last_layer(model: Layer) -> Layer:
     return last_layer(model.layers[-1][1]) if model.layers and model.name == "serial" else model
 
 
-def _composed(name: str, layers: Named, forward: Callable[..., Any], backward: Callable[..., Any]) -> Layer:
+def _composed(name: str, layers: Layers, forward: Callable[..., Any], backward: Callable[..., Any]) -> Layer:
     return Layer(partial(_init, layers=layers), partial(forward, layers=layers), partial(backward, layers=layers), name)
 
 
-def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Named) -> tuple[ArrayDict, ArrayDict]:
+def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Layers) -> tuple[ArrayDict, ArrayDict]:
     params: dict[str, Array] = {}
     state: dict[str, Array] = {}
     shape, name = example_shape(input_shape), ""
@@ -182,7 +253,7 @@ def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers
 
 
 def _residual_init(
-    key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Named
+    key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Layers
 ) -> tuple[ArrayDict, ArrayDict]:
     params, state = _init(key, input_shape, dtype, layers=layers)
     _residual_forward(params, state, np.zeros((1, *input_shape), dtype), layers=layers)  # do the shapes fit?
@@ -190,62 +261,87 @@ def _residual_init(
 
 
 def _serial_forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Named
-) -> tuple[Array, list[Cache], ArrayDict]:
+    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Layers
+) -> tuple[Array, SerialCache, ArrayDict]:
     x, params, state = _entry(params, state, x)
+    dtype = params.dtype if params.size else None
+    routes, arrays = layers.routes(params.layout), params.arrays
     caches: list[Cache] = []
     changed: dict[str, Array] = {}
-    used, name = 0, ""
+    name = ""
     try:
-        for i, (name, layer) in enumerate(layers):
-            own, before = params.group(name), state.group(name)
-            if own.size and layer.init is no_parameters:
-                raise ValueError(f"the parameters do not fit the model: {', '.join(own)} too much (expected: none)")
-            used += own.size
-            layer_key = None if key is None else fold_in(key, i)
-            x, cache, after = layer.forward(own, before, x, key=layer_key, train=train)
+        if routes and routes[0].kernel is not None:
+            x = real(x, "x", dtype)
+        for i, (name, layer, kernel, own) in enumerate(routes):
+            if kernel is not None:
+                x, cache = kernel.forward(x, *own(arrays))
+            else:
+                shape, before = x.shape, state.group(name)
+                layer_key = None if key is None else fold_in(key, i)
+                x, inner, after = layer.forward(params.group(name), before, view(x), key=layer_key, train=train)
+                x, cache = real(x, "y", dtype), (inner, shape)
+                if after is not before:
+                    changed |= {f"{name}.{k}": v for k, v in after.items()}
             caches.append(cache)
-            if after is not before:
-                changed |= {f"{name}.{k}": v for k, v in after.items()}
     except Exception as error:
         locate(error, name, first=not caches)
         raise
-    if used != params.size:
-        _too_many(params, layers)
-    return view(x), caches, state.replace(changed) if changed else state
+    return view(x), SerialCache(caches, x.shape), state.replace(changed) if changed else state
 
 
 def _serial_backward(
     params: ArrayDict,
-    cache: list[Cache],
+    cache: SerialCache,
     dy: Array,
     *,
     need_dx: bool = True,
     out: ArrayDict | None = None,
-    layers: Named,
+    layers: Layers,
 ) -> tuple[Array | None, ArrayDict]:
+    caches, shape = cache
     grads = params.draft(out)
-    lowest = 0 if need_dx else _first_with_parameters(params, layers)
-    dx: Array | None = real(dy, "dy", params.dtype if params else None)
-    name = ""
+    routes, arrays, written = layers.routes(params.layout), params.arrays, grads.arrays
+    dtype = params.dtype if params.size else None
+    lowest = 0 if need_dx else _first_with_parameters(params, routes)
+    dx = real(dy, "dy", dtype)
+    below: Array | None = dx
+    name = routes[-1].name if routes else ""
     try:
-        for i in range(len(layers) - 1, lowest - 1, -1):
-            if dx is None:
+        same_shape(dx, shape, leading=not params)
+        for i in range(len(routes) - 1, lowest - 1, -1):
+            name, layer, kernel, own = routes[i]
+            need = need_dx or i > lowest
+            if kernel is not None:
+                below = kernel.backward(dx, caches[i], own(arrays), own(written), need)
+            else:
+                inner, shape = caches[i]
+                part = grads.group(name)
+                below, given = layer.backward(params.group(name), inner, dx, need_dx=need, out=part)
+                if given is not part and part:  # a layer of a user's own that made its own dict
+                    part.vector[...] = part.like(given, "the dict of gradients that backward returned").vector
+                below = _input_gradient(below, shape, dtype)
+            if below is not None:
+                dx = below
+            elif i > lowest:
                 raise ValueError("backward returned dx=None, but the layer below needs the gradient of its output")
-            name, layer = layers[i]
-            own, part = params.group(name), grads.group(name)
-            dx, written = layer.backward(own, cache[i], dx, need_dx=need_dx or i > lowest, out=part)
-            if written is not part and part:  # a layer of a user's own that made its own dict
-                part.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
     except Exception as error:
         locate(error, name)
         raise
-    return dx if need_dx else None, grads.freeze()
+    return below if need_dx else None, grads.freeze()
+
+
+def _input_gradient(dx: Array | None, shape: Shape, dtype: DTypeLike | None) -> Array | None:
+    """What a layer gave as dx, as the layer below takes it."""
+    if dx is None:
+        return None
+    if dx.shape[-len(shape) :] != shape:
+        raise ValueError(f"backward returned dx of shape {dx.shape}, expected the input's shape {shape}")
+    return real(dx, "dx", dtype)
 
 
 def _residual_forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Named
-) -> tuple[Array, list[Cache], ArrayDict]:
+    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Layers
+) -> tuple[Array, SerialCache, ArrayDict]:
     x, params, state = _entry(params, state, x)
     y, caches, state = _serial_forward(params, state, x, key=key, train=train, layers=layers)
     if y.shape[-x.ndim :] != x.shape:
@@ -257,19 +353,19 @@ def _residual_forward(
 
 def _residual_backward(
     params: ArrayDict,
-    cache: list[Cache],
+    cache: SerialCache,
     dy: Array,
     *,
     need_dx: bool = True,
     out: ArrayDict | None = None,
-    layers: Named,
+    layers: Layers,
 ) -> tuple[Array | None, ArrayDict]:
     dx, grads = _serial_backward(params, cache, dy, need_dx=need_dx, out=out, layers=layers)
     return None if dx is None else real(dy, "dy", dx.dtype) + dx, grads
 
 
 def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayDict, ArrayDict]:
-    """x as floats of the parameters' dtype; whole numbers are left to the first layer, which may count with them.
+    """x as an array of the parameters' dtype; whole numbers are left to the first layer, which may count with them.
 
     Plain dicts are made immutable ones.
     """
@@ -278,19 +374,14 @@ def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayD
     array = numeric(x, "x")
     if array.size == 0:
         raise ValueError(f"x is empty: it has shape {array.shape}, expected at least one example")
-    cast = array.dtype.kind == "f" and params.size
-    return array.astype(params.dtype, copy=False) if cast else array, params, state
+    if array.dtype.kind == "f" and params.size and array.dtype != params.dtype:
+        array = array.astype(params.dtype)
+    return array, params, state
 
 
-def _first_with_parameters(params: ArrayDict, layers: Named) -> int:
+def _first_with_parameters(params: ArrayDict, routes: list[Route]) -> int:
     groups = params.layout.groups
-    return next((i for i, (name, _) in enumerate(layers) if name in groups), len(layers))
-
-
-def _too_many(params: ArrayDict, layers: Named) -> None:
-    heads = tuple(f"{name}." for name, _ in layers)
-    extra = ", ".join(k for k in params if not k.startswith(heads))
-    raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
+    return next((i for i, route in enumerate(routes) if route.name in groups), len(routes))
 
 
 def locate(error: Exception, name: str, first: bool = True) -> None:

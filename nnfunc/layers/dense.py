@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict
-from nnfunc.errors import positive_int, real
+from nnfunc.errors import positive_int
 from nnfunc.initializers import Initializer, check, initial
-from nnfunc.keys import Key, Keys, split
-from nnfunc.layers.base import Layer, Shape, example_shape, parameter, same_shape
+from nnfunc.keys import Key, split
+from nnfunc.layers.base import Kernel, Layer, Shape, example_shape, of_kernel
+from nnfunc.sums import sum_of_rows
 
 
 def dense(
@@ -39,19 +41,15 @@ def dense(
     >>> y.shape
     (5, 3)
     """
-    return Layer(
-        partial(
-            _init,
-            units=positive_int(units, "units"),
-            initializer=check(initializer),
-            bias_initializer=check(bias_initializer),
-            bias=bool(bias),
-            inputs=None if inputs is None else positive_int(inputs, "inputs"),
-        ),
-        partial(_forward, bias=bool(bias)),
-        _backward,
-        "dense",
+    init = partial(
+        _init,
+        units=positive_int(units, "units"),
+        initializer=check(initializer),
+        bias_initializer=check(bias_initializer),
+        bias=bool(bias),
+        inputs=None if inputs is None else positive_int(inputs, "inputs"),
     )
+    return of_kernel("dense", Kernel(_forward, _backward, ("W", "b") if bias else ("W",), _fits), init)
 
 
 def _init(
@@ -75,53 +73,32 @@ def _init(
     return ArrayDict(params, dtype), EMPTY
 
 
-def _forward(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    bias: bool,
-) -> tuple[Array, Array, ArrayDict]:
-    W, *b = parameter(params, "W", "b") if bias else parameter(params, "W")
-    x = real(x, "x", W.dtype)
-    _check(x, W, b)
+def _forward(x: Array, W: Array, b: Array | None = None) -> tuple[Array, Array]:
+    if x.shape[-1] != W.shape[-2] or not 2 == x.ndim == W.ndim:
+        _check(x, W)
     y = _product(_rows(x, W), W)
-    if bias:
-        y += b[0] if y.ndim == 2 else b[0][..., None, :]
-    return y.reshape(*x.shape[:-1], -1) if x.ndim > W.ndim else y, x, state
+    if b is not None:
+        y += b if b.ndim == 1 else b[..., None, :]
+    return y.reshape(*x.shape[:-1], -1) if x.ndim > W.ndim else y, x
 
 
 def _backward(
-    params: ArrayDict, cache: Array, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-) -> tuple[Array | None, ArrayDict]:
-    names = ("W", "b") if "b" in params else ("W",)
-    x, W = cache, parameter(params, *names)[0]
-    same_shape(dy, (*(W.shape[:-2] if x.ndim < W.ndim else ()), *x.shape[:-1], W.shape[-1]))
-    grads = params.draft(out)
-    dW, *db = parameter(grads, *names)
-    dy_rows = _rows(dy, W)
-    _product(_rows(x, W).mT, dy_rows, dW)
-    if db:
-        _product(_ones(dy_rows.shape[-2], dy_rows.dtype), dy_rows, db[0])  # the sum over the rows
+    dy: Array, x: Array, params: Sequence[Array], grads: Sequence[Array], need_dx: bool
+) -> Array | None:
+    W, dW = params[0], grads[0]
+    dy = _rows(dy, W)
+    _product(_rows(x, W).mT, dy, dW)
+    for db in grads[1:]:
+        sum_of_rows(dy, db)
     if not need_dx:
-        return None, grads.freeze()
-    dx = _product(dy_rows, W.mT)
-    return dx.reshape(x.shape) if x.ndim > W.ndim else dx, grads.freeze()
+        return None
+    dx = _product(dy, W.mT)
+    return dx.reshape(x.shape) if x.ndim > W.ndim else dx
 
 
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b. For small matrices np.dot takes half the time of np.matmul, which stacks need."""
     return a.dot(b, out) if b.ndim == 2 >= a.ndim else np.matmul(a, b, out=out)
-
-
-@lru_cache(maxsize=16)
-def _ones(rows: int, dtype: np.dtype[np.floating]) -> Array:
-    """A row of ones: its product with a matrix is the sum of the rows, by BLAS four times as fast as by np.add."""
-    ones = np.ones(rows, dtype)
-    ones.setflags(write=False)
-    return ones
 
 
 def _rows(a: Array, W: Array) -> Array:
@@ -132,13 +109,16 @@ def _rows(a: Array, W: Array) -> Array:
     return a if a.ndim <= W.ndim else a.reshape(*a.shape[: W.ndim - 2], -1, a.shape[-1])
 
 
-def _check(x: Array, W: Array, b: list[Array]) -> None:
-    if W.ndim < 2 or (b and b[0].shape != (*W.shape[:-2], W.shape[-1])):
-        shapes = f"W {W.shape}" + (f", b {b[0].shape}" if b else "")
+def _fits(W: Shape, b: Shape | None = None) -> None:
+    if len(W) < 2 or (b is not None and b != (*W[:-2], W[-1])):
+        shapes = f"W {W}" + (f", b {b}" if b is not None else "")
         raise ValueError(
             f"the parameters do not fit the model: {shapes}, expected W (inputs, units) and b (units,), or a stack of "
             "them (nn.stack, or nn.ArrayDict(..., stacked=True))"
         )
+
+
+def _check(x: Array, W: Array) -> None:
     inputs = W.shape[-2]
     if x.ndim < 2:
         raise ValueError(

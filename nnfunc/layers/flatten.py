@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 
-from nnfunc.arrays import EMPTY, Array, ArrayDict
-from nnfunc.errors import positive_int, real
-from nnfunc.keys import Keys
-from nnfunc.layers.base import Layer, Shape, no_parameters, same_shape, view
+from nnfunc.arrays import Array
+from nnfunc.errors import positive_int
+from nnfunc.layers.base import Kernel, Layer, Shape, of_kernel, view
 
 
 def flatten(axes: int | None = None) -> Layer:
@@ -22,29 +21,16 @@ def flatten(axes: int | None = None) -> Layer:
     (5, 64)
     """
     axes = None if axes is None else positive_int(axes, "axes")
-    return Layer(no_parameters, partial(_forward, axes=axes), _backward, "flatten")
+    return of_kernel("flatten", Kernel(partial(_forward, axes=axes), _backward))
 
 
-def _forward(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    axes: int | None,
-) -> tuple[Array, tuple[Shape, Shape], ArrayDict]:
-    x = real(x, "x")
+def _forward(x: Array, axes: int | None) -> tuple[Array, tuple[Shape, int]]:
     lead = 1 if axes is None else x.ndim - axes
     if lead < 1:
         raise ValueError(f"x has shape {x.shape}, expected an axis of examples and then {axes or 1} or more to join")
-    y = view(x, (*x.shape[:lead], prod(x.shape[lead:])))
-    return y, (x.shape, y.shape), state
+    return view(x, (*x.shape[:lead], prod(x.shape[lead:]))), (x.shape, lead + 1)
 
 
-def _backward(
-    params: ArrayDict, cache: tuple[Shape, Shape], dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-) -> tuple[Array | None, ArrayDict]:
-    shape, flat = cache
-    same_shape(dy, flat, leading=True)
-    return view(dy, dy.shape[: dy.ndim - len(flat)] + shape) if need_dx else None, EMPTY
+def _backward(dy: Array, cache: tuple[Shape, int], *_: object) -> Array:
+    shape, axes = cache
+    return view(dy, dy.shape[: dy.ndim - axes] + shape)
