@@ -227,7 +227,7 @@ class ArrayDict(Mapping[str, Array]):
         if arrays is None:
             vector = self._vector
             if vector.ndim == 1:
-                arrays = [vector[a:b].reshape(shape) for a, b, shape in self._layout.spans]
+                arrays = [vector[a:b] if len(s) == 1 else vector[a:b].reshape(s) for a, b, s in self._layout.spans]
             else:
                 arrays = [self[name] for name in self._layout.names]
             self._arrays = arrays
@@ -346,18 +346,21 @@ class ArrayDict(Mapping[str, Array]):
     def repeated(self, prefixes: tuple[str, ...], integers: Mapping[str, NDArray[np.integer]]) -> ArrayDict:
         """A draft with an array like each of this dict's for every prefix ("m.dense1.W"), one prefix after another.
 
+        The whole numbers are handed over: they become read-only.
+
         >>> list(ArrayDict({"W": [1.0], "b": [2.0]}).repeated(("m", "v"), {"step": np.array(0)}))
         ['m.W', 'm.b', 'v.W', 'v.b', 'step']
         """
-        shape = (*self.stack_shape, len(prefixes) * self._layout.size)
-        counts = {k: _frozen(np.array(v)) for k, v in integers.items()}
-        return self._of(self._layout.repeated(prefixes), np.empty(shape, self.dtype), counts)
+        where, vector = self._layout.repeated(prefixes), self._vector
+        counts = {k: _frozen(v) for k, v in integers.items()}
+        return self._of(where, np.empty((*vector.shape[:-1], where.size), vector.dtype), counts)
 
     def freeze(self) -> ArrayDict:
-        """This draft as an immutable dict, without a copy; the part of a larger draft is frozen with that."""
-        if self._vector.base is not None:
-            return self
-        return self._of(self._layout, _frozen(self._vector), self._integers)
+        """Makes this draft an immutable dict, without a copy; the part of a larger draft is frozen with that."""
+        if self._vector.base is None:
+            self._vector = _frozen(self._vector)
+            self._arrays = self._groups = None
+        return self
 
     # -- parts and changes -------------------------------------------------------------------------------------------
 

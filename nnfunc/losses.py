@@ -234,8 +234,11 @@ def loss_of(
     loss: Loss, y: Array, target: ArrayLike, weights: ArrayLike | None, class_weights: ArrayLike | None
 ) -> tuple[Scalar, Any]:  # the cache is the loss's own
     """`loss.forward`; weights are passed only if there are some, so a loss of a user's own need not take them."""
-    given = {} if class_weights is None else {"class_weights": class_weights}
-    result = loss.forward(y, target, **given) if weights is None else loss.forward(y, target, weights, **given)
+    if weights is None and class_weights is None:
+        result = loss.forward(y, target)
+    else:
+        given = {} if class_weights is None else {"class_weights": class_weights}
+        result = loss.forward(y, target, **given) if weights is None else loss.forward(y, target, weights, **given)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"loss.forward returned {type(result).__name__}, expected the pair (value, cache)")
     return result

@@ -32,9 +32,18 @@ def _times_slope(dy: Array, cache: Cache, *_: object, slope: Callable[[Cache], A
 @lru_cache
 def zero(dtype: np.dtype[np.floating]) -> Array:
     """0 as an array of a dtype, which costs NumPy less than to convert Python's 0."""
-    zero = np.zeros((), dtype)
-    zero.setflags(write=False)
-    return zero
+    return _constant(0, dtype)
+
+
+@lru_cache
+def one(dtype: np.dtype[np.floating]) -> Array:
+    return _constant(1, dtype)
+
+
+def _constant(value: float, dtype: np.dtype[np.floating]) -> Array:
+    constant = np.array(value, dtype)
+    constant.setflags(write=False)
+    return constant
 
 
 # -- sigmoid -------------------------------------------------------------------------------------------------------
@@ -45,7 +54,7 @@ def logistic(x: Array) -> Array:
     y = np.negative(x)
     np.minimum(y, _largest_exponent(x.dtype), out=y)
     np.exp(y, out=y)
-    y += 1
+    y += one(x.dtype)
     return np.reciprocal(y, out=y)
 
 

@@ -38,6 +38,8 @@ from nnfunc.layers.dropout import dropout
 from nnfunc.layers.normalization import batch_norm
 
 Named: TypeAlias = tuple[tuple[str, Layer], ...]
+SerialCache: TypeAlias = tuple[list[Cache], Shape]
+"""What each layer left for its backward (a layer that is no kernel also the shape of its x), and the shape of y."""
 
 
 class Route(NamedTuple):
@@ -90,13 +92,6 @@ def _route(name: str, layer: Layer, where: Layout) -> Route:
     if names == kernel.names:
         return Route(name, layer, kernel, itemgetter(inside))
     return Route(name, layer, kernel, itemgetter(*(inside.start + names.index(k) for k in kernel.names)))
-
-
-class SerialCache(NamedTuple):
-    """What each layer left for its backward (a layer that is no kernel also the shape of its x), and the shape of y."""
-
-    caches: list[Cache]
-    shape: Shape
 
 
 def serial(*layers: Layer) -> Layer:
@@ -286,7 +281,7 @@ def _serial_forward(
     except Exception as error:
         locate(error, name, first=not caches)
         raise
-    return view(x), SerialCache(caches, x.shape), state.replace(changed) if changed else state
+    return view(x), (caches, x.shape), state.replace(changed) if changed else state
 
 
 def _serial_backward(

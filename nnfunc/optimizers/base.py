@@ -5,7 +5,7 @@
 
 A rule is a function on vectors: `rule(w, g, *slots, t=…, **settings) -> (w, *slots)`, where w are the parameters, g
 the gradient, the slots what the rule remembers (for Adam the moments m and v), all vectors of one shape, and t the
-number of this update, from 1. Everything else is done here, once: the names, the step count, the settings, and going
+number of this update, from 1. The built-in rules write what they return into `out=…`. Everything else is done here, once: the names, the step count, the settings, and going
 through long vectors in blocks that stay in the processor's cache.
 
 The state is a dict of arrays: "step" (updates so far) and for each slot an array like each parameter ("m.dense1.W").
@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict, stack, unstack
 from nnfunc.errors import numeric
+from nnfunc.threads import in_parallel
 from nnfunc.values import call
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -39,7 +40,9 @@ Setting: TypeAlias = "Plain | Mapping[str, Plain]"
 Rule: TypeAlias = Callable[..., tuple[Array, ...]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
 
-BLOCK = 1 << 15
+Block: TypeAlias = "tuple[Any, slice]"  # Any: the type of ... has no name in Python 3.11's annotations
+
+BLOCK = 1 << 16
 """How many numbers of the vector are updated at once: with its temporaries, a block stays in the processor's cache."""
 
 
@@ -60,7 +63,9 @@ class Optimizer(NamedTuple):
     def __repr__(self) -> str:
         keywords = self.step.keywords if isinstance(self.step, partial) else {}
         if "rule" in keywords:
-            return call(keywords["rule"].__name__.lstrip("_"), keywords["settings"])
+            rule = keywords["rule"]
+            rule = rule.keywords["function"] if isinstance(rule, partial) else rule
+            return call(rule.__name__.lstrip("_"), keywords["settings"])
         if "optimizer" in keywords:
             return call(keywords["name"], keywords, hidden=["name"])
         return f"Optimizer(init={self.init!r}, step={self.step!r})"
@@ -83,13 +88,19 @@ def optimizer(rule: Rule, slots: tuple[str, ...] = (), *, elementwise: bool = Fa
     >>> optimizer.step(params, {"b": [3.0, -4.0]}, optimizer.init(params))[0].vector
     array([0.9, 2.1])
     """
-    for name, setting in settings.items():
-        _check_setting(name, setting)
     if not callable(rule):
         raise TypeError(f"rule={rule!r} is not callable: pass a function (w, g, *slots, t, **settings) -> (w, *slots)")
     if not isinstance(slots, tuple) or not all(isinstance(slot, str) for slot in slots):
         raise TypeError(f"slots={slots!r}: expected a tuple of names, like ('m', 'v')")
-    step = partial(_step, rule=rule, slots=slots, elementwise=elementwise, settings=settings)
+    return writing(partial(_own_rule, function=rule, slots=slots), slots, elementwise, settings)
+
+
+def writing(rule: Rule, slots: tuple[str, ...], elementwise: bool, settings: Mapping[str, Setting]) -> Optimizer:
+    """The optimizer of a rule that writes the new values into `out`."""
+    for name, setting in settings.items():
+        _check_setting(name, setting)
+    values = {k: float(v) if isinstance(v, (int, float)) else v for k, v in settings.items()}
+    step = partial(_step, rule=rule, slots=slots, elementwise=elementwise, settings=values)
     return Optimizer(partial(_init, slots=slots), step)
 
 
@@ -111,9 +122,9 @@ def _step(
     settings: Mapping[str, Setting],
 ) -> tuple[ArrayDict, ArrayDict]:
     params = _trainable(params)
-    if not isinstance(opt_state, Mapping) or "step" not in opt_state:
+    if not isinstance(opt_state, (ArrayDict, Mapping)) or "step" not in opt_state:
         raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
-    count = opt_state["step"]
+    count = np.asarray(opt_state["step"])
     if count.ndim and (count != count[0]).any():  # members of a stack that were trained for different times
         each = zip(unstack(params), unstack(params.like(grads, "grads")), unstack(opt_state), strict=True)
         members = [
@@ -121,31 +132,47 @@ def _step(
             for i, one in enumerate(each)
         ]
         return stack([p for p, _ in members]), stack([s for _, s in members])
-    done = int(count.flat[0])
-    new, new_state = params.draft(), params.repeated(slots, {"step": count + 1})
-    g = params.like(grads, "grads").vector
-    old_state = new_state.like(opt_state, "opt_state (of another optimizer?)")
-    w, n = params.vector, params.vector.shape[-1]
-    old = [w, g, *_slots(old_state.vector, slots, n)]
-    targets = [new.vector, *_slots(new_state.vector, slots, n)]
-    values = {k: v if type(v) is float else resolved(k, v, done, params) for k, v in settings.items()}
-    width = max(BLOCK * n // max(w.size, 1), 1) if elementwise else n
-    for start in range(0, n, width):
-        block = (..., slice(start, start + width))
-        here = {k: v if type(v) is float else v[block] if np.shape(v)[-1:] > (1,) else v for k, v in values.items()}
-        parts = [a[block] for a in old]
-        result = rule(*parts, t=done + 1, **here)
-        shape = parts[0].shape
-        if not isinstance(result, tuple) or [np.shape(r) for r in result] != [shape] * len(targets):
-            _wrong_result(rule, result, slots)
-        for target, values_of in zip(targets, result, strict=True):
-            target[block] = values_of
+    t = int(count.flat[0]) + 1
+    new, new_state = params.draft(), params.repeated(slots, {"step": np.array(t) if not count.ndim else 0 * count + t})
+    given = new_state.like(opt_state, "opt_state (of another optimizer?)")
+    values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in settings.items()}
+    w, n = params.vector, params.layout.size
+    old = (w, params.like(grads, "grads").vector, *_slots(given.vector, len(slots), n))
+    out = (new.vector, *_slots(new_state.vector, len(slots), n))
+    if not elementwise or w.size <= BLOCK:
+        rule(*old, out=out, t=t, **values)
+    else:
+        update = partial(_update, rule, old, out, {"t": t, **values})
+        width = max(BLOCK * n // w.size, 1)
+        in_parallel(update, [(..., slice(start, start + width)) for start in range(0, n, width)])
     return new.freeze(), new_state.freeze()
 
 
-def _slots(vector: Array, slots: tuple[str, ...], n: int) -> list[Array]:
+def _slots(vector: Array, count: int, n: int) -> list[Array]:
     """The part of each slot: as long as the parameters, one after another."""
-    return [vector[..., i * n : (i + 1) * n] for i in range(len(slots))]
+    if vector.ndim == 1:
+        return [vector[i * n : (i + 1) * n] for i in range(count)]
+    return [vector[..., i * n : (i + 1) * n] for i in range(count)]
+
+
+def _update(
+    rule: Rule, old: tuple[Array, ...], out: tuple[Array, ...], values: Mapping[str, Any], block: Block
+) -> None:
+    """The rule on one block of the vectors."""
+    here = {k: v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
+    rule(*(a[block] for a in old), out=tuple(a[block] for a in out), **here)
+
+
+def _own_rule(
+    *old: Array, out: tuple[Array, ...], function: Rule, slots: tuple[str, ...], **values: Any
+) -> tuple[Array, ...]:
+    """A rule of a user's own, which returns the new values, as one that writes them into `out`."""
+    result = function(*old, **values)
+    if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
+        _wrong_result(function, result, slots)
+    for target, new in zip(out, result, strict=True):
+        target[...] = new
+    return out
 
 
 def _wrong_result(rule: Rule, result: object, slots: tuple[str, ...]) -> None:

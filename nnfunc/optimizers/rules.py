@@ -1,4 +1,5 @@
 """The update rules, each on vectors: w parameters, g gradient, then what the rule remembers; t counts updates from 1.
+The new values are written into `out`, in the same order and without g.
 
 By default ε stands inside the root (`eps_root`) and momentum averages (its gradient has the factor 1 − β). The forms
 of Kingma & Ba, PyTorch and Optax: `adam(..., eps=1e-8, eps_root=0.0)`, `momentum(..., dampening=0.0)`.
@@ -9,12 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from nnfunc.arrays import Array
 from nnfunc.errors import number
-from nnfunc.optimizers.base import Optimizer, Setting, optimizer
+from nnfunc.optimizers.base import Optimizer, Rule, Setting, writing
+
+Rate: TypeAlias = "float | Array"
+"""A setting at this update: a number, or one for each element (or network of a stack)."""
+
+Out: TypeAlias = "tuple[Array, ...]"
+"""Where a rule writes the new w and slots, and what it returns."""
 
 
 def gd(learning_rate: Setting = 0.01) -> Optimizer:
@@ -26,11 +34,13 @@ def gd(learning_rate: Setting = 0.01) -> Optimizer:
     >>> nn.gd(0.1)
     gd(learning_rate=0.1)
     """
-    return optimizer(_gd, elementwise=True, learning_rate=learning_rate)
+    return _built_in(_gd, (), learning_rate=learning_rate)
 
 
-def _gd(w: Array, g: Array, *, t: int, learning_rate: float | Array) -> tuple[Array, ...]:
-    return (w - learning_rate * g,)
+def _gd(w: Array, g: Array, *, out: Out, t: int, learning_rate: Rate) -> Out:
+    [new_w] = out
+    _descend(w, g, learning_rate, out=new_w)
+    return out
 
 
 def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
@@ -45,14 +55,16 @@ def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     momentum(learning_rate=0.1, beta1=0.9, dampening=0.9)
     """
     settings = _momentum_settings(beta1, dampening)
-    return optimizer(_momentum, ("m",), elementwise=True, learning_rate=learning_rate, **settings)
+    return _built_in(_momentum, ("m",), learning_rate=learning_rate, **settings)
 
 
 def _momentum(
-    w: Array, g: Array, m: Array, *, t: int, learning_rate: float | Array, beta1: float, dampening: float
-) -> tuple[Array, ...]:
-    m = beta1 * m + (1 - dampening) * g
-    return w - learning_rate * m, m
+    w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
+) -> Out:
+    new_w, new_m = out
+    _sum(m, beta1, g, 1 - dampening, out=new_m)
+    _descend(w, new_m, learning_rate, out=new_w)
+    return out
 
 
 def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
@@ -64,15 +76,17 @@ def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     nesterov(learning_rate=0.1, beta1=0.9, dampening=0.0)
     """
     settings = _momentum_settings(beta1, dampening)
-    return optimizer(_nesterov, ("m",), elementwise=True, learning_rate=learning_rate, **settings)
+    return _built_in(_nesterov, ("m",), learning_rate=learning_rate, **settings)
 
 
 def _nesterov(
-    w: Array, g: Array, m: Array, *, t: int, learning_rate: float | Array, beta1: float, dampening: float
-) -> tuple[Array, ...]:
-    g = (1 - dampening) * g
-    m = beta1 * m + g
-    return w - learning_rate * (beta1 * m + g), m
+    w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
+) -> Out:
+    new_w, new_m = out
+    _sum(m, beta1, g, 1 - dampening, out=new_m)
+    _sum(new_m, beta1, g, 1 - dampening, out=new_w)
+    _descend(w, new_w, learning_rate, out=new_w)
+    return out
 
 
 def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1e-8) -> Optimizer:
@@ -81,14 +95,18 @@ def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1
     >>> nn.adagrad(0.1)
     adagrad(learning_rate=0.1, eps=0.0, eps_root=1e-08)
     """
-    return optimizer(_adagrad, ("v",), elementwise=True, learning_rate=learning_rate, **_eps_settings(eps, eps_root))
+    return _built_in(_adagrad, ("v",), learning_rate=learning_rate, **_eps_settings(eps, eps_root))
 
 
 def _adagrad(
-    w: Array, g: Array, v: Array, *, t: int, learning_rate: float | Array, eps: float, eps_root: float
-) -> tuple[Array, ...]:
-    v = v + g * g
-    return w - learning_rate * g / _root(v, eps, eps_root), v
+    w: Array, g: Array, v: Array, *, out: Out, t: int, learning_rate: Rate, eps: float, eps_root: float
+) -> Out:
+    new_w, new_v = out
+    np.multiply(g, g, out=new_w)
+    np.add(v, new_w, out=new_v)
+    _divide_by_root(g, new_v, eps, eps_root, out=new_w)
+    _descend(w, new_w, learning_rate, out=new_w)
+    return out
 
 
 def rmsprop(
@@ -105,14 +123,18 @@ def rmsprop(
     rmsprop(learning_rate=0.1, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = _beta_settings(beta2=beta2) | _eps_settings(eps, eps_root)
-    return optimizer(_rmsprop, ("v",), elementwise=True, learning_rate=learning_rate, **settings)
+    return _built_in(_rmsprop, ("v",), learning_rate=learning_rate, **settings)
 
 
 def _rmsprop(
-    w: Array, g: Array, v: Array, *, t: int, learning_rate: float | Array, beta2: float, eps: float, eps_root: float
-) -> tuple[Array, ...]:
-    v = beta2 * v + (1 - beta2) * (g * g)
-    return w - learning_rate * g / _root(v, eps, eps_root), v
+    w: Array, g: Array, v: Array, *, out: Out, t: int, learning_rate: Rate, beta2: float, eps: float, eps_root: float
+) -> Out:
+    new_w, new_v = out
+    np.multiply(g, g, out=new_w)
+    _sum(v, beta2, new_w, 1 - beta2, out=new_v)
+    _divide_by_root(g, new_v, eps, eps_root, out=new_w)
+    _descend(w, new_w, learning_rate, out=new_w)
+    return out
 
 
 def adam(
@@ -131,7 +153,7 @@ def adam(
     adam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
-    return optimizer(_adam, ("m", "v"), elementwise=True, learning_rate=learning_rate, **settings)
+    return _built_in(_adam, ("m", "v"), learning_rate=learning_rate, **settings)
 
 
 def _adam(
@@ -140,20 +162,22 @@ def _adam(
     m: Array,
     v: Array,
     *,
+    out: Out,
     t: int,
-    learning_rate: float | Array,
+    learning_rate: Rate,
     beta1: float,
     beta2: float,
     eps: float,
     eps_root: float,
-) -> tuple[Array, ...]:
-    m = _average(m, g, beta1)
-    v = _average(v, g * g, beta2)
+) -> Out:
+    new_w, new_m, new_v = out
+    np.multiply(g, g, out=new_w)
+    _sum(v, beta2, new_w, 1 - beta2, out=new_v)
+    _sum(m, beta1, g, 1 - beta1, out=new_m)
     c = 1 - beta2**t  # √(v/c + eps_root) + eps, times √c: both corrections in the learning rate save passes
-    step = _root(v, eps * math.sqrt(c), eps_root * c)
-    np.divide(m, step, out=step)
-    step *= learning_rate * math.sqrt(c) / (1 - beta1**t)
-    return np.subtract(w, step, out=step), m, v
+    _divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
+    _descend(w, new_w, learning_rate * (math.sqrt(c) / (1 - beta1**t)), out=new_w)
+    return out
 
 
 def adamw(
@@ -173,9 +197,7 @@ def adamw(
     adamw(learning_rate=0.001, weight_decay={'*W': 0.01, '*': 0.0}, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
-    return optimizer(
-        _adamw, ("m", "v"), elementwise=True, learning_rate=learning_rate, weight_decay=weight_decay, **settings
-    )
+    return _built_in(_adamw, ("m", "v"), learning_rate=learning_rate, weight_decay=weight_decay, **settings)
 
 
 def _adamw(
@@ -184,33 +206,42 @@ def _adamw(
     m: Array,
     v: Array,
     *,
+    out: Out,
     t: int,
-    learning_rate: float | Array,
-    weight_decay: float | Array,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    eps_root: float,
-) -> tuple[Array, ...]:
-    decayed = w - learning_rate * weight_decay * w
-    return _adam(
-        decayed, g, m, v, t=t, learning_rate=learning_rate, beta1=beta1, beta2=beta2, eps=eps, eps_root=eps_root
-    )
+    learning_rate: Rate,
+    weight_decay: Rate,
+    **settings: float,
+) -> Out:
+    decayed = w * (1 - learning_rate * weight_decay)
+    return _adam(decayed, g, m, v, out=out, t=t, learning_rate=learning_rate, **settings)
 
 
-def _root(v: Array, eps: float, eps_root: float) -> Array:
-    """√(v + eps_root) + eps."""
-    root: Array = np.sqrt(v + eps_root if eps_root else v)
+def _built_in(rule: Rule, slots: tuple[str, ...], **settings: Setting) -> Optimizer:
+    return writing(rule, slots, elementwise=True, settings=settings)
+
+
+# Passes over memory are what a step costs, so what is written serves as the scratch space of what comes before it.
+
+
+def _descend(w: Array, direction: Array, learning_rate: Rate, out: Array) -> None:
+    """w − α direction."""
+    np.multiply(direction, learning_rate, out=out)
+    np.subtract(w, out, out=out)
+
+
+def _sum(a: Array, alpha: float, b: Array, beta: float, out: Array) -> None:
+    """αa + βb."""
+    np.multiply(a, alpha, out=out)
+    out += beta * b
+
+
+def _divide_by_root(a: Array, v: Array, eps: float, eps_root: float, out: Array) -> None:
+    """a/(√(v + eps_root) + eps)."""
+    root = np.add(v, eps_root, out=out) if eps_root else v
+    np.sqrt(root, out=out)
     if eps:
-        root += eps
-    return root
-
-
-def _average(old: Array, new: Array, beta: float) -> Array:
-    """β old + (1 − β) new."""
-    average = beta * old
-    average += (1 - beta) * new
-    return average
+        out += eps
+    np.divide(a, out, out=out)
 
 
 def _beta_settings(**betas: float) -> dict[str, float]:

@@ -111,7 +111,7 @@ class TrainStep(NamedTuple):
                 raise ValueError(
                     f"loss.backward returned shape {np.shape(dy)}, expected that of the outputs, {rows.shape}"
                 )
-            dy = dy.reshape(y.shape)
+            dy = dy if rows is y else dy.reshape(y.shape)
             _, grads = model.backward(ts.params, cache, dy, need_dx=False)
             if self.penalty is not None:
                 examples = rows.shape[-2]
