@@ -106,7 +106,7 @@ def _backward(cache: LossCache, *, gradient: Callable[[Residual], Array]) -> Arr
 @lru_cache(maxsize=64)
 def _one_of(examples: int, dtype: np.dtype[np.floating]) -> Array:
     """1/m, as 1/Σw is for weights of 1, bit for bit."""
-    share = np.divide(1, examples, dtype=dtype)[...]
+    share: Array = np.divide(1, examples, dtype=dtype)[...]
     share.setflags(write=False)
     return share
 

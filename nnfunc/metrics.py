@@ -107,7 +107,8 @@ def accuracy(model: Layer, ts: Trained, X: ArrayLike, Y: ArrayLike, threshold: f
     """
     y = predict(model, ts, X)
     y, Y, _ = of_network(ts.params, y, Y)
-    return share_correct(y, Y, _decision(model, y, threshold))
+    decision = _decision(model, y, threshold)
+    return share_equal(classes_of(y, decision), labels(Y, y, decision), ts.params)
 
 
 def confusion_matrix(
@@ -162,7 +163,11 @@ def evaluate(
     y = predict(model, ts, X)
     y, Y, weights = of_network(ts.params, y, Y, weights)
     value, _ = loss_of(loss, y, Y, weights, class_weights)
-    return Evaluation(value, scored(y, Y, decision_under(model, loss)))
+    decision = decision_under(model, loss)
+    true = None if decision is None else known_labels(Y, y, decision)
+    if decision is None or true is None:
+        return Evaluation(value, unknown(ts.params))
+    return Evaluation(value, share_equal(classes_of(y, decision), true, ts.params))
 
 
 # -- from outputs to classes -------------------------------------------------------------------------------------------
@@ -210,11 +215,16 @@ def classes_of(y: Array, decision: Decision) -> NDArray[np.intp]:
     if not np.isfinite(y).all():
         bad = first_bad(y, ~np.isfinite(y))
         raise ValueError(f"the outputs contain {bad}, which is no class: did the training diverge?")
+    return decided(y, decision).astype(np.intp, copy=False)
+
+
+def decided(y: Array, decision: Decision) -> NDArray[Any]:  # class numbers, or booleans
+    """`classes_of` finite outputs, as they come."""
     if decision == "largest":
         largest: NDArray[np.intp] = np.argmax(y, axis=-1)
         return largest
-    decided: NDArray[np.intp] = (y > decision).astype(np.intp)
-    return decided[..., 0] if y.shape[-1] == 1 else decided
+    above: NDArray[np.bool_] = y > decision
+    return above[..., 0] if y.shape[-1] == 1 else above
 
 
 def labels(Y: ArrayLike, y: Array, decision: Decision) -> NDArray[Any]:  # of whichever dtype the labels came in
@@ -237,25 +247,23 @@ def labels(Y: ArrayLike, y: Array, decision: Decision) -> NDArray[Any]:  # of wh
     return T
 
 
-def share_correct(y: Array, Y: ArrayLike, decision: Decision) -> Scalar:
-    """The share of decisions that are right, for each network of a stack."""
-    return _share(classes_of(y, decision), labels(Y, y, decision), y)
-
-
-def scored(y: Array, Y: ArrayLike, decision: Decision | None) -> Scalar:
-    """`share_correct`, or NaN where there are no classes: a regression loss, targets that are no labels."""
-    none = math.nan if y.ndim == 2 else np.full(y.shape[:-2], math.nan)
-    if decision is None:
-        return none
-    predicted = classes_of(y, decision)
+def known_labels(Y: ArrayLike, y: Array, decision: Decision) -> NDArray[Any] | None:
+    """`labels`, or None where the targets are none: probabilities, numbers to regress on."""
     try:
-        true = labels(Y, y, decision)
+        return labels(Y, y, decision)
     except ValueError:
-        return none
-    return _share(predicted, true, y)
+        return None
 
 
-def _share(predicted: NDArray[np.intp], true: NDArray[Any], y: Array) -> Scalar:
+def unknown(params: ArrayDict) -> Scalar:
+    """The accuracy where there are no classes: NaN, for each network of a stack."""
+    return np.full(params.stack_shape, math.nan) if params.stack_shape else math.nan
+
+
+def share_equal(predicted: NDArray[Any], true: NDArray[Any], params: ArrayDict) -> Scalar:
+    """The share of decisions that are right, for each network of a stack."""
     right = predicted == true
-    share = right.mean(axis=tuple(range(y.ndim - 2, right.ndim)))
-    return share if share.ndim else float(share)
+    if not params.stack_shape:
+        return int(np.count_nonzero(right)) / int(right.size)
+    share: Array = right.mean(axis=tuple(range(1, right.ndim)))
+    return share

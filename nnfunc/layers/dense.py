@@ -76,7 +76,7 @@ def _init(
 def _forward(x: Array, W: Array, b: Array | None = None) -> tuple[Array, Array]:
     if not 2 == x.ndim == W.ndim or x.shape[1] != W.shape[0]:
         return _general_forward(x, W, b)
-    y = x.dot(W)  # half the time of matmul, for small matrices
+    y: Array = x.dot(W)  # half the time of matmul, for small matrices
     if b is not None:
         y += b
     return y, x
@@ -89,7 +89,8 @@ def _backward(dy: Array, x: Array, params: Sequence[Array], grads: Sequence[Arra
     x.T.dot(dy, dW)
     for db in grads[1:]:
         sum_of_rows(dy, db)
-    return dy.dot(W.T) if need_dx else None
+    dx: Array | None = dy.dot(W.T) if need_dx else None
+    return dx
 
 
 # The same for a stack of networks, whose W has a leading axis, and for further axes of x between that and the features.

@@ -27,7 +27,6 @@ from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array, ArrayDict, stack, unstack
 from nnfunc.errors import numeric
-from nnfunc.threads import in_parallel
 from nnfunc.values import call
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -133,7 +132,8 @@ def _step(
         ]
         return stack([p for p, _ in members]), stack([s for _, s in members])
     t = int(count.flat[0]) + 1
-    new, new_state = params.draft(), params.repeated(slots, {"step": np.array(t) if not count.ndim else 0 * count + t})
+    steps = np.array(t) if not count.ndim else np.full(count.shape, t)
+    new, new_state = params.draft(), params.repeated(slots, {"step": steps})
     given = new_state.like(opt_state, "opt_state (of another optimizer?)")
     values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in settings.items()}
     w, n = params.vector, params.layout.size
@@ -144,7 +144,8 @@ def _step(
     else:
         update = partial(_update, rule, old, out, {"t": t, **values})
         width = max(BLOCK * n // w.size, 1)
-        in_parallel(update, [(..., slice(start, start + width)) for start in range(0, n, width)])
+        for start in range(0, n, width):
+            update((..., slice(start, start + width)))
     return new.freeze(), new_state.freeze()
 
 

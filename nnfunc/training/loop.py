@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfunc.arrays import Scalar
 from nnfunc.errors import NonFiniteError, finite, first_bad, numeric, positive_int
 from nnfunc.keys import Key, check, fold_in
 from nnfunc.losses import of_network
-from nnfunc.metrics import Evaluation, decision_under, evaluate, scored
+from nnfunc.metrics import (
+    Decision,
+    Evaluation,
+    decided,
+    decision_under,
+    evaluate,
+    known_labels,
+    predict,
+    share_equal,
+    unknown,
+)
 from nnfunc.training.batches import minibatches, same_length
 from nnfunc.training.step import Batch, TrainState, TrainStep
 
@@ -139,15 +150,17 @@ def _epochs(
     total = float(np.sum(data[2])) if len(data) > 2 else rows
     per_epoch = 1 if size is None else math.ceil(rows / size)
     decision = decision_under(*step.computed)
+    classes = None if decision is None else _classes(step, ts, data, rows, decision)
+    parts = data if classes is None else (*data, classes)
     for _ in range(count):
         loss: Scalar = 0.0
-        right: Scalar = 0.0
-        for batch in minibatches(fold_in(key, ts.step), data, size):
-            ts, metrics = step(ts, batch)
-            share = float(np.sum(batch[2])) / total if len(batch) > 2 else len(batch[0]) / rows
+        right: Scalar = 0.0 if classes is not None else unknown(ts.params)
+        for batch in minibatches(fold_in(key, ts.step), parts, size):
+            ts, metrics = step(ts, batch[: len(data)])
+            share = float(np.sum(batch[2])) / total if len(data) > 2 else len(batch[0]) / rows
             loss = loss + share * metrics.loss
-            y, target, _ = of_network(ts.params, metrics.output, batch[1])
-            right = right + share * scored(y, target, decision)
+            if decision is not None and classes is not None:
+                right = right + share * share_equal(decided(metrics.output, decision), batch[-1], ts.params)
         _check_parameters(ts)
         held_out = None
         if validation is not None:
@@ -155,6 +168,15 @@ def _epochs(
             weighting = weights[0] if weights else None
             held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
         yield Epoch(ts.step // per_epoch, loss, right, held_out, ts)
+
+
+def _classes(step: TrainStep, ts: TrainState, data: Data, rows: int, decision: Decision) -> NDArray[Any] | None:
+    """The true classes of all rows, checked once instead of in every batch; None where there are none."""
+    y = predict(step.computed[0], ts, np.asarray(data[0])[:1])
+    tail = y.shape[-1:] if ts.params.stack_shape else y.shape[1:]
+    outputs, target, _ = of_network(ts.params, np.empty((rows, *tail)), data[1])
+    true = known_labels(target, outputs, decision)
+    return true if true is None or len(true) == rows else true.reshape(rows, *tail[:-1], *true.shape[1:])
 
 
 def _check_parameters(ts: TrainState) -> None:
