@@ -114,7 +114,7 @@ def _general_backward(
         sum_of_rows(dy, db)
     if not need_dx:
         return None
-    dx = np.matmul(dy, W.mT)
+    dx: Array = np.matmul(dy, W.mT)
     return dx.reshape(x.shape) if x.ndim > W.ndim else dx
 
 

@@ -169,7 +169,8 @@ def _linear(
     _, cache, _ = _forward(layer, params, state, x, key, train)
     a, b, both = (_flat(_backward(layer, params, cache, d)) for d in (dy, other, 2 * dy - 3 * other))
     size = float(np.abs(a).max(initial=0) + np.abs(b).max(initial=0))
-    linear = np.allclose(both, 2 * a - 3 * b, rtol=1e-8, atol=1e-9 * size)
+    denormal = float(np.finfo(np.float64).tiny)  # numbers below this have fewer digits
+    linear = np.allclose(both, 2 * a - 3 * b, rtol=1e-8, atol=1e-9 * size + denormal)
     _law("backward is linear in dy", linear, "backward(2·dy1 − 3·dy2) is not 2·backward(dy1) − 3·backward(dy2)")
 
 
