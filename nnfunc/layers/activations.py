@@ -11,10 +11,11 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nnfunc.arrays import Array
 from nnfunc.errors import by_name, number
-from nnfunc.layers.base import Cache, Kernel, Layer, of_kernel, view
+from nnfunc.layers.base import Cache, Kernel, Layer, Shape, of_kernel, view
 from nnfunc.sums import sum_of_columns
 
 
@@ -35,12 +36,22 @@ def zero(dtype: np.dtype[np.floating]) -> Array:
     return _constant(0, dtype)
 
 
+@lru_cache(maxsize=16)
+def zeros(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
+    """0s to compare with: NumPy takes a third of the time for arrays of one shape that it takes for a number."""
+    return _constant(np.zeros(shape), dtype)
+
+
+SMALL = 1 << 18
+"""Up to this size arrays of 0s are kept."""
+
+
 @lru_cache
 def one(dtype: np.dtype[np.floating]) -> Array:
     return _constant(1, dtype)
 
 
-def _constant(value: float, dtype: np.dtype[np.floating]) -> Array:
+def _constant(value: ArrayLike, dtype: np.dtype[np.floating]) -> Array:
     constant = np.array(value, dtype)
     constant.setflags(write=False)
     return constant
@@ -162,7 +173,7 @@ def relu() -> Layer:
 
 
 def _relu(x: Array) -> tuple[Array, Array]:
-    y = np.maximum(x, zero(x.dtype))
+    y = np.maximum(x, zeros(x.shape, x.dtype) if x.size <= SMALL else zero(x.dtype))
     return y, y
 
 
