@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nnfunc import initializers
-from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, stack, unstack
+from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal
 from nnfunc.errors import NonFiniteError
 from nnfunc.keys import Key, fold_in, generator, key, split
 from nnfunc.layers import (
@@ -87,9 +87,11 @@ from nnfunc.training import (
     early_stopping,
     history,
     minibatches,
+    stack,
     train,
     train_state,
     train_step,
+    unstack,
 )
 
 if TYPE_CHECKING:

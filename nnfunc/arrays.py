@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.errors import nearest, numeric
+from nnfunc.memory import memory
 
 Array: TypeAlias = NDArray[np.floating]
 """An array of floats: what the mathematics here works on, and the type of your own layers' arguments.
@@ -341,7 +342,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> grads.freeze().vector
         array([3., 3.])
         """
-        return self._of(self._layout, np.empty(self._vector.shape, self._vector.dtype)) if out is None else out
+        return self._of(self._layout, memory(self._vector.shape, self._vector.dtype)) if out is None else out
 
     def repeated(self, prefixes: tuple[str, ...], integers: Mapping[str, NDArray[np.integer]]) -> ArrayDict:
         """A draft with an array like each of this dict's for every prefix ("m.dense1.W"), one prefix after another.
@@ -353,7 +354,7 @@ class ArrayDict(Mapping[str, Array]):
         """
         where, vector = self._layout.repeated(prefixes), self._vector
         counts = {k: _frozen(v) for k, v in integers.items()}
-        return self._of(where, np.empty((*vector.shape[:-1], where.size), vector.dtype), counts)
+        return self._of(where, memory((*vector.shape[:-1], where.size), vector.dtype), counts)
 
     def freeze(self) -> ArrayDict:
         """Makes this draft an immutable dict, without a copy; the part of a larger draft is frozen with that."""
@@ -533,35 +534,23 @@ class ArrayDict(Mapping[str, Array]):
 
 
 def stack(dicts: Sequence[ArrayDict]) -> ArrayDict:
-    """K dicts of the same names and shapes as one, whose arrays have a leading axis K and whose vector is (K, n).
+    """K dicts of the same names, shapes and dtype as one, whose arrays have a leading axis K and whose vector is (K, n).
 
-    Args:
-        dicts: at least one; each has the names, shapes and dtype of the first.
-    Raises:
-        ValueError: no dict, or names or shapes that differ (the message lists the differences).
-
-    >>> stack([ArrayDict({"b": [1.0, 2.0]}), ArrayDict({"b": [3.0, 4.0]})])["b"]
-    array([[1., 2.],
-           [3., 4.]])
+    >>> stack([ArrayDict({"b": [1.0, 2.0]}), ArrayDict({"b": [3.0, 4.0]})]).vector.shape
+    (2, 2)
     """
     if not dicts:
-        raise ValueError("dicts is empty: a stack needs at least one dict")
-    if not all(isinstance(d, ArrayDict) for d in dicts):
-        raise TypeError("dicts has plain dicts in it, expected ArrayDicts: make them with nn.ArrayDict")
+        raise ValueError("members is empty: a stack needs at least one")
     first, *rest = dicts
     if len({d.dtype for d in dicts if d.size}) > 1:
-        raise TypeError(f"dicts have the dtypes {', '.join(str(d.dtype) for d in dicts)}: convert them with astype")
-    same = [first, *(first.like(d, f"dicts[{i}]") for i, d in enumerate(rest, 1))]
+        raise TypeError(f"members have the dtypes {', '.join(str(d.dtype) for d in dicts)}: convert them with astype")
+    same = [first, *(first.like(d, f"members[{i}]") for i, d in enumerate(rest, 1))]
     integers = {k: _frozen(np.stack([d._integers[k] for d in same])) for k in first._integers}
     return ArrayDict._of(first._layout, _frozen(np.stack([d._vector for d in same])), integers)
 
 
 def unstack(stacked: ArrayDict) -> list[ArrayDict]:
-    """The K dicts of a stack, in order. Whole numbers without a leading axis are shared by all.
-
-    >>> [d["b"] for d in unstack(stack([ArrayDict({"b": [1.0, 2.0]}), ArrayDict({"b": [3.0, 4.0]})]))]
-    [array([1., 2.]), array([3., 4.])]
-    """
+    """The K dicts of a stack, in order. Whole numbers without a leading axis are shared by all."""
     if not stacked.stack_shape:
         raise ValueError("stacked is a single dict (its vector has one axis), expected a stack: make one with nn.stack")
     return [
@@ -658,7 +647,3 @@ EMPTY = ArrayDict()
 >>> len(EMPTY), EMPTY.size
 (0, 0)
 """
-
-# Vectors of megabytes come and go with every step. glibc gives such memory back to the system, which costs more than
-# the arithmetic on it, until a program has freed one block of this size (mallopt(3), "dynamic mmap threshold").
-np.empty(30 << 20, np.uint8)  # never written, so it takes no memory

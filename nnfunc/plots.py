@@ -106,6 +106,33 @@ def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axe
     return _plain(ax)
 
 
+def spread(x: ArrayLike, runs: ArrayLike, *, label: str | None = None, ax: Axes | None = None) -> Axes:
+    """The mean of several runs as a line, and one standard deviation (with K − 1) around it as a band.
+
+    Args:
+        x: (points,), like the epochs or the learning rates.
+        runs: (K, points), a row for each run.
+        label: of the line, for a legend.
+        ax: the Axes to draw on; each call takes the next colour and marker.
+    Raises:
+        ValueError: shapes that do not fit, NaN.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.spread([1, 2], [[0.5, 0.75], [0.5, 0.25]])
+    >>> ax.lines[0].get_ydata()
+    array([0.5, 0.5])
+    """
+    at = _shaped(x, "x", "(points,)", 1)
+    values = _shaped(runs, "runs", "(K, points), a row for each run", 2, None, len(at))
+    mean, std = values.mean(axis=0), values.std(axis=0, ddof=min(len(values) - 1, 1))
+    ax = _axes(ax)
+    i = len(ax.lines)
+    colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)] if len(at) <= 12 else ""
+    ax.fill_between(at, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(at, mean, color=colour, linewidth=1.8, marker=marker, label=label)
+    return _plain(ax)
+
+
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ rng = np.random.default_rng(0)
 X, classes = rng.normal(size=(50, 4)), rng.integers(0, 3, size=50)
 Y = np.eye(3)[classes]
 MODEL = nn.mlp([4, 8, 3], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)
+LOSS = nn.sparse_categorical_cross_entropy
 STEP = nn.train_step(MODEL, nn.categorical_cross_entropy, nn.adam(nn.cosine_decay(0.01, 100)), penalty=nn.l2(0.1))
 
 
@@ -108,6 +109,57 @@ def test_a_stack_trains_like_its_members() -> None:
     )
     *_, epoch = nn.train(STEP, both, (X, Y), epochs=2, key=nn.key(0), validation=(X, Y))
     assert np.shape(epoch.loss) == np.shape(epoch.accuracy) == (3,)
+
+
+def test_a_stack_of_states_with_settings_of_their_own_is_its_members() -> None:
+    """Seeds, learning rates and penalties differ; dropout and batch norm are at work; the loop is the usual one."""
+    K, rates, strengths = 3, np.array([0.01, 0.03, 0.1]), np.array([0.0, 0.1, 1.0])
+    model = nn.mlp([4, 8, 3], ["relu", "softmax"], keep_prob=0.7, batch_norm=True)
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(40, 4)), rng.integers(0, 3, 40)
+    keys = nn.split(nn.key(5), K)
+
+    def run(ts: nn.TrainState, step: nn.TrainStep) -> list[nn.Epoch]:
+        return list(nn.train(step, ts, data, epochs=3, batch_size=16, key=nn.key(1), validation=data))
+
+    steps = [nn.train_step(model, LOSS, nn.adam(r), nn.l2(s)) for r, s in zip(rates, strengths, strict=True)]
+    solo = [nn.train_state(model, nn.adam(), key, (4,), np.float64) for key in keys]
+    both = run(nn.stack(solo), nn.train_step(model, LOSS, nn.adam(rates), nn.l2(strengths)))
+    alone = [run(ts, step) for ts, step in zip(solo, steps, strict=True)]
+
+    members = nn.unstack(both[-1].state)
+    for i, (member, epochs) in enumerate(zip(members, alone, strict=True)):
+        ts = epochs[-1].state
+        assert member.key == ts.key
+        assert member.step == ts.step
+        for name in ("params", "state", "opt_state"):
+            assert nn.allclose(getattr(member, name), getattr(ts, name), rtol=1e-10)
+        for stacked, single in zip(both, epochs, strict=True):
+            assert stacked.validation is not None
+            assert single.validation is not None
+            np.testing.assert_allclose(np.asarray(stacked.loss)[i], single.loss, rtol=1e-10)
+            np.testing.assert_allclose(np.asarray(stacked.accuracy)[i], single.accuracy, rtol=1e-10)
+            for name in ("loss", "accuracy"):
+                of_member = np.asarray(getattr(stacked.validation, name))[i]
+                np.testing.assert_allclose(of_member, getattr(single.validation, name), rtol=1e-10)
+
+
+def test_states_that_make_no_stack_are_refused() -> None:
+    model = nn.serial(nn.dense(2))
+    a, b = (nn.train_state(model, nn.gd(), nn.key(i), (3,)) for i in range(2))
+    with pytest.raises(ValueError, match="members have made 0, 5 steps"):
+        nn.stack([a, b._replace(step=5)])
+    with pytest.raises(ValueError, match=r"members\[1\] is a stack"):
+        nn.stack([a, nn.stack([a, b])])
+    with pytest.raises(TypeError, match="members are ArrayDict, TrainState"):
+        nn.stack([a, b.params])  # type: ignore[list-item]  # refused by the types too
+    with pytest.raises(ValueError, match="members is empty"):
+        nn.stack([])
+    with pytest.raises(ValueError, match="state of a single network"):
+        nn.unstack(a)
+    with pytest.raises(TypeError, match="stacked is dict"):
+        nn.unstack({})  # type: ignore[call-overload]  # likewise
+
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------

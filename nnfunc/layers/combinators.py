@@ -231,7 +231,9 @@ def _composed(name: str, layers: Layers, forward: Callable[..., Any], backward: 
     return Layer(partial(_init, layers=layers), partial(forward, layers=layers), partial(backward, layers=layers), name)
 
 
-def _init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Layers) -> tuple[ArrayDict, ArrayDict]:
+def _init(
+    key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Layers
+) -> tuple[ArrayDict, ArrayDict]:
     params: dict[str, Array] = {}
     state: dict[str, Array] = {}
     shape, name = example_shape(input_shape), ""

@@ -2,6 +2,7 @@
 
 from nnfunc.training.batches import minibatches
 from nnfunc.training.loop import Epoch, train
+from nnfunc.training.stacks import stack, unstack
 from nnfunc.training.step import Metrics, TrainState, TrainStep, train_state, train_step
 from nnfunc.training.stopping import best_epoch, early_stopping, history
 
@@ -14,7 +15,9 @@ __all__ = [
     "early_stopping",
     "history",
     "minibatches",
+    "stack",
     "train",
     "train_state",
     "train_step",
+    "unstack",
 ]

@@ -1,0 +1,44 @@
+"""Memory for vectors that come and go with every step.
+
+The system takes large blocks back and clears them before it gives them out again, which costs more than the arithmetic
+on them. glibc hands blocks of up to 32 MiB out again by itself once a program has freed a block of nearly that size
+(mallopt(3), "dynamic mmap threshold"); larger ones never, so these are kept here.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from sys import getrefcount
+
+import numpy as np
+
+from numpy.typing import NDArray
+
+LARGEST_OF_GLIBC, KEPT_IN_ALL = 32 << 20, 512 << 20
+"""Bytes."""
+
+np.empty(30 << 20, np.uint8)  # freed at once, and never written, so it takes no memory
+
+_kept: list[NDArray[np.floating]] = []
+_FREE = 3
+"""The references to a kept array that nobody uses: the list's, the loop's, getrefcount's own."""
+
+
+def memory(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+    """An array whose values are arbitrary, like that of np.empty, and that owns its memory.
+
+    >>> memory((2, 3), np.dtype(np.float32)).shape
+    (2, 3)
+    """
+    size = prod(shape) * dtype.itemsize
+    if size < LARGEST_OF_GLIBC:
+        return np.empty(shape, dtype)
+    for array in _kept:
+        if getrefcount(array) == _FREE and array.shape == shape and array.dtype == dtype:
+            array.setflags(write=True)
+            return array
+    new: NDArray[np.floating] = np.empty(shape, dtype)
+    _kept.append(new)
+    while sum(a.nbytes for a in _kept) > KEPT_IN_ALL:
+        del _kept[0]
+    return new
