@@ -480,9 +480,10 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"a": [1.0], "b": [2.0]}).like({"b": [4.0], "a": [3.0]}).vector
         array([3., 4.])
         """
-        alike = isinstance(other, ArrayDict) and other._layout is self._layout
-        if isinstance(other, ArrayDict) and alike and other._vector.shape == self._vector.shape:
-            return other if other.dtype == self.dtype else other.astype(self.dtype)
+        if isinstance(other, ArrayDict) and other._layout is self._layout:
+            mine, theirs = self._vector, other._vector
+            if mine.shape == theirs.shape:
+                return other if mine.dtype == theirs.dtype else other.astype(mine.dtype)
         _same_names(self, other, name)
         shapes = {k: (self[k].shape, np.shape(other[k])) for k in self}
         wrong = [f"{k} {theirs}, expected {mine}" for k, (mine, theirs) in shapes.items() if mine != theirs]

@@ -30,8 +30,7 @@ def memory(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.f
     >>> memory((2, 3), np.dtype(np.float32)).shape
     (2, 3)
     """
-    size = prod(shape) * dtype.itemsize
-    if size < LARGEST_OF_GLIBC:
+    if prod(shape) * dtype.itemsize < LARGEST_OF_GLIBC:
         return np.empty(shape, dtype)
     for array in _kept:
         if getrefcount(array) == _FREE and array.shape == shape and array.dtype == dtype:

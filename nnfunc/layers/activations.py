@@ -169,7 +169,7 @@ def relu() -> Layer:
     >>> nn.relu().forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 2.0]]))[0]
     array([[0., 2.]])
     """
-    return _elementwise("relu", _relu, _relu_slope)
+    return of_kernel("relu", Kernel(_relu, _relu_backward))
 
 
 def _relu(x: Array) -> tuple[Array, Array]:
@@ -177,8 +177,8 @@ def _relu(x: Array) -> tuple[Array, Array]:
     return y, y
 
 
-def _relu_slope(y: Array) -> Array:
-    return (y > zero(y.dtype)).astype(y.dtype)
+def _relu_backward(dy: Array, y: Array, *_: object) -> Array:
+    return dy * (y > zero(y.dtype)).astype(y.dtype)  # twice as fast as a product with booleans
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer:

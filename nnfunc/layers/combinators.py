@@ -43,45 +43,56 @@ SerialCache: TypeAlias = tuple[list[Cache], Shape]
 
 
 class Route(NamedTuple):
-    """A layer of a composition: its name, its kernel if it has one, and how it gets its arrays from the list of all."""
+    """How a composition calls a layer: the functions of its kernel (None where it has none), and how it gets its arrays
+    from the list of all."""
 
-    name: str
-    layer: Layer
-    kernel: Kernel | None
+    forward: Callable[..., tuple[Array, Cache]] | None
+    backward: Callable[..., Array | None] | None
     own: Callable[[list[Array]], Sequence[Array]]
 
 
-class Layers(tuple[tuple[str, Layer], ...]):
-    """The named layers of a composition, which remember where in a layout of parameters their arrays are."""
+class Plan(NamedTuple):
+    """The routes of all layers for one layout of parameters, and the first layer that has any."""
 
-    _routes: dict[Layout, list[Route]]
+    routes: list[Route]
+    first: int
+
+
+class Layers(tuple[tuple[str, Layer], ...]):
+    """The named layers of a composition, which remember their plan for each layout of parameters."""
+
+    _plans: dict[Layout, Plan]
 
     def __new__(cls, pairs: Iterable[tuple[str, Layer]]) -> Layers:
         new = super().__new__(cls, pairs)
-        new._routes = {}
+        new._plans = {}
         return new
 
     def __reduce__(self) -> tuple[type[Layers], tuple[Named]]:
         return Layers, (tuple(self),)
 
-    def routes(self, where: Layout) -> list[Route]:
-        """A route for each layer; parameters with this layout are checked to be those that the layers take."""
-        routes = self._routes.get(where)
-        if routes is None:
-            routes = self._routes[where] = [_route(name, layer, where) for name, layer in self]
-            heads = tuple(f"{name}." for name, _ in self)
-            extra = ", ".join(k for k in where.names if not k.startswith(heads))
-            if extra:
-                del self._routes[where]
-                raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
-        return routes
+    def plan(self, where: Layout) -> Plan:
+        """The plan for parameters of this layout, which are checked to be those that the layers take."""
+        plan = self._plans.get(where)
+        if plan is None:
+            plan = self._plans[where] = _plan(self, where)
+        return plan
+
+
+def _plan(layers: Named, where: Layout) -> Plan:
+    routes = [_route(name, layer, where) for name, layer in layers]
+    heads = tuple(f"{name}." for name, _ in layers)
+    extra = ", ".join(k for k in where.names if not k.startswith(heads))
+    if extra:
+        raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
+    return Plan(routes, next((i for i, (name, _) in enumerate(layers) if name in where.groups), len(layers)))
 
 
 def _route(name: str, layer: Layer, where: Layout) -> Route:
-    group = where.groups.get(name)
     kernel = layer.kernel
     if kernel is None:
-        return Route(name, layer, None, list)
+        return Route(None, None, list)
+    group = where.groups.get(name)
     inside = slice(0) if group is None else group.arrays
     names = () if group is None else group.layout.names
     try:
@@ -89,9 +100,9 @@ def _route(name: str, layer: Layer, where: Layout) -> Route:
     except ValueError as error:
         locate(error, name)
         raise
-    if names == kernel.names:
-        return Route(name, layer, kernel, itemgetter(inside))
-    return Route(name, layer, kernel, itemgetter(*(inside.start + names.index(k) for k in kernel.names)))
+    own = [inside.start + names.index(k) for k in kernel.names]
+    getter = itemgetter(inside) if names == kernel.names else itemgetter(*own)
+    return Route(kernel.forward, kernel.backward, getter)
 
 
 def serial(*layers: Layer) -> Layer:
@@ -261,29 +272,42 @@ def _serial_forward(
     params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Layers
 ) -> tuple[Array, SerialCache, ArrayDict]:
     x, params, state = _entry(params, state, x)
-    dtype = params.dtype if params.size else None
-    routes, arrays = layers.routes(params.layout), params.arrays
+    routes, arrays = layers.plan(params.layout).routes, params.arrays
     caches: list[Cache] = []
     changed: dict[str, Array] = {}
-    name = ""
     try:
-        if routes and routes[0].kernel is not None:
-            x = real(x, "x", dtype)
-        for i, (name, layer, kernel, own) in enumerate(routes):
-            if kernel is not None:
-                x, cache = kernel.forward(x, *own(arrays))
+        if x.dtype.kind != "f" and routes and routes[0].forward is not None:
+            x = real(x, "x", params.dtype if params.size else None)
+        for forward, _, own in routes:
+            if forward is not None:
+                x, cache = forward(x, *own(arrays))
             else:
-                shape, before = x.shape, state.group(name)
+                i = len(caches)
                 layer_key = None if key is None else fold_in(key, i)
-                x, inner, after = layer.forward(params.group(name), before, view(x), key=layer_key, train=train)
-                x, cache = real(x, "y", dtype), (inner, shape)
-                if after is not before:
-                    changed |= {f"{name}.{k}": v for k, v in after.items()}
+                x, cache = _layer_forward(*layers[i], params, state, x, layer_key, train, changed)
             caches.append(cache)
     except Exception as error:
-        locate(error, name, first=not caches)
+        locate(error, layers[len(caches)][0], first=not caches)
         raise
     return view(x), (caches, x.shape), state.replace(changed) if changed else state
+
+
+def _layer_forward(
+    name: str,
+    layer: Layer,
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Array,
+    key: Keys | None,
+    train: bool,
+    changed: dict[str, Array],
+) -> tuple[Array, tuple[Cache, Shape]]:
+    """A layer that is no kernel, by its public form; what it changes of its state goes into `changed`."""
+    before = state.group(name)
+    y, cache, after = layer.forward(params.group(name), before, view(x), key=key, train=train)
+    if after is not before:
+        changed |= {f"{name}.{k}": v for k, v in after.items()}
+    return real(y, "y", params.dtype if params.size else None), (cache, x.shape)
 
 
 def _serial_backward(
@@ -296,44 +320,46 @@ def _serial_backward(
     layers: Layers,
 ) -> tuple[Array | None, ArrayDict]:
     caches, shape = cache
-    grads = params.draft(out)
-    routes, arrays, written = layers.routes(params.layout), params.arrays, grads.arrays
-    dtype = params.dtype if params.size else None
-    lowest = 0 if need_dx else _first_with_parameters(params, routes)
-    dx = real(dy, "dy", dtype)
-    below: Array | None = dx
-    name = routes[-1].name if routes else ""
+    (routes, first), grads = layers.plan(params.layout), params.draft(out)
+    arrays, written = params.arrays, grads.arrays
+    dx, i = real(dy, "dy", params.dtype if params.size else None), len(routes)
+    lowest = 0 if need_dx else first
     try:
-        same_shape(dx, shape, leading=not params)
-        for i in range(len(routes) - 1, lowest - 1, -1):
-            name, layer, kernel, own = routes[i]
+        if dx.shape != shape:
+            same_shape(dx, shape, leading=not params)
+        while i > lowest:
+            i -= 1
+            _, backward, own = routes[i]
             need = need_dx or i > lowest
-            if kernel is not None:
-                below = kernel.backward(dx, caches[i], own(arrays), own(written), need)
+            if backward is not None:
+                below = backward(dx, caches[i], own(arrays), own(written), need)
             else:
-                inner, shape = caches[i]
-                part = grads.group(name)
-                below, given = layer.backward(params.group(name), inner, dx, need_dx=need, out=part)
-                if given is not part and part:  # a layer of a user's own that made its own dict
-                    part.vector[...] = part.like(given, "the dict of gradients that backward returned").vector
-                below = _input_gradient(below, shape, dtype)
+                below = _layer_backward(*layers[i], params, caches[i], dx, need, grads)
             if below is not None:
                 dx = below
             elif i > lowest:
                 raise ValueError("backward returned dx=None, but the layer below needs the gradient of its output")
+            else:
+                need_dx = False
     except Exception as error:
-        locate(error, name)
+        locate(error, layers[min(i, len(layers) - 1)][0])
         raise
-    return below if need_dx else None, grads.freeze()
+    return dx if need_dx else None, grads.freeze()
 
 
-def _input_gradient(dx: Array | None, shape: Shape, dtype: DTypeLike | None) -> Array | None:
-    """What a layer gave as dx, as the layer below takes it."""
+def _layer_backward(
+    name: str, layer: Layer, params: ArrayDict, cache: tuple[Cache, Shape], dy: Array, need_dx: bool, grads: ArrayDict
+) -> Array | None:
+    """A layer that is no kernel, by its public form; its gradients go into `grads`."""
+    (inner, shape), own = cache, grads.group(name)
+    dx, written = layer.backward(params.group(name), inner, dy, need_dx=need_dx, out=own)
+    if written is not own and own:  # a layer of a user's own that made its own dict
+        own.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
     if dx is None:
         return None
     if dx.shape[-len(shape) :] != shape:
         raise ValueError(f"backward returned dx of shape {dx.shape}, expected the input's shape {shape}")
-    return real(dx, "dx", dtype)
+    return real(dx, "dx", params.dtype if params.size else None)
 
 
 def _residual_forward(
@@ -368,17 +394,12 @@ def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayD
     """
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     state = state if isinstance(state, ArrayDict) else ArrayDict(state)
-    array = numeric(x, "x")
+    array = x if type(x) is np.ndarray and x.dtype == params.dtype else numeric(x, "x")
     if array.size == 0:
         raise ValueError(f"x is empty: it has shape {array.shape}, expected at least one example")
-    if array.dtype.kind == "f" and params.size and array.dtype != params.dtype:
+    if array.dtype.kind == "f" and array.dtype != params.dtype and params.size:
         array = array.astype(params.dtype)
     return array, params, state
-
-
-def _first_with_parameters(params: ArrayDict, routes: list[Route]) -> int:
-    groups = params.layout.groups
-    return next((i for i, route in enumerate(routes) if route.name in groups), len(routes))
 
 
 def locate(error: Exception, name: str, first: bool = True) -> None:
