@@ -13,6 +13,7 @@ from operator import index
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnfunc.errors import positive_int
 
@@ -98,6 +99,16 @@ def generator(key: Key) -> Generator:
     array([ True,  True])
     """
     return np.random.Generator(np.random.Philox(key=int(check(key))))
+
+
+def random_bits(key: Key, n: int) -> NDArray[np.uint32]:
+    """n random numbers of 32 bits, as the generator of the key has them: half the time of random floats.
+
+    >>> random_bits(key(0), 3).dtype
+    dtype('uint32')
+    """
+    numbers = generator(key).bit_generator.random_raw((n + 1) // 2)
+    return numbers.astype("<u8", copy=False).view("<u4")[:n]
 
 
 def check(key: object, name: str = "key") -> Key:

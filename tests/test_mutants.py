@@ -23,7 +23,7 @@ def mutant(layer: Layer, break_: Break) -> Layer:
     def backward(params: ArrayDict, cache: Cache, dy: Array, **_: Any) -> tuple[Array, ArrayDict]:
         dx, grads = layer.backward(params, cache, dy)
         assert dx is not None
-        inner = cache[0] if layer.kernel else cache
+        inner = cache[0] if layer.kernel or layer.name == "batch_norm" else cache
         wrong_dx, wrong = break_(params, inner, dy, dx, grads.to_dict())
         return wrong_dx, ArrayDict(wrong)
 
@@ -32,12 +32,12 @@ def mutant(layer: Layer, break_: Break) -> Layer:
 
 def without_mean_path(p: ArrayDict, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
     d = dy * p["gamma"]
-    return (d - c.normalized * np.mean(d * c.normalized, axis=c.axes, keepdims=True)) * c.inverse_std, g
+    return (d - c.normalized * np.mean(d * c.normalized, axis=c.axis, keepdims=True)) * c.inverse_std, g
 
 
 def without_variance_path(p: ArrayDict, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
     d = dy * p["gamma"]
-    return (d - d.mean(axis=c.axes, keepdims=True)) * c.inverse_std, g
+    return (d - d.mean(axis=c.axis, keepdims=True)) * c.inverse_std, g
 
 
 def constant_statistics(p: ArrayDict, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:

@@ -208,7 +208,7 @@ def test_a_state_that_overflows_is_noticed() -> None:
 def test_an_all_equal_batch_is_normalized_to_0(value: float, rows: int) -> None:
     for layer in (nn.batch_norm(), nn.layer_norm()):
         params, state = layer.init(nn.key(0), (3,))
-        y, cache, _ = layer.forward(params, state, np.full((rows, 3), value, np.float32), train=True)
+        y, (cache, _), _ = layer.forward(params, state, np.full((rows, 3), value, np.float32), train=True)
         assert not y.any()
         np.testing.assert_allclose(cache.inverse_std, 1 / np.sqrt(1e-5), rtol=1e-6)
 

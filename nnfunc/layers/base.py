@@ -165,11 +165,11 @@ def of_kernel(name: str, kernel: Kernel, init: Init | None = None) -> Layer:
     >>> doubled.forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2)))[0]
     array([[2., 2.]])
     """
-    forward, backward = partial(_kernel_forward, kernel=kernel), partial(_kernel_backward, kernel=kernel)
+    forward, backward = partial(kernel_forward, kernel=kernel), partial(kernel_backward, kernel=kernel)
     return Layer(init or no_parameters, forward, backward, name)
 
 
-def _kernel_forward(
+def kernel_forward(
     params: ArrayDict,
     state: ArrayDict,
     x: Array,
@@ -185,7 +185,7 @@ def _kernel_forward(
     return view(y), (cache, y.shape), state  # read-only, as y may be the cache
 
 
-def _kernel_backward(
+def kernel_backward(
     params: ArrayDict,
     cache: tuple[Cache, Shape],
     dy: Array,

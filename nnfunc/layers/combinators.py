@@ -274,7 +274,7 @@ def _serial_forward(
     x, params, state = _entry(params, state, x)
     routes, arrays = layers.plan(params.layout).routes, params.arrays
     caches: list[Cache] = []
-    changed: dict[str, Array] = {}
+    changed: dict[str, ArrayDict] = {}
     try:
         if x.dtype.kind != "f" and routes and routes[0].forward is not None:
             x = real(x, "x", params.dtype if params.size else None)
@@ -289,7 +289,18 @@ def _serial_forward(
     except Exception as error:
         locate(error, layers[len(caches)][0], first=not caches)
         raise
-    return view(x), (caches, x.shape), state.replace(changed) if changed else state
+    return view(x), (caches, x.shape), _moved(state, changed) if changed else state
+
+
+def _moved(state: ArrayDict, changed: dict[str, ArrayDict]) -> ArrayDict:
+    """The state with other values for some groups."""
+    if state.counts or any(after.names != state.group(name).names for name, after in changed.items()):
+        return state.replace({f"{name}.{k}": v for name, after in changed.items() for k, v in after.items()})
+    new = state.draft()
+    new.vector[...] = state.vector
+    for name, after in changed.items():
+        new.group(name).vector[...] = after.vector
+    return new.freeze()
 
 
 def _layer_forward(
@@ -300,13 +311,13 @@ def _layer_forward(
     x: Array,
     key: Keys | None,
     train: bool,
-    changed: dict[str, Array],
+    changed: dict[str, ArrayDict],
 ) -> tuple[Array, tuple[Cache, Shape]]:
     """A layer that is no kernel, by its public form; what it changes of its state goes into `changed`."""
     before = state.group(name)
     y, cache, after = layer.forward(params.group(name), before, view(x), key=key, train=train)
     if after is not before:
-        changed |= {f"{name}.{k}": v for k, v in after.items()}
+        changed[name] = after if isinstance(after, ArrayDict) else ArrayDict(after)
     return real(y, "y", params.dtype if params.size else None), (cache, x.shape)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import number, real
-from nnfunc.keys import Keys, generator
+from nnfunc.keys import Keys, random_bits
 from nnfunc.layers.base import Layer, no_parameters, same_shape, view
 
 
@@ -50,13 +50,13 @@ def _forward(
 
 
 def _mask(key: Keys, x: Array, keep_prob: float) -> Array:
-    """1/keep_prob or 0 for each element; drawn in float32 for every dtype, so that the dtype changes no mask."""
+    """1/keep_prob or 0 for each element; drawn as whole numbers, so that the dtype changes no mask."""
     if isinstance(key, tuple):
         members = x if x.ndim > 2 else np.broadcast_to(x, (len(key), *x.shape))
         if len(members) != len(key):
             raise ValueError(f"key is a tuple of {len(key)} keys but x is a stack of {len(members)}")
         return np.stack([_mask(k, member, keep_prob) for k, member in zip(key, members, strict=True)])
-    kept = generator(key).random(x.shape, np.float32) < keep_prob
+    kept = random_bits(key, x.size).reshape(x.shape) < np.uint32(keep_prob * 2**32)
     return np.multiply(kept, 1 / keep_prob, dtype=x.dtype)
 
 

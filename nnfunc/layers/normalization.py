@@ -1,13 +1,15 @@
 """Batch normalisation and layer normalisation.
 
-Both centre and scale x over some axes and then apply gamma and beta per feature; they differ in the axes and in
-where mean and variance come from. With x̂ = (x − mean)/std and g = dy·gamma, the gradient through mean and
-variance is dx = (g − mean(g) − x̂·mean(g·x̂))/std over the same axes; with fixed statistics it is g/std.
+Both centre and scale x and then apply gamma and beta per feature; they differ in the axis (the rows of the batch, the
+features of each row) and in where mean and variance come from. With x̂ = (x − mean)/std and g = dy·gamma, the gradient
+through mean and variance is dx = (g − mean(g) − x̂·mean(g·x̂))/std, means over the same axis; with fixed statistics it is
+g/std. All leading axes of x that are not the stack's are joined to rows first.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,15 +19,18 @@ from numpy.typing import DTypeLike
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.errors import number, real
 from nnfunc.keys import Key, Keys
-from nnfunc.layers.base import Layer, Shape, example_shape, parameter, same_shape
+from nnfunc.layers.base import Kernel, Layer, Shape, example_shape, kernel_backward, of_kernel, parameter
+from nnfunc.sums import sum_of_columns, sum_of_rows
+
+ROWS, FEATURES = -2, -1
 
 
 class NormCache(NamedTuple):
-    """What the backward functions here need: x̂, 1/std, and the axes of the statistics (() where they are fixed)."""
+    """What the backward functions here need: x̂ in rows, 1/std, the axis of the statistics (None where they are fixed)."""
 
     normalized: Array
     inverse_std: Array
-    axes: tuple[int, ...]
+    axis: int | None
 
 
 def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
@@ -48,7 +53,8 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     """
     eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
     momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
-    return Layer(_batch_norm_init, partial(_batch_norm_forward, eps=eps, momentum=momentum), _backward, "batch_norm")
+    backward = partial(kernel_backward, kernel=Kernel(_no_kernel, _backward, ("gamma", "beta")))
+    return Layer(_batch_norm_init, partial(_batch_norm, eps=eps, momentum=momentum), backward, "batch_norm")
 
 
 def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
@@ -57,7 +63,7 @@ def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32
     return _scale_and_shift(features, dtype), ArrayDict(state, dtype)
 
 
-def _batch_norm_forward(
+def _batch_norm(
     params: ArrayDict,
     state: ArrayDict,
     x: Array,
@@ -66,27 +72,30 @@ def _batch_norm_forward(
     train: bool = False,
     eps: float,
     momentum: float,
-) -> tuple[Array, NormCache, ArrayDict]:
+) -> tuple[Array, tuple[NormCache, Shape], ArrayDict]:
     gamma, beta = parameter(params, "gamma", "beta")
-    x = _checked(x, gamma, beta)
-    axes = tuple(range(gamma.ndim - 1, x.ndim - 1))
+    _fits(gamma.shape, beta.shape)
+    rows = _rows(real(x, "x", gamma.dtype), gamma)
     if "mean" not in state or "var" not in state:
         raise ValueError("the state lacks the running averages mean and var: pass the state that model.init returned")
-    shape = gamma.shape
-    if state["mean"].shape != shape or state["var"].shape != shape:
+    old_mean, old_var = state["mean"], state["var"]
+    if old_mean.shape != gamma.shape or old_var.shape != gamma.shape:
         raise ValueError(
-            f"the running averages have shapes {state['mean'].shape}, {state['var'].shape}, expected {shape}"
+            f"the running averages have shapes {old_mean.shape}, {old_var.shape}, expected {gamma.shape}"
         )
-    if not train:
-        y, cache = _normalize(x - _spread(state["mean"], x), _spread(state["var"], x), eps, (), gamma, beta)
-        return y, cache, state
-    mean, var, centered = _statistics(x, axes)
-    y, cache = _normalize(centered, var, eps, axes, gamma, beta)
-    moved = {
-        "mean": momentum * state["mean"] + (1 - momentum) * mean.reshape(shape),
-        "var": momentum * state["var"] + (1 - momentum) * var.reshape(shape),
-    }
-    return y, cache, state.replace(moved)
+    if train:
+        mean, var, centered = _statistics(rows, ROWS)
+        new = {"mean": mean[..., 0, :], "var": var[..., 0, :]}
+        state = state.replace({k: momentum * state[k] + (1 - momentum) * v for k, v in new.items()})
+    else:
+        var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
+    y, cache = _normalize(centered, var, eps, ROWS if train else None, gamma, beta)
+    y = y if y.ndim >= x.ndim else y.reshape(x.shape)
+    return y, (cache, y.shape), state
+
+
+def _no_kernel(*_: object) -> tuple[Array, None]:
+    raise TypeError("batch norm has a state, so its forward is no kernel")
 
 
 def layer_norm(eps: float = 1e-5) -> Layer:
@@ -102,91 +111,84 @@ def layer_norm(eps: float = 1e-5) -> Layer:
     array([[-1.,  1.]])
     """
     eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
-    return Layer(_layer_norm_init, partial(_layer_norm_forward, eps=eps), _backward, "layer_norm")
+    kernel = Kernel(partial(_layer_norm, eps=eps), _backward, ("gamma", "beta"), _fits)
+    return of_kernel("layer_norm", kernel, _layer_norm_init)
 
 
 def _layer_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
     return _scale_and_shift(example_shape(input_shape)[-1:], dtype), EMPTY
 
 
-def _layer_norm_forward(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    eps: float,
-) -> tuple[Array, NormCache, ArrayDict]:
-    gamma, beta = parameter(params, "gamma", "beta")
-    x = _checked(x, gamma, beta)
-    axes = (x.ndim - 1,)
-    _, var, centered = _statistics(x, axes)
-    y, cache = _normalize(centered, var, eps, axes, gamma, beta)
-    return y, cache, state
+def _layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float) -> tuple[Array, NormCache]:
+    _, var, centered = _statistics(_rows(x, gamma), FEATURES)
+    y, cache = _normalize(centered, var, eps, FEATURES, gamma, beta)
+    return y if y.ndim >= x.ndim else y.reshape(x.shape), cache
 
 
 def _scale_and_shift(features: Shape, dtype: DTypeLike) -> ArrayDict:
     return ArrayDict({"gamma": np.ones(features, dtype), "beta": np.zeros(features, dtype)}, dtype)
 
 
-def _checked(x: Array, gamma: Array, beta: Array) -> Array:
-    """x in the dtype of the parameters; an x of two axes that all members of a stack share gets an axis for them."""
-    x = real(x, "x", gamma.dtype)
-    if beta.shape != gamma.shape:
-        raise ValueError(
-            f"the parameters do not fit the model: gamma {gamma.shape}, beta {beta.shape}: expected one shape"
-        )
-    features = gamma.shape[-1]
+def _fits(gamma: Shape, beta: Shape) -> None:
+    if beta != gamma:
+        raise ValueError(f"the parameters do not fit the model: gamma {gamma}, beta {beta}: expected one shape")
+
+
+def _rows(x: Array, gamma: Array) -> Array:
+    """x as (..., rows, features), its leading axes those of gamma; a stack's members may share an x of two axes."""
+    features, stack = gamma.shape[-1], gamma.shape[:-1]
     if x.ndim < 2 or x.shape[-1] != features:
         cause = ", so pass x.T" if x.ndim == 2 and x.shape[0] == features else ""
         raise ValueError(
             f"x has shape {x.shape} but the layer takes {features} features on the last axis: rows are examples{cause}"
         )
-    if x.ndim > gamma.ndim:
-        if x.shape[: gamma.ndim - 1] != gamma.shape[:-1]:
-            raise ValueError(f"x has shape {x.shape} but the parameters are a stack of {gamma.shape[0]}")
-        return x
-    return np.broadcast_to(x, (*gamma.shape[:-1], *x.shape))
+    if x.ndim == 2:
+        return x if not stack else np.broadcast_to(x, (*stack, *x.shape))
+    if x.shape[: len(stack)] != stack:
+        raise ValueError(f"x has shape {x.shape} but the parameters are a stack of {gamma.shape[0]}")
+    return x.reshape(*stack, -1, features)
 
 
-def _spread(per_feature: Array, x: Array) -> Array:
-    """An array (..., features) with axes of length 1 put in, so that it meets x (..., rows, features)."""
-    lead = per_feature.shape[:-1]
-    return per_feature.reshape(*lead, *(1,) * (x.ndim - len(lead) - 1), per_feature.shape[-1])
+def _mean(a: Array, axis: int) -> Array:
+    """The mean over the rows or over the features, which stay as an axis of length 1."""
+    total = sum_of_rows(a)[..., None, :] if axis == ROWS else sum_of_columns(a)[..., None]
+    total /= a.shape[axis]
+    return total
 
 
-def _statistics(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array, Array]:
+def _statistics(x: Array, axis: int) -> tuple[Array, Array, Array]:
     """Mean, variance and x − mean. Shifted by the first element, so that those of an all-equal batch are exactly 0."""
-    first = x[tuple(slice(1) if axis in axes else slice(None) for axis in range(x.ndim))]
+    first = x[..., :1, :] if axis == ROWS else x[..., :1]
     shifted = x - first
-    mean = np.mean(shifted, axis=axes, keepdims=True)
+    mean = _mean(shifted, axis)
     centered = np.subtract(shifted, mean, out=shifted)
-    return first + mean, np.mean(np.square(centered), axis=axes, keepdims=True), centered
+    return first + mean, _mean(np.square(centered), axis), centered
 
 
 def _normalize(
-    centered: Array, var: Array, eps: float, axes: tuple[int, ...], gamma: Array, beta: Array
+    centered: Array, var: Array, eps: float, axis: int | None, gamma: Array, beta: Array
 ) -> tuple[Array, NormCache]:
     inverse_std = 1 / np.sqrt(var + eps)
-    normalized = centered * inverse_std
-    return _spread(gamma, centered) * normalized + _spread(beta, centered), NormCache(normalized, inverse_std, axes)
+    normalized = np.multiply(centered, inverse_std, out=centered)
+    y = normalized * gamma[..., None, :]
+    y += beta[..., None, :]
+    return y, NormCache(normalized, inverse_std, axis)
 
 
 def _backward(
-    params: ArrayDict, cache: NormCache, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-) -> tuple[Array | None, ArrayDict]:
-    normalized, inverse_std, axes = cache
-    same_shape(dy, normalized.shape)
-    gamma = params["gamma"]
-    grads = params.draft(out)
-    rows = tuple(range(gamma.ndim - 1, dy.ndim - 1))
-    np.add.reduce(dy * normalized, axis=rows, out=grads["gamma"])
-    np.add.reduce(dy, axis=rows, out=grads["beta"])
+    dy: Array, cache: NormCache, params: Sequence[Array], grads: Sequence[Array], need_dx: bool
+) -> Array | None:
+    normalized, inverse_std, axis = cache
+    (gamma, _), (dgamma, dbeta) = params, grads
+    shape, dy = dy.shape, dy.reshape(normalized.shape)
+    sum_of_rows(dy * normalized, dgamma)
+    sum_of_rows(dy, dbeta)
     if not need_dx:
-        return None, grads.freeze()
-    g = dy * _spread(gamma, dy)
-    if axes:
-        mean_gx = np.mean(g * normalized, axis=axes, keepdims=True)
-        g = g - np.mean(g, axis=axes, keepdims=True) - normalized * mean_gx
-    return g * inverse_std, grads.freeze()
+        return None
+    g = dy * gamma[..., None, :]
+    if axis is not None:
+        through_variance = normalized * _mean(g * normalized, axis)
+        g -= _mean(g, axis)
+        g -= through_variance
+    g *= inverse_std
+    return g.reshape(shape)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -13,12 +11,6 @@ from nnfunc.keys import Keys
 from nnfunc.layers.base import Cache, Layer
 from nnfunc.layers.combinators import map_layers
 from nnfunc.losses import Loss, of_network
-
-
-def all_finite(value: Scalar, gradient: Array) -> bool:
-    if isinstance(value, float) and gradient.ndim == 1 and math.isfinite(value + float(np.dot(gradient, gradient))):
-        return True  # one pass in BLAS; the squares may overflow where the gradient does not
-    return bool(np.isfinite(value).all() and np.isfinite(gradient).all())
 
 
 def where_it_began(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, stack
-from nnfunc.errors import NonFiniteError, by_name, numeric
+from nnfunc.errors import NonFiniteError, all_finite, by_name, numeric
 from nnfunc.keys import Keys, check, fold_in, split
 from nnfunc.layers.activations import sigmoid, softmax
 from nnfunc.layers.base import Layer, Shape, full_form
@@ -29,7 +30,7 @@ from nnfunc.losses import (
 from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.rules import OPTIMIZERS
 from nnfunc.penalties import Penalty
-from nnfunc.training.nonfinite import all_finite, where_it_began
+from nnfunc.training.nonfinite import where_it_began
 from nnfunc.values import same
 
 T = TypeVar("T")
@@ -117,7 +118,8 @@ class TrainStep(NamedTuple):
                 examples = rows.shape[-2]
                 value = value + self.penalty.forward(ts.params, examples)
                 grads = grads + self.penalty.backward(ts.params, examples)
-            if not all_finite(value, grads.vector) or (state is not ts.state and not np.isfinite(state.vector).all()):
+            finite_loss = math.isfinite(value) if isinstance(value, float) else np.isfinite(value).all()
+            if not (finite_loss and all_finite(grads.vector) and (state is ts.state or all_finite(state.vector))):
                 raise NonFiniteError(
                     where_it_began(model, loss, ts.params, ts.state, ts.step, x, target, key, value, grads, state)
                 )
