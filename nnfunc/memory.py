@@ -11,7 +11,6 @@ from math import prod
 from sys import getrefcount
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 LARGEST_OF_GLIBC, KEPT_IN_ALL = 32 << 20, 512 << 20

@@ -227,11 +227,15 @@ def test_gradients_that_do_not_fit() -> None:
         "backward is linear in dy": nn.layer(lambda p, x: (x + 0, None), lambda p, c, dy: (dy + 0.1 * dy**2, {})),
         "not changed": nn.layer(lambda p, x: (x + 0, None), lambda p, c, dy: (np.multiply(dy, 1, out=dy), {})),
         "leading axes": scaled(right),
-        "y is no alias": nn.identity()._replace(forward=lambda p, s, x, *, key=None, train=False: (x, (None, x.shape), s)),
+        "y is no alias": nn.identity()._replace(
+            forward=lambda p, s, x, *, key=None, train=False: (x, (None, x.shape), s)
+        ),
         "dx is no alias": nn.identity()._replace(
             backward=lambda p, c, dy, *, need_dx=True, out=None: (dy, nn.EMPTY)
         ),
-        "dtype": nn.identity()._replace(forward=lambda p, s, x, key=None, train=False: (x.astype(float), (None, x.shape), s)),
+        "dtype": nn.identity()._replace(
+            forward=lambda p, s, x, key=None, train=False: (x.astype(float), (None, x.shape), s)
+        ),
         "depends on its arguments": nn.layer(
             lambda p, x: (x * np.random.default_rng().normal(), None), lambda p, c, dy: (dy, {}), name="random"
         ),

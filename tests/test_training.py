@@ -161,7 +161,6 @@ def test_states_that_make_no_stack_are_refused() -> None:
         nn.unstack({})  # type: ignore[call-overload]  # likewise
 
 
-
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 

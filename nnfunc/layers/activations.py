@@ -120,7 +120,7 @@ def softmax() -> Layer:
 
 
 def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
-    """x − max x, its exp, and the sum of that, over the last axis (which the last two keep): what softmax is made of."""
+    """What softmax is made of: x − max x, its exp, and the sum of that, over the last axis, which stays."""
     largest = np.maximum.reduce(x.mT.copy(), axis=-2) if x.shape[-1] <= SHORT else np.maximum.reduce(x, axis=-1)
     shifted = x - largest[..., None]
     exp = np.exp(shifted)

@@ -11,9 +11,9 @@ need_dx=False the gradient of the input is not computed and dx is None. `out` is
 
 A model is a layer too: `serial(dense(64), relu())` has the same three functions.
 
-The mathematics of most layers needs neither state nor a key: it is a `Kernel`, two functions on plain arrays. `of_kernel`
-puts the border around it that all layers have: what comes in is checked and cast, what goes out is read-only. A
-composition checks once what its kernels get and then calls them directly.
+The mathematics of most layers needs neither state nor a key: it is a `Kernel`, two functions on plain arrays.
+`of_kernel` puts the border around it that all layers have: what comes in is checked and cast, what goes out is
+read-only. A composition checks once what its kernels get and then calls them directly.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ from nnfunc.keys import Key, Keys, fold_in
 from nnfunc.layers.activations import activation
 from nnfunc.layers.base import (
     Cache,
-    Kernel,
     Layer,
     Shape,
     example_shape,

@@ -26,7 +26,7 @@ ROWS, FEATURES = -2, -1
 
 
 class NormCache(NamedTuple):
-    """What the backward functions here need: x̂ in rows, 1/std, the axis of the statistics (None where they are fixed)."""
+    """What the backward functions need: x̂ in rows, 1/std, the axis of the statistics (None where they are fixed)."""
 
     normalized: Array
     inverse_std: Array
@@ -80,9 +80,7 @@ def _batch_norm(
         raise ValueError("the state lacks the running averages mean and var: pass the state that model.init returned")
     old_mean, old_var = state["mean"], state["var"]
     if old_mean.shape != gamma.shape or old_var.shape != gamma.shape:
-        raise ValueError(
-            f"the running averages have shapes {old_mean.shape}, {old_var.shape}, expected {gamma.shape}"
-        )
+        raise ValueError(f"the running averages have shapes {old_mean.shape}, {old_var.shape}, expected {gamma.shape}")
     if train:
         mean, var, centered = _statistics(rows, ROWS)
         new = {"mean": mean[..., 0, :], "var": var[..., 0, :]}

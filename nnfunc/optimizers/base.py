@@ -5,8 +5,9 @@
 
 A rule is a function on vectors: `rule(w, g, *slots, t=…, **settings) -> (w, *slots)`, where w are the parameters, g
 the gradient, the slots what the rule remembers (for Adam the moments m and v), all vectors of one shape, and t the
-number of this update, from 1. The built-in rules write what they return into `out=…`. Everything else is done here, once: the names, the step count, the settings, and going
-through long vectors in blocks that stay in the processor's cache.
+number of this update, from 1. The built-in rules write what they return into `out=…`. Everything else is done here,
+once: the names, the step count, the settings, and going through long vectors in blocks that stay in the processor's
+cache.
 
 The state is a dict of arrays: "step" (updates so far) and for each slot an array like each parameter ("m.dense1.W").
 

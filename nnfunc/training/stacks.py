@@ -27,8 +27,8 @@ def stack(members: Sequence[ArrayDict] | Sequence[TrainState]) -> ArrayDict | Tr
         members: at least one; all have the same names, shapes and dtype (and, as train states, have made the same
             number of steps).
     Returns:
-        dicts: a dict whose arrays have a leading axis K and whose vector is (K, n); states: a state of such dicts, whose
-        key is the tuple of the members' keys.
+        of dicts: a dict whose arrays have a leading axis K and whose vector is (K, n); of states: a state of such
+        dicts, whose key is the tuple of the members' keys.
     Raises:
         ValueError: no member, or names, shapes or numbers of steps that differ; the message lists the differences.
         TypeError: something else than all ArrayDicts or all TrainStates.
