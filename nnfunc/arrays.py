@@ -535,7 +535,7 @@ class ArrayDict(Mapping[str, Array]):
 
 
 def stack(dicts: Sequence[ArrayDict]) -> ArrayDict:
-    """K dicts of the same names, shapes and dtype as one, whose arrays have a leading axis K and its vector too, (K, n).
+    """K dicts of the same names, shapes and dtype as one, whose arrays and vector have a leading axis K.
 
     >>> stack([ArrayDict({"b": [1.0, 2.0]}), ArrayDict({"b": [3.0, 4.0]})]).vector.shape
     (2, 2)

@@ -13,7 +13,7 @@ from nnfunc.arrays import Array, ArrayDict, Scalar
 from nnfunc.errors import by_name, finite, first_bad, number, numeric
 from nnfunc.layers.activations import sigmoid, softmax
 from nnfunc.layers.base import Layer
-from nnfunc.layers.combinators import last_layer
+from nnfunc.layers.combinators import by_rows, last_layer
 from nnfunc.losses import Loss, loss_of, of_network
 from nnfunc.values import same
 
@@ -36,6 +36,10 @@ class Evaluation(NamedTuple):
 
     loss: Scalar
     accuracy: Scalar
+
+
+ROWS = 2048
+"""How many rows are predicted at once where they do not depend on each other, so that activations stay in the cache."""
 
 
 def predict(model: Layer, ts: Trained, X: ArrayLike) -> Array:
@@ -64,8 +68,10 @@ def predict(model: Layer, ts: Trained, X: ArrayLike) -> Array:
     if x.dtype.kind == "f":
         finite(x, "X")
         x = x.astype(params.dtype, copy=False) if params.size else x
-    y, _, _ = model.forward(params, ts.state, x)
-    return y.copy()  # what forward returns is read-only
+    if len(x) <= ROWS or params.stack_shape or not by_rows(model):
+        y, _, _ = model.forward(params, ts.state, x)
+        return y.copy()  # what forward returns is read-only
+    return np.concatenate([model.forward(params, ts.state, x[i : i + ROWS])[0] for i in range(0, len(x), ROWS)])
 
 
 def predict_classes(model: Layer, ts: Trained, X: ArrayLike, threshold: float | None = None) -> NDArray[np.intp]:

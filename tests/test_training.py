@@ -297,3 +297,23 @@ def test_history_is_a_dict_of_arrays() -> None:
     assert set(table) == {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
     assert all(v.shape == (3,) for v in table.values())
     assert table["epoch"].tolist() == [1, 2, 3]
+
+
+# -- prediction --------------------------------------------------------------------------------------------------------
+
+
+def test_prediction_in_blocks_of_rows_is_prediction_at_once() -> None:
+    model = nn.mlp([4, 8, 3], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)
+    ts = nn.train_state(model, nn.gd(), nn.key(0), (4,), np.float64)
+    many = np.random.default_rng(1).normal(size=(5000, 4))
+    at_once, _, _ = model.forward(ts.params, ts.state, many)
+    np.testing.assert_allclose(nn.predict(model, ts, many), at_once, rtol=1e-12)
+
+
+def test_a_layer_that_mixes_rows_sees_them_all() -> None:
+    """An own layer may depend on the whole batch, so its rows are not parted."""
+    centred = nn.layer(lambda p, x: (x - x.mean(axis=0), None), lambda p, c, dy: (dy - dy.mean(axis=0), {}))
+    ts = nn.train_state(nn.serial(nn.dense(2), centred), nn.gd(), nn.key(0), (4,), np.float64)
+    many = np.random.default_rng(1).normal(size=(5000, 4)) + np.arange(5000)[:, None]
+    y = nn.predict(nn.serial(nn.dense(2), centred), ts, many)
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-9)

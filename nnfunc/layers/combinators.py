@@ -33,8 +33,8 @@ from nnfunc.layers.base import (
     view,
 )
 from nnfunc.layers.dense import dense
-from nnfunc.layers.dropout import dropout
-from nnfunc.layers.normalization import batch_norm
+from nnfunc.layers.dropout import dropout, dropout_forward
+from nnfunc.layers.normalization import batch_norm, batch_norm_forward
 
 Named: TypeAlias = tuple[tuple[str, Layer], ...]
 SerialCache: TypeAlias = tuple[list[Cache], Shape]
@@ -226,6 +226,17 @@ def with_layers(model: Layer, layers: Named) -> Layer:
     layers = Layers(layers)
     init: Callable[..., Any] = model.init
     return _composed(model.name, layers, model.forward, model.backward)._replace(init=partial(init, layers=layers))
+
+
+def by_rows(model: Layer) -> bool:
+    """Whether in prediction each row of the outputs depends on its own row of x alone, as far as is known.
+
+    >>> by_rows(nn.mlp([2, 3, 1], ["relu", "sigmoid"])), by_rows(nn.layer(lambda p, x: (x, None), lambda p, c, dy: dy))
+    (True, False)
+    """
+    if model.layers:
+        return all(by_rows(layer) for _, layer in model.layers)
+    return model.kernel is not None or getattr(model.forward, "func", None) in (batch_norm_forward, dropout_forward)
 
 
 def last_layer(model: Layer) -> Layer:

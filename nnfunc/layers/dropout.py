@@ -28,10 +28,10 @@ def dropout(keep_prob: float) -> Layer:
     """
     why = "the probability to keep an element, not to drop it"
     keep_prob = number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
-    return Layer(no_parameters, partial(_forward, keep_prob=keep_prob), _backward, "dropout")
+    return Layer(no_parameters, partial(dropout_forward, keep_prob=keep_prob), _backward, "dropout")
 
 
-def _forward(
+def dropout_forward(
     params: ArrayDict,
     state: ArrayDict,
     x: Array,
@@ -40,6 +40,7 @@ def _forward(
     train: bool = False,
     keep_prob: float,
 ) -> tuple[Array, Array | tuple[int, ...], ArrayDict]:
+    """The cache is the mask, or the shape of x where nothing is dropped."""
     x = real(x, "x")
     if not train or keep_prob == 1:
         return view(x), x.shape, state

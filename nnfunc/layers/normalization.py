@@ -54,7 +54,7 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
     momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
     backward = partial(kernel_backward, kernel=Kernel(_no_kernel, _backward, ("gamma", "beta")))
-    return Layer(_batch_norm_init, partial(_batch_norm, eps=eps, momentum=momentum), backward, "batch_norm")
+    return Layer(_batch_norm_init, partial(batch_norm_forward, eps=eps, momentum=momentum), backward, "batch_norm")
 
 
 def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
@@ -63,7 +63,7 @@ def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32
     return _scale_and_shift(features, dtype), ArrayDict(state, dtype)
 
 
-def _batch_norm(
+def batch_norm_forward(
     params: ArrayDict,
     state: ArrayDict,
     x: Array,
@@ -73,6 +73,7 @@ def _batch_norm(
     eps: float,
     momentum: float,
 ) -> tuple[Array, tuple[NormCache, Shape], ArrayDict]:
+    """By the batch's statistics in training, which move the running averages, and by these in prediction."""
     gamma, beta = parameter(params, "gamma", "beta")
     _fits(gamma.shape, beta.shape)
     rows = _rows(real(x, "x", gamma.dtype), gamma)
