@@ -36,13 +36,13 @@ def zero(dtype: np.dtype[np.floating]) -> Array:
     return _constant(0, dtype)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def zeros(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
     """0s to compare with: NumPy takes a third of the time for arrays of one shape that it takes for a number."""
     return _constant(np.zeros(shape), dtype)
 
 
-SMALL = 1 << 18
+SMALL = 1 << 20
 """Up to this size arrays of 0s are kept."""
 
 

@@ -62,7 +62,7 @@ def _momentum(
     w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
 ) -> Out:
     new_w, new_m = out
-    _sum(m, beta1, g, 1 - dampening, out=new_m)
+    _sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
     _descend(w, new_m, learning_rate, out=new_w)
     return out
 
@@ -83,8 +83,8 @@ def _nesterov(
     w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
 ) -> Out:
     new_w, new_m = out
-    _sum(m, beta1, g, 1 - dampening, out=new_m)
-    _sum(new_m, beta1, g, 1 - dampening, out=new_w)
+    _sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
+    new_w += np.multiply(new_m, beta1)  # it holds (1 − dampening) dW
     _descend(w, new_w, learning_rate, out=new_w)
     return out
 
@@ -131,7 +131,7 @@ def _rmsprop(
 ) -> Out:
     new_w, new_v = out
     np.multiply(g, g, out=new_w)
-    _sum(v, beta2, new_w, 1 - beta2, out=new_v)
+    _sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
     _divide_by_root(g, new_v, eps, eps_root, out=new_w)
     _descend(w, new_w, learning_rate, out=new_w)
     return out
@@ -172,8 +172,8 @@ def _adam(
 ) -> Out:
     new_w, new_m, new_v = out
     np.multiply(g, g, out=new_w)
-    _sum(v, beta2, new_w, 1 - beta2, out=new_v)
-    _sum(m, beta1, g, 1 - beta1, out=new_m)
+    _sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
+    _sum(m, beta1, g, 1 - beta1, out=new_m, scratch=new_w)
     c = 1 - beta2**t  # √(v/c + eps_root) + eps, times √c: both corrections in the learning rate save passes
     _divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
     _descend(w, new_w, learning_rate * (math.sqrt(c) / (1 - beta1**t)), out=new_w)
@@ -229,10 +229,11 @@ def _descend(w: Array, direction: Array, learning_rate: Rate, out: Array) -> Non
     np.subtract(w, out, out=out)
 
 
-def _sum(a: Array, alpha: float, b: Array, beta: float, out: Array) -> None:
-    """αa + βb."""
+def _sum(a: Array, alpha: float, b: Array, beta: float, out: Array, scratch: Array) -> None:
+    """αa + βb; b may be the scratch space."""
+    np.multiply(b, beta, out=scratch)
     np.multiply(a, alpha, out=out)
-    out += beta * b
+    out += scratch
 
 
 def _divide_by_root(a: Array, v: Array, eps: float, eps_root: float, out: Array) -> None:
