@@ -158,6 +158,64 @@ def test_an_unpickled_step_takes_the_same_path() -> None:
     assert ma.loss == mb.loss
 
 
+# -- compositions ------------------------------------------------------------------------------------------------------
+
+
+@given(data=st.data(), train=st.booleans())
+def test_a_composition_is_its_layers_one_after_another(data: st.DataObject, train: bool) -> None:
+    """It calls kernels past their border, so the bits must be those of the layers called one by one."""
+    model = data.draw(LAYERS["serial"])
+    params, state = model.init(nn.key(0), (FEATURES,), np.float64)
+    params = randomized(params, 1)
+    x = data.draw(reals((4, FEATURES)))
+    key = nn.key(2)
+    y, cache, new = model.forward(params, state, x, key=key, train=train)
+    dy = np.random.default_rng(0).normal(size=y.shape)
+    dx, grads = model.backward(params, cache, dy)
+
+    caches, states = [], {}
+    for i, (name, layer) in enumerate(model.layers):
+        layer_key = nn.fold_in(key, i)
+        x, own, states[name] = layer.forward(params.group(name), state.group(name), x, key=layer_key, train=train)
+        caches.append(own)
+    np.testing.assert_array_equal(y, x)
+    for (name, layer), own in reversed(list(zip(model.layers, caches, strict=True))):
+        below, of_layer = layer.backward(params.group(name), own, dy)
+        assert below is not None
+        dy = below
+        assert nn.equal(grads.group(name), of_layer)
+        assert nn.equal(new.group(name), states[name])
+    np.testing.assert_array_equal(dx, dy)
+
+
+def test_parameters_are_found_by_name_in_whatever_order_they_came() -> None:
+    model = nn.serial(nn.dense(3), nn.layer_norm(), nn.tanh(), nn.dense(2))
+    params, state = model.init(nn.key(0), (4,), np.float64)
+    turned = ArrayDict({name: params[name] for name in reversed(list(params))})
+    assert turned.names != params.names
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    (y, cache, _), (z, other, _) = model.forward(params, state, x), model.forward(turned, state, x)
+    np.testing.assert_array_equal(y, z)
+    assert nn.equal(model.backward(params, cache, y)[1], model.backward(turned, other, y)[1])
+
+
+def test_parameters_that_do_not_fit_are_refused_each_time() -> None:
+    """What a composition remembers of a layout that fits must not let another pass."""
+    model = nn.serial(nn.dense(3), nn.relu())
+    params, state = model.init(nn.key(0), (4,))
+    x = np.ones((2, 4))
+    for _ in range(2):
+        model.forward(params, state, x)
+        with pytest.raises(ValueError, match=r"dense1: .*b missing"):
+            model.forward(ArrayDict({"dense1.W": np.ones((4, 3))}), state, x)
+        with pytest.raises(ValueError, match=r"no layer for other\.W"):
+            model.forward(params | {"other.W": np.ones((1, 1), np.float32)}, state, x)
+        with pytest.raises(ValueError, match=r"relu1: .*a too much"):
+            model.forward(params | {"relu1.a": np.ones(1, np.float32)}, state, x)
+        with pytest.raises(ValueError, match=r"dense1: .*W \(4, 3\), b \(2,\)"):
+            model.forward(ArrayDict({"dense1.W": np.ones((4, 3)), "dense1.b": np.ones(2)}), state, x)
+
+
 # -- leading axes and stacks -------------------------------------------------------------------------------------------
 
 
