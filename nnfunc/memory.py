@@ -19,8 +19,14 @@ LARGEST_OF_GLIBC, KEPT_IN_ALL = 32 << 20, 512 << 20
 np.empty(30 << 20, np.uint8)  # freed at once, and never written, so it takes no memory
 
 _kept: list[NDArray[np.floating]] = []
-_FREE = 3
-"""The references to a kept array that nobody uses: the list's, the loop's, getrefcount's own."""
+
+
+def _references(arrays: list[NDArray[np.floating]]) -> list[int]:
+    return [getrefcount(array) for array in arrays]
+
+
+_FREE = _references([np.empty(0)])[0]
+"""How many references an array has that is in a list and that nobody uses, as this Python counts them."""
 
 
 def memory(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
@@ -31,10 +37,10 @@ def memory(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.f
     """
     if prod(shape) * dtype.itemsize < LARGEST_OF_GLIBC:
         return np.empty(shape, dtype)
-    for array in _kept:
-        if getrefcount(array) == _FREE and array.shape == shape and array.dtype == dtype:
-            array.setflags(write=True)
-            return array
+    for i, references in enumerate(_references(_kept)):
+        if references == _FREE and _kept[i].shape == shape and _kept[i].dtype == dtype:
+            _kept[i].setflags(write=True)
+            return _kept[i]
     new: NDArray[np.floating] = np.empty(shape, dtype)
     _kept.append(new)
     while sum(a.nbytes for a in _kept) > KEPT_IN_ALL:
