@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from math import prod
 from sys import getrefcount
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ LARGEST_OF_GLIBC, KEPT_IN_ALL = 32 << 20, 512 << 20
 np.empty(30 << 20, np.uint8)  # freed at once, and never written, so it takes no memory
 
 _kept: list[NDArray[np.floating]] = []
+_lock = Lock()
 
 
 def _references(arrays: list[NDArray[np.floating]]) -> list[int]:
@@ -37,12 +39,13 @@ def memory(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> NDArray[np.f
     """
     if prod(shape) * dtype.itemsize < LARGEST_OF_GLIBC:
         return np.empty(shape, dtype)
-    for i, references in enumerate(_references(_kept)):
-        if references == _FREE and _kept[i].shape == shape and _kept[i].dtype == dtype:
-            _kept[i].setflags(write=True)
-            return _kept[i]
-    new: NDArray[np.floating] = np.empty(shape, dtype)
-    _kept.append(new)
-    while sum(a.nbytes for a in _kept) > KEPT_IN_ALL:
-        del _kept[0]
-    return new
+    with _lock:
+        for i, references in enumerate(_references(_kept)):
+            if references == _FREE and _kept[i].shape == shape and _kept[i].dtype == dtype:
+                _kept[i].setflags(write=True)
+                return _kept[i]
+        new: NDArray[np.floating] = np.empty(shape, dtype)
+        _kept.append(new)
+        while sum(a.nbytes for a in _kept) > KEPT_IN_ALL:
+            del _kept[0]
+        return new
