@@ -26,7 +26,7 @@ REPEATS = 3
 class Contestant(NamedTuple):
     """Something to time: `run` makes `steps` steps and returns their losses (or outputs); a float for one step.
 
-    `params` gives its parameters in the order of nnfunc's vector, where they are compared.
+    `params` gives nnfunc's vector of parameters.
     """
 
     name: str
@@ -85,17 +85,18 @@ class Times(NamedTuple):
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def row(self, unit: float, digits: str = "µs") -> dict[str, float | int | str | list[float]]:
+    def row(self, unit: Literal["µs", "ms"] = "µs") -> dict[str, float | int | str | list[float]]:
         """A row of a table: median, spread and what the guard saw."""
+        times = [seconds * {"µs": 1e6, "ms": 1e3}[unit] for seconds in self.seconds]
         return {
             "contestant": self.name,
-            f"median, {digits}": self.median / unit,
-            "min": min(self.seconds) / unit,
-            "max": max(self.seconds) / unit,
+            f"median, {unit}": statistics.median(times),
+            "min": min(times),
+            "max": max(times),
             "CPU/wall": statistics.median(turn.cpu for turn in self.turns),
             "turns repeated": self.repeated,
             "still disturbed": sum(turn.disturbed for turn in self.turns),
-            "turns": [seconds / unit for seconds in self.seconds],
+            "turns": times,
             "others": [turn.others for turn in self.turns],
         }
 

@@ -21,19 +21,19 @@ def run(options: Options) -> Iterator[Table]:
     summary = []
     for task in TASKS:
         if task.name in options.tasks:
-            rows, ratios = compare(task, peers.contestants("steps", task, options.peers), options)
+            contestants = peers.contestants("steps", task, options.peers)
+            rows, ratios = compare(task, contestants, options, first=equal_work(contestants))
             summary.append({"network": task.label} | ratios)
             yield Table(f"Training step: {task.label}", rows, NOTE)
     yield Table("Training step: nnfunc's time by that of others", summary, "In brackets: over the rounds.")
 
 
 def compare(
-    task: Task, contestants: Sequence[Contestant], options: Options
+    task: Task, contestants: Sequence[Contestant], options: Options, first: Mapping[str, float]
 ) -> tuple[list[Mapping[str, Cell]], dict[str, Cell]]:
-    """A row for each contestant, after the proof of equal work; nnfunc's ratios, where nnfunc takes part."""
-    first = equal_work(contestants)
+    """A row for each contestant, and nnfunc's ratios, where it takes part; `first` are the seconds of first calls."""
     times = measure(contestants, options.rounds, options.seconds)
-    rows = [t.row(1e-6) | {"first call, s": first[t.name]} for t in times]
+    rows = [t.row() | {"first call, s": first[t.name]} for t in times]
     kinds = {c.name: c.kind for c in contestants}
     of_kind = {kind: [t for t in times if kinds[t.name] == kind] for kind in ("ours", "peer", "epoch", "fused", "bare")}
     if not of_kind["ours"]:

@@ -27,7 +27,7 @@ class Carry(NamedTuple):
     params: list[dict[str, jax.Array]]
     averages: list[tuple[jax.Array, jax.Array]]
     opt_state: optax.OptState
-    key: jax.Array
+    key: jax.Array | None
 
 
 def start(task: Task, weights: Weights) -> Carry:
@@ -38,15 +38,15 @@ def start(task: Task, weights: Weights) -> Carry:
         for p in params[:-1]:
             p["gamma"], p["beta"] = jnp.ones_like(p["b"]), jnp.zeros_like(p["b"])
             averages.append((jnp.zeros_like(p["b"]), jnp.ones_like(p["b"])))
-    keys = jax.random.split(jax.random.key(0), task.members) if task.members else jax.random.key(0)
+    key = jax.random.PRNGKey(0) if task.keep_prob < 1 else None  # every array more costs time in every call
     init = jax.vmap(OPTIMIZER.init) if task.members else OPTIMIZER.init
-    return Carry(params, averages, init(params), keys)
+    return Carry(params, averages, init(params), key)
 
 
 def loss(
     params: list[dict[str, jax.Array]],
     averages: list[tuple[jax.Array, jax.Array]],
-    key: jax.Array,
+    key: jax.Array | None,
     x: jax.Array,
     y: jax.Array,
     task: Task,
@@ -60,7 +60,7 @@ def loss(
             moved.append((0.9 * averages[i][0] + 0.1 * mean, 0.9 * averages[i][1] + 0.1 * var))
             x = (x - mean) * jax.lax.rsqrt(var + 1e-5) * p["gamma"] + p["beta"]
         x = jax.nn.relu(x)
-        if task.keep_prob < 1:
+        if key is not None:
             keep = jax.random.bernoulli(jax.random.fold_in(key, i), task.keep_prob, x.shape)
             x = jnp.where(keep, x / task.keep_prob, 0)
     z = x @ params[-1]["W"] + params[-1]["b"]
@@ -71,8 +71,7 @@ def loss(
 
 def step(carry: Carry, batch: tuple[jax.Array, jax.Array], task: Task) -> tuple[Carry, jax.Array]:
     params, averages, opt_state, key = carry
-    if task.keep_prob < 1:
-        key, _ = jax.random.split(key)
+    key = None if key is None else jax.random.split(key, 1)[0]
     (value, averages), grads = jax.value_and_grad(loss, has_aux=True)(params, averages, key, *batch, task)
     updates, opt_state = OPTIMIZER.update(grads, opt_state, params)
     return Carry(optax.apply_updates(params, updates), averages, opt_state, key), value
@@ -92,11 +91,7 @@ def contestant(task: Task, name: str, function: Callable[..., tuple[Carry, jax.A
         carry, value = compiled(carry, next(data))
         return np.asarray(value) if task.members else float(value)
 
-    def vector() -> Array:
-        lead = (task.members,) if task.members else ()
-        return np.concatenate([a.reshape(*lead, -1) for p in carry.params for a in (p["W"], p["b"])], -1)
-
-    return Contestant(name, run, params=vector)
+    return Contestant(name, run)
 
 
 def steps(task: Task) -> list[Contestant]:

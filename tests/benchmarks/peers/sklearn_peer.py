@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import cycle
 
 import numpy as np
@@ -26,15 +27,18 @@ def classifier(task: Task) -> MLPClassifier:
     x, y = task.batches()[0]
     model.partial_fit(x, y.ravel().astype(int), classes=np.arange(max(task.dims[-1], 2)))
     model.coefs_, model.intercepts_ = (list(arrays) for arrays in zip(*task.weights(), strict=True))
-    del model._optimizer  # made anew by the next partial_fit: its moments are those of the step above
+    optimizer = model._optimizer  # private, but the step above must be forgotten
+    optimizer.t, optimizer.ms, optimizer.vs = 0, *([np.zeros_like(m) for m in optimizer.ms] for _ in range(2))
     return model
 
 
 def steps(task: Task) -> list[Contestant]:
     model = classifier(task)
+    optimizer = model._optimizer
     batches = cycle([(x, y.ravel().astype(int)) for x, y in task.batches()])
 
     def run() -> float:
+        optimizer.epsilon = 1e-8 * math.sqrt(1 - 0.999 ** (optimizer.t + 1))  # it leaves ε out of the bias correction
         model.partial_fit(*next(batches))
         return float(model.loss_)
 

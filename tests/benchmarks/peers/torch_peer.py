@@ -85,10 +85,7 @@ def stacked(task: Task) -> list[Contestant]:
         optimizer.step()
         return values.numpy()
 
-    def vector() -> Array:
-        return torch.cat([p.mT.flatten(1) if p.ndim == 3 else p for p in params.values()], 1).numpy()
-
-    return [Contestant("PyTorch, torch.func.vmap", run, params=vector)]
+    return [Contestant("PyTorch, torch.func.vmap", run)]
 
 
 def predictors(task: Task) -> list[Contestant]:
