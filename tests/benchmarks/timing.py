@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -58,16 +59,34 @@ def machine_seconds() -> float:
 CLOCK = Clock(time.perf_counter, time.process_time, machine_seconds, time.sleep)
 
 
+class Guarded(Protocol):
+    """A measurement that knows how many cores other processes used meanwhile."""
+
+    @property
+    def others(self) -> float: ...
+
+
+G = TypeVar("G", bound=Guarded)
+
+
+def disturbed(measured: Guarded) -> bool:
+    return measured.others > DISTURBED
+
+
+def undisturbed(attempt: Callable[[], G]) -> tuple[G, int]:
+    """The first attempt that is not disturbed, or else the least disturbed; how many were repeated."""
+    attempts = [attempt()]
+    while disturbed(attempts[-1]) and len(attempts) <= REPEATS:
+        attempts.append(attempt())
+    return min(attempts[::-1], key=lambda a: a.others * disturbed(a)), len(attempts) - 1
+
+
 class Turn(NamedTuple):
     """Seconds per step; processor time of this process and of all others per second of the turn."""
 
     seconds: float
     cpu: float
     others: float
-
-    @property
-    def disturbed(self) -> bool:
-        return self.others > DISTURBED
 
 
 class Times(NamedTuple):
@@ -95,7 +114,7 @@ class Times(NamedTuple):
             "max": max(times),
             "CPU/wall": statistics.median(turn.cpu for turn in self.turns),
             "turns repeated": self.repeated,
-            "still disturbed": sum(turn.disturbed for turn in self.turns),
+            "still disturbed": sum(map(disturbed, self.turns)),
             "turns": times,
             "others": [turn.others for turn in self.turns],
         }
@@ -114,15 +133,12 @@ def one_turn(contestant: Contestant, seconds: float, clock: Clock = CLOCK) -> Tu
 
 
 def measure(contestants: Sequence[Contestant], rounds: int, seconds: float, clock: Clock = CLOCK) -> list[Times]:
-    """The times of all contestants, in turn; of a turn and its repetitions the least disturbed counts."""
+    """The times of all contestants, in turn."""
     times = [Times(c.name, [], 0) for c in contestants]
     for _ in range(rounds):
         for i, contestant in enumerate(contestants):
-            tries = [one_turn(contestant, seconds, clock)]
-            while tries[-1].disturbed and len(tries) <= REPEATS:
-                tries.append(one_turn(contestant, seconds, clock))
-            times[i].turns.append(min(tries, key=lambda turn: (turn.disturbed, turn.others)))
-            times[i] = times[i]._replace(repeated=times[i].repeated + len(tries) - 1)
+            turn, repeated = undisturbed(partial(one_turn, contestant, seconds, clock))
+            times[i] = Times(contestant.name, [*times[i].turns, turn], times[i].repeated + repeated)
     return times
 
 
