@@ -29,7 +29,8 @@ class Task(NamedTuple):
 
     One output has a sigmoid and binary cross-entropy, several have a softmax and cross-entropy on class numbers.
     `members` networks are trained as one (0: a single network); `epoch` is the number of steps of one call, for
-    contestants that take many at once; `scale` is the standard deviation of the inputs.
+    contestants that take many at once; `scale` is the standard deviation of the inputs (1 in the wide network gives
+    probabilities at which scikit-learn cuts its loss off).
     """
 
     name: str
@@ -94,5 +95,5 @@ class Task(NamedTuple):
 TINY = Task("tiny", (2, 16, 16, 1), 64)
 SMALL = Task("small", (64, 64, 32, 10), 64)
 MNIST = Task("MNIST size", (784, 256, 128, 10), 128)
-WIDE = Task("wide", (784, 2048, 2048, 10), 512, epoch=20, scale=0.1)  # with larger inputs the losses begin beyond what float32 can tell
+WIDE = Task("wide", (784, 2048, 2048, 10), 512, epoch=20, scale=0.1)
 TASKS = (TINY, SMALL, MNIST, WIDE)

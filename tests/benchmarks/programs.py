@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ def order(rows: int, epochs: int, batch: int) -> Iterator[Labels]:
 
 def he(dims: list[int]) -> Weights:
     rng = np.random.default_rng(0)
-    shapes = zip(dims, dims[1:], strict=False)
+    shapes = pairwise(dims)
     return [(rng.normal(0, (2 / a) ** 0.5, (a, b)).astype(np.float32), np.zeros(b, np.float32)) for a, b in shapes]
 
 
@@ -77,7 +78,7 @@ def torch(x: Array, y: Labels, x_test: Array, y_test: Labels, dims: list[int], e
     from torch import nn
 
     torch.manual_seed(0)
-    pairs = list(zip(dims, dims[1:], strict=False))
+    pairs = list(pairwise(dims))
     model = nn.Sequential(*[layer for a, b in pairs for layer in (nn.Linear(a, b), nn.ReLU())][:-1])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     loss = nn.CrossEntropyLoss()

@@ -7,12 +7,13 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from tests.benchmarks import peers
 
-Cell: TypeAlias = "str | int | float | None | Sequence[float]"
+Cell: TypeAlias = "str | int | float | Sequence[float] | None"
 """None is unknown; a list of numbers is only in the JSON."""
 
 
@@ -53,9 +54,11 @@ def shown(cell: Cell) -> str:
 
 def machine() -> dict[str, str]:
     """What the numbers depend on besides the code."""
+    found = {"processor": platform.processor(), "cores": str(os.cpu_count())}
     info = Path("/proc/cpuinfo")
-    models = [line.partition(": ")[2] for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    found = {"processor": models[0] if models else platform.processor(), "cores": str(os.cpu_count())}
+    if info.exists():  # says more, where there is one
+        found["processor"] = info.read_text().partition("model name")[2].partition(": ")[2].partition("\n")[0]
+    found["guard"] = "on" if find_spec("psutil") else "off: psutil is missing, no turn is known to be disturbed"
     found |= {"system": platform.platform(), "Python": platform.python_version()}
     names = ["nnfunc", "numpy", "torch", "jax", "optax", "scikit-learn", "mygrad", "autograd", "psutil"]
     for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from nnfunc.arrays import Array
+    from tests.benchmarks.report import Cell
 
 PAUSE = 0.15
 """Seconds before a turn: the threads of the last contestant's matrix products wait busily for up to 0.1 s."""
@@ -22,6 +24,10 @@ DISTURBED = 0.15
 
 REPEATS = 3
 """How often a disturbed turn is repeated."""
+
+
+CHILDREN = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+"""The environment of processes that are timed: with compiled bytecode on the disk, as installed packages have it."""
 
 
 class Contestant(NamedTuple):
@@ -104,7 +110,11 @@ class Times(NamedTuple):
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def row(self, unit: Literal["µs", "ms"] = "µs") -> dict[str, float | int | str | list[float]]:
+    @property
+    def disturbed(self) -> int:
+        return sum(map(disturbed, self.turns))
+
+    def row(self, unit: Literal["µs", "ms"] = "µs") -> dict[str, Cell]:
         """A row of a table: median, spread and what the guard saw."""
         times = [seconds * {"µs": 1e6, "ms": 1e3}[unit] for seconds in self.seconds]
         return {
@@ -114,7 +124,7 @@ class Times(NamedTuple):
             "max": max(times),
             "CPU/wall": statistics.median(turn.cpu for turn in self.turns),
             "turns repeated": self.repeated,
-            "still disturbed": sum(map(disturbed, self.turns)),
+            "still disturbed": self.disturbed,
             "turns": times,
             "others": [turn.others for turn in self.turns],
         }

@@ -19,7 +19,7 @@ import numpy as np
 from tests.benchmarks import peers
 from tests.benchmarks.networks import MNIST, SMALL, Labels, Task
 from tests.benchmarks.report import Cell, Options, Table
-from tests.benchmarks.timing import disturbed, machine_seconds, undisturbed
+from tests.benchmarks.timing import CHILDREN, disturbed, machine_seconds, undisturbed
 
 LAUNCH = Path(__file__).parents[1] / "launch.py"
 PROGRAMS = {
@@ -98,7 +98,7 @@ class Run(NamedTuple):
 def whole_process(name: str, arguments: list[str]) -> Run:
     command = [sys.executable, str(LAUNCH), sys.executable, "-m", "tests.benchmarks.programs", name, *arguments]
     machine, own = machine_seconds(), time.process_time()
-    done = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    done = json.loads(subprocess.run(command, env=CHILDREN, stdout=subprocess.PIPE, text=True, check=True).stdout)
     others = machine_seconds() - machine - (time.process_time() - own) - done["cpu"] - done["launcher"]
     return Run(done["wall"], done["cpu"], done["peak"], float(done["output"]), max(others, 0.0) / done["wall"])
 

@@ -39,7 +39,7 @@ def equal_members(task: Task, contestants: Sequence[Contestant]) -> None:
     alone = [ours.trained(task, task.start(member=i)) for i in range(task.members)]
     reference = np.stack([first_steps(c)[0] for c in alone], axis=1)
     for contestant in contestants:
-        losses = [contestant.run() for _ in reference]
+        losses = np.stack([contestant.run() for _ in reference])
         np.testing.assert_allclose(losses, reference, 1e-3, err_msg=f"{contestant.name} does not do equal work")
         if contestant.params is not None:
             params = np.stack([c.params() for c in alone if c.params is not None])

@@ -18,12 +18,12 @@ NOTE = (
 
 
 def run(options: Options) -> Iterator[Table]:
-    summary = []
+    summary: list[Mapping[str, Cell]] = []
     for task in TASKS:
         if task.name in options.tasks:
             contestants = peers.contestants("steps", task, options.peers)
             rows, ratios = compare(task, contestants, options, first=equal_work(contestants))
-            summary.append({"network": task.label} | ratios)
+            summary.append({"network": task.label, **ratios})
             yield Table(f"Training step: {task.label}", rows, NOTE)
     yield Table("Training step: nnfunc's time by that of others", summary, "In brackets: over the rounds.")
 
@@ -33,7 +33,7 @@ def compare(
 ) -> tuple[list[Mapping[str, Cell]], dict[str, Cell]]:
     """A row for each contestant, and nnfunc's ratios, where it takes part; `first` are the seconds of first calls."""
     times = measure(contestants, options.rounds, options.seconds)
-    rows = [t.row() | {"first call, s": first[t.name]} for t in times]
+    rows: list[Mapping[str, Cell]] = [t.row() | {"first call, s": first[t.name]} for t in times]
     kinds = {c.name: c.kind for c in contestants}
     of_kind = {kind: [t for t in times if kinds[t.name] == kind] for kind in ("ours", "peer", "epoch", "fused", "bare")}
     if not of_kind["ours"]:

@@ -18,9 +18,12 @@ def loss(weights: Weights, x: Array, target: Labels) -> Array:
         x = np.maximum(np.dot(x, W) + b, 0)
     z = np.dot(x, weights[-1][0]) + weights[-1][1]
     if z.shape[1] == 1:
-        return np.mean(np.logaddexp(0, z) - target * z)
-    z = z - np.max(z, axis=1, keepdims=True)
-    return np.sum(np.log(np.sum(np.exp(z), axis=1)) - np.sum(z * target, axis=1)) / len(x)
+        losses: Array = np.logaddexp(0, z) - target * z
+    else:
+        z = z - np.max(z, axis=1, keepdims=True)
+        losses = np.log(np.sum(np.exp(z), axis=1)) - np.sum(z * target, axis=1)
+    mean: Array = np.sum(losses) / len(x)
+    return mean
 
 
 def steps(task: Task) -> list[Contestant]:

@@ -50,6 +50,6 @@ def predictors(task: Task) -> list[Contestant]:
 
     def run() -> Array:
         probabilities = model.predict_proba(x)
-        return probabilities[:, 1:] if task.binary else probabilities
+        return probabilities[:, -task.dims[-1] :]  # of two classes, the second is that of one output
 
     return [Contestant("scikit-learn", run)]

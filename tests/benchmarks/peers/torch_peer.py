@@ -83,7 +83,8 @@ def stacked(task: Task) -> list[Contestant]:
         for name, p in params.items():
             p.grad = grads[name]
         optimizer.step()
-        return values.numpy()
+        losses: Array = values.numpy()
+        return losses
 
     return [Contestant("PyTorch, torch.func.vmap", run)]
 
@@ -94,6 +95,7 @@ def predictors(task: Task) -> list[Contestant]:
 
     def run() -> Array:
         with torch.inference_mode():
-            return model(x).numpy()
+            outputs: Array = model(x).numpy()
+        return outputs
 
     return [Contestant("PyTorch eager", run)]
