@@ -30,8 +30,10 @@ def blocks(arrays: Sequence[Array]) -> list[Array]:
 
 
 def adam(weights: list[Array]) -> Callable[[list[Array]], None]:
-    """A function that changes the weights in place by a list of gradients."""
-    moments = [(w, np.zeros_like(w), np.zeros_like(w), np.empty_like(w)) for w in weights]
+    """A function that changes the weights, which are `blocks`, in place by a list of gradients."""
+    scratch = np.empty(BLOCK, f)
+    moments = [(w, np.zeros_like(w), np.zeros_like(w), scratch[: w.size]) for w in weights]
+    old_m, new_m, old_v, new_v = f(0.9), f(0.1), f(0.999), f(0.001)
     t = 0
 
     def update(gradients: list[Array]) -> None:
@@ -40,18 +42,18 @@ def adam(weights: list[Array]) -> Callable[[list[Array]], None]:
         c = math.sqrt(1 - 0.999**t)
         rate, eps = f(LEARNING_RATE * c / (1 - 0.9**t)), f(1e-8 * c)
         for g, (w, m, v, a) in zip(gradients, moments, strict=True):
-            np.multiply(g, f(0.1), out=a)
-            np.multiply(m, f(0.9), out=m)
-            np.add(m, a, out=m)
+            np.multiply(g, new_m, out=a)
+            m *= old_m
+            m += a
             np.multiply(g, g, out=a)
-            np.multiply(a, f(0.001), out=a)
-            np.multiply(v, f(0.999), out=v)
-            np.add(v, a, out=v)
+            a *= new_v
+            v *= old_v
+            v += a
             np.sqrt(v, out=a)
-            np.add(a, eps, out=a)
+            a += eps
             np.divide(m, a, out=a)
-            np.multiply(a, rate, out=a)
-            np.subtract(w, a, out=w)
+            a *= rate
+            w -= a
 
     return update
 

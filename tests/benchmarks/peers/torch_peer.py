@@ -51,7 +51,9 @@ def trained(task: Task, name: str, fused: bool, compiled: bool = False) -> Conte
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return criterion(model(x), y)
 
-    cost = torch.compile(loss) if compiled else loss
+    if compiled:
+        torch.compiler.reset()  # the networks before this one would count as variants, and make its shapes unknown
+    cost = torch.compile(loss, dynamic=False) if compiled else loss
 
     def run() -> float:
         optimizer.zero_grad()
