@@ -1,0 +1,38 @@
+"""nnfunc, through its public functions only."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import numpy as np
+
+import nnfunc as nn
+from nnfunc.arrays import Array
+from tests.benchmarks.networks import Task
+from tests.benchmarks.timing import Contestant
+
+
+def steps(task: Task) -> list[Contestant]:
+    return [trained(task, task.start())]
+
+
+def stacked(task: Task) -> list[Contestant]:
+    return steps(task)
+
+
+def trained(task: Task, ts: nn.TrainState) -> Contestant:
+    loss = nn.binary_cross_entropy if task.binary else nn.sparse_categorical_cross_entropy
+    step = nn.train_step(task.model(), loss, task.optimizer())
+    batches = cycle(task.batches())
+
+    def run() -> float | Array:
+        nonlocal ts
+        ts, metrics = step(ts, next(batches))
+        return np.asarray(metrics.loss) if ts.params.stack_shape else float(metrics.loss)
+
+    return Contestant("nnfunc", run, "ours", params=lambda: ts.params.vector)
+
+
+def predictors(task: Task) -> list[Contestant]:
+    model, ts, (x, _) = task.model(), task.start(), task.rows(10_000)
+    return [Contestant("nnfunc", lambda: nn.predict(model, ts, x), "ours")]
