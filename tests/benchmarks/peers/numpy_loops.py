@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nnfunc.arrays import Array
 
 f = np.float32
-BLOCK = 1 << 15
+BLOCK = 1 << 17
 
 
 def steps(task: Task) -> list[Contestant]:
