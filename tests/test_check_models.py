@@ -237,7 +237,7 @@ def test_gradients_that_do_not_fit() -> None:
             forward=lambda p, s, x, key=None, train=False: (x.astype(float), (None, x.shape), s)
         ),
         "depends on its arguments": nn.layer(
-            lambda p, x: (x * np.random.default_rng().normal(), None), lambda p, c, dy: (dy, {}), name="random"
+            lambda p, x: (x + np.random.default_rng().normal(), None), lambda p, c, dy: (dy, {}), name="random"
         ),
     }.items(),
 )  # fmt: skip
