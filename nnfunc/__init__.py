@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nnfunc import initializers
@@ -96,6 +97,7 @@ from nnfunc.training import (
 
 if TYPE_CHECKING:
     from nnfunc.checks import Finding, Report, TaylorTest, check_gradients, check_layer, check_model, taylor_test
+    from nnfunc.files import Saved, load, save
 
 __version__ = "0.1.0"
 
@@ -114,6 +116,7 @@ __all__ = [
     "Optimizer",
     "Penalty",
     "Report",
+    "Saved",
     "TaylorTest",
     "TrainState",
     "TrainStep",
@@ -159,6 +162,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear_warmup",
+    "load",
     "map_layers",
     "mean_absolute_error",
     "mean_squared_error",
@@ -174,6 +178,7 @@ __all__ = [
     "relu",
     "residual",
     "rmsprop",
+    "save",
     "selu",
     "serial",
     "sigmoid",
@@ -196,15 +201,15 @@ __all__ = [
 ]
 
 _LABORATORY = ("Finding", "Report", "TaylorTest", "check_gradients", "check_layer", "check_model", "taylor_test")
+_FILES = ("Saved", "load", "save")
 
 
 def __getattr__(name: str) -> object:
-    """The gradient laboratory is imported when it is first used: training does not need it."""
-    if name not in _LABORATORY:
+    """The gradient laboratory and the files are imported when they are first used: training does not need them."""
+    if name not in _LABORATORY + _FILES:
         raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")
-    from nnfunc import checks
-
-    globals().update({k: getattr(checks, k) for k in _LABORATORY})
+    module = import_module("nnfunc.files" if name in _FILES else "nnfunc.checks")
+    globals()[name] = getattr(module, name)
     return globals()[name]
 
 

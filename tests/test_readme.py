@@ -40,7 +40,8 @@ def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"\d+\.\d+", text)]
 
 
-def test_the_readme_does_what_it_says() -> None:
+def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # it saves a file
     names: dict[str, Any] = {}
     shown = 0
     for (kind, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):

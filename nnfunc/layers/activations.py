@@ -244,17 +244,19 @@ def gelu(approximate: bool | str = False) -> Layer:
     """
     if approximate not in (True, False, "tanh", "none"):
         raise ValueError(f"approximate={approximate!r}: expected True ('tanh') or False ('none')")
-    if approximate in (True, "tanh"):
-        return _elementwise("gelu", _gelu_tanh, _gelu_tanh_slope)
-    return _elementwise("gelu", _gelu, _gelu_slope)
+    return _elementwise("gelu", _gelu, _gelu_slope, approximate=approximate in (True, "tanh"))
 
 
-def _gelu(x: Array) -> tuple[Array, tuple[Array, Array]]:
+def _gelu(x: Array, approximate: bool) -> tuple[Array, tuple[Array, Array]]:
+    if approximate:
+        return _gelu_tanh(x)
     phi = _normal_cdf(x)
     return x * phi, (x, phi)
 
 
-def _gelu_slope(cache: tuple[Array, Array]) -> Array:
+def _gelu_slope(cache: tuple[Array, Array], approximate: bool) -> Array:
+    if approximate:
+        return _gelu_tanh_slope(cache)
     x, phi = cache
     return phi + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
 

@@ -24,6 +24,7 @@ from nnfunc.keys import Key, Keys, fold_in
 from nnfunc.layers.activations import activation
 from nnfunc.layers.base import (
     Cache,
+    Kernel,
     Layer,
     Shape,
     example_shape,
@@ -35,6 +36,7 @@ from nnfunc.layers.base import (
 from nnfunc.layers.dense import dense
 from nnfunc.layers.dropout import dropout, dropout_forward
 from nnfunc.layers.normalization import batch_norm, batch_norm_forward
+from nnfunc.values import hyperparameters
 
 Named: TypeAlias = tuple[tuple[str, Layer], ...]
 SerialCache: TypeAlias = tuple[list[Cache], Shape]
@@ -237,6 +239,29 @@ def by_rows(model: Layer) -> bool:
     if model.layers:
         return all(by_rows(layer) for _, layer in model.layers)
     return model.kernel is not None or getattr(model.forward, "func", None) in (batch_norm_forward, dropout_forward)
+
+
+def check_params(model: Layer, params: ArrayDict) -> None:
+    """Raises an error if the parameters have not the names and shapes that the model's layers take.
+
+    A layer of a user's own does not say what it takes, so its arrays are not looked at.
+
+    >>> check_params(nn.serial(nn.dense(3)), nn.ArrayDict({"dense1.W": np.ones((2, 4)), "dense1.b": np.ones(4)}))
+    Traceback (most recent call last):
+    ValueError: dense1: the parameters do not fit the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,)
+    """
+    if model.layers:
+        _plan(model.layers, params.layout)
+    else:  # the kernel of batch norm stands in its backward alone
+        kernel: Kernel | None = hyperparameters([model.backward]).get("kernel")
+        if kernel is not None:
+            kernel.check(params.names, [shape for _, _, shape in params.layout.spans])
+    for name, layer in model.layers:
+        try:
+            check_params(layer, params.group(name))
+        except ValueError as error:
+            locate(error, name)
+            raise
 
 
 def last_layer(model: Layer) -> Layer:

@@ -41,15 +41,18 @@ def dense(
     >>> y.shape
     (5, 3)
     """
+    units = positive_int(units, "units")
+    inputs = None if inputs is None else positive_int(inputs, "inputs")
     init = partial(
         _init,
-        units=positive_int(units, "units"),
+        units=units,
         initializer=check(initializer),
         bias_initializer=check(bias_initializer),
         bias=bool(bias),
-        inputs=None if inputs is None else positive_int(inputs, "inputs"),
+        inputs=inputs,
     )
-    return of_kernel("dense", Kernel(_forward, _backward, ("W", "b") if bias else ("W",), _fits), init)
+    fits = partial(_fits, units=units, inputs=inputs)
+    return of_kernel("dense", Kernel(_forward, _backward, ("W", "b") if bias else ("W",), fits), init)
 
 
 def _init(
@@ -126,12 +129,13 @@ def _rows(a: Array, W: Array) -> Array:
     return a if a.ndim <= W.ndim else a.reshape(*a.shape[: W.ndim - 2], -1, a.shape[-1])
 
 
-def _fits(W: Shape, b: Shape | None = None) -> None:
-    if len(W) < 2 or (b is not None and b != (*W[:-2], W[-1])):
+def _fits(W: Shape, b: Shape | None = None, *, units: int, inputs: int | None) -> None:
+    wrong = len(W) < 2 or W[-1] != units or (inputs is not None and W[-2] != inputs)
+    if wrong or (b is not None and b != (*W[:-2], units)):
         shapes = f"W {W}" + (f", b {b}" if b is not None else "")
         raise ValueError(
-            f"the parameters do not fit the model: {shapes}, expected W (inputs, units) and b (units,), or a stack of "
-            "them (nn.stack, or nn.ArrayDict(..., stacked=True))"
+            f"the parameters do not fit the model: {shapes}, expected W ({inputs or 'inputs'}, {units}) and b "
+            f"({units},), or a stack of them (nn.stack, or nn.ArrayDict(..., stacked=True))"
         )
 
 

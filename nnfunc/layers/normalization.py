@@ -53,7 +53,7 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     """
     eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
     momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
-    backward = partial(kernel_backward, kernel=Kernel(_no_kernel, _backward, ("gamma", "beta")))
+    backward = partial(kernel_backward, kernel=Kernel(_no_kernel, _backward, ("gamma", "beta"), _fits))
     return Layer(_batch_norm_init, partial(batch_norm_forward, eps=eps, momentum=momentum), backward, "batch_norm")
 
 

@@ -1,0 +1,254 @@
+"""Saving and loading: a train state, and the model too if its layers are built in, in one file.
+
+    nn.save("run.npz", ts, model)
+    ts, model = nn.load("run.npz")
+
+The suffix is the format: `.npz` is NumPy's, `.safetensors` needs `pip install "nnfunc[safetensors]"`. Nothing is
+pickled, and nothing in a file is run. Both hold the same arrays, which anyone can read without nnfunc, by
+`np.load("run.npz")["params/dense1.W"]` or `safetensors.numpy.load_file("run.safetensors")["params/dense1.W"]`:
+
+    params/NAME     the parameters, each under its name; of a stack of K networks with a leading axis K
+    state/NAME      the model's state, likewise
+    opt_state/NAME  the optimizer's state, likewise
+    key             uint64: the key's high and low 64 bits, (2,); of a stack (K, 2)
+    step            int64: the updates so far
+    crc32           uint32: the checksum of all of the above and of the text below, see `_checksum`
+
+and one text of JSON named `nnfunc`, an array of one string in `.npz`, an entry of the metadata in `.safetensors`:
+
+    {"version": 1, "model": null or as in nnfunc.layers.description,
+     "params": {"names": [their order], "dtype": "float32", "stack": [] or [K]}, "state": {...}, "opt_state": {...}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from contextlib import suppress
+from operator import index
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnfunc.arrays import ArrayDict
+from nnfunc.keys import Key, check
+from nnfunc.layers.base import Layer
+from nnfunc.layers.combinators import check_params
+from nnfunc.layers.description import build, describe
+from nnfunc.training.step import TrainState
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]  # floats, whole numbers and, in an npz, text
+VERSION = 1
+GROUPS = ("params", "state", "opt_state")
+
+
+class Saved(NamedTuple):
+    """What a file holds: the train state, and the model if it was saved with it (or given to `load`).
+
+    >>> nn.Saved(nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), (2,)), None).state.step
+    0
+    """
+
+    state: TrainState
+    model: Layer | None
+
+
+def save(path: str | os.PathLike[str], ts: TrainState, model: Layer | None = None) -> None:
+    """Writes a train state to a file; going on from what `load` reads gives the bits of never having stopped.
+
+    Args:
+        path: ends in .npz or .safetensors. A file that is there is replaced at once and whole: at any moment, also
+            when the process is killed or the power fails, the old or the new one is there. (A killed process may
+            leave a `*.tmp` beside it, to be deleted.)
+        ts: the state of one network or of a stack.
+        model: its model, to be saved too; all its layers and initializers must be built in.
+    Raises:
+        ValueError: another suffix, a model with layers of your own or that the parameters do not fit.
+        ImportError: .safetensors without safetensors.
+
+    >>> import tempfile
+    >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
+    >>> ts = nn.train_state(model, nn.adam(), nn.key(0), (2,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nn.save(f"{folder}/run.npz", ts, model)
+    ...     saved, readable = nn.load(f"{folder}/run.npz"), list(np.load(f"{folder}/run.npz"))
+    >>> saved.state == ts, readable[:3]
+    (True, ['params/dense1.W', 'params/dense1.b', 'params/dense2.W'])
+    """
+    suffix = _suffix(path)
+    if not isinstance(ts, TrainState):
+        raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: that of an epoch is epoch.state")
+    if model is not None:
+        check_params(model, ts.params)
+    about: dict[str, object] = {"version": VERSION, "model": None if model is None else describe(model)}
+    arrays: Arrays = {}
+    for group, part in zip(GROUPS, ts[:3], strict=True):
+        if not isinstance(part, ArrayDict):
+            raise TypeError(f"ts.{group} is {type(part).__name__}, expected an ArrayDict: pass nn.ArrayDict({group})")
+        about[group] = {"names": list(part), "dtype": str(part.dtype), "stack": part.stack_shape}
+        arrays |= {f"{group}/{_name(k)}": np.asarray(v, order="C") for k, v in part.items()}  # safetensors wants C
+    keys = ts.key if isinstance(ts.key, tuple) else (ts.key,)
+    words = np.array([divmod(check(key), 1 << 64) for key in keys], np.uint64)
+    arrays |= {"key": words if isinstance(ts.key, tuple) else words[0], "step": np.array(index(ts.step), np.int64)}
+    text = json.dumps(about)
+    arrays["crc32"] = np.array(_checksum(text, arrays), np.uint32)
+
+    target = Path(os.path.realpath(path))  # so that a link stays one
+    temporary = target.with_name(f"{target.name}.{token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            _write(file, suffix, text, arrays)
+            file.flush()
+            os.fsync(file.fileno())  # before the name is given: else a power cut may leave the name of an empty file
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
+    """Reads what `save` has written, every bit of it.
+
+    Args:
+        path: of the file.
+        model: a model for the state, instead of the one in the file; for a state saved without one.
+    Returns:
+        Saved(state, model); the model is None if there is none in the file and none is given.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, cut short, of another program or of a newer nnfunc, or its parameters do not
+            fit the given model.
+        ImportError: .safetensors without safetensors.
+
+    >>> import tempfile
+    >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     nn.save(f"{folder}/run.npz", nn.train_state(model, nn.adam(), nn.key(0), (2,)))
+    ...     nn.load(f"{folder}/run.npz", model=nn.mlp([2, 4, 1], ["relu", "sigmoid"]))
+    Traceback (most recent call last):
+    ValueError: ... dense1: the parameters do not fit the model: W (2, 3), b (3,), expected W (2, 4) and b (4,)
+    """
+    suffix, name = _suffix(path), f"path={os.fspath(path)!r}"
+    with open(path, "rb") as file:  # a file that is missing or that may not be read is the system's own error
+        try:
+            text, arrays = _read(file, suffix)
+            about = json.loads(text)
+            newer = about["version"] > VERSION
+            state = None if newer else _state(text, about, arrays)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a parser makes of bytes that are not its own
+            raise ValueError(
+                f"{name} holds no train state that can be read ({error}): the file is damaged, cut short, or not "
+                "written by nn.save"
+            ) from error
+    if state is None:
+        raise ValueError(f"{name} has format version {about['version']}, expected {VERSION}: a newer nnfunc reads it")
+    if model is None and about.get("model") is not None:
+        try:
+            model = build(about["model"])
+        except Exception as error:  # a constructor refuses its arguments
+            raise ValueError(f"{name}: its model cannot be made: {error}. Pass model= to load the state") from error
+    if model is not None:
+        try:
+            check_params(model, state.params)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return Saved(state, model)
+
+
+# -- the two formats ---------------------------------------------------------------------------------------------------
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix
+    if suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"path={os.fspath(path)!r} ends in {suffix!r}, expected .npz or .safetensors")
+    if suffix == ".safetensors":
+        try:
+            import safetensors.numpy  # noqa: F401  # asked for before anything is done
+        except ImportError as error:
+            raise ImportError('.safetensors needs safetensors: pip install "nnfunc[safetensors]"') from error
+    return suffix
+
+
+def _write(file: BinaryIO, suffix: str, text: str, arrays: Arrays) -> None:
+    if suffix == ".npz":
+        np.savez(file, **arrays, nnfunc=np.array(text))  # type: ignore[arg-type]  # none is named allow_pickle
+    else:
+        from safetensors.numpy import save
+
+        file.write(save(arrays, {"nnfunc": text}))
+
+
+def _read(file: BinaryIO, suffix: str) -> tuple[str, Arrays]:
+    start = file.read(2)
+    file.seek(0)
+    if not start:
+        raise ValueError("it is empty")
+    if suffix == ".npz":
+        if start != b"PK":  # np.load would take it for a pickle, and say so
+            raise ValueError("it does not begin as an npz does")
+        with np.load(file, allow_pickle=False) as members:
+            arrays: Arrays = {k: members[f"{k}.npy"] for k in members.files}
+        text = str(arrays.pop("nnfunc", ""))
+    else:
+        from safetensors import safe_open
+
+        with safe_open(file.name, framework="numpy") as tensors:
+            arrays = {k: tensors.get_tensor(k) for k in tensors.keys()}  # noqa: SIM118  # no dict
+            text = (tensors.metadata() or {}).get("nnfunc", "")
+    if not text:
+        raise ValueError("it has no text named nnfunc")
+    return text, arrays
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name last, where the system can: not Windows, nor every file system."""
+    with suppress(OSError, AttributeError):
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+# -- what is in them ---------------------------------------------------------------------------------------------------
+
+
+def _name(name: str) -> str:
+    """A name, if a zip archive gives it back: it ends one at the character 0, and turns \\ to / on Windows."""
+    if not name.isprintable() or "\\" in name:
+        raise ValueError(f"the array name {name!r} has characters that a file cannot hold: rename the array")
+    return name
+
+
+def _checksum(text: str, arrays: Arrays) -> int:
+    """The CRC-32 of the text and, in the order of their names, of each array's name, dtype and shape, and its bytes."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(arrays.keys() - {"crc32"}):
+        array = arrays[name]
+        crc = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return crc
+
+
+def _state(text: str, about: dict[str, Any], arrays: Arrays) -> TrainState:  # `about` is JSON
+    if _checksum(text, arrays) != arrays["crc32"]:
+        raise ValueError("its checksum is not that of its content")
+    params, state, opt_state = (_array_dict(about[k], k, arrays) for k in GROUPS)
+    words = arrays["key"]
+    keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
+    return TrainState(params, state, opt_state, keys if words.ndim > 1 else keys[0], int(arrays["step"]))
+
+
+def _array_dict(about: dict[str, Any], group: str, arrays: Arrays) -> ArrayDict:
+    own = {name: arrays[f"{group}/{name}"] for name in about["names"]}
+    stack = tuple(about["stack"])
+    if any(array.dtype.kind == "f" for array in own.values()):
+        return ArrayDict(own, stacked=bool(stack))
+    return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array tells dtype and stack
