@@ -265,7 +265,7 @@ def _eps_settings(eps: float, eps_root: float) -> dict[str, float]:
     return {"eps": eps, "eps_root": eps_root}
 
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adagrad": adagrad,
     "adam": adam,
     "adamw": adamw,
