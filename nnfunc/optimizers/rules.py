@@ -266,7 +266,7 @@ def _eps_settings(eps: float, eps_root: float) -> dict[str, float]:
     return {"eps": eps, "eps_root": eps_root}
 
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adagrad": adagrad,
     "adam": adam,
     "adamw": adamw,

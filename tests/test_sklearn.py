@@ -1,0 +1,356 @@
+"""The scikit-learn estimators: scikit-learn's own checks, and that a fit is what the pure functions give."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import nnfunc as nn
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_diabetes, load_digits, load_wine
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from nnfunc.interop.sklearn import NNClassifier, NNRegressor, _split
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """A model of one's own, which ends with logits; printed alike in every process."""
+
+    units: int = 16
+
+    def __call__(self, n_features: int, n_outputs: int) -> nn.Layer:
+        return nn.serial(nn.dense(self.units), nn.tanh(), nn.dense(n_outputs))
+
+
+# -- scikit-learn's checks ---------------------------------------------------------------------------------------------
+
+QUICK = {"learning_rate": 0.03, "epochs": 50}
+EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
+SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({}, ""),
+    ({"dtype": np.float32}, "it asks for predictions that agree to 1e-7, which float32 does not hold"),
+    (QUICK | {"batch_norm": True, "keep_prob": 0.9}, "repeated rows get a dropout mask each"),
+    (QUICK | {"patience": 40}, "which rows are held out depends on their number"),
+    (QUICK | {"model": Tanh()}, ""),
+]
+"""Constructor arguments, and the reason for which the check that a weight of 2 is a row twice fails with them."""
+
+ESTIMATORS = [kind(**settings) for settings, _ in SETTINGS for kind in (NNClassifier, NNRegressor)]
+
+
+def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
+    own = estimator.get_params()
+    [reason] = [why for given, why in SETTINGS if own == type(estimator)(**given).get_params()]
+    return {EQUIVALENCE: reason} if reason else {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
+def test_checks_of_scikit_learn(estimator: BaseEstimator, check: Callable[[BaseEstimator], None]) -> None:
+    check(estimator)
+
+
+# -- what a fit is -----------------------------------------------------------------------------------------------------
+
+DIGITS = load_digits()
+X, Y = (DIGITS.data / 16)[:300], DIGITS.target[:300]
+NAMES = np.array([f"digit {i}" for i in range(10)])
+
+
+def same_bits(a: NNClassifier | NNRegressor, b: NNClassifier | NNRegressor) -> bool:
+    """Whether two fits left one state, bit for bit, and one history."""
+    groups = zip(a.state_[:3], b.state_[:3], strict=True)
+    histories = all(
+        np.array_equal(a.history_[name], b.history_[name]) for name in a.history_.keys() | b.history_.keys()
+    )
+    return all(nn.equal(one, other) for one, other in groups) and a.state_[3:] == b.state_[3:] and histories
+
+
+def test_a_fit_is_the_pure_functions_by_hand() -> None:
+    net = NNClassifier(hidden_layer_sizes=(16, 8), keep_prob=0.8, penalty=0.1, epochs=3, random_state=7).fit(
+        X, NAMES[Y]
+    )
+    init_key, order_key, _ = nn.split(nn.key(7), 3)
+    model = nn.mlp([64, 16, 8, 10], ["relu", "relu", "softmax"], 0.8, "glorot_uniform")
+    step = nn.train_step(model, nn.sparse_categorical_cross_entropy, "adam", nn.l2(0.1))
+    ts = nn.train_state(model, "adam", init_key, input_shape=(64,), dtype=np.float64)
+    epochs = list(nn.train(step, ts, (X, Y), epochs=3, key=order_key))
+    assert nn.equal(net.state_.params, epochs[-1].state.params)
+    assert np.array_equal(net.history_["loss"], nn.history(epochs)["loss"])
+    assert np.array_equal(net.predict(X), NAMES[nn.predict_classes(model, epochs[-1].state, X)])
+    assert list(net.classes_) == list(NAMES)
+
+
+@pytest.mark.parametrize("kind", [NNClassifier, NNRegressor])
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(kind: type[NNClassifier] | type[NNRegressor]) -> None:
+    net = kind(epochs=2, keep_prob=0.5, random_state=0)
+    first, again = clone(net).fit(X, Y), clone(net).fit(X, Y).fit(X, Y)
+    assert same_bits(first, again)
+    assert not same_bits(first, kind(epochs=2, keep_prob=0.5, random_state=1).fit(X, Y))
+    drawn = [kind(epochs=1, random_state=np.random.RandomState(3)).fit(X, Y) for _ in range(2)]
+    assert same_bits(*drawn)
+
+
+@pytest.mark.parametrize("kind", [NNClassifier, NNRegressor])
+@pytest.mark.parametrize("seed", [0, None])
+def test_warm_start_goes_on_as_if_it_had_never_stopped(
+    kind: type[NNClassifier] | type[NNRegressor], seed: int | None
+) -> None:
+    settings: dict[str, Any] = {"hidden_layer_sizes": (16,), "batch_norm": True, "keep_prob": 0.8}
+    halves = kind(**settings, epochs=4, warm_start=True, random_state=seed).fit(X, Y)
+    key = halves._key
+    restored: NNClassifier | NNRegressor = pickle.loads(pickle.dumps(halves))
+    for net in (halves.fit(X, Y), restored.fit(X, Y)):
+        assert net.n_iter_ == 8 == net.history_["epoch"][-1]
+        assert net._key == key
+        if seed is not None:
+            assert same_bits(net, kind(**settings, epochs=8, random_state=seed).fit(X, Y))
+    assert same_bits(halves, restored)
+
+
+def test_partial_fit_is_one_epoch_of_fit() -> None:
+    whole = NNClassifier(keep_prob=0.8, epochs=3, random_state=0).fit(X, Y)
+    parts = NNClassifier(keep_prob=0.8, random_state=0)
+    for _ in range(3):
+        parts.partial_fit(X, Y, classes=range(10))
+    assert same_bits(whole, parts)
+    assert parts.partial_fit(X[:5], Y[:5]).n_iter_ == 4  # a batch with a few of the classes
+
+    regressor = NNRegressor(random_state=0).partial_fit(X, Y).partial_fit(X, Y)
+    assert same_bits(regressor, NNRegressor(epochs=2, random_state=0).fit(X, Y))
+
+
+def test_early_stopping_on_given_data_stops_where_it_does_by_hand() -> None:
+    data, validation = (X[:200], Y[:200]), (X[200:], Y[200:])
+    net = NNClassifier(learning_rate=0.02, epochs=100, patience=3, random_state=0)
+    net.fit(*data, validation=(X[200:], Y[200:]))
+    init_key, order_key, _ = nn.split(nn.key(0), 3)
+    model = nn.mlp([64, 100, 10], ["relu", "softmax"], initializer="glorot_uniform")
+    step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(0.02))
+    ts = nn.train_state(model, step.optimizer, init_key, input_shape=(64,), dtype=np.float64)
+    run = nn.train(step, ts, data, epochs=100, key=order_key, validation=validation)
+    epochs = list(nn.early_stopping(run, patience=3))
+    assert net.n_iter_ == len(epochs) < 100
+    assert nn.equal(net.state_.params, nn.best_epoch(epochs).state.params)
+    assert int(net.history_["validation_loss"].argmin()) == len(epochs) - 4  # the best, and 3 that were not better
+
+
+def test_validation_data_are_evaluated_without_early_stopping() -> None:
+    net = NNClassifier(epochs=3, random_state=0, class_weight="balanced").fit(X, Y, validation=(X, Y, np.ones(300)))
+    assert net.history_["validation_accuracy"][-1] == pytest.approx(net.score(X, Y))
+    without = NNClassifier(epochs=3, random_state=0, class_weight="balanced").fit(X, Y)
+    assert nn.equal(net.state_.params, without.state_.params)
+
+
+def test_held_out_rows_have_each_class_by_its_share_and_are_not_trained_on() -> None:
+    y = np.repeat(["rare", "common"], [30, 270])
+    net = NNClassifier(epochs=2, patience=5, random_state=0).fit(X, y)
+    holdout_key = nn.split(nn.key(0), 3)[2]
+    (_, trained), (_, held_out) = _split(holdout_key, (X, y), 0.1, y)
+    assert [(part == "rare").sum() for part in (trained, held_out)] == [27, 3]
+    assert len(trained) + len(held_out) == 300
+    assert net.history_["validation_loss"].shape == (2,)
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+def exact(**settings: Any) -> NNClassifier:
+    """One batch of all rows in float64, so that a mean over other rows differs by rounding alone."""
+    common: dict[str, Any] = {"dtype": np.float64, "batch_size": None, "epochs": 20, "random_state": 0}
+    return NNClassifier(**common, **settings)
+
+
+def test_a_weight_is_a_row_as_often() -> None:
+    counts = np.random.default_rng(0).integers(0, 4, 300)
+    weighted = exact().fit(X, Y, sample_weight=counts)
+    repeated = exact().fit(X.repeat(counts, axis=0), Y.repeat(counts))
+    assert nn.allclose(weighted.state_.params, repeated.state_.params)
+    unweighted = exact().fit(X, Y)
+    assert not nn.allclose(weighted.state_.params, unweighted.state_.params)
+    balanced = exact(class_weight="balanced").fit(X, Y, sample_weight=counts)
+    repeated = exact(class_weight="balanced").fit(X.repeat(counts, axis=0), Y.repeat(counts))
+    assert nn.allclose(balanced.state_.params, repeated.state_.params)
+
+
+@pytest.mark.parametrize("labels", [Y, NAMES[Y], Y % 2])
+def test_class_weights_are_sample_weights(labels: NDArray[Any]) -> None:
+    sample_weight = np.random.default_rng(0).uniform(0.5, 2, 300)
+    first = labels[0].item()
+    by_class = exact(class_weight={first: 3.0}).fit(X, labels, sample_weight)
+    by_sample = exact().fit(X, labels, np.where(labels == first, 3, 1) * sample_weight)
+    assert nn.allclose(by_class.state_.params, by_sample.state_.params)
+    share = np.unique(labels, return_counts=True)[1][np.unique(labels, return_inverse=True)[1]]
+    balanced = exact(class_weight="balanced").fit(X, labels)
+    assert nn.allclose(balanced.state_.params, exact().fit(X, labels, 1 / share).state_.params)
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_probabilities_are_of_each_class_and_sum_to_1(classes: int) -> None:
+    y = NAMES[Y % classes]
+    net = NNClassifier(epochs=20, random_state=0).fit(X, y)
+    p = net.predict_proba(X)
+    assert p.shape == (300, classes)
+    assert p.sum(axis=1) == pytest.approx(1, abs=1e-6)
+    assert np.array_equal(net.classes_[p.argmax(axis=1)], net.predict(X))
+    assert np.allclose(net.predict_log_proba(X), np.log(p))
+    assert net.score(X, y) > 0.9
+    assert net.state_.params["dense2.W"].shape[1] == (1 if classes == 2 else classes)
+
+
+@pytest.mark.parametrize("loss", [None, "categorical_cross_entropy", "sparse_categorical_cross_entropy", "huber"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_losses_by_name(loss: str | None, classes: int) -> None:
+    net = NNClassifier(loss=loss, epochs=20, learning_rate=0.01, random_state=0).fit(X, Y % classes)
+    assert net.score(X, Y % classes) > 0.9
+
+
+def brier_forward(y: NDArray[Any], target: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+    return float(np.mean(np.sum((y - target) ** 2, axis=1))), 2 * (y - target) / len(y)
+
+
+def brier_backward(cache: NDArray[Any]) -> NDArray[Any]:
+    return cache
+
+
+def test_a_loss_of_ones_own_gets_a_column_for_each_output() -> None:
+    brier = nn.Loss(brier_forward, brier_backward)
+    for classes in (2, 5):
+        net = NNClassifier(loss=brier, epochs=30, learning_rate=0.01, random_state=0).fit(X, Y % classes)
+        assert net.score(X, Y % classes) > 0.9
+        assert pickle.loads(pickle.dumps(net)).score(X, Y % classes) == net.score(X, Y % classes)
+
+
+def test_a_model_of_ones_own_may_end_with_logits_or_with_probabilities() -> None:
+    last = nn.serial(nn.dense(16), nn.tanh(), nn.dense(10))
+    ends: list[Callable[[int, int], nn.Layer] | nn.Layer] = [Tanh(), nn.serial(last, nn.softmax()), last]
+    nets = [NNClassifier(model=m, epochs=20, learning_rate=0.01, random_state=0).fit(X, Y) for m in ends]
+    for net in nets:
+        assert net.predict_proba(X).sum(axis=1) == pytest.approx(1, abs=1e-6)
+        assert net.score(X, Y) > 0.9
+    assert same_bits(nets[0], nets[2])
+
+
+def test_several_labels_at_once() -> None:
+    labels = np.c_[Y % 2 == 0, Y > 4, Y == 0].astype(int)
+    net = NNClassifier(epochs=40, learning_rate=0.01, random_state=0).fit(X, labels)
+    assert net.predict(X).shape == net.predict_proba(X).shape == (300, 3)
+    assert net.score(X, labels) > 0.9
+    assert net.partial_fit(X, labels).n_iter_ == 41
+    with pytest.raises(ValueError, match="several labels"):
+        NNClassifier(class_weight="balanced").fit(X, labels)
+
+
+def test_regression_of_one_and_of_several_outputs() -> None:
+    diabetes = load_diabetes()
+    inputs, target = StandardScaler().fit_transform(diabetes.data), diabetes.target / 100
+    one = NNRegressor(epochs=50, random_state=0).fit(inputs, target)
+    assert one.predict(inputs).shape == (442,)
+    assert one.score(inputs, target) > 0.5
+    assert set(one.history_) == {"epoch", "loss"}
+    two = NNRegressor(loss=nn.huber(1.0), epochs=50, random_state=0).fit(inputs, np.c_[target, -target])
+    assert two.predict(inputs).shape == (442, 2)
+    with pytest.warns(DataConversionWarning):
+        NNRegressor(epochs=1).fit(inputs, target[:, None])
+
+
+# -- inside scikit-learn -----------------------------------------------------------------------------------------------
+
+
+def test_pipeline_grid_search_cross_validation_and_pickling() -> None:
+    wine = load_wine()
+    net = NNClassifier(hidden_layer_sizes=(16,), epochs=30, learning_rate=0.02, random_state=0)
+    pipeline = make_pipeline(StandardScaler(), net)
+    assert cross_val_score(pipeline, wine.data, wine.target, cv=3).mean() > 0.93
+    grid: dict[str, list[object]] = {
+        "nnclassifier__hidden_layer_sizes": [(4,), (8, 8)],
+        "nnclassifier__optimizer": ["adam", "adamw"],
+    }
+    search = GridSearchCV(pipeline, grid, cv=3).fit(wine.data, wine.target)
+    assert search.best_score_ > 0.93
+    restored = pickle.loads(pickle.dumps(pipeline.fit(wine.data, wine.target)))
+    assert np.array_equal(restored.predict_proba(wine.data), pipeline.predict_proba(wine.data))
+
+
+def test_optimizers_schedules_and_learning_rates() -> None:
+    by_name = NNClassifier(optimizer="nesterov", learning_rate=0.3, epochs=2, random_state=0).fit(X, Y)
+    assert same_bits(by_name, NNClassifier(optimizer=nn.nesterov(0.3), epochs=2, random_state=0).fit(X, Y))
+    schedule = nn.cosine_decay(0.01, 50)
+    scheduled = NNClassifier(learning_rate=schedule, epochs=2, random_state=0).fit(X, Y)
+    assert same_bits(scheduled, NNClassifier(optimizer=nn.adam(schedule), epochs=2, random_state=0).fit(X, Y))
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_verbose_shows_every_epoch(
+    tqdm: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    NNClassifier(epochs=2, verbose=True).fit(X, Y)
+    shown = capsys.readouterr()
+    assert "2/2" in shown.err if tqdm else shown.out.startswith("Epoch 1: loss=")
+
+
+ERRORS: list[tuple[dict[str, Any], str]] = [
+    ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
+    ({"optimizer": "adamm"}, "unknown optimizer 'adamm': did you mean 'adam'"),
+    ({"optimizer": "adamm", "learning_rate": 0.1}, "unknown optimizer 'adamm': did you mean 'adam'"),
+    ({"optimizer": nn.adam(), "learning_rate": 0.1}, "learning_rate=0.1 beside adam"),
+    ({"loss": "cross_entropy"}, "unknown loss"),
+    ({"epochs": 0}, "epochs=0: expected a whole number"),
+    ({"batch_size": 0}, "batch_size=0"),
+    ({"patience": 0}, "patience=0"),
+    ({"patience": 2, "validation_fraction": 1.5}, "validation_fraction=1.5: expected a number in"),
+    ({"patience": 2, "validation_fraction": 1.0}, "validation_fraction=1.0 of n_samples=300 leaves nothing"),
+    ({"keep_prob": 0.0}, "keep_prob=0.0"),
+    ({"model": nn.dense(3)}, "the model has outputs of shape .3,., but y asks for 10"),
+    ({"class_weight": {"cat": 2.0}}, "are not in class_weight"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), ERRORS)
+def test_errors_name_the_argument(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NNClassifier(**settings).fit(X, Y)
+
+
+def test_errors_of_data() -> None:
+    net = NNClassifier(epochs=1, random_state=0)
+    with pytest.raises(NotFittedError):
+        net.predict(X)
+    with pytest.raises(ValueError, match="y has one class"):
+        net.fit(X, np.zeros(300, int))
+    with pytest.raises(ValueError, match="classes=None at the first call"):
+        net.partial_fit(X, Y)
+    with pytest.raises(ValueError, match="needs all data"):
+        NNClassifier(class_weight="balanced").partial_fit(X, Y, classes=range(10))
+    with pytest.raises(ValueError, match="validation is ndarray"):
+        net.fit(X, Y, validation=X)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="several classes in a column"):
+        net.fit(X, np.c_[Y, Y])
+    net.fit(X, Y % 3)
+    with pytest.raises(ValueError, match=r"classes \[7\], which are not among \[0, 1, 2\]"):
+        net.partial_fit(X[:2], [1, 7])
+    with pytest.raises(ValueError, match="those of the first call"):
+        net.partial_fit(X, Y % 3, classes=[0, 1])
+    with pytest.raises(ValueError, match="not that of the y before"):
+        net.fit(X, Y % 3, validation=(X, np.c_[Y, Y] % 2))

@@ -1,0 +1,13 @@
+import numpy as np
+
+class _ClassifierTags:
+    multi_label: bool
+
+class _TargetTags:
+    multi_output: bool
+
+class Tags:
+    classifier_tags: _ClassifierTags
+    target_tags: _TargetTags
+
+def check_random_state(seed: int | np.random.RandomState | None) -> np.random.RandomState: ...
