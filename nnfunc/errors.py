@@ -59,12 +59,26 @@ def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any
 
 def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray[np.floating]:
     """`value` as an array of floats: of `dtype`; or of its own, if that is floating; or of the least that holds it."""
-    if type(value) is np.ndarray and (value.dtype == dtype if dtype else value.dtype.kind == "f"):
+    if type(value) is np.ndarray and (value.dtype == dtype if dtype else value.dtype in (np.float32, np.float64)):
         return value  # what goes from layer to layer
     array = numeric(value, name)
-    if dtype is None:
-        dtype = array.dtype if array.dtype.kind == "f" else np.result_type(array.dtype, np.float32)
+    if dtype is None:  # float16 has too few digits, and what is longer no advantage
+        dtype = np.float32 if np.result_type(array.dtype, np.float32) == np.float32 else np.float64
     return array.astype(dtype, copy=False)
+
+
+def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any]:
+    """Floats without NaN and infinity in another dtype; whole numbers as they are."""
+    if value.dtype.kind != "f":
+        return value
+    finite(value, name)
+    if dtype is None or value.dtype == dtype:
+        return value
+    with np.errstate(over="ignore"):
+        result = value.astype(dtype)
+    if not np.isfinite(result).all():
+        raise ValueError(f"{name} contains {first_bad(value, ~np.isfinite(result))}, too large for {result.dtype}")
+    return result
 
 
 def number(value: float, name: str, low: float, high: float, *, open_low: bool = False, why: str = "") -> float:
@@ -92,7 +106,7 @@ def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:
 
 
 def all_finite(array: NDArray[np.floating]) -> bool:
-    """Whether no element is NaN or infinite."""
+    """Whether no element is NaN or infinite; overflow is silenced by the caller."""
     if array.flags.c_contiguous:  # the sum of the squares, by BLAS, is one fast pass; it may overflow
         flat = array.reshape(-1)
         if math.isfinite(flat.dot(flat)):
@@ -102,7 +116,9 @@ def all_finite(array: NDArray[np.floating]) -> bool:
 
 def finite(array: NDArray[np.floating], name: str) -> NDArray[np.floating]:
     """`array` if no element of it is NaN or infinite."""
-    if not all_finite(array):
+    with np.errstate(over="ignore"):
+        known = all_finite(array)
+    if not known:
         bad = ~np.isfinite(array)
         raise ValueError(
             f"{name} contains NaN or infinity: {first_bad(array, bad)} ({int(bad.sum())} of {array.size} elements): "

@@ -184,7 +184,7 @@ def _class_numbers(y: Array, target: ArrayLike) -> Array:
     if T.dtype.kind == "f":
         raise ValueError(f"target has dtype {T.dtype}, expected whole numbers: pass target.astype(int)")
     classes = y.shape[-1]
-    unsigned = T.view(f"u{T.itemsize}") if T.dtype.kind == "i" else T  # in which negative numbers are huge
+    unsigned = T.view(T.dtype.str.replace("i", "u")) if T.dtype.kind == "i" else T  # negative numbers are huge there
     if np.maximum.reduce(unsigned, axis=None) >= classes:
         bad = (T < 0) | (classes <= T)
         raise ValueError(f"target contains {first_bad(T, bad)}, expected class numbers from 0 to {classes - 1}")
@@ -228,6 +228,30 @@ def _of_classes(class_weights: ArrayLike, T: Array, accept: Callable[[Array, Arr
         raise ValueError(f"class_weights contains {first_bad(cw, ~((cw >= 0) & (cw < math.inf)))}, expected 0 or more")
     of_examples: Array = T @ cw if accept is not _probabilities else cw[0] + (cw[1] - cw[0]) * T[..., 0]
     return of_examples
+
+
+def for_stack(loss: Loss, params: ArrayDict) -> Loss:
+    """`loss` for the outputs of these parameters: one of a user's own is called for each network of a stack."""
+    built_in = getattr(loss.forward, "func", None) is _forward
+    if built_in or not params.stack_shape:
+        return loss
+    return Loss(partial(_each_forward, function=loss.forward), partial(_each_backward, function=loss.backward))
+
+
+def _each_forward(
+    y: Array, target: ArrayLike, weights: ArrayLike | None = None, *, function: LossForward, **given: ArrayLike
+) -> tuple[Array, list[Any]]:  # each cache is the loss's own
+    def own(shared_or_not: ArrayLike, i: int) -> ArrayLike:
+        a = np.asarray(shared_or_not)
+        return a[i] if a.shape[:2] == y.shape[:2] and a.shape != y.shape[1:] else a
+
+    parts = [(y[i], own(target, i), *(() if weights is None else (own(weights, i),))) for i in range(len(y))]
+    results = [function(*part, **given) for part in parts]
+    return np.array([value for value, _ in results], y.dtype), [cache for _, cache in results]
+
+
+def _each_backward(caches: list[Any], *, function: Callable[[Any], Array]) -> Array:
+    return np.stack([function(cache) for cache in caches])
 
 
 def loss_of(

@@ -14,8 +14,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_OF_GLIBC, KEPT_IN_ALL = 32 << 20, 512 << 20
-"""Bytes."""
+LARGEST_OF_GLIBC, KEPT_IN_ALL = 32 << 20, 256 << 20
+"""Bytes. What is kept stays with the process, also when nobody uses it any more."""
 
 np.empty(30 << 20, np.uint8)  # freed at once, and never written, so it takes no memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfunc import losses
 from nnfunc.arrays import Array, ArrayDict, Scalar
-from nnfunc.errors import by_name, finite, first_bad, number, numeric
+from nnfunc.errors import by_name, cast, first_bad, number, numeric
 from nnfunc.layers.activations import sigmoid, softmax
 from nnfunc.layers.base import Layer
 from nnfunc.layers.combinators import by_rows, last_layer
@@ -65,13 +66,16 @@ def predict(model: Layer, ts: Trained, X: ArrayLike) -> Array:
         raise TypeError(f"the first two arguments are {came}; expected a model and a TrainState: predict(model, ts, X)")
     params = ts.params
     x = numeric(X, "X")
-    if x.dtype.kind == "f":
-        finite(x, "X")
-        x = x.astype(params.dtype, copy=False) if params.size else x
-    if len(x) <= ROWS or params.stack_shape or not by_rows(model):
-        y, _, _ = model.forward(params, ts.state, x)
-        return y.copy()  # what forward returns is read-only
-    return np.concatenate([model.forward(params, ts.state, x[i : i + ROWS])[0] for i in range(0, len(x), ROWS)])
+
+    def outputs(rows: slice) -> Array:
+        part = x[rows] if x.ndim else x
+        y, _, _ = model.forward(params, ts.state, cast(part, "X", params.dtype if params.size else None))
+        return y
+
+    if x.ndim > 1 and len(x) > ROWS and not params.stack_shape and by_rows(model):
+        with suppress(ValueError, TypeError):  # what is wrong is said of all rows below
+            return np.concatenate([outputs(slice(i, i + ROWS)) for i in range(0, len(x), ROWS)])
+    return outputs(slice(None)).copy()  # what forward returns is read-only
 
 
 def predict_classes(model: Layer, ts: Trained, X: ArrayLike, threshold: float | None = None) -> NDArray[np.intp]:
@@ -168,7 +172,7 @@ def evaluate(
     loss = by_name("loss", loss, losses.LOSSES)
     y = predict(model, ts, X)
     y, Y, weights = of_network(ts.params, y, Y, weights)
-    value, _ = loss_of(loss, y, Y, weights, class_weights)
+    value, _ = loss_of(losses.for_stack(loss, ts.params), y, Y, weights, class_weights)
     decision = decision_under(model, loss)
     true = None if decision is None else known_labels(Y, y, decision)
     if decision is None or true is None:
@@ -238,7 +242,7 @@ def labels(Y: ArrayLike, y: Array, decision: Decision) -> NDArray[Any]:  # of wh
     T = numeric(Y, "Y")
     largest, outputs = decision == "largest", y.shape[-1]
     if T.ndim > 1 and T.shape[-2:] == y.shape[-2:]:
-        if largest and not np.allclose(T.sum(axis=-1), 1, atol=1e-3):
+        if largest and not (np.allclose(T.sum(axis=-1), 1, atol=1e-3) and T.min(initial=0) >= 0):
             raise ValueError(
                 f"Y has shape {T.shape} but its rows do not sum to 1: expected one-hot rows or class numbers"
             )
@@ -270,6 +274,6 @@ def share_equal(predicted: NDArray[Any], true: NDArray[Any], params: ArrayDict) 
     """The share of decisions that are right, for each network of a stack."""
     right = predicted == true
     if not params.stack_shape:
-        return int(np.count_nonzero(right)) / int(right.size)
+        return int(np.count_nonzero(right)) / int(right.size) if right.size else math.nan
     share: Array = right.mean(axis=tuple(range(1, right.ndim)))
     return share

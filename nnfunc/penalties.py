@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc.arrays import Array, ArrayDict, Patterns, Scalar
+from nnfunc.arrays import Array, ArrayDict, Patterns, Scalar, stack, unstack
 from nnfunc.errors import numeric
 from nnfunc.values import call, hyperparameters
 
@@ -38,6 +38,22 @@ class Penalty(NamedTuple):
         if value is None:
             return f"Penalty(forward={self.forward!r}, backward={self.backward!r})"
         return call(value.__name__.lstrip("_"), keywords, hidden=["value"])
+
+
+def for_stack(penalty: Penalty, params: ArrayDict) -> Penalty:
+    """`penalty` for these parameters: one of a user's own is called for each network of a stack."""
+    built_in = getattr(penalty.forward, "func", None) is _forward
+    if built_in or not params.stack_shape:
+        return penalty
+    return Penalty(partial(_each_forward, function=penalty.forward), partial(_each_backward, function=penalty.backward))
+
+
+def _each_forward(params: ArrayDict, examples: int, *, function: Callable[[ArrayDict, int], Scalar]) -> Array:
+    return np.array([function(member, examples) for member in unstack(params)], params.dtype)
+
+
+def _each_backward(params: ArrayDict, examples: int, *, function: Callable[[ArrayDict, int], ArrayDict]) -> ArrayDict:
+    return stack([member.like(function(member, examples), "the penalty's gradient") for member in unstack(params)])
 
 
 def l2(strength: float | ArrayLike, where: Patterns = "*W") -> Penalty:
@@ -92,6 +108,9 @@ def _penalty(
     given = numeric(strength, "strength")
     if given.dtype.kind == "b" or given.ndim > 1 or not (np.isfinite(given) & (given >= 0)).all():
         raise ValueError(f"strength={strength!r}: expected a number (for a stack, an array of them) in [0, ∞)")
+    if given.ndim:
+        strength = given.copy()  # which no one can change later
+        strength.setflags(write=False)
     where = where if isinstance(where, str) else tuple(where)
     return Penalty(
         partial(_forward, strength=strength, where=where, value=value),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -416,3 +417,198 @@ def test_only_the_input_of_the_model_is_the_users_to_transpose() -> None:
     params = {"dense1.W": np.ones((2, 6)), "dense1.b": np.ones(6), "dense2.W": np.ones((7, 1)), "dense2.b": np.ones(1)}
     with pytest.raises(ValueError, match=r"dense2: x has shape \(7, 6\) .*rows are examples$"):
         nn.serial(nn.dense(6), nn.dense(1)).forward(ArrayDict(params), nn.EMPTY, X[:7])
+
+
+# -- what a user brings, in a stack ------------------------------------------------------------------------------------
+
+
+def own_value(y: Array, target: Array) -> tuple[float, Array]:
+    d = np.asarray(y - target)
+    return float(np.mean(d * d)), 2 * d / d.size
+
+
+def norm_penalty(params: ArrayDict, examples: int) -> float:
+    return 0.1 * float(np.sum(params.vector**2))
+
+
+def norm_penalty_gradient(params: ArrayDict, examples: int) -> ArrayDict:
+    return params * 0.2
+
+
+def by_its_norm(w: Array, g: Array, *, t: int, learning_rate: float) -> tuple[Array, ...]:
+    return (w - learning_rate * g / np.linalg.norm(g),)
+
+
+def test_losses_penalties_and_rules_of_a_users_own_see_one_network_at_a_time() -> None:
+    K = 3
+    model = nn.mlp([4, 3, 2], ["tanh", "identity"])
+    loss = nn.Loss(own_value, lambda cache: np.asarray(cache))
+    penalty = nn.Penalty(norm_penalty, norm_penalty_gradient)
+    step = nn.train_step(model, loss, nn.optimizer(by_its_norm, learning_rate=0.1), penalty)
+    rng = np.random.default_rng(0)
+    batch = rng.normal(size=(8, 4)), rng.normal(size=(8, 2))
+    solo = [nn.train_state(model, step.optimizer, key, (4,), np.float64) for key in nn.split(nn.key(0), K)]
+    both = nn.stack(solo)
+    for _ in range(3):
+        both, metrics = step(both, batch)
+        alone = [step(ts, batch) for ts in solo]
+        solo = [ts for ts, _ in alone]
+        np.testing.assert_allclose(np.asarray(metrics.loss), np.array([m.loss for _, m in alone]), rtol=1e-12)
+    for member, ts in zip(nn.unstack(both), solo, strict=True):
+        assert nn.allclose(member.params, ts.params, rtol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(nn.evaluate(model, loss, both, *batch).loss),
+        np.array([nn.evaluate(model, loss, ts, *batch).loss for ts in solo]),
+        rtol=1e-12,
+    )
+
+
+def test_batches_that_could_be_data_of_each_network_are_refused() -> None:
+    model = nn.serial(nn.dense(3), nn.tanh(), nn.dense(2))
+    step = nn.train_step(model, "mean_squared_error", nn.gd(0.1))
+    ts = nn.train_state(model, step.optimizer, nn.split(nn.key(0), 4), (4,))
+    data = np.ones((12, 5, 4)), np.ones((12, 5, 2))
+    with pytest.raises(ValueError, match=r"batches of 4 rows of X .* would be taken for data of each of 4 networks"):
+        nn.train(step, ts, data, epochs=1, batch_size=4, key=nn.key(5))
+
+
+# -- layers of a user's own in the full form ---------------------------------------------------------------------------
+
+
+def doubled(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False, kernel: Any) -> Any:
+    return 2 * x, None, state
+
+
+def doubled_backward(params: Any, cache: Any, dy: Array, *, need_dx: bool = True, out: Any = None, kernel: Any) -> Any:
+    return 2 * dy, nn.EMPTY
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), np.ones((3, 3)), "rbf"])
+def test_hyperparameters_may_have_any_name(kernel: Any) -> None:
+    forward, backward = partial(doubled, kernel=kernel), partial(doubled_backward, kernel=kernel)
+    own = nn.Layer(nn.relu().init, forward, backward, "conv")
+    model = nn.serial(nn.dense(2), own)
+    step = nn.train_step(model, "mean_squared_error", nn.gd(0.1))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (3,))
+    ts, _ = step(ts, (np.ones((4, 3)), np.ones((4, 2))))
+    assert nn.predict(model, ts, np.ones((4, 3))).shape == (4, 2)
+    assert "conv" in repr(model)
+
+
+@pytest.mark.parametrize("given", [{}, nn.ArrayDict()])
+def test_a_state_of_nothing_is_no_state(given: Any) -> None:
+    def forward(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False) -> Any:
+        return x + 0, None, given
+
+    model = nn.serial(nn.dense(2), nn.identity()._replace(forward=forward, backward=doubled_plain), nn.batch_norm())
+    params, before = model.init(nn.key(0), (3,))
+    _, _, after = model.forward(params, before, np.arange(12.0).reshape(4, 3), train=True)
+    assert after.names == before.names
+    assert not nn.equal(after, before)
+
+
+def doubled_plain(params: Any, cache: Any, dy: Array, *, need_dx: bool = True, out: Any = None) -> Any:
+    dy *= 2
+    return dy, nn.EMPTY
+
+
+def test_a_state_with_other_names_is_refused_by_the_layers_name() -> None:
+    def forward(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False) -> Any:
+        return x + 0, None, {"seen": np.ones(1)}
+
+    model = nn.serial(nn.dense(2), nn.identity()._replace(forward=forward, name="watch"))
+    with pytest.raises(ValueError, match=r"watch1: .*state that forward returned has seen too much"):
+        model.forward(*model.init(nn.key(0), (3,)), np.ones((4, 3)))
+
+
+def test_a_backward_that_writes_into_dy_is_refused() -> None:
+    own = nn.identity()._replace(
+        backward=doubled_plain, forward=lambda p, s, x, key=None, train=False: (x + 0, None, s)
+    )
+    model = nn.residual(nn.dense(3), own)
+    params, state = model.init(nn.key(0), (3,))
+    y, cache, _ = model.forward(params, state, np.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"identity1: .*read-only"):
+        model.backward(params, cache, np.ones_like(y))
+
+
+# -- numbers of unusual kinds ------------------------------------------------------------------------------------------
+
+
+def test_labels_of_the_other_byte_order() -> None:
+    y = np.full((4, 3), 1 / 3)
+    labels = np.array([0, 2, 1, 2])
+    loss = nn.sparse_categorical_cross_entropy
+    for kind in (">i4", ">i2", ">u2", "<i8", "i1"):
+        assert loss.forward(y, labels.astype(kind))[0] == loss.forward(y, labels)[0]
+    with pytest.raises(ValueError, match="target contains -256"):
+        nn.one_hot(np.array([-256], ">i2"), 256)
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", np.longdouble, np.float16])
+def test_floats_of_unusual_kinds_are_cast(kind: Any) -> None:
+    x = np.array([[-1.0, 0.5, 2.0]])
+    for layer in (nn.sigmoid(), nn.softplus(), nn.silu(), nn.softmax(), nn.relu()):
+        y, cache, _ = layer.forward(nn.EMPTY, nn.EMPTY, x.astype(kind))
+        np.testing.assert_allclose(y, layer.forward(nn.EMPTY, nn.EMPTY, x)[0], rtol=1e-6)
+        layer.backward(nn.EMPTY, cache, np.ones_like(y))
+
+
+def test_numbers_that_the_parameters_dtype_cannot_hold_are_named() -> None:
+    model = nn.mlp([2, 1], ["sigmoid"])
+    step = nn.train_step(model, "binary_cross_entropy", nn.gd())
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (2,))
+    X = np.array([[1.0, 2.0], [3.0, 1e300]])
+    for call in (lambda: nn.predict(model, ts, X), lambda: nn.train(step, ts, (X, [0, 1]), epochs=1, key=nn.key(0))):
+        with pytest.raises(ValueError, match=r"X contains 1e\+300 at \[1, 1\], too large for float32"):
+            call()
+    assert np.isfinite(nn.predict(model, ts, np.full((2, 2), 1e30))).all()  # large, but no overflow and no warning
+
+
+def test_weights_of_few_digits_and_of_nothing() -> None:
+    model = nn.mlp([1, 1], ["sigmoid"])
+    step = nn.train_step(model, "binary_cross_entropy", nn.gd())
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (1,))
+    rows = 70_000  # more than float16 can count
+    data = np.ones((rows, 1)), np.ones(rows), np.ones(rows, np.float16)
+    [epoch] = nn.train(step, ts, data, epochs=1, batch_size=None, key=nn.key(0))
+    assert epoch.loss > 0
+    assert np.isnan(nn.accuracy(nn.sigmoid(), nn.train_state(nn.sigmoid(), "gd", nn.key(0), (1,)), np.ones((0, 1)), []))
+
+
+def test_settings_are_those_of_the_moment_when_they_were_given() -> None:
+    rates, strengths = np.array([0.1, 0.2]), np.array([0.1, 0.2])
+    optimizer, penalty = nn.gd(rates), nn.l2(strengths, "b")
+    params = nn.stack([ArrayDict({"b": [1.0]}), ArrayDict({"b": [2.0]})])
+    before = optimizer.step(params, params, optimizer.init(params))[0], penalty.forward(params, 2)
+    rates[:], strengths[:] = 5, 5
+    after = optimizer.step(params, params, optimizer.init(params))[0], penalty.forward(params, 2)
+    assert nn.equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+    with pytest.raises(ValueError, match="settings have the name 'out'"):
+        nn.optimizer(by_its_norm, out=1.0)
+
+
+def test_a_gradient_whose_squares_overflow_is_clipped() -> None:
+    params = ArrayDict({"b": [0.0, 0.0]})
+    optimizer = nn.clip_by_global_norm(nn.gd(1.0), max_norm=1.0)
+    after, _ = optimizer.step(params, {"b": [3e200, 4e200]}, optimizer.init(params))
+    np.testing.assert_allclose(after.vector, [-0.6, -0.8])
+
+
+def test_errors_of_predict_speak_of_all_rows() -> None:
+    model = nn.mlp([2048, 2], ["softmax"])
+    ts = nn.train_state(model, "gd", nn.key(0), (2048,))
+    with pytest.raises(ValueError, match=r"x has shape \(5000, 7\) but the model takes 2048 features .* examples$"):
+        nn.predict(model, ts, np.ones((5000, 7)))
+    X = np.ones((5000, 2048), np.float32)
+    X[4000, 5] = np.nan
+    with pytest.raises(ValueError, match=r"contains NaN or infinity: nan at \[4000, 5\]"):
+        nn.predict(model, ts, X)
+    with pytest.raises(ValueError, match=r"x has shape \(\)"):
+        nn.predict(model, ts, 3.0)
+
+
+def test_batches_of_single_numbers_are_refused() -> None:
+    with pytest.raises(TypeError, match="arrays has a single number among its parts"):
+        next(nn.minibatches(nn.key(0), (np.array(3.0), np.array(1))))

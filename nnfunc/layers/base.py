@@ -5,7 +5,9 @@
     backward(params, cache, dy, *, need_dx=True, out=None) -> (dx, grads)
 
 `params` and `state` are immutable dicts of arrays; `input_shape` is the shape of one example; rows of x are examples
-and its last axis is features. `cache` is whatever backward needs; only that layer's own backward looks inside. With
+and its last axis is features. In a stack of K networks all arrays of params and state have a leading axis K, and so
+have y, dy and, unless it is shared by all, x: a layer of this full form has to handle that axis (those of `layer` are
+called for each network). `cache` is whatever backward needs; only that layer's own backward looks inside. With
 need_dx=False the gradient of the input is not computed and dx is None. `out` is a draft of the gradients
 (`ArrayDict.draft`) that a composition hands down, so that all layers write into one vector.
 
@@ -76,14 +78,16 @@ class Layer(NamedTuple):
     @property
     def layers(self) -> tuple[tuple[str, Layer], ...]:
         """The (name, layer) pairs that a composition is made of; () for any other layer."""
-        layers: tuple[tuple[str, Layer], ...] = hyperparameters([self.forward]).get("layers", ())
+        layers = hyperparameters([self.forward]).get("layers")
+        if not isinstance(layers, tuple) or not all(isinstance(p, tuple) and isinstance(p[-1], Layer) for p in layers):
+            return ()  # a hyperparameter of a user's own
         return layers
 
     @property
     def kernel(self) -> Kernel | None:
         """The kernel that both functions are made of; None for a layer of another kind."""
         forward, backward = (hyperparameters([f]).get("kernel") for f in (self.forward, self.backward))
-        return forward if forward == backward else None
+        return forward if isinstance(forward, Kernel) and forward is backward else None
 
     def __repr__(self) -> str:
         if self.layers:

@@ -329,7 +329,7 @@ def _serial_forward(
 
 def _moved(state: ArrayDict, changed: dict[str, ArrayDict]) -> ArrayDict:
     """The state with other values for some groups."""
-    if state.counts or any(after.names != state.group(name).names for name, after in changed.items()):
+    if state.counts:
         return state.replace({f"{name}.{k}": v for name, after in changed.items() for k, v in after.items()})
     new = state.draft()
     new.vector[...] = state.vector
@@ -351,8 +351,8 @@ def _layer_forward(
     """A layer that is no kernel, by its public form; what it changes of its state goes into `changed`."""
     before = state.group(name)
     y, cache, after = layer.forward(params.group(name), before, view(x), key=key, train=train)
-    if after is not before:
-        changed[name] = after if isinstance(after, ArrayDict) else ArrayDict(after)
+    if after is not before and (after or before):
+        changed[name] = before.like(after, "the state that forward returned")
     return real(y, "y", params.dtype if params.size else None), (cache, x.shape)
 
 
@@ -365,6 +365,7 @@ def _serial_backward(
     out: ArrayDict | None = None,
     layers: Layers,
 ) -> tuple[Array | None, ArrayDict]:
+    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     caches, shape = cache
     (routes, first), grads = layers.plan(params.layout), params.draft(out)
     arrays, written = params.arrays, grads.arrays
@@ -398,7 +399,7 @@ def _layer_backward(
 ) -> Array | None:
     """A layer that is no kernel, by its public form; its gradients go into `grads`."""
     (inner, shape), own = cache, grads.group(name)
-    dx, written = layer.backward(params.group(name), inner, dy, need_dx=need_dx, out=own)
+    dx, written = layer.backward(params.group(name), inner, view(dy), need_dx=need_dx, out=own)
     if written is not own and own:  # a layer of a user's own that made its own dict
         own.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
     if dx is None:

@@ -18,7 +18,7 @@ def dropout(keep_prob: float) -> Layer:
     Args:
         keep_prob: the probability that an element is KEPT, in (0, 1].
     Raises:
-        ValueError: keep_prob outside (0, 1].
+        ValueError: keep_prob outside (0, 1], or below 2⁻³².
 
     In training `forward` needs a key (a tuple of K keys for a stack of K networks); in prediction y is x.
 
@@ -28,6 +28,8 @@ def dropout(keep_prob: float) -> Layer:
     """
     why = "the probability to keep an element, not to drop it"
     keep_prob = number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
+    if keep_prob < 2**-32:
+        raise ValueError(f"keep_prob={keep_prob!r}: expected at least 2⁻³², as masks are drawn with 32 bits")
     return Layer(no_parameters, partial(dropout_forward, keep_prob=keep_prob), _backward, "dropout")
 
 

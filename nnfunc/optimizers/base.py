@@ -90,6 +90,9 @@ def optimizer(rule: Rule, slots: tuple[str, ...] = (), *, elementwise: bool = Fa
     """
     if not callable(rule):
         raise TypeError(f"rule={rule!r} is not callable: pass a function (w, g, *slots, t, **settings) -> (w, *slots)")
+    reserved = {"t", "out", "function"} & settings.keys()
+    if reserved:
+        raise ValueError(f"settings have the name {reserved.pop()!r}, which has a meaning of its own: choose another")
     if not isinstance(slots, tuple) or not all(isinstance(slot, str) for slot in slots):
         raise TypeError(f"slots={slots!r}: expected a tuple of names, like ('m', 'v')")
     return writing(partial(_own_rule, function=rule, slots=slots), slots, elementwise, settings)
@@ -99,13 +102,13 @@ def writing(rule: Rule, slots: tuple[str, ...], elementwise: bool, settings: Map
     """The optimizer of a rule that writes the new values into `out`."""
     for name, setting in settings.items():
         _check_setting(name, setting)
-    values = {k: float(v) if isinstance(v, (int, float)) else v for k, v in settings.items()}
+    values = {k: _fixed(v) for k, v in settings.items()}
     step = partial(_step, rule=rule, slots=slots, elementwise=elementwise, settings=values)
     return Optimizer(partial(_init, slots=slots), step)
 
 
 def _init(params: ArrayDict, *, slots: tuple[str, ...]) -> ArrayDict:
-    params = _trainable(params)
+    params = trainable(params)
     state = params.repeated(slots, {"step": np.zeros((), int)})
     state.vector[...] = 0
     return state.freeze()
@@ -121,11 +124,12 @@ def _step(
     elementwise: bool,
     settings: Mapping[str, Setting],
 ) -> tuple[ArrayDict, ArrayDict]:
-    params = _trainable(params)
+    params = trainable(params)
     if not isinstance(opt_state, (ArrayDict, Mapping)) or "step" not in opt_state:
         raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
     count = np.asarray(opt_state["step"])
-    if count.ndim and (count != count[0]).any():  # members of a stack that were trained for different times
+    alike = not count.ndim or (count == count[0]).all()  # else members of a stack that were trained for different times
+    if not alike or (params.stack_shape and not elementwise):
         each = zip(unstack(params), unstack(params.like(grads, "grads")), unstack(opt_state), strict=True)
         members = [
             _step(*one, rule=rule, slots=slots, elementwise=elementwise, settings=_of_member(settings, i))
@@ -194,7 +198,7 @@ def _of_member(settings: Mapping[str, Setting], i: int) -> dict[str, Setting]:
     return {k: member(v) for k, v in settings.items()}
 
 
-def _trainable(params: Mapping[str, ArrayLike]) -> ArrayDict:
+def trainable(params: Mapping[str, ArrayLike]) -> ArrayDict:
     """The parameters as a dict of arrays, all of floats."""
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     if params.counts:
@@ -225,6 +229,19 @@ def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"
         raise ValueError(f"{name} has shape {array.shape}, but the parameters are {members}")
     return array[..., None]
+
+
+def _fixed(setting: Setting) -> Setting:
+    """A setting that no one can change later: numbers as floats, arrays as read-only copies."""
+    if isinstance(setting, Mapping):
+        return {pattern: _fixed(value) for pattern, value in setting.items()}  # type: ignore[misc]  # plain ones stay so
+    if callable(setting):
+        return setting
+    if isinstance(setting, (int, float)):
+        return float(setting)
+    array = np.array(setting)
+    array.setflags(write=False)
+    return array
 
 
 def _check_setting(name: str, setting: Setting) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from nnfunc.arrays import ArrayDict
 from nnfunc.errors import by_name, number
-from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.base import Optimizer, trainable
 from nnfunc.optimizers.rules import OPTIMIZERS
 
 
@@ -40,10 +40,11 @@ def _by_global_norm(
     optimizer: Optimizer,
     max_norm: float,
 ) -> tuple[ArrayDict, ArrayDict]:
-    grads = params.like(grads, "grads")
-    norm = np.sqrt(np.square(grads.vector, dtype=np.float64).sum(axis=-1, keepdims=True))
-    factor = max_norm / np.maximum(norm, max_norm)
-    return optimizer.step(params, grads.with_vector(grads.vector * factor), opt_state)
+    params = trainable(params)
+    g = params.like(grads, "grads").vector.astype(np.float64)
+    largest = np.maximum.reduce(np.abs(g), axis=-1, keepdims=True, initial=max_norm)
+    norm = largest * np.sqrt(np.square(g / largest).sum(axis=-1, keepdims=True))  # the squares alone might overflow
+    return optimizer.step(params, params.with_vector(g * (max_norm / np.maximum(norm, max_norm))), opt_state)
 
 
 def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
@@ -68,5 +69,6 @@ def _by_value(
     optimizer: Optimizer,
     limit: float,
 ) -> tuple[ArrayDict, ArrayDict]:
+    params = trainable(params)
     grads = params.like(grads, "grads")
     return optimizer.step(params, grads.with_vector(np.clip(grads.vector, -limit, limit)), opt_state)

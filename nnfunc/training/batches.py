@@ -54,6 +54,8 @@ def same_length(arrays: Sequence[ArrayLike], names: Sequence[str] = ("X", "Y", "
     if len(set(lengths)) > 1:
         pairs = zip([*names, *map(str, range(len(names), len(lengths)))], lengths, strict=False)
         raise ValueError(f"lengths differ: {', '.join(f'{n} has {k} rows' for n, k in pairs)}: rows are examples")
+    if any(np.ndim(a) == 0 for a in arrays):
+        raise TypeError("arrays has a single number among its parts, expected arrays of rows, like (X, Y)")
     if lengths[0] == 0:
         raise ValueError("the data have no rows: expected at least one example")
     return lengths[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc.arrays import Scalar
-from nnfunc.errors import NonFiniteError, finite, first_bad, numeric, positive_int
+from nnfunc.errors import NonFiniteError, cast, finite, first_bad, numeric, positive_int
 from nnfunc.keys import Key, check, fold_in
 from nnfunc.losses import of_network
 from nnfunc.metrics import (
@@ -118,6 +118,7 @@ def train(
     if not isinstance(ts, TrainState):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
     ready = _ready(data, ts, "data")
+    _unambiguous(ready, ts, size)
     held_out = None if validation is None else _ready(validation, ts, "validation")
     return Epochs(_epochs(step, ts, ready, count, size, check(key), held_out), count)
 
@@ -133,21 +134,30 @@ def _ready(data: Data, ts: TrainState, name: str) -> Data:
             f"X has shape {shape}, data for each of {shape[0]} networks, but rows are shuffled along the first axis: "
             "pass data that all networks share, or call the step on batches of your own"
         )
+    if len(data) > 2 and not np.sum(numeric(data[2], "weights"), dtype=np.float64) > 0:
+        raise ValueError("weights are all 0, or not numbers of 0 or more: no example would count")
     if isinstance(data[0], np.memmap):
         return data
-    X = numeric(data[0], "X")
-    X = finite(X, "X").astype(ts.params.dtype, copy=False) if X.dtype.kind == "f" else X
-    Y = numeric(data[1], "Y")
-    if len(data) > 2 and not np.sum(numeric(data[2], "weights")) > 0:
-        raise ValueError("weights are all 0, or not numbers of 0 or more: no example would count")
+    X, Y = cast(numeric(data[0], "X"), "X", ts.params.dtype), numeric(data[1], "Y")
     return X, finite(Y, "Y") if Y.dtype.kind == "f" else Y, *data[2:]
+
+
+def _unambiguous(data: Data, ts: TrainState, size: int | None) -> None:
+    """A batch of as many rows as there are networks, of more axes than one, would be taken for data of each network."""
+    rows, networks = same_length(data), ts.params.stack_shape
+    lengths = {rows} if size is None else {min(size, rows), rows % size}
+    if networks and np.ndim(data[0]) > 2 and networks[0] in lengths:
+        raise ValueError(
+            f"batches of {networks[0]} rows of X {np.shape(data[0])} would be taken for data of each of {networks[0]} "
+            "networks: choose another batch_size"
+        )
 
 
 def _epochs(
     step: TrainStep, ts: TrainState, data: Data, count: int, size: int | None, key: Key, validation: Data | None
 ) -> Iterator[Epoch]:
     rows = same_length(data)
-    total = float(np.sum(data[2])) if len(data) > 2 else rows
+    total = float(np.sum(data[2], dtype=np.float64)) if len(data) > 2 else rows
     per_epoch = 1 if size is None else math.ceil(rows / size)
     decision = decision_under(*step.computed)
     classes = None if decision is None else _classes(step, ts, data, rows, decision)
@@ -157,7 +167,7 @@ def _epochs(
         right: Scalar = 0.0 if classes is not None else unknown(ts.params)
         for batch in minibatches(fold_in(key, ts.step), parts, size):
             ts, metrics = step(ts, batch[: len(data)])
-            share = float(np.sum(batch[2])) / total if len(data) > 2 else len(batch[0]) / rows
+            share = float(np.sum(batch[2], dtype=np.float64)) / total if len(data) > 2 else len(batch[0]) / rows
             loss = loss + share * metrics.loss
             if decision is not None and classes is not None:
                 right = right + share * share_equal(decided(metrics.output, decision), batch[-1], ts.params)

@@ -46,6 +46,7 @@ def stack(members: Sequence[ArrayDict] | Sequence[TrainState]) -> ArrayDict | Tr
     >>> metrics.loss.shape, ts.params["dense1.W"].shape
     ((2,), (2, 2, 3))
     """
+    members = list(members)  # type: ignore[assignment]  # an iterator too
     states = [member for member in members if isinstance(member, TrainState)]
     dicts = [member for member in members if isinstance(member, ArrayDict)]
     if states and len(states) == len(members):

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from nnfunc import losses, penalties
 from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, stack
 from nnfunc.errors import NonFiniteError, all_finite, by_name, numeric
 from nnfunc.keys import Keys, check, fold_in, split
@@ -103,6 +104,10 @@ class TrainStep(NamedTuple):
             raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
         key = fold_in(ts.key, ts.step)
         model, loss = self.computed
+        penalty = self.penalty
+        if ts.params.stack_shape:
+            loss = losses.for_stack(loss, ts.params)
+            penalty = None if penalty is None else penalties.for_stack(penalty, ts.params)
         with np.errstate(all="ignore"):  # what is not finite is an error below, with more to say than a warning
             y, cache, state = model.forward(ts.params, ts.state, numeric(x, "x"), key=key, train=True)
             rows, target, weights = of_network(ts.params, y, target, weights)
@@ -114,16 +119,16 @@ class TrainStep(NamedTuple):
                 )
             dy = dy if rows is y else dy.reshape(y.shape)
             _, grads = model.backward(ts.params, cache, dy, need_dx=False)
-            if self.penalty is not None:
+            if penalty is not None:
                 examples = rows.shape[-2]
-                value = value + self.penalty.forward(ts.params, examples)
-                grads = grads + self.penalty.backward(ts.params, examples)
+                value = value + penalty.forward(ts.params, examples)
+                grads = grads + penalty.backward(ts.params, examples)
             finite_loss = math.isfinite(value) if isinstance(value, float) else np.isfinite(value).all()
             if not (finite_loss and all_finite(grads.vector) and (state is ts.state or all_finite(state.vector))):
                 raise NonFiniteError(
                     where_it_began(model, loss, ts.params, ts.state, ts.step, x, target, key, value, grads, state)
                 )
-        params, opt_state = self.optimizer.step(ts.params, grads, ts.opt_state)
+            params, opt_state = self.optimizer.step(ts.params, grads, ts.opt_state)
         return TrainState(params, state, opt_state, ts.key, ts.step + 1), Metrics(value, y)
 
 
