@@ -318,7 +318,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "state without running averages": (
         lambda: nn.batch_norm().forward(nn.batch_norm().init(nn.key(0), (2,))[0], nn.EMPTY, X),
         ValueError,
-        "the state lacks the running averages",
+        "the state has nothing, expected mean and var",
     ),
     # own layers
     "an own forward without its cache": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnfunc as nn
-from nnfunc.keys import Key
+from nnfunc.keys import Key, random_bits
 
 seeds = st.integers(0, 2**200)
 
@@ -77,3 +78,12 @@ def test_wrong_keys() -> None:
         nn.generator(nn.split(nn.key(0)))  # type: ignore[arg-type]  # what must fail
     with pytest.raises(ValueError, match="n=0"):
         nn.split(nn.key(0), 0)
+
+
+def test_random_bits_are_those_of_the_keys_generator_in_every_thread() -> None:
+    keys = nn.split(nn.key(3), 40)
+    expected = [nn.generator(k).bit_generator.random_raw(5).view(np.uint32)[:9] for k in keys]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(3):
+            for got, bits in zip(threads.map(lambda k: random_bits(k, 9), keys), expected, strict=True):
+                np.testing.assert_array_equal(got, bits)

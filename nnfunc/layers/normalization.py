@@ -77,15 +77,18 @@ def batch_norm_forward(
     gamma, beta = parameter(params, "gamma", "beta")
     _fits(gamma.shape, beta.shape)
     rows = _rows(real(x, "x", gamma.dtype), gamma)
-    if "mean" not in state or "var" not in state:
-        raise ValueError("the state lacks the running averages mean and var: pass the state that model.init returned")
+    if set(state) != {"mean", "var"}:
+        came = ", ".join(state) or "nothing"
+        raise ValueError(f"the state has {came}, expected mean and var: pass the state that model.init returned")
     old_mean, old_var = state["mean"], state["var"]
     if old_mean.shape != gamma.shape or old_var.shape != gamma.shape:
         raise ValueError(f"the running averages have shapes {old_mean.shape}, {old_var.shape}, expected {gamma.shape}")
     if train:
         mean, var, centered = _statistics(rows, ROWS)
-        new = {"mean": mean[..., 0, :], "var": var[..., 0, :]}
-        state = state.replace({k: momentum * state[k] + (1 - momentum) * v for k, v in new.items()})
+        moved = state.draft()
+        moved["mean"][...] = momentum * old_mean + (1 - momentum) * mean[..., 0, :]
+        moved["var"][...] = momentum * old_var + (1 - momentum) * var[..., 0, :]
+        state = moved.freeze()
     else:
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
     y, cache = _normalize(centered, var, eps, ROWS if train else None, gamma, beta)
@@ -184,10 +187,17 @@ def _backward(
     sum_of_rows(dy, dbeta)
     if not need_dx:
         return None
-    g = dy * gamma[..., None, :]
-    if axis is not None:
-        through_variance = normalized * _mean(g * normalized, axis)
-        g -= _mean(g, axis)
-        g -= through_variance
-    g *= inverse_std
-    return g.reshape(shape)
+    if axis == ROWS:  # the means are known: mean(g) = gamma·dbeta/m, mean(g·x̂) = gamma·dgamma/m
+        m: int = dy.shape[ROWS]
+        dx = normalized * (dgamma / m)[..., None, :]
+        dx += (dbeta / m)[..., None, :]
+        np.subtract(dy, dx, out=dx)
+        dx *= gamma[..., None, :] * inverse_std
+        return dx.reshape(shape)
+    dx = dy * gamma[..., None, :]
+    if axis == FEATURES:
+        through_variance = normalized * _mean(dx * normalized, axis)
+        dx -= _mean(dx, axis)
+        dx -= through_variance
+    dx *= inverse_std
+    return dx.reshape(shape)
