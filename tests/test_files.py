@@ -466,7 +466,7 @@ def test_a_model_that_the_parameters_do_not_fit_is_refused(path: Path) -> None:
     normed = nn.serial(nn.dense(4), nn.layer_norm(), nn.relu(), nn.dense(2))
     cases = {
         r"dense1: .* W \(3, 4\), b \(4,\), expected W \(3, 5\) and b \(5,\)": wider,
-        r"dense3: .*W, b missing": deeper,
+        r"batch_norm2: .*gamma, beta missing": deeper,
         "it has no layer for batch_norm1.gamma, batch_norm1.beta": plain,
         "layer_norm1: .*gamma, beta missing": normed,
         r"residual1.dense1: .*W, b missing": nn.serial(nn.residual(nn.dense(3)), *(layer for _, layer in MODEL.layers)),

@@ -23,7 +23,7 @@ def mutant(layer: Layer, break_: Break) -> Layer:
     def backward(params: ArrayDict, cache: Cache, dy: Array, **_: Any) -> tuple[Array, ArrayDict]:
         dx, grads = layer.backward(params, cache, dy)
         assert dx is not None
-        inner = cache[0] if layer.kernel or layer.name == "batch_norm" else cache
+        inner = cache[0] if layer.kernel else cache
         wrong_dx, wrong = break_(params, inner, dy, dx, grads.to_dict())
         return wrong_dx, ArrayDict(wrong)
 

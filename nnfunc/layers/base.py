@@ -13,9 +13,9 @@ need_dx=False the gradient of the input is not computed and dx is None. `out` is
 
 A model is a layer too: `serial(dense(64), relu())` has the same three functions.
 
-The mathematics of most layers needs neither state nor a key: it is a `Kernel`, two functions on plain arrays.
-`of_kernel` puts the border around it that all layers have: what comes in is checked and cast, what goes out is
-read-only. A composition checks once what its kernels get and then calls them directly.
+The mathematics of the built-in layers is a `Kernel`, two functions on plain arrays. `of_kernel` puts the border around
+it that all layers have: what comes in is checked and cast, what goes out is read-only. A composition checks once what
+its kernels get and then calls them directly.
 """
 
 from __future__ import annotations
@@ -97,21 +97,27 @@ class Layer(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """The mathematics of a layer that needs neither state nor randomness, on arrays.
+    """The mathematics of a layer, on arrays.
 
         forward(x, *params) -> (y, cache)
         backward(dy, cache, params, grads, need_dx) -> dx
         fits(*shapes)
 
+    One that is `in_training` another function, or has a state, has
+
+        forward(x, *params, state=state, key=key, train=train) -> (y, cache, state)
+
     `params` are the parameters in the order of `names`, `grads` arrays of their shapes to write their gradients into.
     A kernel without parameters is only asked for dx. `fits` raises an error where parameters of these shapes do not
-    belong together. x and dy are of the parameters' dtype, and dy has the shape of y.
+    belong together. x and dy are of the parameters' dtype, and dy has the shape of y. In prediction each row of y
+    depends on its own row of x alone.
     """
 
-    forward: Callable[..., tuple[Array, Cache]]
+    forward: Callable[..., Any]
     backward: Callable[..., Array | None]
     names: tuple[str, ...] = ()
     fits: Callable[..., None] | None = None
+    in_training: bool = False
 
     def check(self, names: tuple[str, ...], shapes: Sequence[Shape]) -> None:
         """Raises an error if parameters with these names and shapes are not the kernel's."""
@@ -169,11 +175,11 @@ def of_kernel(name: str, kernel: Kernel, init: Init | None = None) -> Layer:
     >>> doubled.forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2)))[0]
     array([[2., 2.]])
     """
-    forward, backward = partial(kernel_forward, kernel=kernel), partial(kernel_backward, kernel=kernel)
+    forward, backward = partial(_kernel_forward, kernel=kernel), partial(_kernel_backward, kernel=kernel)
     return Layer(init or no_parameters, forward, backward, name)
 
 
-def kernel_forward(
+def _kernel_forward(
     params: ArrayDict,
     state: ArrayDict,
     x: Array,
@@ -185,11 +191,15 @@ def kernel_forward(
     arrays = parameter(params, *kernel.names) if kernel.names else []
     if kernel.fits is not None:
         kernel.fits(*(a.shape for a in arrays))
-    y, cache = kernel.forward(real(x, "x", params.dtype if arrays else None), *arrays)
+    x = real(x, "x", params.dtype if arrays else None)
+    if kernel.in_training:
+        y, cache, state = kernel.forward(x, *arrays, state=state, key=key, train=train)
+    else:
+        y, cache = kernel.forward(x, *arrays)
     return view(y), (cache, y.shape), state  # read-only, as y may be the cache
 
 
-def kernel_backward(
+def _kernel_backward(
     params: ArrayDict,
     cache: tuple[Cache, Shape],
     dy: Array,

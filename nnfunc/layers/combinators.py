@@ -24,7 +24,6 @@ from nnfunc.keys import Key, Keys, fold_in
 from nnfunc.layers.activations import activation
 from nnfunc.layers.base import (
     Cache,
-    Kernel,
     Layer,
     Shape,
     example_shape,
@@ -34,9 +33,8 @@ from nnfunc.layers.base import (
     view,
 )
 from nnfunc.layers.dense import dense
-from nnfunc.layers.dropout import dropout, dropout_forward
-from nnfunc.layers.normalization import batch_norm, batch_norm_forward
-from nnfunc.values import hyperparameters
+from nnfunc.layers.dropout import dropout
+from nnfunc.layers.normalization import batch_norm
 
 Named: TypeAlias = tuple[tuple[str, Layer], ...]
 SerialCache: TypeAlias = tuple[list[Cache], Shape]
@@ -44,12 +42,13 @@ SerialCache: TypeAlias = tuple[list[Cache], Shape]
 
 
 class Route(NamedTuple):
-    """How a composition calls a layer: the functions of its kernel (None where it has none), and how it gets its arrays
-    from the list of all."""
+    """How a composition calls a layer: the functions of its kernel (None where it has none), how it gets its arrays
+    from the list of all, and whether the forward asks for state, key and train."""
 
-    forward: Callable[..., tuple[Array, Cache]] | None
+    forward: Callable[..., Any] | None
     backward: Callable[..., Array | None] | None
     own: Callable[[list[Array]], Sequence[Array]]
+    in_training: bool
 
 
 class Plan(NamedTuple):
@@ -92,7 +91,7 @@ def _plan(layers: Named, where: Layout) -> Plan:
 def _route(name: str, layer: Layer, where: Layout) -> Route:
     kernel = layer.kernel
     if kernel is None:
-        return Route(None, None, list)
+        return Route(None, None, list, True)
     group = where.groups.get(name)
     inside = slice(0) if group is None else group.arrays
     names = () if group is None else group.layout.names
@@ -103,7 +102,7 @@ def _route(name: str, layer: Layer, where: Layout) -> Route:
         raise
     own = [inside.start + names.index(k) for k in kernel.names]
     getter = itemgetter(inside) if names == kernel.names else itemgetter(*own)
-    return Route(kernel.forward, kernel.backward, getter)
+    return Route(kernel.forward, kernel.backward, getter, kernel.in_training)
 
 
 def serial(*layers: Layer) -> Layer:
@@ -236,9 +235,7 @@ def by_rows(model: Layer) -> bool:
     >>> by_rows(nn.mlp([2, 3, 1], ["relu", "sigmoid"])), by_rows(nn.layer(lambda p, x: (x, None), lambda p, c, dy: dy))
     (True, False)
     """
-    if model.layers:
-        return all(by_rows(layer) for _, layer in model.layers)
-    return model.kernel is not None or getattr(model.forward, "func", None) in (batch_norm_forward, dropout_forward)
+    return model.kernel is not None or (bool(model.layers) and all(by_rows(layer) for _, layer in model.layers))
 
 
 def check_params(model: Layer, params: ArrayDict) -> None:
@@ -252,10 +249,8 @@ def check_params(model: Layer, params: ArrayDict) -> None:
     """
     if model.layers:
         _plan(model.layers, params.layout)
-    else:  # the kernel of batch norm stands in its backward alone
-        kernel: Kernel | None = hyperparameters([model.backward]).get("kernel")
-        if kernel is not None:
-            kernel.check(params.names, [shape for _, _, shape in params.layout.spans])
+    elif model.kernel is not None:
+        model.kernel.check(params.names, [shape for _, _, shape in params.layout.spans])
     for name, layer in model.layers:
         try:
             check_params(layer, params.group(name))
@@ -313,13 +308,18 @@ def _serial_forward(
     try:
         if x.dtype.kind != "f" and routes and routes[0].forward is not None:
             x = real(x, "x", params.dtype if params.size else None)
-        for forward, _, own in routes:
-            if forward is not None:
+        for forward, _, own, in_training in routes:
+            if forward is not None and not in_training:
                 x, cache = forward(x, *own(arrays))
             else:
-                i = len(caches)
-                layer_key = None if key is None else fold_in(key, i)
-                x, cache = _layer_forward(*layers[i], params, state, x, layer_key, train, changed)
+                i, (name, layer) = len(caches), layers[len(caches)]
+                before, own_key = state.group(name), None if key is None else fold_in(key, i)
+                if forward is not None:
+                    x, cache, after = forward(x, *own(arrays), state=before, key=own_key, train=train)
+                else:
+                    x, cache, after = _layer_forward(layer, params.group(name), before, x, own_key, train)
+                if after is not before:
+                    changed[name] = after
             caches.append(cache)
     except Exception as error:
         locate(error, layers[len(caches)][0], first=not caches)
@@ -339,21 +339,13 @@ def _moved(state: ArrayDict, changed: dict[str, ArrayDict]) -> ArrayDict:
 
 
 def _layer_forward(
-    name: str,
-    layer: Layer,
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    key: Keys | None,
-    train: bool,
-    changed: dict[str, ArrayDict],
-) -> tuple[Array, tuple[Cache, Shape]]:
-    """A layer that is no kernel, by its public form; what it changes of its state goes into `changed`."""
-    before = state.group(name)
-    y, cache, after = layer.forward(params.group(name), before, view(x), key=key, train=train)
-    if after is not before and (after or before):
-        changed[name] = before.like(after, "the state that forward returned")
-    return real(y, "y", params.dtype if params.size else None), (cache, x.shape)
+    layer: Layer, params: ArrayDict, state: ArrayDict, x: Array, key: Keys | None, train: bool
+) -> tuple[Array, tuple[Cache, Shape], ArrayDict]:
+    """A layer that is no kernel, by its public form. Its cache has the shape of x too."""
+    y, cache, after = layer.forward(params, state, view(x), key=key, train=train)
+    if after is not state:
+        after = state.like(after, "the state that forward returned") if after or state else state
+    return real(y, "y", params.dtype if params.size else None), (cache, x.shape), after
 
 
 def _serial_backward(
@@ -376,7 +368,7 @@ def _serial_backward(
             same_shape(dx, shape, leading=not params)
         while i > lowest:
             i -= 1
-            _, backward, own = routes[i]
+            _, backward, own, _ = routes[i]
             need = need_dx or i > lowest
             if backward is not None:
                 below = backward(dx, caches[i], own(arrays), own(written), need)

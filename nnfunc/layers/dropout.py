@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from nnfunc.arrays import EMPTY, Array, ArrayDict
-from nnfunc.errors import number, real
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.errors import number
 from nnfunc.keys import Keys, random_bits
-from nnfunc.layers.base import Layer, no_parameters, same_shape, view
+from nnfunc.layers.base import Kernel, Layer, of_kernel, view
 
 
 def dropout(keep_prob: float) -> Layer:
@@ -30,22 +30,15 @@ def dropout(keep_prob: float) -> Layer:
     keep_prob = number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
     if keep_prob < 2**-32:
         raise ValueError(f"keep_prob={keep_prob!r}: expected at least 2⁻³², as masks are drawn with 32 bits")
-    return Layer(no_parameters, partial(dropout_forward, keep_prob=keep_prob), _backward, "dropout")
+    return of_kernel("dropout", Kernel(partial(_forward, keep_prob=keep_prob), _backward, in_training=True))
 
 
-def dropout_forward(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    keep_prob: float,
-) -> tuple[Array, Array | tuple[int, ...], ArrayDict]:
-    """The cache is the mask, or the shape of x where nothing is dropped."""
-    x = real(x, "x")
+def _forward(
+    x: Array, *, state: ArrayDict, key: Keys | None, train: bool, keep_prob: float
+) -> tuple[Array, Array | None, ArrayDict]:
+    """The cache is the mask, or None where nothing is dropped."""
     if not train or keep_prob == 1:
-        return view(x), x.shape, state
+        return view(x), None, state
     if key is None:
         raise ValueError("dropout in training needs a key: pass key=nn.key(seed), or train=False to predict")
     mask = _mask(key, x, keep_prob)
@@ -63,16 +56,5 @@ def _mask(key: Keys, x: Array, keep_prob: float) -> Array:
     return np.multiply(kept, 1 / keep_prob, dtype=x.dtype)
 
 
-def _backward(
-    params: ArrayDict,
-    cache: Array | tuple[int, ...],
-    dy: Array,
-    *,
-    need_dx: bool = True,
-    out: ArrayDict | None = None,
-) -> tuple[Array | None, ArrayDict]:
-    if isinstance(cache, tuple):  # no mask: the identity
-        same_shape(dy, cache, leading=True)
-        return view(dy) if need_dx else None, EMPTY
-    same_shape(dy, cache.shape, leading=True)
-    return dy * cache if need_dx else None, EMPTY
+def _backward(dy: Array, mask: Array | None, *_: object) -> Array:
+    return view(dy) if mask is None else dy * mask

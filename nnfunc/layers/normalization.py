@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict
-from nnfunc.errors import number, real
+from nnfunc.errors import number
 from nnfunc.keys import Key, Keys
-from nnfunc.layers.base import Kernel, Layer, Shape, example_shape, kernel_backward, of_kernel, parameter
+from nnfunc.layers.base import Kernel, Layer, Shape, example_shape, of_kernel
 from nnfunc.sums import sum_of_columns, sum_of_rows
 
 ROWS, FEATURES = -2, -1
@@ -53,8 +53,9 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     """
     eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
     momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
-    backward = partial(kernel_backward, kernel=Kernel(_no_kernel, _backward, ("gamma", "beta"), _fits))
-    return Layer(_batch_norm_init, partial(batch_norm_forward, eps=eps, momentum=momentum), backward, "batch_norm")
+    forward = partial(_batch_norm, eps=eps, momentum=momentum)
+    kernel = Kernel(forward, _backward, ("gamma", "beta"), _fits, in_training=True)
+    return of_kernel("batch_norm", kernel, _batch_norm_init)
 
 
 def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
@@ -63,20 +64,11 @@ def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32
     return _scale_and_shift(features, dtype), ArrayDict(state, dtype)
 
 
-def batch_norm_forward(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    eps: float,
-    momentum: float,
-) -> tuple[Array, tuple[NormCache, Shape], ArrayDict]:
+def _batch_norm(
+    x: Array, gamma: Array, beta: Array, *, state: ArrayDict, key: Keys | None, train: bool, eps: float, momentum: float
+) -> tuple[Array, NormCache, ArrayDict]:
     """By the batch's statistics in training, which move the running averages, and by these in prediction."""
-    gamma, beta = parameter(params, "gamma", "beta")
-    _fits(gamma.shape, beta.shape)
-    rows = _rows(real(x, "x", gamma.dtype), gamma)
+    rows = _rows(x, gamma)
     if set(state) != {"mean", "var"}:
         came = ", ".join(state) or "nothing"
         raise ValueError(f"the state has {came}, expected mean and var: pass the state that model.init returned")
@@ -92,12 +84,7 @@ def batch_norm_forward(
     else:
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
     y, cache = _normalize(centered, var, eps, ROWS if train else None, gamma, beta)
-    y = y if y.ndim >= x.ndim else y.reshape(x.shape)
-    return y, (cache, y.shape), state
-
-
-def _no_kernel(*_: object) -> tuple[Array, None]:
-    raise TypeError("batch norm has a state, so its forward is no kernel")
+    return y if y.ndim >= x.ndim else y.reshape(x.shape), cache, state
 
 
 def layer_norm(eps: float = 1e-5) -> Layer:
