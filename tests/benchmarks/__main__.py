@@ -17,7 +17,7 @@ from tests.benchmarks import peers
 from tests.benchmarks.networks import TASKS, WIDE
 from tests.benchmarks.report import Options, Table, write
 
-PARTS = ("steps", "regularised", "predict", "stacks", "optimizers", "processes", "imports", "growth")
+PARTS = ("steps", "profile", "regularised", "predict", "stacks", "optimizers", "processes", "imports", "growth")
 
 
 def main(arguments: list[str] | None = None) -> None:
