@@ -146,8 +146,8 @@ def test_a_rule_sees_the_whole_vector_unless_it_is_elementwise() -> None:
     def normalized(w: Array, g: Array, *, t: int) -> tuple[Array, ...]:
         return (w - g / np.linalg.norm(g),)
 
-    params = ArrayDict({"b": np.zeros(300_000)})
-    after, _ = nn.optimizer(normalized).step(params, {"b": np.ones(300_000)}, nn.optimizer(normalized).init(params))
+    params = ArrayDict({"b": np.zeros(600_000)})
+    after, _ = nn.optimizer(normalized).step(params, {"b": np.ones(600_000)}, nn.optimizer(normalized).init(params))
     assert np.linalg.norm(after.vector) == pytest.approx(1)
 
 

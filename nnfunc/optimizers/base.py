@@ -42,8 +42,8 @@ Rule: TypeAlias = Callable[..., tuple[Array, ...]]
 
 Block: TypeAlias = "tuple[Any, slice]"  # Any: the type of ... has no name in Python 3.11's annotations
 
-BLOCK = 1 << 17
-"""How many numbers of the vector are updated at once: a block and its temporaries stay in the processor's cache."""
+BLOCK = 1 << 18
+"""How many numbers of the vector are updated at once: a block, of all its vectors, stays in the processor's cache."""
 
 
 class Optimizer(NamedTuple):
