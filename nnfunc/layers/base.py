@@ -103,7 +103,7 @@ class Kernel(NamedTuple):
         backward(dy, cache, params, grads, need_dx) -> dx
         fits(*shapes)
 
-    One that is `in_training` another function, or has a state, has
+    One with a state, or that is another function in training, is marked `in_training` and has
 
         forward(x, *params, state=state, key=key, train=train) -> (y, cache, state)
 
@@ -113,7 +113,7 @@ class Kernel(NamedTuple):
     depends on its own row of x alone.
     """
 
-    forward: Callable[..., Any]
+    forward: Callable[..., Any]  # one of the two forms
     backward: Callable[..., Array | None]
     names: tuple[str, ...] = ()
     fits: Callable[..., None] | None = None

@@ -45,7 +45,7 @@ class Route(NamedTuple):
     """How a composition calls a layer: the functions of its kernel (None where it has none), how it gets its arrays
     from the list of all, and whether the forward asks for state, key and train."""
 
-    forward: Callable[..., Any] | None
+    forward: Callable[..., Any] | None  # one of the two forms of a kernel
     backward: Callable[..., Array | None] | None
     own: Callable[[list[Array]], Sequence[Array]]
     in_training: bool
