@@ -485,6 +485,8 @@ class ArrayDict(Mapping[str, Array]):
             if mine.shape == theirs.shape:
                 return other if mine.dtype == theirs.dtype else other.astype(mine.dtype)
         _same_names(self, other, name)
+        if not self:  # of no arrays: a stack of none still tells its K
+            return self
         shapes = {k: (self[k].shape, np.shape(other[k])) for k in self}
         wrong = [f"{k} {theirs}, expected {mine}" for k, (mine, theirs) in shapes.items() if mine != theirs]
         if wrong:

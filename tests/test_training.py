@@ -144,6 +144,13 @@ def test_a_stack_of_states_with_settings_of_their_own_is_its_members() -> None:
                 np.testing.assert_allclose(of_member, getattr(single.validation, name), rtol=1e-10)
 
 
+@pytest.mark.parametrize("model", [nn.relu(), nn.serial(nn.relu()), nn.dropout(0.5)])
+def test_a_stack_of_networks_without_parameters_can_step(model: nn.Layer) -> None:
+    ts = nn.train_state(model, "gd", nn.split(nn.key(0), 3), (2,))
+    ts, _ = nn.train_step(model, "mean_squared_error", "gd")(ts, (np.ones((4, 2)), np.ones((4, 2))))
+    assert ts.step == 1
+
+
 def test_states_that_make_no_stack_are_refused() -> None:
     model = nn.serial(nn.dense(2))
     a, b = (nn.train_state(model, nn.gd(), nn.key(i), (3,)) for i in range(2))
