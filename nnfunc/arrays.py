@@ -117,6 +117,7 @@ def matching(names: Iterable[str], where: Patterns) -> list[str]:
 
 
 NO_COUNTS: dict[str, NDArray[np.integer]] = {}
+"""The whole numbers of a dict that has none; one for all of these, so nothing is ever put in."""
 
 
 class ArrayDict(Mapping[str, Array]):
@@ -152,7 +153,7 @@ class ArrayDict(Mapping[str, Array]):
     _layout: Layout
     _vector: Array
     _integers: dict[str, NDArray[np.integer]]
-    _arrays: list[Array] | None
+    _arrays: tuple[Array, ...] | None
     _groups: dict[str, ArrayDict] | None
 
     def __init__(
@@ -217,10 +218,10 @@ class ArrayDict(Mapping[str, Array]):
         return vector[..., start:stop].reshape(vector.shape[:-1] + shape)
 
     @property
-    def arrays(self) -> list[Array]:
-        """The floating arrays in the order of `names`; one list for all who ask, so change nothing in it.
+    def arrays(self) -> tuple[Array, ...]:
+        """The floating arrays in the order of `names`.
 
-        >>> [W, b] = ArrayDict({"W": np.ones((2, 3)), "b": np.zeros(3)}).arrays
+        >>> W, b = ArrayDict({"W": np.ones((2, 3)), "b": np.zeros(3)}).arrays
         >>> W.shape, b.shape
         ((2, 3), (3,))
         """
@@ -228,10 +229,10 @@ class ArrayDict(Mapping[str, Array]):
         if arrays is None:
             vector = self._vector
             if vector.ndim == 1:
-                arrays = [vector[a:b] if len(s) == 1 else vector[a:b].reshape(s) for a, b, s in self._layout.spans]
+                views = [vector[a:b] if len(s) == 1 else vector[a:b].reshape(s) for a, b, s in self._layout.spans]
             else:
-                arrays = [self[name] for name in self._layout.names]
-            self._arrays = arrays
+                views = [self[name] for name in self._layout.names]
+            arrays = self._arrays = tuple(views)
         return arrays
 
     def __iter__(self) -> Iterator[str]:

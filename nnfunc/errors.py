@@ -76,7 +76,8 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
         return value
     with np.errstate(over="ignore"):
         result = value.astype(dtype)
-    if not np.isfinite(result).all():
+        known = all_finite(result)
+    if not known:
         raise ValueError(f"{name} contains {first_bad(value, ~np.isfinite(result))}, too large for {result.dtype}")
     return result
 

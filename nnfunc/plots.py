@@ -115,7 +115,7 @@ def spread(x: ArrayLike, runs: ArrayLike, *, label: str | None = None, ax: Axes 
         label: of the line, for a legend.
         ax: the Axes to draw on; each call takes the next colour and marker.
     Raises:
-        ValueError: shapes that do not fit, NaN.
+        ValueError: shapes that do not fit.
 
     >>> from nnfunc import plots
     >>> ax = plots.spread([1, 2], [[0.5, 0.75], [0.5, 0.25]])

@@ -42,6 +42,22 @@ def test_accuracy_curves_draw_what_is_there() -> None:
     np.testing.assert_array_equal(training.get_ydata(), HISTORY["accuracy"])
 
 
+def test_spread_is_the_mean_and_one_standard_deviation() -> None:
+    runs = np.array([[1.0, 2.0, 6.0], [3.0, 2.0, 0.0]])
+    ax = plots.spread([1, 2, 3], runs, label="a")
+    assert plots.spread([1, 2, 3], runs + 1, ax=ax) is ax
+    first, second = ax.lines
+    np.testing.assert_allclose(np.asarray(first.get_ydata()), [2, 2, 3])
+    assert (first.get_label(), first.get_color() == second.get_color()) == ("a", False)
+    band = np.asarray(ax.collections[0].get_paths()[0].vertices)
+    np.testing.assert_allclose(band[:, 1].min(), 3 - np.sqrt(18))
+    np.testing.assert_allclose(band[:, 1].max(), 3 + np.sqrt(18))
+    [single] = plots.spread([1, 2], [[5.0, 6.0]]).lines  # one run has no spread
+    np.testing.assert_allclose(np.asarray(single.get_ydata()), [5, 6])
+    with pytest.raises(ValueError, match=r"runs has shape \(2, 3\), expected \(K, points\)"):
+        plots.spread([1, 2], runs)
+
+
 def test_a_stack_has_a_line_for_each_network_and_one_label() -> None:
     ax = plots.loss_curves({"epoch": [1, 2], "loss": [[3.0, 4.0], [1.0, 2.0]]})
     assert [np.asarray(line.get_ydata()).tolist() for line in ax.lines] == [[3, 1], [4, 2]]

@@ -144,7 +144,7 @@ def output_shape(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape:
     return y.shape[1:]
 
 
-def parameter(params: ArrayDict, *names: str) -> list[Array]:
+def parameter(params: ArrayDict, *names: str) -> Sequence[Array]:
     """The parameters of a layer; an error names what is missing, too much, or no array of floats."""
     if not isinstance(params, ArrayDict):
         raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict: pass nn.ArrayDict(params)")
@@ -188,7 +188,7 @@ def _kernel_forward(
     train: bool = False,
     kernel: Kernel,
 ) -> tuple[Array, tuple[Cache, Shape], ArrayDict]:
-    arrays = parameter(params, *kernel.names) if kernel.names else []
+    arrays = parameter(params, *kernel.names) if kernel.names else ()
     if kernel.fits is not None:
         kernel.fits(*(a.shape for a in arrays))
     x = real(x, "x", params.dtype if arrays else None)

@@ -43,11 +43,11 @@ SerialCache: TypeAlias = tuple[list[Cache], Shape]
 
 class Route(NamedTuple):
     """How a composition calls a layer: the functions of its kernel (None where it has none), how it gets its arrays
-    from the list of all, and whether the forward asks for state, key and train."""
+    from all of them, and whether the forward asks for state, key and train."""
 
     forward: Callable[..., Any] | None  # one of the two forms of a kernel
     backward: Callable[..., Array | None] | None
-    own: Callable[[list[Array]], Sequence[Array]]
+    own: Callable[[tuple[Array, ...]], Sequence[Array]]
     in_training: bool
 
 
@@ -91,7 +91,7 @@ def _plan(layers: Named, where: Layout) -> Plan:
 def _route(name: str, layer: Layer, where: Layout) -> Route:
     kernel = layer.kernel
     if kernel is None:
-        return Route(None, None, list, True)
+        return Route(None, None, tuple, True)
     group = where.groups.get(name)
     inside = slice(0) if group is None else group.arrays
     names = () if group is None else group.layout.names
@@ -312,8 +312,8 @@ def _serial_forward(
             if forward is not None and not in_training:
                 x, cache = forward(x, *own(arrays))
             else:
-                i, (name, layer) = len(caches), layers[len(caches)]
-                before, own_key = state.group(name), None if key is None else fold_in(key, i)
+                name, layer = layers[len(caches)]
+                before, own_key = state.group(name), None if key is None else fold_in(key, len(caches))
                 if forward is not None:
                     x, cache, after = forward(x, *own(arrays), state=before, key=own_key, train=train)
                 else:
@@ -364,8 +364,7 @@ def _serial_backward(
     dx, i = real(dy, "dy", params.dtype if params.size else None), len(routes)
     lowest = 0 if need_dx else first
     try:
-        if dx.shape != shape:
-            same_shape(dx, shape, leading=not params)
+        same_shape(dx, shape, leading=not params)
         while i > lowest:
             i -= 1
             _, backward, own, _ = routes[i]

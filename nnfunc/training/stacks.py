@@ -2,7 +2,7 @@
 
 Everything that takes one network takes a stack: a step makes one update of each member, from the same batch (or from a
 batch of its own, with inputs of shape (K, examples, features)), and losses and accuracies come as arrays (K,). What may
-differ between members: parameters, keys, and every setting of an optimizer or strength of a penalty, as an array (K,).
+differ between members: parameters, keys, and as arrays (K,) learning rates, weight decay and strengths of penalties.
 """
 
 from __future__ import annotations
