@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,12 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from nnfunc.errors import positive_int
 from nnfunc.keys import Key, generator
 from nnfunc.layers.base import view
+from nnfunc.training.progress import Counted
 
 
 def minibatches(
     key: Key | None, arrays: Sequence[ArrayLike], batch_size: int | None = 64
-) -> Iterator[tuple[NDArray[Any], ...]]:
+) -> Counted[tuple[NDArray[Any], ...]]:
     """The rows of the arrays in random order, in batches; together they are every row once.
+
+    The iterator has a length, so a progress bar knows its end.
 
     Args:
         key: of the order; None keeps the order of the rows.
@@ -35,7 +39,7 @@ def minibatches(
     parts = [a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays]
     size = len(parts[0]) if batch_size is None else positive_int(batch_size, "batch_size")
     order = None if key is None else generator(key).permutation(rows)
-    return _batches(parts, order, rows, size)
+    return Counted(_batches(parts, order, rows, size), math.ceil(rows / size))
 
 
 def _batches(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,10 +25,14 @@ from nnfunc.metrics import (
     unknown,
 )
 from nnfunc.training.batches import minibatches, same_length
+from nnfunc.training.progress import Counted, say, shown
 from nnfunc.training.step import Batch, TrainState, TrainStep
 
 Data: TypeAlias = Batch
 """(X, Y), or (X, Y, weights): rows are examples."""
+
+Rows: TypeAlias = tuple[NDArray[Any], ...]
+"""The rows of a batch, of each array of the data."""
 
 
 class Epoch(NamedTuple):
@@ -54,26 +58,20 @@ class Epoch(NamedTuple):
     state: TrainState
 
     def __repr__(self) -> str:
-        values = [("loss", self.loss), ("accuracy", self.accuracy)]
-        if self.validation is not None:
-            values += [("validation.loss", self.validation.loss), ("validation.accuracy", self.validation.accuracy)]
-        shown = ", ".join(f"{name}={np.round(value, 4)}" for name, value in values)
-        return f"Epoch {self.number}: {shown}"
+        return f"Epoch {self.number}: {_numbers(self)}"
 
 
-class Epochs(Iterator[Epoch]):
-    """An iterator of epochs that knows how many there are, so that a progress bar does too."""
+def _numbers(epoch: Epoch) -> str:
+    values = {"loss": epoch.loss, "accuracy": epoch.accuracy}
+    if epoch.validation is not None:
+        values |= {"validation.loss": epoch.validation.loss, "validation.accuracy": epoch.validation.accuracy}
+    absent = {name for name, value in values.items() if name.endswith("accuracy") and np.isnan(value).all()}
+    return ", ".join(shown(name, value) for name, value in values.items() if name not in absent)
 
-    def __init__(self, epochs: Iterator[Epoch], count: int) -> None:
-        self._epochs, self._left = epochs, count
 
-    def __len__(self) -> int:
-        return self._left
-
-    def __next__(self) -> Epoch:
-        epoch = next(self._epochs)
-        self._left -= 1
-        return epoch
+def counted(epochs: Iterator[Epoch], count: int | None) -> Counted[Epoch]:
+    """The epochs, of which there are (at most) `count`, for a progress bar that shows their numbers."""
+    return Counted(epochs, count, _numbers)
 
 
 def train(
@@ -85,8 +83,11 @@ def train(
     batch_size: int | None = 64,
     key: Key,
     validation: Data | None = None,
-) -> Epochs:
-    """Trains, an epoch at each `next`: loop over it, wrap it in a progress bar, break out of it, slice it.
+    batches: Callable[[Counted[Rows]], Iterable[Rows]] | None = None,
+) -> Counted[Epoch]:
+    """Trains, an epoch at each `next`: loop over it, break out of it, slice it, wrap it in a progress bar.
+
+    `tqdm(nn.train(...))` shows the numbers of the last epoch beside the count.
 
     Args:
         step: from `train_step`.
@@ -97,8 +98,10 @@ def train(
         key: of the order of the rows. That of an epoch depends on this key and on the number of updates before it, so
             going on from the state of epoch 3 gives the bits of never stopping.
         validation: data to evaluate after each epoch.
+        batches: goes around the iterator of each epoch's batches, to show a bar within long epochs:
+            `batches=tqdm`, or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far.
     Raises:
-        ValueError: lengths that differ, no rows, NaN or infinity in the data.
+        ValueError: lengths that differ, no rows, NaN or infinity in the data; `batches` left some out.
         NonFiniteError: (while iterating) the loss or the gradient became NaN or infinite.
 
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -120,7 +123,9 @@ def train(
     ready = _ready(data, ts, "data")
     _unambiguous(ready, ts, size)
     held_out = None if validation is None else _ready(validation, ts, "validation")
-    return Epochs(_epochs(step, ts, ready, count, size, check(key), held_out), count)
+    if batches is not None and not callable(batches):
+        raise TypeError(f"batches={batches!r}: expected a function around the batches of an epoch, like tqdm")
+    return counted(_epochs(step, ts, ready, count, size, check(key), held_out, batches or iter), count)
 
 
 def _ready(data: Data, ts: TrainState, name: str) -> Data:
@@ -154,7 +159,14 @@ def _unambiguous(data: Data, ts: TrainState, size: int | None) -> None:
 
 
 def _epochs(
-    step: TrainStep, ts: TrainState, data: Data, count: int, size: int | None, key: Key, validation: Data | None
+    step: TrainStep,
+    ts: TrainState,
+    data: Data,
+    count: int,
+    size: int | None,
+    key: Key,
+    validation: Data | None,
+    around: Callable[[Counted[Rows]], Iterable[Rows]],
 ) -> Iterator[Epoch]:
     rows = same_length(data)
     total = float(np.sum(data[2], dtype=np.float64)) if len(data) > 2 else rows
@@ -165,12 +177,19 @@ def _epochs(
     for _ in range(count):
         loss: Scalar = 0.0
         right: Scalar = 0.0 if classes is not None else unknown(ts.params)
-        for batch in minibatches(fold_in(key, ts.step), parts, size):
+        done = 0.0
+        first = ts.step
+        batches = minibatches(fold_in(key, ts.step), parts, size)
+        for batch in around(batches):
             ts, metrics = step(ts, batch[: len(data)])
             share = float(np.sum(batch[2], dtype=np.float64)) / total if len(data) > 2 else len(batch[0]) / rows
             loss = loss + share * metrics.loss
             if decision is not None and classes is not None:
                 right = right + share * share_equal(decided(metrics.output, decision), batch[-1], ts.params)
+            done += share
+            say(batches, _so_far, (loss, done))
+        if ts.step - first != per_epoch:
+            raise ValueError(f"batches= gave back {ts.step - first} of {per_epoch} batches: it must give back each one")
         _check_parameters(ts)
         held_out = None
         if validation is not None:
@@ -178,6 +197,11 @@ def _epochs(
             weighting = weights[0] if weights else None
             held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
         yield Epoch(ts.step // per_epoch, loss, right, held_out, ts)
+
+
+def _so_far(sums: tuple[Scalar, float]) -> str:
+    loss, share = sums
+    return shown("loss", loss / share if share else np.nan)
 
 
 def _classes(step: TrainStep, ts: TrainState, data: Data, rows: int, decision: Decision) -> NDArray[Any] | None:

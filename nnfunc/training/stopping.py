@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 
 import numpy as np
 
 from nnfunc.arrays import Array
 from nnfunc.errors import number, positive_int
-from nnfunc.training.loop import Epoch
+from nnfunc.training.loop import Epoch, counted
+from nnfunc.training.progress import Counted
 
 
 def validation_loss(epoch: Epoch) -> float:
@@ -25,8 +26,10 @@ def early_stopping(
     patience: int = 10,
     min_delta: float = 0.0,
     monitor: Callable[[Epoch], float] = validation_loss,
-) -> Iterator[Epoch]:
+) -> Counted[Epoch]:
     """The epochs, until `patience` of them in a row were not better than the best before them.
+
+    A progress bar may go around them as around those of `train`; it counts to the last that may come.
 
     Args:
         epochs: from `train`.
@@ -41,7 +44,8 @@ def early_stopping(
     """
     positive_int(patience, "patience")
     number(min_delta, "min_delta", 0, np.inf)
-    return _until_patience_ends(epochs, patience, min_delta, monitor)
+    count = len(epochs) if isinstance(epochs, Sized) else None
+    return counted(_until_patience_ends(epochs, patience, min_delta, monitor), count)
 
 
 def _until_patience_ends(
@@ -70,6 +74,9 @@ def best_epoch(epochs: Iterable[Epoch], monitor: Callable[[Epoch], float] = vali
 
 def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
     """The numbers of all epochs as arrays: "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy".
+
+    `pandas.DataFrame(nn.history(epochs))` is a table of them. Of a stack of K networks all but "epoch" are (epochs, K);
+    network k's are `{name: c[:, k] if c.ndim == 2 else c for name, c in history.items()}`.
 
     >>> nn.history([Epoch(1, 3.0, 0.5, None, None), Epoch(2, 1.0, 0.75, None, None)])["loss"]
     array([3., 1.])
