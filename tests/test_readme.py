@@ -9,7 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+import nnfunc as nn
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(python|text)\n(.*?)```", README, re.S)
@@ -55,3 +58,20 @@ def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
                 # another processor rounds otherwise, and training amplifies it
                 assert numbers(result) == pytest.approx(numbers(expected), rel=0.05)
     assert shown == 8
+
+
+def test_the_table_of_equivalents_is_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, after = README.split("## How do I say this here?")
+    x, t = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 3
+    names: dict[str, Any] = {"nn": nn, "x": x, "t": t, "loss": nn.sparse_categorical_cross_entropy}
+    names |= {"forward": lambda params, x: (x, None), "backward": lambda params, cache, dy: (dy, {}), "init": None}
+    rows = [line.split("|")[5] for line in after.split("\n\n")[1].splitlines()[2:]]
+    assert len(rows) > 20
+    for code in [code for row in rows for code in re.findall("`(.*?)`", row)]:
+        if "ts" not in names and "optimizer" in names:
+            names["ts"] = nn.train_state(names["model"], names["optimizer"], nn.key(0), (2,))
+        if code not in ("train=False", "forward"):
+            exec(code, names)
+    assert names["metrics"].loss > 0
+    assert nn.load("run.npz").model is not None
