@@ -40,6 +40,19 @@ def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> 
     return known[value]()
 
 
+def instance(value: T | object, kind: type[T], name: str) -> T:
+    """`value` if it is of that kind; else the sentence for a function that was not called, or for something else."""
+    if isinstance(value, kind):
+        return value
+    article = "an" if kind.__name__[0] in "AEIO" else "a"
+    made = (
+        f"call it: {getattr(value, '__name__', 'it')}(...)"
+        if callable(value)
+        else f"expected {article} {kind.__name__}"
+    )
+    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {made}")
+
+
 def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype
     """`value` as an array of real numbers; strings, objects, complex numbers and ragged lists raise TypeError."""
     if isinstance(value, np.ma.MaskedArray):
@@ -82,12 +95,14 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
     return result
 
 
-def number(value: float, name: str, low: float, high: float, *, open_low: bool = False, why: str = "") -> float:
-    """`value` if it is a number in [low, high] (or (low, high]; ∞ and NaN are in no interval)."""
+def number(
+    value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
+) -> float:
+    """`value` if it is a number in [low, high] (or an interval open at an end; ∞ and NaN are in no interval)."""
     inside = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
-    inside = inside and (low < value <= high if open_low else low <= value <= high)
+    inside = inside and low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
     if not inside or isinstance(value, bool):
-        closing = "∞)" if math.isinf(high) else f"{high:g}]"
+        closing = "∞)" if math.isinf(high) else f"{high:g}{')' if open_high else ']'}"
         interval = f"{'(' if open_low else '['}{low:g}, {closing}"
         raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
     return value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays

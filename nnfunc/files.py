@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import zlib
 from contextlib import suppress
 from operator import index
@@ -35,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc.arrays import ArrayDict
+from nnfunc.errors import instance, positive_int
 from nnfunc.keys import Key, check
 from nnfunc.layers.base import Layer
 from nnfunc.layers.combinators import check_params
@@ -83,7 +85,7 @@ def save(path: str | os.PathLike[str], ts: TrainState, model: Layer | None = Non
     if not isinstance(ts, TrainState):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: that of an epoch is epoch.state")
     if model is not None:
-        check_params(model, ts.params)
+        check_params(instance(model, Layer, "model"), ts.params)
     about: dict[str, object] = {"version": VERSION, "model": None if model is None else describe(model)}
     arrays: Arrays = {}
     for group, part in zip(GROUPS, ts[:3], strict=True):
@@ -98,11 +100,17 @@ def save(path: str | os.PathLike[str], ts: TrainState, model: Layer | None = Non
     arrays["crc32"] = np.array(_checksum(text, arrays), np.uint32)
 
     target = Path(os.path.realpath(path))  # so that a link stays one
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path={os.fspath(path)!r}: there is no folder {str(target.parent)!r}")
+    if target.is_dir():
+        raise IsADirectoryError(f"path={os.fspath(path)!r} is a folder, expected the name of a file")
     temporary = target.with_name(f"{target.name}.{token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             _write(file, suffix, text, arrays)
             file.flush()
+            if target.exists():
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))  # what was private stays so
             os.fsync(file.fileno())  # before the name is given: else a power cut may leave the name of an empty file
         os.replace(temporary, target)
     finally:
@@ -133,14 +141,16 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
     ValueError: ... dense1: the parameters do not fit the model: W (2, 3), b (3,), expected W (2, 4) and b (4,)
     """
     suffix, name = _suffix(path), f"path={os.fspath(path)!r}"
+    if model is not None:
+        instance(model, Layer, "model")
     with open(path, "rb") as file:  # a file that is missing or that may not be read is the system's own error
         try:
             text, arrays = _read(file, suffix)
             about = json.loads(text)
-            newer = about["version"] > VERSION
+            newer = positive_int(about["version"], "version") > VERSION
             state = None if newer else _state(text, about, arrays)
-        except MemoryError:
-            raise
+        except MemoryError as error:
+            raise MemoryError(f"{name} asks for more memory than there is ({error}): is the file damaged?") from error
         except Exception as error:  # whatever a parser makes of bytes that are not its own
             raise ValueError(
                 f"{name} holds no train state that can be read ({error}): the file is damaged, cut short, or not "
@@ -165,6 +175,8 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path is {type(path).__name__}, expected a str or a Path")
     suffix = Path(path).suffix
     if suffix not in (".npz", ".safetensors"):
         raise ValueError(f"path={os.fspath(path)!r} ends in {suffix!r}, expected .npz or .safetensors")
@@ -194,8 +206,8 @@ def _read(file: BinaryIO, suffix: str) -> tuple[str, Arrays]:
         if start != b"PK":  # np.load would take it for a pickle, and say so
             raise ValueError("it does not begin as an npz does")
         with np.load(file, allow_pickle=False) as members:
-            arrays: Arrays = {k: members[f"{k}.npy"] for k in members.files}
-        text = str(arrays.pop("nnfunc", ""))
+            text = str(members["nnfunc.npy"]) if "nnfunc" in members.files else ""  # first: nothing else is foreign
+            arrays: Arrays = {k: members[f"{k}.npy"] for k in members.files if text and k != "nnfunc"}
     else:
         from safetensors import safe_open
 
@@ -241,9 +253,11 @@ def _state(text: str, about: dict[str, Any], arrays: Arrays) -> TrainState:  # `
     if _checksum(text, arrays) != arrays["crc32"]:
         raise ValueError("its checksum is not that of its content")
     params, state, opt_state = (_array_dict(about[k], k, arrays) for k in GROUPS)
-    words = arrays["key"]
+    words, step = arrays["key"], arrays["step"]
+    if words.shape not in ((2,), (*params.stack_shape, 2)) or step.dtype.kind != "i" or step < 0:
+        raise ValueError(f"key and step are {words.tolist()} and {step}")
     keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
-    return TrainState(params, state, opt_state, keys if words.ndim > 1 else keys[0], int(arrays["step"]))
+    return TrainState(params, state, opt_state, keys if words.ndim > 1 else keys[0], int(step))
 
 
 def _array_dict(about: dict[str, Any], group: str, arrays: Arrays) -> ArrayDict:

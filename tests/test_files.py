@@ -266,12 +266,55 @@ def test_a_newer_file_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         nn.load(path)
 
 
+WRONG_CONTENT: list[tuple[dict[str, object], dict[str, object], str]] = [
+    ({"version": "1"}, {}, "version='1': expected a whole number"),
+    ({"version": True}, {}, "version=True: expected a whole number"),
+    ({"version": 0}, {}, "version=0: expected a whole number"),
+    ({"model": {"serial": {"layers": []}}}, {}, "it has no layer for"),
+    ({}, {"key": np.zeros((3, 2), np.uint64)}, "key and step are"),
+    ({}, {"key": np.zeros((0, 2), np.uint64)}, "key and step are"),
+    ({}, {"step": np.array(-1)}, "key and step are"),
+    ({}, {"step": np.array(2.5)}, "key and step are"),
+]
+
+
+@pytest.mark.parametrize(("about", "arrays", "message"), WRONG_CONTENT)
+def test_content_that_save_never_writes_is_refused(
+    tmp_path: Path, about: dict[str, object], arrays: dict[str, Any], message: str
+) -> None:
+    """A checksum that fits protects from damage only, not from other programs."""
+    path = tmp_path / "run.npz"
+    nn.save(path, state())
+    with np.load(path) as members:
+        content = dict(members) | arrays
+    text = json.dumps(json.loads(str(content.pop("nnfunc"))) | about)
+    content["crc32"] = np.array(files._checksum(text, content), np.uint32)
+    np.savez(path, nnfunc=np.array(text), **content)
+    with pytest.raises(ValueError, match=message):
+        nn.load(path)
+
+
+def test_nothing_of_a_foreign_archive_is_unpacked(tmp_path: Path) -> None:
+    """A small archive may unpack to more than there is memory."""
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "a.npy", b"\x93NUMPY\x01\x00" + b"v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10**13,), }"
+        )
+    with pytest.raises(ValueError, match="it has no text named nnfunc"):
+        nn.load(path)
+
+
 def test_a_missing_file_and_other_suffixes(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         nn.load(path)
     path.mkdir()
     with pytest.raises(IsADirectoryError):
         nn.load(path)
+    with pytest.raises(IsADirectoryError, match=r"path=.* is a folder, expected the name of a file"):
+        nn.save(path, state())
+    with pytest.raises(FileNotFoundError, match=r"path=.*there is no folder"):
+        nn.save(path / "nowhere" / path.name, state())
     for call in (partial(nn.load, "run.pkl"), partial(nn.save, "run.pkl", state())):
         with pytest.raises(ValueError, match=r"path='run.pkl' ends in '.pkl', expected .npz or .safetensors"):
             call()
@@ -304,6 +347,14 @@ def test_what_is_no_state_is_refused(path: Path) -> None:
     for name in ("a\0b", "a\\b", "\ud800"):
         with pytest.raises(ValueError, match="has characters that a file cannot hold"):
             nn.save(path, state()._replace(params=ArrayDict({name: [1.0]})))
+    with pytest.raises(TypeError, match="path is TrainState, expected a str or a Path"):
+        nn.save(state(), str(path))  # type: ignore[arg-type]  # exchanged
+    with pytest.raises(TypeError, match="model='mlp' is no Layer: expected a Layer"):
+        nn.save(path, state(), "mlp")  # type: ignore[arg-type]  # likewise
+    with pytest.raises(TypeError, match="model='mlp' is no Layer: expected a Layer"):
+        nn.load(path, "mlp")  # type: ignore[arg-type]  # likewise
+    with pytest.raises(ValueError, match="it has no layer for"):
+        nn.save(path, state(), nn.serial())
     assert list(path.parent.iterdir()) == []
 
 
@@ -359,6 +410,9 @@ def test_permissions_are_those_of_any_new_file_and_links_stay(path: Path) -> Non
     nn.save(link, state(1))
     assert link.is_symlink()
     assert_same_bits(nn.load(path).state, state(1))
+    path.chmod(0o600)
+    nn.save(path, state())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")

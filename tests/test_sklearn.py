@@ -13,14 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 import nnfunc as nn
+from nnfunc.arrays import Array, Scalar
 
 pytest.importorskip("sklearn")
 
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_diabetes, load_digits, load_wine
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -137,7 +139,7 @@ def test_partial_fit_is_one_epoch_of_fit() -> None:
 def test_early_stopping_on_given_data_stops_where_it_does_by_hand() -> None:
     data, validation = (X[:200], Y[:200]), (X[200:], Y[200:])
     net = NNClassifier(learning_rate=0.02, epochs=100, patience=3, random_state=0)
-    net.fit(*data, validation=(X[200:], Y[200:]))
+    net.fit(*data, X_val=X[200:], y_val=Y[200:])
     init_key, order_key, _ = nn.split(nn.key(0), 3)
     model = nn.mlp([64, 100, 10], ["relu", "softmax"], initializer="glorot_uniform")
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(0.02))
@@ -150,7 +152,8 @@ def test_early_stopping_on_given_data_stops_where_it_does_by_hand() -> None:
 
 
 def test_validation_data_are_evaluated_without_early_stopping() -> None:
-    net = NNClassifier(epochs=3, random_state=0, class_weight="balanced").fit(X, Y, validation=(X, Y, np.ones(300)))
+    net = NNClassifier(epochs=3, random_state=0, class_weight="balanced")
+    net.fit(X, Y, X_val=X, y_val=Y, sample_weight_val=np.ones(300))
     assert net.history_["validation_accuracy"][-1] == pytest.approx(net.score(X, Y))
     without = NNClassifier(epochs=3, random_state=0, class_weight="balanced").fit(X, Y)
     assert nn.equal(net.state_.params, without.state_.params)
@@ -320,11 +323,42 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 0}, "batch_size=0"),
     ({"patience": 0}, "patience=0"),
     ({"patience": 2, "validation_fraction": 1.5}, "validation_fraction=1.5: expected a number in"),
-    ({"patience": 2, "validation_fraction": 1.0}, "validation_fraction=1.0 of n_samples=300 leaves nothing"),
+    ({"patience": 2, "validation_fraction": 1.0}, r"validation_fraction=1.0: expected a number in \(0, 1\)"),
+    ({"patience": 2, "validation_fraction": 0.999}, "validation_fraction=0.999 of n_samples=300 leaves nothing"),
+    ({"penalty": -1.0}, "penalty=-1.0: expected a number"),
+    ({"penalty": nn.l2}, "penalty=<function l2"),
+    ({"random_state": -1}, "random_state=-1: expected a whole number"),
+    ({"random_state": True}, "random_state=True: expected a whole number"),
+    ({"class_weight": np.ones(10)}, "class_weight=.*: expected a dict"),
+    ({"class_weight": {0: np.nan}}, r"class_weight\[0\]=nan: expected a number"),
+    ({"model": nn.mlp([64, 10], ["sigmoid"])}, "the model ends with sigmoid, .* end it with softmax"),
+    ({"model": nn.mlp([64, 10], ["tanh"]), "loss": "mean_squared_error"}, "the model ends with tanh"),
+    ({"model": nn.dense(10), "loss": "mean_squared_error"}, "the model ends with dense"),
+    ({"model": nn.dense(10), "loss": nn.huber(2.0)}, "the model ends with dense"),
+    ({"model": nn.mlp([64, 10], ["sigmoid"]), "loss": "sparse_categorical_cross_entropy"}, "the model ends with sigm"),
     ({"keep_prob": 0.0}, "keep_prob=0.0"),
     ({"model": nn.dense(3)}, "the model has outputs of shape .3,., but y asks for 10"),
     ({"class_weight": {"cat": 2.0}}, "are not in class_weight"),
 ]
+
+
+WRONG_KINDS: list[dict[str, Any]] = [
+    {"model": 3},
+    {"model": "mlp"},
+    {"model": lambda inputs, outputs: None},
+    {"model": lambda inputs, outputs: nn.dense},
+    {"loss": nn.huber},
+    {"loss": 3},
+    {"optimizer": None},
+    {"optimizer": nn.adam},
+]
+
+
+@pytest.mark.parametrize("settings", WRONG_KINDS)
+def test_what_is_no_model_loss_or_optimizer_is_named(settings: dict[str, Any]) -> None:
+    [name] = settings
+    with pytest.raises(TypeError, match=f"{name}=.* is no {name.capitalize().replace('Model', 'Layer')}: (call|exp)"):
+        NNClassifier(**settings, epochs=1).fit(X, Y)
 
 
 @pytest.mark.parametrize(("settings", "message"), ERRORS)
@@ -343,8 +377,8 @@ def test_errors_of_data() -> None:
         net.partial_fit(X, Y)
     with pytest.raises(ValueError, match="needs all data"):
         NNClassifier(class_weight="balanced").partial_fit(X, Y, classes=range(10))
-    with pytest.raises(ValueError, match="validation is ndarray"):
-        net.fit(X, Y, validation=X)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="X_val and y_val belong together"):
+        net.fit(X, Y, X_val=X)
     with pytest.raises(ValueError, match="several classes in a column"):
         net.fit(X, np.c_[Y, Y])
     net.fit(X, Y % 3)
@@ -353,4 +387,85 @@ def test_errors_of_data() -> None:
     with pytest.raises(ValueError, match="those of the first call"):
         net.partial_fit(X, Y % 3, classes=[0, 1])
     with pytest.raises(ValueError, match="not that of the y before"):
-        net.fit(X, Y % 3, validation=(X, np.c_[Y, Y] % 2))
+        net.fit(X, Y % 3, X_val=X, y_val=np.c_[Y, Y] % 2)
+
+
+# -- what goes wrong unseen --------------------------------------------------------------------------------------------
+
+
+def test_a_whole_number_of_numpy_is_the_same_seed() -> None:
+    assert same_bits(*(NNClassifier(epochs=1, random_state=seed).fit(X, Y) for seed in (3, np.int64(3))))
+
+
+def test_a_class_whose_rows_all_have_weight_0_is_a_class() -> None:
+    weights = (Y > 0).astype(float)
+    net = NNClassifier(epochs=2, random_state=0).fit(X, Y, sample_weight=weights)
+    assert net.classes_.tolist() == list(range(10))
+    assert net.predict_proba(X).shape == (300, 10)
+
+
+def test_a_fit_that_fails_leaves_the_last_one_whole() -> None:
+    net = NNClassifier(epochs=2, random_state=0).fit(X, Y)
+    predicted = net.predict(X)
+    with pytest.raises(nn.NonFiniteError):
+        net.set_params(learning_rate=1e300).fit(X[:, :8], np.array(list("abcdefghij"))[Y])
+    assert np.array_equal(net.predict(X), predicted)
+    new = NNClassifier(learning_rate=1e300)
+    with pytest.raises(nn.NonFiniteError):
+        new.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+
+
+def test_a_warm_start_keeps_the_best_of_all_epochs() -> None:
+    net = NNClassifier(learning_rate=0.02, epochs=40, patience=2, random_state=0, warm_start=True).fit(X, Y)
+    best, first = net.history_["validation_loss"].min(), net.n_iter_
+    state = net.state_
+    net.set_params(learning_rate=1.0).fit(X, Y)  # nothing good can come of it
+    assert net.history_["validation_loss"][first:].min() > best
+    assert net.n_iter_ == first + 2
+    assert nn.equal(net.state_.params, state.params)
+
+
+def test_a_pipeline_transforms_the_validation_data() -> None:
+    with config_context(enable_metadata_routing=True):
+        net = NNClassifier(epochs=3, random_state=0).set_fit_request(X_val=True, y_val=True)
+        pipe = Pipeline([("scale", StandardScaler()), ("net", net)], transform_input=["X_val"])
+        pipe.fit(X, Y, X_val=X, y_val=Y)
+    by_hand = NNClassifier(epochs=3, random_state=0)
+    scaled = StandardScaler().fit_transform(X)
+    by_hand.fit(scaled, Y, X_val=scaled, y_val=Y)
+    assert np.array_equal(pipe[-1].history_["validation_loss"], by_hand.history_["validation_loss"])
+
+
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"optimizer": "momentum"}, "it is that of another optimizer"),
+    ({"hidden_layer_sizes": (7,)}, "dense1: the parameters do not fit the model"),
+    ({"dtype": np.float32}, "it is float64"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), CHANGES)
+def test_a_warm_start_with_other_arguments_says_how_to_begin_anew(settings: dict[str, Any], message: str) -> None:
+    net = NNClassifier(epochs=1, warm_start=True).fit(X, Y).set_params(**settings)
+    with pytest.raises(ValueError, match=f"does not fit these arguments .{message}.*warm_start=False"):
+        net.fit(X, Y)
+
+
+def test_a_regressor_goes_on_with_as_many_outputs_only() -> None:
+    with pytest.raises(ValueError, match="the state of the last fit does not fit"):
+        NNRegressor(epochs=1).partial_fit(X, Y).partial_fit(X, np.c_[Y, Y])
+
+
+def test_probabilities_of_a_loss_of_ones_own_on_logits() -> None:
+    def forward(y: Array, target: NDArray[Any], weights: Array | None = None) -> tuple[Scalar, Any]:
+        return nn.categorical_cross_entropy_with_logits.forward(y, target, weights)
+
+    own = nn.Loss(forward, nn.categorical_cross_entropy_with_logits.backward)
+    net = NNClassifier(model=nn.dense(10), loss=own, epochs=5, random_state=0).fit(X, Y)
+    assert net.predict_proba(X).sum(axis=1) == pytest.approx(1)
+
+
+def test_several_labels_are_not_offered_where_they_are_refused() -> None:
+    several = [NNClassifier(), NNClassifier(class_weight={}), NNClassifier(loss="categorical_cross_entropy")]
+    assert [net.__sklearn_tags__().classifier_tags.multi_label for net in several] == [True, False, False]

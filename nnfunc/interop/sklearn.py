@@ -3,6 +3,10 @@
 `fit` makes the model, `train_step` and `train_state` from the constructor's arguments and runs `nn.train`; `predict` is
 `nn.predict`. With random_state=s the keys are `init_key, order_key, holdout_key = nn.split(nn.key(s), 3)`, so a fit has
 the bits of the same calls by hand.
+
+With their default arguments both pass all of scikit-learn's estimator checks. Some arguments give up a law by their
+nature: with dropout, batch norm or held-out rows a weight of 2 is not quite the same as the row twice, with float32 not
+to as many digits; class weights and categorical losses are for one label, not for several at once.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -27,14 +32,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 import nnfunc as nn
 from nnfunc.arrays import Array
-from nnfunc.errors import by_name, number
+from nnfunc.errors import by_name, instance, number
 from nnfunc.initializers import Initializer
 from nnfunc.layers.combinators import last_layer
+from nnfunc.layers.description import CONSTRUCTORS
 from nnfunc.losses import LOSSES
 from nnfunc.optimizers.base import Setting
 from nnfunc.optimizers.rules import OPTIMIZERS
-from nnfunc.training.loop import Data
-from nnfunc.values import same
+from nnfunc.values import hyperparameters, same
 
 __all__ = ["NNClassifier", "NNRegressor"]
 
@@ -46,12 +51,14 @@ Rows: TypeAlias = tuple[NDArray[Any], ...]  # (X, target) or (X, target, weights
 Weights: TypeAlias = Array | None
 Classes: TypeAlias = ArrayLike | None
 Given: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike | None]
-RandomState: TypeAlias = "int | np.random.RandomState | None"
+RandomState: TypeAlias = "int | np.integer[Any] | np.random.RandomState | None"
 
 SPARSE = (nn.sparse_categorical_cross_entropy, nn.sparse_categorical_cross_entropy_with_logits)
 CATEGORICAL = (nn.categorical_cross_entropy, nn.categorical_cross_entropy_with_logits, *SPARSE)
 BINARY = (nn.binary_cross_entropy, nn.binary_cross_entropy_with_logits)
 ON_LOGITS = (BINARY[1], *CATEGORICAL[1::2])
+LINEAR = ("dense", "identity", "residual")
+"""The layers whose outputs may be logits."""
 
 
 class _Head(NamedTuple):
@@ -76,7 +83,7 @@ class _Network(BaseEstimator):
     loss: nn.Loss | str | None = None
     optimizer: nn.Optimizer | str = "adam"
     learning_rate: Setting | None = None
-    penalty: nn.Penalty | float = 0.0
+    penalty: nn.Penalty | float | None = None
     batch_size: int | None = 64
     epochs: int = 200
     patience: int | None = None
@@ -87,7 +94,14 @@ class _Network(BaseEstimator):
     verbose: bool = False
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, validation: Data | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
     ) -> Self:
         """Trains for `epochs` passes over the data, or until `patience` ends; with warm_start goes on from the last.
 
@@ -95,48 +109,66 @@ class _Network(BaseEstimator):
             X: (examples, features).
             y: (examples,), or (examples, outputs).
             sample_weight: (examples,), how much each example counts.
-            validation: (X, y) or (X, y, sample_weight) to evaluate after each epoch, and for early stopping. In a
-                pipeline it is not transformed.
+            X_val, y_val, sample_weight_val: data to evaluate after each epoch, and for early stopping. A pipeline
+                transforms X_val like X with `transform_input=["X_val"]` and metadata routing.
         Raises:
             ValueError: data or constructor arguments that do not fit.
             NonFiniteError: the loss or a gradient became NaN or infinite.
         """
+        validation = (X_val, y_val, sample_weight_val)
         return self._train((X, y, sample_weight), validation, self.epochs, self.patience, self.warm_start)
 
     def _train(
         self,
         given: Given,
-        validation: Data | None,
+        validation: tuple[ArrayLike | None, ...],
         epochs: int,
         patience: int | None,
         go_on: bool,
         classes: Classes = None,
     ) -> Self:
-        goes_on = go_on and hasattr(self, "state_")
+        before = dict(vars(self))
+        try:
+            return self._trained(given, validation, epochs, patience, go_on and hasattr(self, "state_"), classes)
+        except BaseException:  # a fit that fails leaves all as it was
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _trained(
+        self,
+        given: Given,
+        validation: tuple[ArrayLike | None, ...],
+        epochs: int,
+        patience: int | None,
+        goes_on: bool,
+        classes: Classes,
+    ) -> Self:
         X, y, weights = self._checked(*given, reset=not goes_on)
-        loss = by_name("loss", self.loss, LOSSES)
+        loss = None if self.loss is None else instance(by_name("loss", self.loss, LOSSES), nn.Loss, "loss")
         head = self._begin(y, weights, loss, classes, goes_on)
         model = self._model(X.shape[1], head)
-        self._logits = last_layer(model).name in ("dense", "identity") or _is_one_of(loss, ON_LOGITS)
+        self._logits = self._ends_with_logits(last_layer(model), loss)
         if loss is None:
             loss = head.loss_on_logits if self._logits else head.loss
-        penalty = self.penalty if isinstance(self.penalty, nn.Penalty) else nn.l2(self.penalty)
-        step = nn.train_step(model, loss, self._optimizer(), penalty if self.penalty else None)
+        step = nn.train_step(model, loss, self._optimizer(), self._penalty())
 
         if not goes_on:
-            seed = self.random_state
-            self._key = nn.key(seed if isinstance(seed, int) else check_random_state(seed).randint(2**31 - 1))
+            self._key = nn.key(_seed(self.random_state))
         init_key, order_key, holdout_key = nn.split(self._key, 3)
-        ts = self.state_ if goes_on else _started(step, init_key, X.shape[1], head.outputs, self.dtype)
+        shapes = X.shape[1], head.outputs, self.dtype
+        ts = _continued(step, self.state_, *shapes) if goes_on else _started(step, init_key, *shapes)
+        X, y, weights = _counted(X, y, weights)
         data = (X, *self._targets(y, weights, loss))
         held_out: Rows | None = None
-        if validation is not None:
-            if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
-                raise ValueError(f"validation is {type(validation).__name__}, expected (X, y) or (X, y, sample_weight)")
-            X, y, weights = self._checked(*validation, reset=False)
+        X_val, y_val, weights_val = validation
+        if X_val is not None and y_val is not None:
+            X, y, weights = _counted(*self._checked(X_val, y_val, weights_val, reset=False))
             held_out = (X, *self._targets(y, weights, loss))
+        elif any(part is not None for part in validation):
+            raise ValueError("X_val and y_val belong together, and sample_weight_val to them: pass both or none")
         elif patience is not None:
-            fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True)
+            fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True, open_high=True)
             data, held_out = _split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
 
         run: Iterable[nn.Epoch] = nn.train(
@@ -144,11 +176,14 @@ class _Network(BaseEstimator):
         )
         if self.verbose:
             run = _shown(run)
-        if patience is not None:
-            run = nn.early_stopping(run, patience)
         log: list[nn.Epoch] = []
-        recorded = _recorded(run, log, ts)
-        best = deque(recorded, maxlen=1).pop() if patience is None else nn.best_epoch(recorded)
+        run = _recorded(run, log, ts)
+        if patience is None or held_out is None:
+            best = deque(run, maxlen=1).pop()
+        else:
+            if goes_on:  # the state to go on from may stay the best
+                run = chain([nn.Epoch(0, np.nan, np.nan, nn.evaluate(model, loss, ts, *held_out), ts)], run)
+            best = nn.best_epoch(nn.early_stopping(run, patience))
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
         self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, nn.history(log))
@@ -163,13 +198,13 @@ class _Network(BaseEstimator):
         labels = column_or_1d(labels, warn=True) if labels.shape[1:] == (1,) else labels
         if sample_weight is None:
             return x, labels, None
-        weights = _check_sample_weight(sample_weight, x, dtype=x.dtype, ensure_non_negative=True)
-        counted = weights > 0  # a weight of 0 is no row at all: in no batch, not held out
-        return x[counted], labels[counted], weights[counted]
+        return x, labels, _check_sample_weight(sample_weight, x, dtype=x.dtype, ensure_non_negative=True)
 
     def _model(self, inputs: int, head: _Head) -> nn.Layer:
         if self.model is not None:
-            return self.model if isinstance(self.model, nn.Layer) else self.model(inputs, head.outputs)
+            if isinstance(self.model, nn.Layer) or not callable(self.model):
+                return instance(self.model, nn.Layer, "model")
+            return instance(self.model(inputs, head.outputs), nn.Layer, "model")
         hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
         activations = [*[self.activation] * len(hidden), head.activation]
         sizes = [inputs, *hidden, head.outputs]
@@ -185,6 +220,12 @@ class _Network(BaseEstimator):
         rated = {name: partial(make, learning_rate=self.learning_rate) for name, make in OPTIMIZERS.items()}
         return by_name("optimizer", self.optimizer, rated)
 
+    def _penalty(self) -> nn.Penalty | None:
+        if self.penalty is None or isinstance(self.penalty, nn.Penalty):
+            return self.penalty
+        strength = number(self.penalty, "penalty", 0, np.inf, why="the λ of nn.l2, or an nn.Penalty like nn.l1(0.1)")
+        return nn.l2(strength) if strength else None
+
     def _outputs(self, X: ArrayLike, dtype: DTypeLike) -> Array:
         check_is_fitted(self, "state_")
         x = validate_data(self, X, dtype=dtype, reset=False)
@@ -193,6 +234,9 @@ class _Network(BaseEstimator):
 
     def _begin(self, y: Labels, weights: Weights, loss: nn.Loss | None, classes: Classes, goes_on: bool) -> _Head:
         raise NotImplementedError
+
+    def _ends_with_logits(self, last: nn.Layer, loss: nn.Loss | None) -> bool:
+        return False
 
     def _targets(self, y: Labels, weights: Weights, loss: nn.Loss) -> Rows:
         raise NotImplementedError
@@ -205,14 +249,16 @@ class NNClassifier(ClassifierMixin, _Network):
     Args:
         hidden_layer_sizes: the units of each hidden layer; () for none.
         activation, keep_prob, batch_norm, initializer: see `nn.mlp`, whose default initializer is another.
-        model: instead of these a function (n_features, n_outputs) -> layer, or a layer. It ends with the sigmoid or
-            softmax, or with `nn.dense`, whose outputs are then logits. Two classes have one output (two with a
-            categorical cross-entropy). To be pickled, the function must stand in a module.
+        model: instead of these a function (n_features, n_outputs) -> layer, or a layer. It ends with the sigmoid (two
+            classes, several labels) or softmax (several classes), or with `nn.dense`, whose outputs are then logits.
+            Two classes have one output (two with a categorical cross-entropy). To be pickled, the function must stand
+            in a module.
         loss: a loss or its name; None: sparse categorical cross-entropy; for two classes and for several labels binary
-            cross-entropy. A sparse one gets class numbers, all others a column for each output.
+            cross-entropy. A sparse one gets class numbers, all others a column for each output. One of your own gets
+            what the model gives, so logits from one that ends with `nn.dense`.
         optimizer: a name, or an `nn.Optimizer`, with schedules and all settings.
         learning_rate: of an optimizer given by name, a number or a schedule; None: the optimizer's default.
-        penalty: a number λ for `nn.l2(λ)`, or an `nn.Penalty`.
+        penalty: a number λ for `nn.l2(λ)`, an `nn.Penalty`, or None.
         batch_size: rows of a batch, at most those of the data; None for all.
         epochs: passes over the data. There is no other stopping criterion unless patience is given.
         patience: stop after as many epochs in a row without a lower validation loss, and keep the best epoch's state.
@@ -220,8 +266,8 @@ class NNClassifier(ClassifierMixin, _Network):
         class_weight: {class: weight}, "balanced" or None; multiplies the sample weights, also of validation data.
         random_state: of all randomness; the same int gives the same bits.
         dtype: of the parameters and all computation.
-        warm_start: a further `fit` goes on from the state of the last: without patience, epochs=4 twice has the bits of
-            epochs=8.
+        warm_start: a further `fit` goes on from the state of the last, also as the best so far: without patience,
+            epochs=4 twice has the bits of epochs=8.
         verbose: a progress bar, where tqdm is installed; else a line for each epoch.
     Attributes: classes_, n_features_in_, n_iter_ (epochs run), history_ (a dict of arrays, see `nn.history`), state_
     (the `TrainState`), model_; feature_names_in_ where X has names.
@@ -252,14 +298,14 @@ class NNClassifier(ClassifierMixin, _Network):
         >>> net.n_iter_, net.predict([[0.0, 1.0]])
         (4, array(['a'], dtype='<U1'))
         """
-        if self.class_weight == "balanced":
+        if isinstance(self.class_weight, str):
             raise ValueError(
-                "class_weight='balanced' needs all data, but partial_fit sees a part: pass a dict of weights, "
+                f"class_weight={self.class_weight!r} needs all data, but partial_fit sees a part: pass a dict, "
                 "like dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))"
             )
         if classes is None and not hasattr(self, "state_") and (np.ndim(y) < 2 or np.shape(y)[1] == 1):
             raise ValueError("classes=None at the first call of partial_fit: pass all labels that y may ever have")
-        return self._train((X, y, sample_weight), None, 1, None, True, classes)
+        return self._train((X, y, sample_weight), (None, None, None), 1, None, True, classes)
 
     def predict_proba(self, X: ArrayLike) -> Array:
         """The probability of each class (examples, classes), in the order of `classes_`; of several labels, of each."""
@@ -300,9 +346,25 @@ class NNClassifier(ClassifierMixin, _Network):
             return _Head(1, "sigmoid", *BINARY)
         return _Head(len(self.classes_), "softmax", *SPARSE)
 
+    def _ends_with_logits(self, last: nn.Layer, loss: nn.Loss | None) -> bool:
+        """Whether the outputs are logits; if they are not, they have to be probabilities."""
+        own = loss is None or "values" not in hyperparameters([loss.forward])
+        if _is_one_of(loss, ON_LOGITS) or (own and last.name in LINEAR):
+            return True
+        wanted = "softmax" if len(self.classes_) > 2 and not self._multilabel else "sigmoid"
+        refused = (CONSTRUCTORS.keys() if len(self.classes_) > 2 else CONSTRUCTORS.keys() - {"softmax"}) - {wanted}
+        if last.name in refused:
+            raise ValueError(
+                f"the model ends with {last.name}, whose outputs are not the probabilities that {loss or 'the loss'} "
+                f"and predict_proba ask for: end it with {wanted}, or with dense and loss=None"
+            )
+        return False
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        loss = LOSSES[self.loss]() if isinstance(self.loss, str) and self.loss in LOSSES else self.loss
+        categorical = isinstance(loss, nn.Loss) and _is_one_of(loss, CATEGORICAL)
+        tags.classifier_tags.multi_label = self.class_weight is None and not categorical
         return tags
 
     def _class_weights(self, y: Labels, weights: Weights) -> Array | None:
@@ -310,11 +372,16 @@ class NNClassifier(ClassifierMixin, _Network):
             return None
         if self._multilabel:
             raise ValueError("class_weight with several labels, each of which is a decision: pass sample_weight")
-        if self.class_weight == "balanced":  # by the sample weights, so that a weight of 2 is a row twice
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            # by the sample weights, so that a weight of 2 is a row twice
             counts = np.bincount(self._codes(y), weights, minlength=len(self.classes_))
             even = counts.sum() / len(counts)
             weight: Array = even / np.where(counts == 0, even, counts)
             return weight
+        if not isinstance(self.class_weight, Mapping):
+            raise ValueError(f"class_weight={self.class_weight!r}: expected a dict of weights, 'balanced' or None")
+        for label, factor in self.class_weight.items():
+            number(factor, f"class_weight[{label!r}]", 0, np.inf)
         return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
 
     def _codes(self, y: Labels) -> NDArray[np.intp]:
@@ -326,7 +393,9 @@ class NNClassifier(ClassifierMixin, _Network):
             return y.astype(np.intp)
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
-            raise ValueError(f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()}")
+            raise ValueError(
+                f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()} of the first fit"
+            )
         return np.searchsorted(self.classes_, y)
 
     def _targets(self, y: Labels, weights: Weights, loss: nn.Loss) -> Rows:
@@ -367,7 +436,7 @@ class NNRegressor(RegressorMixin, _Network):
         >>> nn.equal(once.partial_fit(X, X[:, 0]).state_.params, twice.state_.params)
         True
         """
-        return self._train((X, y, sample_weight), None, 1, None, True)
+        return self._train((X, y, sample_weight), (None, None, None), 1, None, True)
 
     def predict(self, X: ArrayLike) -> Array:
         """The outputs (examples, outputs), or (examples,) of one; computed in float64, as scikit-learn asks."""
@@ -398,6 +467,40 @@ def _started(step: nn.TrainStep, key: nn.Key, inputs: int, outputs: int, dtype: 
     if shape != (outputs,):
         raise ValueError(f"the model has outputs of shape {shape}, but y asks for {outputs}: end it with that many")
     return ts
+
+
+def _continued(step: nn.TrainStep, ts: nn.TrainState, inputs: int, outputs: int, dtype: DTypeLike) -> nn.TrainState:
+    """The state of the last fit, if these arguments can go on from it."""
+    why = ""
+    try:
+        shape = nn.output_shape(step.model, ts.params, ts.state, (inputs,))
+        if shape != (outputs,):
+            why = f"it has outputs of shape {shape}, but y asks for {outputs}"
+    except ValueError as error:
+        why = str(error)
+    if ts.opt_state.keys() != step.optimizer.init(ts.params).keys():
+        why = why or "it is that of another optimizer"
+    if ts.params.dtype != np.dtype(dtype):
+        why = why or f"it is {ts.params.dtype}"
+    if why:
+        raise ValueError(f"the state of the last fit does not fit these arguments ({why}): fit with warm_start=False")
+    return ts
+
+
+def _counted(X: Array, y: Labels, weights: Weights) -> tuple[Array, Labels, Weights]:
+    """The rows that count: one with a weight of 0 is no row at all, in no batch, not held out."""
+    if weights is None:
+        return X, y, None
+    counted = weights > 0
+    return X[counted], y[counted], weights[counted]
+
+
+def _seed(random_state: RandomState) -> int:
+    if isinstance(random_state, bool) or (isinstance(random_state, (int, np.integer)) and random_state < 0):
+        raise ValueError(f"random_state={random_state!r}: expected a whole number, 0 or more, a RandomState or None")
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _split(key: nn.Key, data: Rows, fraction: float, classes: Labels | None) -> tuple[Rows, Rows]:

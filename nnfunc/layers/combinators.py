@@ -247,7 +247,7 @@ def check_params(model: Layer, params: ArrayDict) -> None:
     Traceback (most recent call last):
     ValueError: dense1: the parameters do not fit the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,)
     """
-    if model.layers:
+    if isinstance(model.layers, Layers):
         _plan(model.layers, params.layout)
     elif model.kernel is not None:
         model.kernel.check(params.names, [shape for _, _, shape in params.layout.spans])

@@ -139,7 +139,7 @@ def _step(
     t = int(count.flat[0]) + 1
     steps = np.array(t) if not count.ndim else np.full(count.shape, t)
     new, new_state = params.draft(), params.repeated(slots, {"step": steps})
-    given = new_state.like(opt_state, "opt_state (of another optimizer?)")
+    given = new_state.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
     values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in settings.items()}
     w, n = params.vector, params.layout.size
     old = (w, params.like(grads, "grads").vector, *_slots(given.vector, len(slots), n))

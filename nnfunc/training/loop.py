@@ -38,7 +38,8 @@ Rows: TypeAlias = tuple[NDArray[Any], ...]
 class Epoch(NamedTuple):
     """What one pass over the data gave.
 
-    `number` counts passes over these data from 1, those of an earlier run that this one goes on from included; `loss`
+    `number` counts passes over these data in batches of this size from 1, those of an earlier run that this one goes
+    on from included; `loss`
     (penalty included) and `accuracy` are means over the batches, each from before its update, counted by its rows or by
     their weights; `validation` is the evaluation of the validation data after the epoch, or None; `state` is the
     `TrainState` after it.
@@ -180,7 +181,10 @@ def _epochs(
         done = 0.0
         first = ts.step
         batches = minibatches(fold_in(key, ts.step), parts, size)
-        for batch in around(batches):
+        given = around(batches)
+        if not isinstance(given, Iterable):
+            raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
+        for batch in given:
             ts, metrics = step(ts, batch[: len(data)])
             share = float(np.sum(batch[2], dtype=np.float64)) / total if len(data) > 2 else len(batch[0]) / rows
             loss = loss + share * metrics.loss

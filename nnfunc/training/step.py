@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc import losses, penalties
 from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, stack
-from nnfunc.errors import NonFiniteError, all_finite, by_name, numeric
+from nnfunc.errors import NonFiniteError, all_finite, by_name, instance, numeric
 from nnfunc.keys import Keys, check, fold_in, split
 from nnfunc.layers.activations import sigmoid, softmax
 from nnfunc.layers.base import Layer, Shape, full_form
@@ -33,8 +33,6 @@ from nnfunc.optimizers.rules import OPTIMIZERS
 from nnfunc.penalties import Penalty
 from nnfunc.training.nonfinite import where_it_began
 from nnfunc.values import same
-
-T = TypeVar("T")
 
 Batch: TypeAlias = tuple[ArrayLike, ...]
 """(x, target), or (x, target, weights) with a weight for each example."""
@@ -161,10 +159,10 @@ def train_step(
     (True, 100)
     """
     classes = None if class_weights is None else _class_weights(class_weights)
-    model = full_form(_instance(model, Layer, "model"))
-    loss = _instance(by_name("loss", loss, LOSSES), Loss, "loss")
-    optimizer = _instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
-    penalty = None if penalty is None else _instance(penalty, Penalty, "penalty")
+    model = full_form(instance(model, Layer, "model"))
+    loss = instance(by_name("loss", loss, LOSSES), Loss, "loss")
+    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    penalty = None if penalty is None else instance(penalty, Penalty, "penalty")
     _check_output(model, loss)
     return TrainStep(model, loss, optimizer, penalty, classes, fused(model, loss))
 
@@ -197,8 +195,8 @@ def train_state(
     >>> list(ts.params), list(ts.opt_state), ts.step
     (['dense1.W', 'dense1.b'], ['m.dense1.W', 'm.dense1.b', 'v.dense1.W', 'v.dense1.b', 'step'], 0)
     """
-    model = _instance(model, Layer, "model")
-    optimizer = _instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    model = instance(model, Layer, "model")
+    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     key = tuple(key) if isinstance(key, list) else key
     if key == ():
         raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")
@@ -250,7 +248,7 @@ def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
 
 
 def _check_output(model: Layer, loss: Loss) -> None:
-    """Refuses an output activation that the loss applies too, and a softmax under the loss for yes and no."""
+    """Refuses an output activation that the loss applies too, and one of another kind of decision than the loss."""
     last = last_layer(model)
     for activation, on_probabilities, on_logits in FUSED:
         if same(last, activation) and same(loss, on_logits):
@@ -262,6 +260,13 @@ def _check_output(model: Layer, loss: Loss) -> None:
         raise ValueError(
             f"the model ends with softmax(), whose outputs are one decision, but {loss!r} takes each as its own: use "
             "sigmoid(), or categorical_cross_entropy"
+        )
+    if same(last, sigmoid()) and (
+        same(loss, categorical_cross_entropy) or same(loss, sparse_categorical_cross_entropy)
+    ):
+        raise ValueError(
+            f"the model ends with sigmoid(), whose outputs are decisions of their own, but {loss!r} takes them as one "
+            "and would drive all of them to 1: use softmax(), or binary_cross_entropy"
         )
 
 
@@ -294,10 +299,3 @@ def _parts(batch: Batch) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
         raise ValueError(f"batch has {came}, expected (x, target) or (x, target, weights)")
     x, target, *weights = batch
     return x, target, weights[0] if weights else None
-
-
-def _instance(value: T | object, kind: type[T], name: str) -> T:
-    if isinstance(value, kind):
-        return value
-    made = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected a {kind.__name__}"
-    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {made}")

@@ -84,6 +84,8 @@ def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
     if isinstance(epochs, Epoch):
         raise TypeError("epochs is one Epoch, expected several: collect those of a run in a list")
     listed = list(epochs)
+    if not all(isinstance(epoch, Epoch) for epoch in listed):
+        raise TypeError("epochs has parts that are no Epoch: collect what nn.train gives in a list")
     if not listed:
         raise ValueError("epochs is empty: was the iterator used up before?")
     columns = {"epoch": [e.number for e in listed], "loss": [e.loss for e in listed]}
