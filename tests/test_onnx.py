@@ -130,9 +130,16 @@ def test_extremes(name: str, dtype: type[np.floating]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_norms_of_equal_and_of_far_rows(dtype: type[np.floating]) -> None:
+    """Where all features are equal the output is exactly beta; far from 0 nothing cancels."""
+    far = (1e4 + np.arange(21.0).reshape(3, 7)).astype(dtype)
     for layer in (nn.layer_norm(), nn.batch_norm()):
-        params, state = layer.init(nn.key(0), (4,), dtype)
-        assert_exported(layer, params, state, np.full((3, 4), 1000.1), 1e4 + np.arange(12.0).reshape(3, 4))
+        params, state = layer.init(nn.key(0), (7,), dtype)
+        made = to_onnx(layer, params, state, input_shape=(7,))
+        y = nn.predict(layer, Trained(params, state), far)
+        assert difference(run(made, far), y) < TOLERANCE[dtype]
+    made = to_onnx(nn.layer_norm(), *nn.layer_norm().init(nn.key(0), (7,), dtype), input_shape=(7,))
+    for value in (1000.1, 0.1, 123.456):
+        assert not run(made, np.full((3, 7), value, dtype)).any()
 
 
 # -- whole models ------------------------------------------------------------------------------------------------------

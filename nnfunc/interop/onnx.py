@@ -193,7 +193,7 @@ EXPORTS: dict[str, Callable[..., Expression]] = {
     "relu": lambda **_: op("Relu", "x"),
     "selu": _elu,
     "sigmoid": lambda **_: op("Sigmoid", "x"),
-    "silu": lambda **_: op("Mul", "x", op("Sigmoid", "x")),
+    "silu": lambda **_: op("Div", "x", op("Add", op("Exp", op("Neg", "x")), 1.0)),
     "softmax": lambda **_: op("Softmax", "x", axis=-1),
     "softplus": _softplus,
     "tanh": lambda **_: op("Tanh", "x"),
