@@ -16,7 +16,12 @@ import pytest
 import nnfunc as nn
 
 MODULES = ["nnfunc", *(m.name for m in pkgutil.walk_packages(nn.__path__, "nnfunc."))]
-EXTRAS = {"nnfunc.plots": "matplotlib", "nnfunc.interop.sklearn": "sklearn"}
+EXTRAS = {
+    "nnfunc.plots": "matplotlib",
+    "nnfunc.interop.onnx": "onnx",
+    "nnfunc.interop.sklearn": "sklearn",
+    "nnfunc.interop.torch": "torch",
+}
 """What the examples of a module need beyond NumPy."""
 
 OPTIONS = doctest.IGNORE_EXCEPTION_DETAIL

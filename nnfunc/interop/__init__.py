@@ -1,3 +1,4 @@
-"""nnfunc inside other libraries: each module needs the library that it is named after, and nothing here is imported by
-`import nnfunc`.
+"""nnfunc and other libraries: a module for each, and nothing here is imported by `import nnfunc`.
+
+`weights` is what the modules for PyTorch, Keras and Flax share.
 """

@@ -1,0 +1,162 @@
+"""Weights from and to Keras: the weights of a model, each under its path.
+
+    params, state = from_weights(model, {w.path: w.numpy() for w in net.weights}, input_shape=(4,))
+
+    weights = to_weights(model, params, state, names=layer_names(model, [w.path for w in net.weights]))
+    for w in net.weights:
+        w.assign(weights[w.path])
+
+Keras numbers the layers that are given no name by kind and in the order in which they were made ("dense", "dense_1"),
+goes on where the last model ended, and takes no notice of nesting. So does `layer_names`: the layers of a kind here are
+those of the kind there in the order of their numbers, which must be that in which they stand there. For other layers
+`names` says which they are: {"dense1": "fc1", "residual1.dense1": "block/fc"}; what stands before a name, like the
+model's, may be left out.
+
+What weights do not tell: the eps of Keras's norms is 1e-3, which is `nn.batch_norm(eps=1e-3)` and
+`nn.layer_norm(eps=1e-3)`, and their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`; "gelu" is `nn.gelu()`,
+"leaky_relu" is `nn.leaky_relu(0.2)` ("LeakyReLU" `nn.leaky_relu(0.3)`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.interop.weights import Convention, Names, check_names, layers, read, write
+from nnfunc.layers.base import Layer, Shape
+from nnfunc.metrics import Trained
+
+__all__ = ["from_weights", "layer_names", "to_weights"]
+
+KINDS = {"batch_norm": "batch_normalization", "layer_norm": "layer_normalization"}
+"""What the layers are called there whose kind is called otherwise."""
+
+SCALE_AND_SHIFT = {"gamma": ("gamma", False), "beta": ("beta", False)}
+
+CONVENTION = Convention(
+    argument="weights",
+    separator="/",
+    arrays={
+        "dense": {"W": ("kernel", False), "b": ("bias", False)},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("moving_mean", False), "var": ("moving_variance", False)},
+        "layer_norm": SCALE_AND_SHIFT,
+    },
+    default=lambda position, kind, number: kind,  # of compositions, whose layers have whole names: see `layer_names`
+)
+
+
+def from_weights(
+    model: Layer,
+    weights: Mapping[str, ArrayLike],
+    input_shape: Shape,
+    *,
+    names: Names | None = None,
+    dtype: DTypeLike | None = None,
+) -> tuple[ArrayDict, ArrayDict]:
+    """Parameters and state of a model from a Keras model's weights, like `model.init`.
+
+    Args:
+        model: with the layers of the Keras model.
+        weights: `{w.path: w.numpy() for w in net.weights}`.
+        input_shape: the shape of one example.
+        names: {layer of the model: its name in Keras}; without it, see `layer_names`.
+        dtype: of the parameters; None: float64 if any array is float64, else float32.
+    Returns:
+        (params, state), the state with the moving averages of batch norm.
+    Raises:
+        ValueError: names or shapes that do not fit, NaN or infinity, an unknown layer in `names`.
+        TypeError: something that is no dict of arrays.
+
+    >>> weights = {"sequential/dense_4/kernel": np.ones((2, 3)), "sequential/dense_4/bias": np.zeros(3)}
+    >>> params, state = from_weights(nn.serial(nn.dense(3), nn.relu()), weights, (2,))
+    >>> params["dense1.W"].shape
+    (2, 3)
+    """
+    if not isinstance(weights, Mapping):
+        come = f"weights is {type(weights).__name__}, expected a dict of paths to arrays"
+        raise TypeError(f"{come}: pass {{w.path: w.numpy() for w in net.weights}}")
+    return read(CONVENTION, model, weights, input_shape, layer_names(model, weights, names), dtype)
+
+
+def to_weights(
+    model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY, *, names: Names | None = None
+) -> dict[str, NDArray[np.generic]]:
+    """The weights of a Keras model with the layers of a model, each under its path.
+
+    Args:
+        model: the model.
+        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        state: its state.
+        names: {layer of the model: its name in Keras}, from `layer_names` for the names of a certain Keras model;
+            without it, those that Keras gives in a new session, without a model's name before them.
+    Returns:
+        arrays of the parameters' dtype, copies.
+    Raises:
+        ValueError: parameters that do not fit the model, a stack, an unknown layer or one name for two in `names`.
+
+    >>> model = nn.serial(nn.dense(3), nn.batch_norm(), nn.dense(1, bias=False))
+    >>> list(to_weights(model, *model.init(nn.key(0), (2,))))  # doctest: +NORMALIZE_WHITESPACE
+    ['dense/kernel', 'dense/bias', 'batch_normalization/gamma', 'batch_normalization/beta',
+    'batch_normalization/moving_mean', 'batch_normalization/moving_variance', 'dense_1/kernel']
+    """
+    arrays = write(CONVENTION, model, params, state, layer_names(model, names=names))
+    return {pair.theirs: array for pair, array in arrays.items()}
+
+
+def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = None) -> dict[str, str]:
+    """The name in Keras of every layer of a model that has weights.
+
+    Args:
+        model: the model.
+        paths: those of the weights of a Keras model; without them, the names are those of a new session.
+        names: names that are known.
+    Raises:
+        ValueError: an unknown layer in `names`, or layers of a kind there that do not stand in the order of their
+            numbers.
+
+    >>> model = nn.serial(nn.dense(4), nn.relu(), nn.dense(2))
+    >>> layer_names(model, ["net/dense_7/kernel", "net/dense_7/bias", "net/dense_8/kernel", "net/dense_8/bias"])
+    {'dense1': 'net/dense_7', 'dense2': 'net/dense_8'}
+    >>> layer_names(model, names={"dense2": "head"})
+    {'dense1': 'dense', 'dense2': 'head'}
+    """
+    names = check_names(names, model)
+    inner = {path: layer for path, layer in layers(model) if not layer.layers}
+    around = [path for path in names if path not in inner]
+    if around:
+        raise ValueError(f"names: {around[0]!r} is a composition, and Keras takes no notice of these: name its layers")
+    there = list(dict.fromkeys(path.rpartition("/")[0] for path in paths))
+    found = {path: _whole(name, there) for path, name in names.items()}
+    numbered: dict[str, list[tuple[int, str]]] = {}
+    for name in there:
+        last = name.rpartition("/")[2]
+        kind = re.sub(r"_\d+$", "", last)
+        if name not in found.values():
+            numbered.setdefault(kind, []).append((int(last[len(kind) + 1 :] or 0), name))
+    count: Counter[str] = Counter()
+    for path, layer in inner.items():
+        if path not in found and (layer.kernel is None or layer.kernel.names):
+            kind = KINDS.get(layer.name, layer.name)
+            i, those = count[kind], numbered.get(kind, [])
+            found[path] = those[i][1] if i < len(those) else f"{kind}_{i}" if i else kind
+            count[kind] += 1
+    found = {path: found[path] for path in inner if path in found}
+    for (number, name), (next_number, after) in (pair for kind in count for pair in pairwise(numbered.get(kind, []))):
+        if number > next_number:
+            raise ValueError(
+                f"weights has {name!r} before {after!r}, so there they were not made in this order: say which is "
+                f"which. As they stand there it is names={found}"
+            )
+    return found
+
+
+def _whole(name: str, there: Iterable[str]) -> str:
+    """The one of the names there that ends with this name; else the name itself."""
+    ends = [k for k in there if k == name or k.endswith(f"/{name}")]
+    return ends[0] if len(ends) == 1 else name

@@ -1,0 +1,132 @@
+"""Weights from and to PyTorch: the `state_dict` of a module.
+
+    params, state = from_state_dict(model, module.state_dict(), input_shape=(4,))
+    module.load_state_dict(to_state_dict(model, params, state))
+
+The names are those of an `nn.Sequential` with the same layers at the same positions ("0.weight"; a nested composition
+is a nested one, "2.0.weight"), in which what follows the last layer with weights, like a softmax, may be missing. For
+any other module `names` says how its attributes are called: {"dense1": "fc1", "residual1.dense1": "block.fc"}; the name
+of a composition stands for that of all in it, and {"": "net"} for that of the whole model.
+
+What weights do not tell: eps is 1e-5 in both; `nn.GELU()` is `nn.gelu()` and `nn.GELU("tanh")` is `nn.gelu(True)`; a
+module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax either. When
+training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, and PyTorch's running variance moves
+towards the unbiased variance, ours towards the biased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.interop.weights import Convention, Names, read, write
+from nnfunc.layers.base import Layer, Shape
+from nnfunc.metrics import Trained
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["from_state_dict", "to_state_dict"]
+
+SCALE_AND_SHIFT = {"gamma": ("weight", False), "beta": ("bias", False)}
+
+CONVENTION = Convention(
+    argument="state_dict",
+    separator=".",
+    arrays={
+        "dense": {"W": ("weight", True), "b": ("bias", False)},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("running_mean", False), "var": ("running_var", False)},
+        "layer_norm": SCALE_AND_SHIFT,
+    },
+    default=lambda position, kind, number: str(position),
+)
+
+COUNT, BESIDE = "num_batches_tracked", "running_mean"
+"""What a batch norm of PyTorch has beside its averages: how many batches there were, which nothing here depends on."""
+
+
+def from_state_dict(
+    model: Layer,
+    state_dict: Mapping[str, torch.Tensor | ArrayLike],
+    input_shape: Shape,
+    *,
+    names: Names | None = None,
+    dtype: DTypeLike | None = None,
+) -> tuple[ArrayDict, ArrayDict]:
+    """Parameters and state of a model from a PyTorch module's `state_dict`, like `model.init`.
+
+    Args:
+        model: with the layers of the module.
+        state_dict: `module.state_dict()`; tensors of any floating dtype on any device, or NumPy arrays.
+        input_shape: the shape of one example.
+        names: {layer of the model: its name in the module}; without it, that of an `nn.Sequential`.
+        dtype: of the parameters; None: float64 if any tensor is float64, else float32.
+    Returns:
+        (params, state), the state with the running averages of batch norm.
+    Raises:
+        ValueError: names or shapes that do not fit, NaN or infinity, an unknown layer in `names`.
+        TypeError: something that is no dict of tensors.
+
+    >>> tensors = {"fc.weight": np.ones((3, 2)), "fc.bias": np.zeros(3)}
+    >>> params, state = from_state_dict(nn.serial(nn.dense(3)), tensors, (2,), names={"dense1": "fc"})
+    >>> params
+    ArrayDict of 2 arrays: 9 numbers, float64, 72 bytes
+      dense1.W  (2, 3)
+      dense1.b  (3,)
+    >>> from_state_dict(nn.serial(nn.dense(3)), tensors, (2,))
+    Traceback (most recent call last):
+    ValueError: state_dict does not fit the model: it has no 0.weight (3, 2) for dense1.W, 0.bias (3,) for dense1.b; \
+the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes in order it may be names={'dense1': 'fc'}
+    """
+    if not isinstance(state_dict, Mapping):
+        hint = ": pass module.state_dict()" if hasattr(state_dict, "state_dict") else ""
+        raise TypeError(f"state_dict is {type(state_dict).__name__}, expected a dict of tensors{hint}")
+    counts = {k for k in state_dict if str(k).endswith(COUNT) and k.removesuffix(COUNT) + BESIDE in state_dict}
+    arrays = {k: _array(v, f"state_dict[{k!r}]") for k, v in state_dict.items() if k not in counts}
+    return read(CONVENTION, model, arrays, input_shape, names, dtype)
+
+
+def to_state_dict(
+    model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY, *, names: Names | None = None
+) -> dict[str, torch.Tensor]:
+    """The `state_dict` of a PyTorch module with the layers of a model: `module.load_state_dict` takes it as it is.
+
+    Args:
+        model: the model.
+        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        state: its state.
+        names: {layer of the model: its name in the module}; without it, that of an `nn.Sequential`.
+    Returns:
+        tensors of the parameters' dtype, copies; a float64 network needs `module.double()`.
+    Raises:
+        ImportError: PyTorch is not installed.
+        ValueError: parameters that do not fit the model, a stack, an unknown layer or one name for two in `names`.
+
+    >>> model = nn.serial(nn.dense(3), nn.batch_norm())
+    >>> list(to_state_dict(model, *model.init(nn.key(0), (2,)), names={"batch_norm1": "bn"}))
+    ['0.weight', '0.bias', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var', 'bn.num_batches_tracked']
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("to_state_dict needs PyTorch: pip install torch") from error
+    arrays = write(CONVENTION, model, params, state, names)
+    tensors = {pair.theirs: torch.from_numpy(array) for pair, array in arrays.items()}
+    averages = [p.theirs for p in arrays if p.theirs.endswith(BESIDE) and not p.ours.endswith(BESIDE)]
+    return tensors | {name.removesuffix(BESIDE) + COUNT: torch.tensor(0) for name in averages}
+
+
+def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch need not be there
+    """A tensor as an array; NumPy has no bfloat16, so what is shorter than float32 becomes that."""
+    array: ArrayLike = value
+    if not hasattr(value, "detach"):
+        return array
+    try:
+        short = value.is_floating_point() and value.element_size() < 4
+        return np.asarray((value.float() if short else value).numpy(force=True))
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise TypeError(f"{name} is no plain tensor: {error}") from error

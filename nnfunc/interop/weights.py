@@ -1,0 +1,264 @@
+"""Weights under the names of other libraries: the mechanism behind `torch`, `keras` and `flax` beside this file.
+
+How a library calls its arrays is data, a `Convention`. Weights are a flat dict {"layer.array": array} here, whatever a
+library makes of it. The name of a layer is its own and those of the compositions around it, joined; arrays of a layer
+of a user's own keep their names and are not transposed. Everything is paired by name, and nothing may be left over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.errors import first_bad, nearest, numeric
+from nnfunc.keys import key
+from nnfunc.layers.base import Layer, Shape
+from nnfunc.layers.combinators import check_params
+from nnfunc.metrics import Trained
+
+Names: TypeAlias = Mapping[str, str]
+"""{layer of the model: its name in the other library}, like {"residual1.dense1": "block.fc"}; "" is the whole model."""
+
+Arrays: TypeAlias = dict[str, NDArray[np.generic]]
+
+
+class Convention(NamedTuple):
+    """How a library calls the arrays of a network.
+
+    argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: (their array, is it
+    transposed?)}. default: the name of a layer that is given none, from its position in its composition, its kind, and
+    its number among those of this kind there, both from 0.
+    """
+
+    argument: str
+    separator: str
+    arrays: Mapping[str, Mapping[str, tuple[str, bool]]]
+    default: Callable[[int, str, int], str]
+
+
+class Pair(NamedTuple):
+    """An array of ours, its layer, whether it is of the state, and its name there."""
+
+    ours: str
+    layer: str
+    of_state: bool
+    theirs: str
+    transposed: bool
+
+
+def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """A model, whose path is "", and all layers inside it, those inside compositions too.
+
+    >>> [path for path, _ in layers(nn.serial(nn.dense(2), nn.residual(nn.relu())))]
+    ['', 'dense1', 'residual1', 'residual1.relu1']
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model is {type(model).__name__}, expected a layer or a composition of nnfunc")
+    yield path, model
+    for name, layer in model.layers:
+        yield from layers(layer, _joined(path, name, "."))
+
+
+def read(
+    convention: Convention,
+    model: Layer,
+    given: Mapping[str, ArrayLike],
+    input_shape: Shape,
+    names: Names | None,
+    dtype: DTypeLike | None,
+) -> tuple[ArrayDict, ArrayDict]:
+    """Parameters and state of a model from another library's arrays."""
+    what = convention.argument
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} is {type(given).__name__}, expected a dict of names to arrays")
+    names = check_names(names, model)
+    params, state = model.init(key(0), input_shape)
+    pairs, both = {p.theirs: p for p in _pairs(convention, model, params, state, names)}, {**params, **state}
+    expected = {k: _theirs(both[pair.ours], pair) for k, pair in pairs.items()}
+    arrays = {str(k): _numbers(v, f"{what}[{k!r}]") for k, v in given.items()}
+    if arrays.keys() != expected.keys():
+        raise ValueError(_difference(convention, pairs, expected, arrays))
+    wrong = [
+        f"{k} {a.shape}, expected {expected[k].shape}{_hint(f'{what}[{k!r}]', a.shape, expected[k].shape)}"
+        for k, a in arrays.items()
+        if a.shape != expected[k].shape
+    ]
+    if wrong:
+        raise ValueError(f"{what} has other shapes than the model: {'; '.join(wrong)}")
+    if dtype is None:  # that of the floats, which float32 holds if they are shorter
+        floats = [a.dtype for k, a in arrays.items() if expected[k].dtype.kind == "f"]
+        dtype = np.float32 if np.result_type(np.float32, *floats) == np.float32 else np.float64
+    params, state = params.astype(dtype), state.astype(dtype)
+    values = {p.ours: _theirs(_finite(arrays[k], f"{what}[{k!r}]", params.dtype), p) for k, p in pairs.items()}
+    return params.replace({k: values[k] for k in params}), state.replace({k: values[k] for k in state})
+
+
+def write(
+    convention: Convention, model: Layer, params: ArrayDict | Trained, state: ArrayDict, names: Names | None
+) -> dict[Pair, NDArray[np.generic]]:
+    """Copies of all arrays as they are in the other library, in the order of the layers."""
+    params, state = single(model, params, state)
+    pairs, both = _pairs(convention, model, params, state, check_names(names, model)), {**params, **state}
+    return {pair: _theirs(both[pair.ours], pair).copy("C") for pair in pairs}
+
+
+def single(model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY) -> tuple[ArrayDict, ArrayDict]:
+    """Parameters and state of one network, which are checked to be those of the model.
+
+    Args:
+        params: the parameters, or something that has params and state, like a `TrainState`.
+    """
+    if not isinstance(params, Mapping):
+        if not hasattr(params, "params") or not hasattr(params, "state"):
+            raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict or a TrainState")
+        state, params = params.state, params.params
+    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
+    state = state if isinstance(state, ArrayDict) else ArrayDict(state)
+    inner = {path: layer for path, layer in layers(model) if layer.kernel is not None}
+    check_params(model, params)
+    shapes = [(k, a.ndim) for path in inner for k, a in _group(params, path).items()]
+    if params.stack_shape or any(axes != (2 if k == "W" else 1) for k, axes in shapes):
+        raise ValueError("params are a stack of networks, expected one: take a member, nn.unstack(params)[0]")
+    for path, layer in inner.items():
+        missing = [k for k in ("mean", "var") if layer.name == "batch_norm" and k not in _group(state, path)]
+        if missing:
+            raise ValueError(
+                f"{path or layer.name}: the state has no {' and no '.join(missing)}: pass the state that model.init "
+                "returned or training has moved, ts.state"
+            )
+    return params, state
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: ArrayDict, names: Names) -> Iterator[Pair]:
+    """Every array of the model, in the order of its layers, and its name there; no name comes twice."""
+    separator = convention.separator
+    seen: dict[str, str] = {}
+    for path, layer, theirs in _named(convention, model, names, "", names.get("", "")):
+        table = convention.arrays.get(layer.name, {}) if layer.kernel is not None else {}
+        groups = [(False, _group(params, path)), (True, _group(state, path))] if not layer.layers else []
+        for of_state, array in [(of_state, k) for of_state, arrays in groups for k in arrays]:
+            name, transposed = table.get(array, (array, False))
+            pair = Pair(_joined(path, array, "."), path, of_state, _joined(theirs, name, separator), transposed)
+            if pair.theirs in seen:
+                raise ValueError(
+                    f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
+                    "give their layers different names in names="
+                )
+            seen[pair.theirs] = pair.ours
+            yield pair
+    known = set(seen.values())
+    extra = [k for k in (*params, *state) if k not in known]
+    if extra:
+        raise ValueError(f"the model has no layer for {', '.join(extra)}")
+
+
+def _named(
+    convention: Convention, layer: Layer, names: Names, path: str, theirs: str
+) -> Iterator[tuple[str, Layer, str]]:
+    """Every layer with its path and its name there."""
+    yield path, layer, theirs
+    for position, (name, inner) in enumerate(layer.layers):
+        own, digits = _joined(path, name, "."), re.search(r"\d*$", name)
+        number = int(digits[0]) - 1 if digits and digits[0] else 0
+        default = _joined(theirs, convention.default(position, inner.name, number), convention.separator)
+        yield from _named(convention, inner, names, own, names.get(own, default))
+
+
+def check_names(names: Names | None, model: Layer) -> Names:
+    """`names`, if it is a dict of strings whose keys are layers of the model."""
+    known = [path for path, _ in layers(model)]
+    if names is None:
+        return {}
+    if not isinstance(names, Mapping) or not all(isinstance(n, str) for pair in names.items() for n in pair):
+        raise TypeError(f"names={names!r}: expected a dict, layers of the model to names, like {{'dense1': 'fc'}}")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"names: {nearest('layer', name, filter(None, known))}")
+    return names
+
+
+def _joined(path: str, name: str, separator: str) -> str:
+    return f"{path}{separator}{name}" if path else name
+
+
+def _group(arrays: ArrayDict, path: str) -> ArrayDict:
+    return arrays.group(path) if path else arrays
+
+
+# -- arrays ------------------------------------------------------------------------------------------------------------
+
+
+def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
+    """An array of ours as it is there, and back."""
+    return array.T if pair.transposed else array
+
+
+def _numbers(value: ArrayLike, name: str) -> NDArray[np.generic]:
+    if isinstance(value, Mapping):
+        raise TypeError(f"{name} is a dict, expected an array: pass the inner dict, of arrays alone")
+    array = np.asarray(value)
+    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):  # bfloat16, which NumPy does not know
+        array = array.astype(np.float32)
+    return numeric(array, name)
+
+
+def _finite(array: NDArray[np.generic], name: str, dtype: DTypeLike) -> NDArray[np.generic]:
+    """Floats in a dtype, whole numbers as they are."""
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype)
+    bad = ~np.isfinite(result)
+    if bad.any():
+        cause = "the network that it is from has diverged" if not np.isfinite(array).all() else f"too large for {dtype}"
+        raise ValueError(f"{name} contains {first_bad(array, bad)}: {cause}")
+    return result
+
+
+# -- what does not fit -------------------------------------------------------------------------------------------------
+
+
+def _difference(convention: Convention, pairs: Mapping[str, Pair], expected: Arrays, given: Arrays) -> str:
+    """The sentences for a dict that has other names: what is missing, what is too much, and what may be meant."""
+    missing = _listed(f"{k} {a.shape} for {pairs[k].ours}" for k, a in expected.items() if k not in given)
+    extra = _listed(f"{k} {a.shape}" for k, a in given.items() if k not in expected)
+    parts = [f"it has no {missing}"] * bool(missing) + [f"the model has nothing for {extra}"] * bool(extra)
+    meant = _proposal(convention.separator, pairs, expected, given)
+    hint = f". By their shapes in order it may be names={meant}" if meant else ". See names="
+    return f"{convention.argument} does not fit the model: {'; '.join(parts)}{hint}"
+
+
+def _proposal(separator: str, pairs: Mapping[str, Pair], expected: Arrays, given: Arrays) -> dict[str, str] | None:
+    """Which layer may be which: those with arrays of the same names and shapes, in order; None if some are left."""
+    ours: dict[str, set[tuple[str, Shape]]] = {}
+    theirs: dict[str, set[tuple[str, Shape]]] = {}
+    for name, array in expected.items():
+        ours.setdefault(pairs[name].layer, set()).add((name.rpartition(separator)[2], array.shape))
+    for name, array in given.items():
+        layer, _, last = name.rpartition(separator)
+        theirs.setdefault(layer, set()).add((last, array.shape))
+    found = {}
+    for layer, arrays in ours.items():
+        match = next((k for k, a in theirs.items() if a == arrays), None)
+        if match is None:
+            return None
+        del theirs[match]
+        found[layer] = match
+    return found if not theirs else None
+
+
+def _listed(items: Iterable[str], most: int = 8) -> str:
+    items = list(items)
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def _hint(name: str, shape: Shape, expected: Shape) -> str:
+    return f" (it is transposed: pass {name}.T)" if len(shape) == 2 and shape[::-1] == expected else ""

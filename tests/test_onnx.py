@@ -1,0 +1,229 @@
+"""ONNX export: every exported graph is checked by onnx, run in ONNX Runtime, and compared with `nn.predict`."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.layers.description import CONSTRUCTORS
+from nnfunc.testing.strategies import Network, networks
+from tests.catalogue import FEATURES, LAYERS, NOT_LAYERS, bent, exported, randomized
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+import onnx
+import onnxruntime
+
+from nnfunc.interop.onnx import EXPORTS, to_onnx
+
+TOLERANCE: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12}
+"""The largest difference allowed, relative to the largest input or output (or to 1)."""
+
+
+class Trained(NamedTuple):
+    params: ArrayDict
+    state: ArrayDict
+
+
+def moved(state: ArrayDict, seed: int) -> ArrayDict:
+    """Running averages away from 0 and 1."""
+    rng = np.random.default_rng(seed)
+    return ArrayDict({k: rng.uniform(0.5, 2, a.shape).astype(a.dtype) for k, a in state.items()})
+
+
+def run(model: Any, x: Array) -> Array:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    y: Array = session.run(None, {"x": x})[0]
+    return y
+
+
+def difference(a: Array, b: Array, largest: float = 1.0) -> float:
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    assert np.isfinite(a).all()
+    return float(abs(a - b).max() / max(1.0, largest, abs(b).max()))
+
+
+def assert_exported(model: nn.Layer, params: ArrayDict, state: ArrayDict, *inputs: Array) -> None:
+    """The graph is valid, with its shapes, and gives what `nn.predict` gives for each of the inputs."""
+    made = to_onnx(model, params, state, input_shape=inputs[0].shape[1:])
+    onnx.checker.check_model(made, full_check=True)
+    names = {initializer.name for initializer in made.graph.initializer}
+    assert names >= {*params, *state}
+    worst = 0.0
+    for x in inputs:
+        x = x.astype(params.dtype)
+        y = nn.predict(model, Trained(params, state), x)
+        worst = max(worst, difference(run(made, x), y, abs(x).max()))
+    assert worst < TOLERANCE[params.dtype.type]
+
+
+# -- every layer -------------------------------------------------------------------------------------------------------
+
+COMPOSITIONS = {"residual", "serial"}
+
+
+def test_every_built_in_layer_has_an_export() -> None:
+    assert {make.__name__ for make in CONSTRUCTORS.values()} == EXPORTS.keys() | COMPOSITIONS
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", sorted(exported("Layer") - NOT_LAYERS - {"layer"}))
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.1, 1.0, 10.0]))
+def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, seed: int, scale: float) -> None:
+    layer = data.draw(LAYERS[name].filter(lambda layer: "bent" not in repr(layer)))
+    shape = (*data.draw(st.sampled_from([(), (), (2,), (2, 1)])), FEATURES)
+    params, state = layer.init(nn.key(seed), shape, dtype)
+    rng = np.random.default_rng(seed)
+    inputs = [scale * np.round(rng.normal(size=(m, *shape)) * 4) / 4 for m in (1, 5)]
+    assert_exported(layer, randomized(params, seed), moved(state, seed), *inputs)
+
+
+@given(networks(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**32 - 1))
+def test_whole_networks(network: Network, dtype: type[np.floating], seed: int) -> None:
+    params, state = network.params.astype(dtype), moved(network.state, seed).astype(dtype)
+    assert_exported(network.model, params, state, network.x)
+
+
+# -- at the extremes ---------------------------------------------------------------------------------------------------
+
+EXTREME: list[Any] = [-1000.0, -100.0, -20.0, -5.0, -1e-3, 0.0, 1e-3, 5.0, 20.0, 100.0, 1000.0]
+ACTIVATIONS = {
+    "elu": nn.elu(),
+    "gelu": nn.gelu(),
+    "gelu_tanh": nn.gelu(True),
+    "identity": nn.identity(),
+    "leaky_relu": nn.leaky_relu(),
+    "relu": nn.relu(),
+    "selu": nn.selu(),
+    "sigmoid": nn.sigmoid(),
+    "silu": nn.silu(),
+    "softmax": nn.softmax(),
+    "softplus": nn.softplus(),
+    "tanh": nn.tanh(),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_extremes(name: str, dtype: type[np.floating]) -> None:
+    """One row of extremes for softmax, and each extreme in a row of its own: differences relative to each output."""
+    layer = nn.serial(nn.dense(1, "constant", bias=False), ACTIVATIONS[name])
+    row = np.array([EXTREME], dtype)
+    params = ArrayDict({"dense1.W": np.ones((1, 1), dtype)})
+    assert_exported(layer, params, nn.EMPTY, row.T)
+    for x in row.T:
+        assert_exported(layer, params, nn.EMPTY, x[None])
+    eye = ArrayDict({"dense1.W": np.eye(len(EXTREME), dtype=dtype)})
+    assert_exported(nn.serial(nn.dense(len(EXTREME), bias=False), ACTIVATIONS[name]), eye, nn.EMPTY, row)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norms_of_equal_and_of_far_rows(dtype: type[np.floating]) -> None:
+    """Where all features are equal the output is exactly beta; far from 0 nothing cancels."""
+    far = (1e4 + np.arange(21.0).reshape(3, 7)).astype(dtype)
+    for layer in (nn.layer_norm(), nn.batch_norm()):
+        params, state = layer.init(nn.key(0), (7,), dtype)
+        made = to_onnx(layer, params, state, input_shape=(7,))
+        y = nn.predict(layer, Trained(params, state), far)
+        assert difference(run(made, far), y) < TOLERANCE[dtype]
+    made = to_onnx(nn.layer_norm(), *nn.layer_norm().init(nn.key(0), (7,), dtype), input_shape=(7,))
+    for value in (1000.1, 0.1, 123.456):
+        assert not run(made, np.full((3, 7), value, dtype)).any()
+
+
+# -- whole models ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_batch_size_and_any_axes(dtype: type[np.floating]) -> None:
+    block = nn.residual(nn.layer_norm(), nn.dense(6), nn.gelu(), nn.serial(nn.dropout(0.5), nn.dense(6, bias=False)))
+    model = nn.serial(nn.dense(6), nn.batch_norm(), block, nn.flatten(2), nn.flatten(), nn.dense(3), nn.softmax())
+    params, state = model.init(nn.key(0), (2, 5, 4), dtype)
+    x = np.random.default_rng(0).normal(size=(100, 2, 5, 4))
+    assert_exported(model, params, moved(state, 0), x, x[:1], x[:7], x[:64])
+    made = to_onnx(model, params, state, input_shape=(2, 5, 4))
+    for value, shape in ((made.graph.input[0], ["batch", 2, 5, 4]), (made.graph.output[0], ["batch", 3])):
+        dims = value.type.tensor_type.shape.dim
+        assert [d.dim_param or d.dim_value for d in dims] == shape
+
+
+def test_a_trained_network_is_exported_from_its_state(tmp_path: Any) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(200, 8)), rng.integers(0, 3, 200)
+    model = nn.mlp([8, 32, 32, 3], ["relu", "silu", "softmax"], keep_prob=0.8, batch_norm=True)
+    step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(0.01))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (8,))
+    *_, epoch = nn.train(step, ts, data, epochs=5, key=nn.key(1))
+    onnx.save(to_onnx(model, epoch.state, input_shape=(8,)), tmp_path / "net.onnx")
+    x = data[0].astype(np.float32)
+    assert difference(run(onnx.load(tmp_path / "net.onnx"), x), nn.predict(model, epoch.state, x)) < 1e-6
+
+
+def test_a_model_without_layers_is_the_identity() -> None:
+    assert_exported(nn.serial(), nn.EMPTY, nn.EMPTY, np.ones((2, 3)))
+    assert_exported(nn.residual(nn.serial()), nn.EMPTY, nn.EMPTY, np.ones((2, 3)))
+
+
+def test_the_graph_is_the_same_twice() -> None:
+    model = nn.mlp([3, 4, 2], ["gelu", "softmax"], batch_norm=True)
+    once, twice = (to_onnx(model, *model.init(nn.key(0), (3,)), input_shape=(3,)) for _ in range(2))
+    assert once.SerializeToString() == twice.SerializeToString()
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def test_own_layers_are_all_named() -> None:
+    relu = nn.layer(lambda p, x: (x, None), lambda p, c, dy: (dy, {}), name="relu")  # under a built-in name
+    renamed = nn.dense(3)._replace(name="dropout")
+    model = nn.serial(nn.dense(3), bent(), nn.residual(relu, nn.relu()), renamed)
+    with pytest.raises(ValueError, match=r"not built in.*: bent1, residual1\.relu1, dropout1$"):
+        to_onnx(model, *model.init(nn.key(0), (3,)), input_shape=(3,))
+    own = nn.serial(nn.relu())._replace(forward=nn.relu().forward, name="block")
+    with pytest.raises(ValueError, match=r"not built in.*: block$"):
+        to_onnx(own, nn.EMPTY, input_shape=(3,))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    model = nn.serial(nn.dense(3), nn.batch_norm())
+    params, state = model.init(nn.key(0), (2,))
+    stack = nn.train_state(model, nn.adam(), nn.split(nn.key(0), 2), (2,))
+    for arguments in ((stack,), (stack.params, stack.state)):
+        with pytest.raises(ValueError, match=r"params are a stack of networks, expected one: .*nn\.unstack"):
+            to_onnx(model, *arguments, input_shape=(2,))
+    with pytest.raises(ValueError, match=r"batch_norm1: the state has no mean and no var: pass the state"):
+        to_onnx(model, params, input_shape=(2,))
+    with pytest.raises(ValueError, match=r"input_shape=\(4,\) does not fit the model: dense1: x has shape \(1, 4\)"):
+        to_onnx(model, params, state, input_shape=(4,))
+    with pytest.raises(ValueError, match="do not fit the model"):
+        to_onnx(nn.serial(nn.dense(4), nn.batch_norm()), params, state, input_shape=(2,))
+    with pytest.raises(TypeError, match=r"input_shape=2: expected the shape of one example as a tuple, \(2,\)"):
+        to_onnx(model, params, state, input_shape=2)  # type: ignore[arg-type]  # refused by the types too
+    with pytest.raises(TypeError, match="model is str, expected a layer"):
+        to_onnx("model", params, state, input_shape=(2,))  # type: ignore[arg-type]  # likewise
+    with pytest.raises(TypeError, match="params is NoneType, expected an ArrayDict or a TrainState"):
+        to_onnx(model, None, state, input_shape=(2,))  # type: ignore[arg-type]  # likewise
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> object:
+        if name.startswith("onnx"):
+            raise ImportError(name)
+        return imported(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r'pip install "nnfunc\[onnx\]"'):
+        to_onnx(nn.relu(), nn.EMPTY, input_shape=(2,))

@@ -1,0 +1,682 @@
+"""Weights from and to PyTorch, Keras and Flax: outputs of real modules, round trips bit for bit, errors that help."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nnfunc as nn
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.interop import flax as from_flax
+from nnfunc.interop import keras as from_keras
+from nnfunc.interop import torch as from_torch
+from nnfunc.interop.flax import from_variables, to_variables
+from nnfunc.interop.keras import from_weights, layer_names, to_weights
+from nnfunc.interop.torch import from_state_dict, to_state_dict
+from nnfunc.interop.weights import read, write
+from nnfunc.keys import Key
+from nnfunc.layers.base import Shape
+from nnfunc.testing.strategies import Network, networks
+from tests.catalogue import bent
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(32, 5)).astype(np.float32)
+CONVENTIONS = {
+    "torch": from_torch.CONVENTION,
+    "flax": from_flax.CONVENTION,
+    "flax sequential": from_flax.SEQUENTIAL,
+    "keras": from_keras.CONVENTION,
+}
+
+
+def outputs(model: nn.Layer, params: ArrayDict, state: ArrayDict, x: Array = X) -> Array:
+    return model.forward(params, state, x)[0]
+
+
+def assert_same_bits(ours: tuple[ArrayDict, ArrayDict], other: tuple[ArrayDict, ArrayDict]) -> None:
+    for a, b in zip(ours, other, strict=True):
+        assert list(a) == list(b)
+        assert a.dtype == b.dtype
+        assert a.vector.tobytes() == b.vector.tobytes()
+        assert all(np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a.counts)
+
+
+# -- round trips, without the libraries --------------------------------------------------------------------------------
+
+
+def features(network: Network) -> Shape:
+    return network.x.shape[1:]
+
+
+def bits(arrays: ArrayDict, seed: int, dtype: type[np.floating]) -> ArrayDict:
+    """Any finite values, among them subnormal ones and negative zeros."""
+    vector = np.random.default_rng(seed).normal(size=arrays.vector.shape) * 10.0 ** (seed % 60 - 45)
+    return arrays.astype(dtype).with_vector(np.where(vector > 1e30, -0.0, vector))
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+@given(networks(), st.integers(0, 2**32), st.sampled_from([np.float32, np.float64]))
+def test_any_network_comes_back(name: str, network: Network, seed: int, dtype: type[np.floating]) -> None:
+    model, convention = nn.serial(network.model, bent()), CONVENTIONS[name]
+    params, state = model.init(nn.key(0), features(network))
+    ours = bits(params, seed, dtype), bits(state, seed, dtype)
+    names = layer_names(model) if name == "keras" else None
+    there = {pair.theirs: array for pair, array in write(convention, model, *ours, names).items()}
+    assert len(there) == len(params) + len(state)
+    assert all(array.flags.c_contiguous and array.flags.writeable for array in there.values())
+    backwards = dict(reversed(there.items()))  # nothing is paired by order
+    assert_same_bits(read(convention, model, backwards, features(network), names, None if params else dtype), ours)
+
+
+@given(networks(), st.integers(0, 2**32))
+def test_the_public_functions_come_back(network: Network, seed: int) -> None:
+    model, shape = network.model, features(network)
+    ours = bits(network.params, seed, np.float64), bits(network.state, seed, np.float64)
+    assert_same_bits(from_weights(model, to_weights(model, *ours), shape), ours)
+    assert_same_bits(from_variables(model, to_variables(model, *ours), shape), ours)
+    assert_same_bits(from_variables(model, to_variables(model, *ours, sequential=True), shape), ours)
+
+
+@given(networks(), st.integers(0, 2**32))
+def test_state_dicts_come_back(network: Network, seed: int) -> None:
+    pytest.importorskip("torch")
+    ours = bits(network.params, seed, np.float64), bits(network.state, seed, np.float64)
+    there = to_state_dict(network.model, *ours)
+    assert_same_bits(from_state_dict(network.model, there, features(network)), ours)
+
+
+MODEL = nn.serial(
+    nn.dense(8),
+    nn.batch_norm(),
+    nn.relu(),
+    nn.dropout(0.8),
+    nn.residual(nn.layer_norm(), nn.dense(8), nn.gelu(), nn.dense(8, bias=False)),
+    nn.serial(nn.dense(4), nn.tanh()),
+    nn.dense(3),
+)
+FRESH = MODEL.init(nn.key(0), (5,))
+
+
+def test_the_names_of_a_nested_model() -> None:
+    """Written out for each library, from what real modules have (see below)."""
+    params, state = FRESH
+    expected = {
+        "torch": "0.weight 0.bias 1.weight 1.bias 1.running_mean 1.running_var 4.0.weight 4.0.bias 4.1.weight 4.1.bias "
+        "4.3.weight 5.0.weight 5.0.bias 6.weight 6.bias",
+        "flax": "Dense_0/kernel Dense_0/bias BatchNorm_0/scale BatchNorm_0/bias BatchNorm_0/mean BatchNorm_0/var "
+        "Residual_0/LayerNorm_0/scale Residual_0/LayerNorm_0/bias Residual_0/Dense_0/kernel Residual_0/Dense_0/bias "
+        "Residual_0/Dense_1/kernel Serial_0/Dense_0/kernel Serial_0/Dense_0/bias Dense_1/kernel Dense_1/bias",
+        "flax sequential": "layers_0/kernel layers_0/bias layers_1/scale layers_1/bias layers_1/mean layers_1/var "
+        "layers_4/layers_0/scale layers_4/layers_0/bias layers_4/layers_1/kernel layers_4/layers_1/bias "
+        "layers_4/layers_3/kernel layers_5/layers_0/kernel layers_5/layers_0/bias layers_6/kernel layers_6/bias",
+        "keras": "dense/kernel dense/bias batch_normalization/gamma batch_normalization/beta "
+        "batch_normalization/moving_mean batch_normalization/moving_variance layer_normalization/gamma "
+        "layer_normalization/beta dense_1/kernel dense_1/bias dense_2/kernel dense_3/kernel dense_3/bias "
+        "dense_4/kernel dense_4/bias",
+    }
+    for name, convention in CONVENTIONS.items():
+        names = layer_names(MODEL) if name == "keras" else None
+        assert [p.theirs for p in write(convention, MODEL, params, state, names)] == expected[name].split()
+
+
+@pytest.mark.parametrize("name", ["torch", "flax"])
+def test_names_of_layers_compositions_and_the_whole(name: str) -> None:
+    names = {"": "net", "dense1": "first", "residual1": "block", "residual1.dense2": "last"}
+    convention = CONVENTIONS[name]
+    there = {p.theirs: a for p, a in write(convention, MODEL, *FRESH, names).items()}
+    found = {key.rpartition(convention.separator)[0].replace("/", ".") for key in there}
+    middle = {
+        "torch": ["0", "1", "1", "5.0", "6"],
+        "flax": ["LayerNorm_0", "Dense_0", "BatchNorm_0", "Serial_0.Dense_0", "Dense_1"],
+    }
+    norm, dense, *rest = middle[name]
+    assert found == {"first", f"block.{norm}", f"block.{dense}", "last", *(f"net.{k}" for k in rest)}
+    assert_same_bits(read(convention, MODEL, there, (5,), names, None), FRESH)
+
+
+def test_one_layer_is_a_model() -> None:
+    ours = nn.dense(3).init(nn.key(0), (2,))
+    assert list(to_variables(nn.dense(3), *ours)["params"]) == ["kernel", "bias"]
+    for names in (None, {"": "fc"}):
+        assert_same_bits(
+            from_variables(nn.dense(3), to_variables(nn.dense(3), *ours, names=names), (2,), names=names), ours
+        )
+    assert_same_bits(from_weights(nn.dense(3), to_weights(nn.dense(3), *ours), (2,)), ours)
+
+
+def counter() -> nn.Layer:
+    """A layer of the full form whose state is a count."""
+
+    def init(key: Key, input_shape: Shape, dtype: Any = np.float32) -> tuple[ArrayDict, ArrayDict]:
+        return ArrayDict({"scale": np.ones(input_shape, dtype)}), ArrayDict({"calls": np.array(0)})
+
+    def forward(params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
+        return x * params["scale"], x, state
+
+    def backward(params: Any, cache: Any, dy: Any, *, need_dx: bool = True, out: Any = None) -> Any:
+        return dy * params["scale"], ArrayDict({"scale": (dy * cache).sum(axis=0)})
+
+    return nn.Layer(init, forward, backward, "counter")
+
+
+def test_the_state_of_own_layers() -> None:
+    model = nn.serial(counter(), nn.dense(2))
+    params, state = model.init(nn.key(0), (3,))
+    state = state.replace({"counter1.calls": 7})
+    variables = to_variables(model, params, state)
+    assert variables["batch_stats"] == {"Counter_0": {"calls": 7}}
+    assert_same_bits(from_variables(model, variables, (3,), dtype=np.float32), (params, state))
+    assert_same_bits(from_weights(model, to_weights(model, params, state), (3,)), (params, state))
+
+
+def test_a_train_state_goes_as_it_is() -> None:
+    ts = nn.train_state(MODEL, nn.adam(), nn.key(0), (5,))
+    assert to_weights(MODEL, ts).keys() == to_weights(MODEL, ts.params, ts.state).keys()
+    assert to_weights(MODEL, dict(ts.params), dict(ts.state)).keys() == to_weights(MODEL, ts).keys()  # type: ignore[arg-type]  # as `forward` takes them
+
+
+def test_nothing_is_shared() -> None:
+    params, state = FRESH
+    weights = to_weights(MODEL, params, state)
+    again = from_weights(MODEL, weights, (5,))
+    for array in weights.values():
+        array[...] = 9
+    assert_same_bits(again, FRESH)
+
+
+# -- dtypes ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_dtype_is_that_of_the_weights() -> None:
+    model = nn.dense(2, bias=False)
+
+    def dtype_of(there: Any, **asked: Any) -> np.dtype[np.floating]:
+        params, state = from_weights(model, {"dense/kernel": np.ones((3, 2), there)}, (3,), **asked)
+        assert params.dtype == state.dtype
+        return params.dtype
+
+    assert dtype_of(np.float16) == dtype_of(np.float32) == dtype_of(np.float64, dtype=np.float32) == np.float32
+    assert dtype_of(np.float64) == dtype_of(np.int64) == dtype_of(np.float16, dtype=np.float64) == np.float64
+    third = {"dense/kernel": np.full((3, 2), 1 / 3)}
+    assert from_weights(model, third, (3,))[0]["W"][0, 0] == 1 / 3
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+SMALL = nn.mlp([2, 4, 3], ["relu", "softmax"])
+READ: dict[str, tuple[Callable[..., Any], str]] = {
+    "torch": (from_state_dict, "state_dict"),
+    "keras": (from_weights, "weights"),
+    "flax": (from_variables, "variables"),
+}
+
+
+def given_arrays(name: str, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The weights of SMALL as a flat dict."""
+    names = layer_names(SMALL, names=names) if name == "keras" else names
+    return {p.theirs: a for p, a in write(CONVENTIONS[name], SMALL, *SMALL.init(nn.key(0), (2,)), names).items()}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_other_names_are_shown_with_the_names_that_are_meant(name: str) -> None:
+    read, what = READ[name]
+    there = given_arrays(name, {"dense1": "encoder", "dense2": "head"})
+    with pytest.raises(ValueError, match=f"{what} does not fit the model: it has no ") as caught:
+        read(SMALL, there, (2,))
+    message = str(caught.value)
+    assert "for dense1.W" in message
+    assert "the model has nothing for encoder" in message
+    assert message.endswith("By their shapes in order it may be names={'dense1': 'encoder', 'dense2': 'head'}")
+    assert_same_bits(
+        read(SMALL, there, (2,), names={"dense1": "encoder", "dense2": "head"}), SMALL.init(nn.key(0), (2,))
+    )
+    del there[next(iter(there))]
+    with pytest.raises(ValueError, match=r"it has no .*; the model has nothing for .*\. See names=$"):
+        read(SMALL, there, (2,))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_missing_extra_transposed_and_nan(name: str) -> None:
+    read, what = READ[name]
+    there = given_arrays(name)
+    W, b = list(there)[:2]
+    with pytest.raises(ValueError, match=f"{what} does not fit the model: it has no {b} \\(4,\\) for dense1.b. See"):
+        read(SMALL, {k: a for k, a in there.items() if k != b}, (2,))
+    with pytest.raises(
+        ValueError, match=f"{what} does not fit the model: the model has nothing for more \\(1,\\). See"
+    ):
+        read(SMALL, {**there, "more": np.ones(1)}, (2,))
+    right, wrong = there[W].shape, there[W].shape[::-1]
+    hint = f"{W} {wrong}, expected {right} (it is transposed: pass {what}['{W}'].T)"
+    with pytest.raises(ValueError, match="has other shapes than the model") as caught:
+        read(SMALL, {**there, W: there[W].T}, (2,))
+    assert hint in str(caught.value)
+    with pytest.raises(ValueError, match=rf"{b} \(5,\), expected \(4,\)$"):
+        read(SMALL, {**there, b: np.ones(5)}, (2,))
+    for value, words in (
+        (np.nan, "nan at [2]: the network that it is from has diverged"),
+        (1e39, "1e+39 at [2]: too large for float32"),
+    ):
+        broken = np.array([0, 0, value, value])
+        with pytest.raises(ValueError, match="contains") as caught:
+            read(SMALL, {**there, b: broken}, (2,), dtype=np.float32)
+        assert str(caught.value) == f"{what}['{b}'] contains {words}"
+
+
+@pytest.mark.parametrize("name", READ)
+def test_wrong_arguments(name: str) -> None:
+    read, what = READ[name]
+    there = given_arrays(name)
+    with pytest.raises(ValueError, match="names: unknown layer 'dens1': did you mean 'dense1'"):
+        read(SMALL, there, (2,), names={"dens1": "a"})
+    with pytest.raises(ValueError, match=r"dense1.W and dense2.W would both be .* in .*different names in names="):
+        read(SMALL, there, (2,), names={"dense1": "a", "dense2": "a"})
+    for names in ({"dense1": 1}, "dense1"):
+        with pytest.raises(TypeError, match=r"names=.*: expected a dict, layers of the model to names"):
+            read(SMALL, there, (2,), names=names)
+    with pytest.raises(TypeError, match=f"{what} is list, expected "):
+        read(SMALL, list(there.values()), (2,))
+    with pytest.raises(TypeError, match="model is str, expected a layer"):
+        read("SMALL", there, (2,))
+    with pytest.raises(TypeError, match=rf"{what}\['more'\] has dtype <U1, expected real numbers"):
+        read(SMALL, {**there, "more": ["a"]}, (2,))
+    with pytest.raises(TypeError, match=r"input_shape=2: expected the shape of one example as a tuple"):
+        read(SMALL, there, 2)
+
+
+WRITE: list[Callable[..., Any]] = [to_state_dict, to_weights, to_variables]
+
+
+@pytest.mark.parametrize("write", WRITE)
+def test_what_cannot_be_written(write: Callable[..., Any]) -> None:
+    if write is to_state_dict:
+        pytest.importorskip("torch")
+    params, state = FRESH
+    ts = nn.train_state(MODEL, nn.adam(), nn.split(nn.key(0), 2), (5,))
+    unstacked = ArrayDict({k: np.stack([a, a]) for k, a in SMALL.init(nn.key(0), (2,))[0].items()})
+    for arguments in ((MODEL, ts), (MODEL, ts.params, ts.state), (SMALL, unstacked)):
+        with pytest.raises(ValueError, match=r"params are a stack of networks, expected one: .* nn\.unstack"):
+            write(*arguments)
+    assert write(MODEL, nn.unstack(ts)[0]).keys() == write(MODEL, params, state).keys()
+    with pytest.raises(
+        ValueError, match=r"batch_norm1: the state has no mean and no var: pass the state that model.init"
+    ):
+        write(MODEL, params)
+    with pytest.raises(ValueError, match=r"the model has no layer for batch_norm1.mean, batch_norm1.var"):
+        write(SMALL, SMALL.init(nn.key(0), (2,))[0], state)
+    with pytest.raises(ValueError, match="do not fit the model"):
+        write(SMALL, params, state)
+    with pytest.raises(ValueError, match="unknown layer 'dense9'"):
+        write(MODEL, params, state, names={"dense9": "a"})
+    with pytest.raises(ValueError, match="would both be"):
+        write(MODEL, params, state, names={"dense1": "a", "dense2": "a"})
+    with pytest.raises(TypeError, match="params is list, expected an ArrayDict or a TrainState"):
+        write(MODEL, [], state)
+
+
+def test_a_name_inside_an_array_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'a/kernel/.*' would be inside an array"):
+        to_variables(SMALL, *SMALL.init(nn.key(0), (2,)), names={"dense1": "a", "dense2": "a/kernel"})
+
+
+def test_two_flax_arrays_of_one_name_are_refused() -> None:
+    variables = {"params": {"Dense_0": {"kernel": np.ones((2, 3))}}, "old": {"Dense_0": {"kernel": np.ones((2, 3))}}}
+    with pytest.raises(ValueError, match="variables has two arrays named 'Dense_0/kernel'"):
+        from_variables(nn.dense(3, bias=False), variables, (2,))
+
+
+def test_keras_names_are_flat() -> None:
+    with pytest.raises(ValueError, match="'residual1' is a composition, and Keras takes no notice of these"):
+        to_weights(MODEL, *FRESH, names={"residual1": "block"})
+
+
+def test_missing_pytorch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> object:
+        if name == "torch":
+            raise ImportError(name)
+        return imported(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match="to_state_dict needs PyTorch: pip install torch"):
+        to_state_dict(MODEL, *FRESH)
+    assert_same_bits(from_state_dict(SMALL, given_arrays("torch"), (2,)), SMALL.init(nn.key(0), (2,)))
+
+
+# -- PyTorch -----------------------------------------------------------------------------------------------------------
+
+
+def close(a: Array, b: Array, dtype: type[np.floating]) -> None:
+    np.testing.assert_allclose(a, b, rtol=0, atol={np.float32: 5e-6, np.float64: 1e-13}[dtype])
+
+
+def torch_net() -> Any:
+    """A module with the layers of MODEL, in training mode."""
+    N = pytest.importorskip("torch").nn
+
+    class Residual(N.Sequential):  # type: ignore[misc, name-defined]  # unknown where PyTorch is not installed
+        def forward(self, x: Any) -> Any:
+            return x + super().forward(x)
+
+    block = Residual(N.LayerNorm(8), N.Linear(8, 8), N.GELU(), N.Linear(8, 8, bias=False))
+    tail = N.Sequential(N.Linear(8, 4), N.Tanh())
+    return N.Sequential(N.Linear(5, 8), N.BatchNorm1d(8), N.ReLU(), N.Dropout(0.2), block, tail, N.Linear(4, 3))
+
+
+def trained(net: Any) -> Any:
+    """Some steps of training, so that no array is as it was, then evaluation mode."""
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.Adam(net.parameters(), 0.05)
+    dtype = next(net.parameters()).dtype
+    for x in torch.tensor(rng.normal(size=(20, 16, 5)), dtype=dtype):
+        optimizer.zero_grad()
+        net(x).square().sum().backward()
+        optimizer.step()
+    return net.eval()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sequential_of_torch(dtype: type[np.floating]) -> None:
+    torch = pytest.importorskip("torch")
+    kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
+    net = trained(torch_net().to(kind))
+    expected = net(torch.tensor(X, dtype=kind)).detach().numpy()
+    params, state = from_state_dict(MODEL, net.state_dict(), (5,))
+    assert params.dtype == state.dtype == dtype
+    close(outputs(MODEL, params, state, X.astype(dtype)), expected, dtype)
+
+    again = torch_net().to(kind).eval()
+    there = to_state_dict(MODEL, params, state)
+    again.load_state_dict(there)  # strict: all keys, and no others
+    for name, tensor in net.state_dict().items():
+        assert "num_batches" in name or torch.equal(tensor, there[name])
+        assert tensor.dtype == there[name].dtype
+    assert np.array_equal(again(torch.tensor(X, dtype=kind)).detach().numpy(), expected)
+
+
+def test_a_module_of_torch_with_names_of_its_own() -> None:
+    torch = pytest.importorskip("torch")
+    N = torch.nn
+
+    class Block(N.Module):  # type: ignore[misc, name-defined]  # unknown where PyTorch is not installed
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.fc, self.out = N.LayerNorm(8), N.Linear(8, 8), N.Linear(8, 8, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            return x + self.out(torch.nn.functional.gelu(self.fc(self.norm(x))))
+
+    class Net(N.Module):  # type: ignore[misc, name-defined]  # likewise
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.block, self.bn1 = N.Linear(4, 3), Block(), N.BatchNorm1d(8)  # another order
+            self.fc1, self.fc2 = N.Linear(5, 8), N.Linear(8, 4)
+
+        def forward(self, x: Any) -> Any:
+            x = self.block(torch.relu(self.bn1(self.fc1(x))))
+            return self.head(torch.tanh(self.fc2(x)))
+
+    net = trained(Net())
+    names = {
+        "dense1": "fc1",
+        "batch_norm1": "bn1",
+        "residual1.layer_norm1": "block.norm",
+        "residual1.dense1": "block.fc",
+        "residual1.dense2": "block.out",
+        "serial1.dense1": "fc2",
+        "dense2": "head",
+    }
+    with pytest.raises(ValueError, match="does not fit the model") as caught:
+        from_state_dict(MODEL, net.state_dict(), (5,))
+    assert str(caught.value).endswith(f"names={names}")
+    params, state = from_state_dict(MODEL, net.state_dict(), (5,), names=names)
+    close(outputs(MODEL, params, state), net(torch.tensor(X)).detach().numpy(), np.float32)
+    again = Net().eval()
+    again.load_state_dict(to_state_dict(MODEL, params, state, names=names))
+    assert torch.equal(again(torch.tensor(X)), net(torch.tensor(X)))
+
+
+def test_a_wrapped_module_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.DataParallel(torch_net())
+    params, state = from_state_dict(MODEL, net.state_dict(), (5,), names={"": "module"})
+    net.load_state_dict(to_state_dict(MODEL, params, state, names={"": "module"}))
+
+
+def test_a_last_softmax_may_be_missing_but_no_layer_between() -> None:
+    N = pytest.importorskip("torch").nn
+    state_dict = N.Sequential(N.Linear(2, 4), N.ReLU(), N.Linear(4, 3)).state_dict()
+    from_state_dict(SMALL, state_dict, (2,))
+    between = nn.mlp([2, 4, 3], ["relu", "softmax"], keep_prob=0.5)
+    with pytest.raises(ValueError, match=r"names=\{'dense1': '0', 'dense2': '2'\}"):
+        from_state_dict(between, state_dict, (2,))
+    from_state_dict(between, state_dict, (2,), names={"dense1": "0", "dense2": "2"})
+
+
+def test_tensors_of_all_kinds() -> None:
+    torch = pytest.importorskip("torch")
+    layer = nn.dense(3)
+    W = torch.tensor(np.arange(6.0).reshape(3, 2) / 8)
+    for dtype in (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float32, torch.float64):
+        params, _ = from_state_dict(layer, {"weight": W.to(dtype), "bias": torch.zeros(3, dtype=dtype)}, (2,))
+        assert params.dtype == (np.float64 if dtype == torch.float64 else np.float32)
+        assert np.array_equal(params["W"], W.numpy().T)
+    strided = torch.zeros(6, 4, dtype=torch.float64)
+    strided[::2, 1::2] = W
+    bias = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    params, _ = from_state_dict(layer, {"weight": strided[::2, 1::2], "bias": bias}, (2,))
+    assert np.array_equal(params["W"], W.numpy().T)
+    for tensor in (torch.empty(3, 2, device="meta"), W.to_sparse()):
+        with pytest.raises(TypeError, match=r"state_dict\['weight'\] is no plain tensor"):
+            from_state_dict(layer, {"weight": tensor, "bias": bias}, (2,))
+    with pytest.raises(
+        TypeError, match=r"state_dict is Linear, expected a dict of tensors: pass module.state_dict\(\)"
+    ):
+        from_state_dict(layer, torch.nn.Linear(2, 3), (2,))
+    with pytest.raises(TypeError, match=r"state_dict\['model'\] is a dict, expected an array: pass the inner dict"):
+        from_state_dict(layer, {"model": {"weight": W}, "epoch": 3}, (2,))
+
+
+# -- Keras -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keras(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    backend = next((name for name in ("torch", "jax", "tensorflow") if find_spec(name)), None)
+    if not find_spec("keras") or not backend:
+        pytest.skip("Keras needs a backend")
+    os.environ.setdefault("KERAS_BACKEND", backend)
+    os.environ.setdefault("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        import keras
+    return keras
+
+
+KERAS_MODEL = nn.serial(
+    nn.dense(8),
+    nn.batch_norm(eps=1e-3, momentum=0.99),
+    nn.relu(),
+    nn.dropout(0.8),
+    nn.serial(nn.dense(4, bias=False), nn.layer_norm(eps=1e-3), nn.gelu()),
+    nn.dense(3),
+    nn.softmax(),
+)
+
+
+def keras_net(keras: Any) -> Any:
+    L = keras.layers
+    first = [keras.Input((5,)), L.Dense(8), L.BatchNormalization(), L.ReLU(), L.Dropout(0.2)]
+    inner = keras.Sequential([L.Dense(4, use_bias=False), L.LayerNormalization(), L.Activation("gelu")])
+    return keras.Sequential([*first, inner, L.Dense(3, activation="softmax")])
+
+
+def keras_weights(net: Any) -> dict[str, Any]:
+    return {w.path: w.numpy() for w in net.weights}
+
+
+def moved(net: Any) -> None:
+    """Weights unlike those of a new model."""
+    for w in net.weights:
+        w.assign(rng.uniform(0.2, 1, w.shape))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_sequential_of_keras(keras: Any, before: int) -> None:
+    """Also one that is not the first of its session."""
+    keras.utils.clear_session()
+    for _ in range(before):
+        keras_net(keras)
+    net = keras_net(keras)
+    moved(net)
+    weights = keras_weights(net)
+    expected = np.asarray(keras.ops.convert_to_numpy(net(X, training=False)))
+    params, state = from_weights(KERAS_MODEL, weights, (5,))
+    close(outputs(KERAS_MODEL, params, state), expected, np.float32)
+
+    again = keras_net(keras)
+    names = layer_names(KERAS_MODEL, [w.path for w in again.weights])
+    there = to_weights(KERAS_MODEL, params, state, names=names)
+    for w in again.weights:
+        w.assign(there[w.path])
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(again.weights, net.weights, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_functional_model_of_keras_with_names_of_its_own(keras: Any) -> None:
+    L = keras.layers
+    x = keras.Input((5,))
+    h = L.Dense(8, name="encoder")(x)
+    h = L.Add()([h, L.Dense(8, activation="relu")(L.LayerNormalization(name="norm")(h))])
+    net = keras.Model(x, L.Dense(2, name="head")(h))
+    moved(net)
+    model = nn.serial(nn.dense(8), nn.residual(nn.layer_norm(eps=1e-3), nn.dense(8), nn.relu()), nn.dense(2))
+    names = {"dense1": "encoder", "residual1.layer_norm1": "norm", "dense2": "head"}
+    params, state = from_weights(model, keras_weights(net), (5,), names=names)
+    expected = np.asarray(keras.ops.convert_to_numpy(net(X)))
+    np.testing.assert_allclose(outputs(model, params, state), expected, rtol=2e-6)
+    with pytest.raises(ValueError, match=r"By their shapes in order it may be names=\{'dense1': 'encoder', "):
+        from_weights(model, keras_weights(net), (5,))
+
+
+def test_keras_layers_made_in_another_order_need_names() -> None:
+    """Their shapes are equal, so nothing else would tell."""
+    weights = {f"net/{name}/kernel": np.full((2, 2), i) for i, name in enumerate(["dense_1", "dense"])}
+    model = nn.serial(nn.dense(2, bias=False), nn.dense(2, bias=False))
+    with pytest.raises(ValueError, match="'net/dense_1' before 'net/dense'") as caught:
+        from_weights(model, weights, (2,))
+    assert str(caught.value).endswith("names={'dense1': 'net/dense_1', 'dense2': 'net/dense'}")
+    names = {"dense1": "dense_1"}  # the other is the only one left
+    assert from_weights(model, weights, (2,), names=names)[0]["dense2.W"][0, 0] == 1
+    many = {f"dense_{i}/kernel": np.full((2, 2), i) for i in range(2, 12)}
+    model = nn.serial(*[nn.dense(2, bias=False)] * 10)
+    assert from_weights(model, many, (2,))[0]["dense10.W"][0, 0] == 11
+
+
+def test_the_name_of_a_keras_model_may_be_left_out() -> None:
+    weights = {"net/fc/kernel": np.ones((2, 3)), "net/fc/bias": np.zeros(3)}
+    for name in ("fc", "net/fc"):
+        assert from_weights(nn.dense(3), weights, (2,), names={"": name})[0]["W"].shape == (2, 3)
+    two = {
+        f"{path}/fc/{k}": a for path in ("a", "b") for k, a in {"kernel": np.ones((2, 2)), "bias": np.ones(2)}.items()
+    }
+    model = nn.serial(nn.dense(2), nn.dense(2))
+    assert layer_names(model, two, {"dense1": "b/fc", "dense2": "a/fc"}) == {"dense1": "b/fc", "dense2": "a/fc"}
+    with pytest.raises(ValueError, match="would both be 'fc/kernel'"):
+        from_weights(model, two, (2,), names={"dense1": "fc", "dense2": "fc"})
+
+
+# -- Flax --------------------------------------------------------------------------------------------------------------
+
+FLAX_MODEL = nn.serial(
+    nn.dense(8),
+    nn.batch_norm(momentum=0.99),
+    nn.relu(),
+    nn.residual(nn.layer_norm(eps=1e-6), nn.dense(8), nn.gelu(True)),
+    nn.dense(3, bias=False),
+)
+
+
+def flax_variables(jax: Any, module: Any) -> Any:
+    """Variables unlike those of a new module."""
+    return jax.tree.map(lambda a: rng.uniform(0.2, 1, a.shape).astype(np.float32), module.init(jax.random.key(0), X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compact_module_of_flax() -> None:
+    jax = pytest.importorskip("jax")
+    linen = pytest.importorskip("flax.linen")
+
+    class Residual(linen.Module):  # type: ignore[misc, name-defined]  # unknown where Flax is not installed
+        @linen.compact  # type: ignore[untyped-decorator]  # likewise
+        def __call__(self, x: Any) -> Any:
+            return x + linen.gelu(linen.Dense(8)(linen.LayerNorm()(x)))
+
+    class Net(linen.Module):  # type: ignore[misc, name-defined]  # likewise
+        @linen.compact  # type: ignore[untyped-decorator]  # likewise
+        def __call__(self, x: Any) -> Any:
+            x = linen.Dense(8)(x)
+            x = linen.relu(linen.BatchNorm(use_running_average=True)(x))
+            x = Residual()(x)
+            return linen.Dense(3, use_bias=False)(x)
+
+    variables = flax_variables(jax, Net())
+    params, state = from_variables(FLAX_MODEL, variables, (5,))
+    close(outputs(FLAX_MODEL, params, state) / 100, np.asarray(Net().apply(variables, X)) / 100, np.float32)
+    back = to_variables(FLAX_MODEL, params, state)
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
+    assert np.array_equal(Net().apply(back, X), Net().apply(variables, X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_sequential_of_flax() -> None:
+    jax = pytest.importorskip("jax")
+    linen = pytest.importorskip("flax.linen")
+
+    class Residual(linen.Sequential):  # type: ignore[misc, name-defined]  # unknown where Flax is not installed
+        def __call__(self, x: Any) -> Any:
+            return x + super().__call__(x)
+
+    block = Residual([linen.LayerNorm(), linen.Dense(8), linen.gelu])
+    norm = linen.BatchNorm(use_running_average=True)
+    net = linen.Sequential([linen.Dense(8), norm, linen.relu, block, linen.Dense(3, use_bias=False)])
+    variables = flax_variables(jax, net)
+    params, state = from_variables(FLAX_MODEL, variables, (5,))
+    close(outputs(FLAX_MODEL, params, state) / 100, np.asarray(net.apply(variables, X)) / 100, np.float32)
+    back = to_variables(FLAX_MODEL, params, state, sequential=True)
+    assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_module_of_flax_nnx_and_bfloat16() -> None:
+    jax = pytest.importorskip("jax")
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Net(nnx.Module):  # type: ignore[misc, name-defined]  # unknown where Flax is not installed
+        def __init__(self, rngs: Any) -> None:
+            self.fc = nnx.Linear(5, 4, rngs=rngs)
+            self.bn = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+
+        def __call__(self, x: Any) -> Any:
+            return self.bn(self.fc(x))
+
+    net, model = Net(nnx.Rngs(0)), nn.serial(nn.dense(4), nn.batch_norm())
+    tree = nnx.to_pure_dict(nnx.state(net))
+    names = {"dense1": "fc", "batch_norm1": "bn"}
+    params, state = from_variables(model, tree, (5,), names=names)
+    close(outputs(model, params, state), np.asarray(net(X)), np.float32)
+    short = jax.tree.map(lambda a: a.astype(jax.numpy.bfloat16), tree)
+    params, state = from_variables(model, short, (5,), names=names)
+    assert params.dtype == np.float32
+    assert np.array_equal(params["dense1.W"], np.asarray(short["fc"]["kernel"].astype(np.float32)))
