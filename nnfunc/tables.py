@@ -1,4 +1,4 @@
-"""How reports are set: tables of at most 80 columns as text, the same as HTML for notebooks, paragraphs of that width."""
+"""How reports are set: tables of at most 80 columns, paragraphs of that width, the same as HTML for notebooks."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ class Finding(NamedTuple):
     """One mistake.
 
     Attributes:
-        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers.
+        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers, "x" for the inputs.
         name: the array whose gradient is wrong: a parameter's name, "dx" for a layer's input, "dy" for a loss's; "" if
             it is no single one.
-        kind: what is wrong, one of `KINDS`.
+        kind: what is wrong, one of `KINDS`; in an `Inspection` one of `nnfunc.inspection.KINDS`.
         message: what is wrong, in a sentence or two.
         index: the element that is furthest off, () for the whole (0-d arrays, or nothing of a single element).
         analytic: the claimed gradient of that element.

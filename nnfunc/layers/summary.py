@@ -38,4 +38,3 @@ def summary(model: Layer, input_shape: Shape, file: TextIO | None = None) -> Non
     lines = [f"{name:{widths[0]}}  {shape:{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows]
     rule = "-" * len(lines[0])
     print(lines[0], rule, *lines[1:-1], rule, lines[-1], sep="\n", file=file)
-

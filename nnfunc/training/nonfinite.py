@@ -44,8 +44,9 @@ def where_it_began(
     _, loss_cache = loss.forward(rows, target)
     dy = loss.backward(loss_cache).reshape(y.shape)
     observed.model.backward(params, cache, dy)
-    if first := first_nonfinite(observed, np.asarray(getattr(loss_cache, "values", value)), dy):
-        return f"{what}: {first}"
+    _, text = first_nonfinite(observed, np.asarray(getattr(loss_cache, "values", value)), dy)
+    if text:
+        return f"{what}: {text}"
     for kind, found in (("gradient", grads), ("state", new_state)):
         for name, array in found.items():
             if not np.isfinite(array).all():
@@ -53,23 +54,29 @@ def where_it_began(
     return f"{what}: the weights of the examples or the penalty are not finite"
 
 
-def first_nonfinite(observed: Observed, values: Array, dy: Array) -> str:
-    """What a forward and a backward met first that is not finite, in words; "" if all is finite.
+def first_nonfinite(observed: Observed, values: Array, dy: Array) -> tuple[str, str]:
+    """The layer (or "the loss") where a forward and a backward first met what is not finite, and what in words.
 
     Args:
         observed: the model after both.
         values: of the loss.
         dy: the gradient of the loss.
+    Returns:
+        a pair of texts, both "" if all is finite.
     """
-    seen = [(f"the activation of {path}", y, ACTIVATION) for path, _, _, _, y in observed.forwards]
-    seen += [("the value of the loss", values, LOSS), ("the gradient of the loss", dy, GRADIENT)]
+    seen = [(call.path, f"the activation of {call.path}", call.y, ACTIVATION) for call in observed.forwards]
+    seen += [
+        ("the loss", "the value of the loss", values, LOSS),
+        ("the loss", "the gradient of the loss", dy, GRADIENT),
+    ]
     for path, _, dx, grads in observed.backwards:
-        seen += [(f"the gradient of {path}.{name}", g, GRADIENT) for name, g in grads.items()]
-        seen += [] if dx is None else [(f"the gradient of the input of {path}", dx, GRADIENT)]
-    for name, array, advice in seen:
+        seen += [(path, f"the gradient of {path}.{name}", g, GRADIENT) for name, g in grads.items()]
+        seen += [] if dx is None else [(path, f"the gradient of the input of {path}", dx, GRADIENT)]
+    for path, name, array, advice in seen:
         if not np.isfinite(array).all():
-            return f"{name} is the first that is not finite ({first_bad(array, ~np.isfinite(array))}); {advice}"
-    return ""
+            bad = first_bad(array, ~np.isfinite(array))
+            return path, f"{name} is the first that is not finite ({bad}); {advice}"
+    return "", ""
 
 
 ACTIVATION = "is the learning rate too large, or are the data not scaled?"
