@@ -233,7 +233,7 @@ def inspect(
         state: running averages, if params are no TrainState.
         key: of dropout masks in training mode; nn.key(0) if not given.
         train: whether the layers work as in training; without it, as in prediction, but where a model has a state and
-            none is given: batch norm then takes the statistics of x.
+            none is given: batch norm then takes the statistics of x, if it has 10 rows or more.
     Returns:
         an `Inspection`: layers, findings, ok; print it.
     Raises:
@@ -271,7 +271,7 @@ def inspect(
     model, key = full_form(model), new_key(0) if key is None else key
     if state is None:
         state = _initial_state(model, rows)
-        train = bool(state) if train is None else train
+        train = bool(state) and len(rows) >= FEW if train is None else train
     own_state = state if isinstance(state, ArrayDict) else ArrayDict(state)
 
     if loss is None:

@@ -393,6 +393,7 @@ def test_without_a_state_batch_norm_takes_the_statistics_of_x() -> None:
     ts = made(model)
     normed = nn.inspect(model, ts.params, 50 * X).layers[1].output
     np.testing.assert_allclose(normed.std(axis=0), 1, rtol=1e-3)
+    assert nn.inspect(model, ts.params, X[:1]).ok  # a single row has no statistics
     raw = nn.inspect(model, ts, 50 * X).layers[1].output
     assert raw.std() > 20
     np.testing.assert_array_equal(nn.inspect(model, ts.params, 50 * X, state=ts.state).layers[1].output, raw)
