@@ -98,6 +98,7 @@ from nnfunc.training import (
 if TYPE_CHECKING:
     from nnfunc.checks import Finding, Report, TaylorTest, check_gradients, check_layer, check_model, taylor_test
     from nnfunc.files import Saved, load, save
+    from nnfunc.inspection import Inspection, LayerInspection, inspect
 
 __version__ = "0.1.0"
 
@@ -108,8 +109,10 @@ __all__ = [
     "Epoch",
     "Evaluation",
     "Finding",
+    "Inspection",
     "Key",
     "Layer",
+    "LayerInspection",
     "Loss",
     "Metrics",
     "NonFiniteError",
@@ -155,6 +158,7 @@ __all__ = [
     "huber",
     "identity",
     "initializers",
+    "inspect",
     "key",
     "l1",
     "l2",
@@ -200,16 +204,19 @@ __all__ = [
     "unstack",
 ]
 
-_LABORATORY = ("Finding", "Report", "TaylorTest", "check_gradients", "check_layer", "check_model", "taylor_test")
-_FILES = ("Saved", "load", "save")
+_LATER = {
+    **dict.fromkeys(("Finding", "Report", "TaylorTest"), "checks"),
+    **dict.fromkeys(("check_gradients", "check_layer", "check_model", "taylor_test"), "checks"),
+    **dict.fromkeys(("Saved", "load", "save"), "files"),
+    **dict.fromkeys(("Inspection", "LayerInspection", "inspect"), "inspection"),
+}
 
 
 def __getattr__(name: str) -> object:
-    """The gradient laboratory and the files are imported when they are first used: training does not need them."""
-    if name not in _LABORATORY + _FILES:
+    """Laboratory, files and inspection are imported when they are first used: training does not need them."""
+    if name not in _LATER:
         raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")
-    module = import_module("nnfunc.files" if name in _FILES else "nnfunc.checks")
-    globals()[name] = getattr(module, name)
+    globals()[name] = getattr(import_module(f"nnfunc.{_LATER[name]}"), name)
     return globals()[name]
 
 

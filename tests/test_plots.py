@@ -204,6 +204,105 @@ def test_the_remainders_fall_in_parallel_to_the_line_of_their_order(factor: floa
     assert [str(line.get_label()) for line in ax.lines][-2:] == ["order 1: wrong", "order 2: right"]
 
 
+def trained(epochs: int = 3) -> dict[int, nn.Inspection]:
+    X, Y = np.random.default_rng(0).normal(size=(100, 4)), np.arange(100) % 2
+    model = nn.mlp([4, 8, 8, 1], ["relu", "tanh", "sigmoid"])
+    step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(0.1))
+    ts = nn.train_state(model, step.optimizer, nn.key(0), (4,))
+    run = nn.train(step, ts, (X, Y), epochs=epochs, batch_size=10, key=nn.key(1))
+    return {e.number: nn.inspect(model, e.state, X, target=Y, loss=step.loss) for e in run}
+
+
+def killed() -> nn.Inspection:
+    model = nn.mlp([4, 8, 1], ["relu", "sigmoid"])
+    params, _ = model.init(nn.key(0), (4,))
+    params = params.replace({"dense1.b": np.where(np.arange(8) < 6, -50.0, 50.0)})
+    return nn.inspect(model, params, np.random.default_rng(0).normal(size=(100, 4)))
+
+
+def test_activations_have_a_row_for_each_layer_and_a_curve_for_each_epoch() -> None:
+    seen = trained()
+    ax = plots.activations(seen)
+    names = [label.get_text().split()[0] for label in ax.get_yticklabels()]
+    assert names == ["dense1", "relu1", "dense2", "tanh1", "dense3", "sigmoid1"]
+    assert list(ax.get_yticks()) == sorted(ax.get_yticks(), reverse=True)  # the first layer is on top
+    curves = [line for line in ax.lines if str(line.get_label())[0] != "_"]
+    assert len(curves) == 6 * 3
+    brightness = [sum(to_rgba(line.get_color())[:3]) for line in curves[:3]]
+    assert brightness == sorted(brightness, reverse=True)
+    tanh = [line for line in curves if str(line.get_label()).startswith("tanh1")][-1]
+    x, y = np.asarray(tanh.get_xdata(), float), np.asarray(tanh.get_ydata(), float)
+    scale = float(ax.get_yticklabels()[3].get_text().split("±")[1])
+    counts, _ = np.histogram(seen[3].layers[3].output, bins=20, range=(-scale, scale))
+    drawn = np.interp(scale * np.linspace(-0.95, 0.95, 20), scale * x, y - y.min())
+    assert np.corrcoef(counts, drawn)[0, 1] > 0.8
+    assert ax.get_xlabel().startswith("activation")
+
+
+def test_the_curves_of_gradients_are_at_their_sizes() -> None:
+    inspection = trained()[1]
+    ax = plots.gradients([inspection])
+    low, high = ax.get_xlim()
+    assert (low, high) == (round(low), round(high))
+    curves = [line for line in ax.lines if str(line.get_label())[0] != "_"]
+    assert len(curves) == 5  # the sigmoid is one with its loss
+    for layer, line in zip(inspection.layers, curves, strict=False):
+        assert layer.gradient is not None
+        assert str(line.get_label()) == f"{layer.name} 1"
+        x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+        sizes = np.log10(np.abs(layer.gradient[layer.gradient != 0]))
+        counts, edges = np.histogram(sizes, bins=20, range=(low, high))
+        drawn = np.interp((edges[1:] + edges[:-1]) / 2, x, y - y.min())
+        assert np.corrcoef(counts, drawn)[0, 1] > 0.8
+    assert "log scale" in ax.get_xlabel()
+
+
+def test_dead_units_stand_in_words_and_lower_the_curve() -> None:
+    model = nn.mlp([4, 8, 1], ["relu", "sigmoid"])
+    params, _ = model.init(nn.key(0), (4,))
+    alive = nn.inspect(model, params, np.random.default_rng(0).normal(size=(100, 4)))
+    ax = plots.activations([alive, killed()], layers="relu*")
+    assert [text.get_text() for text in ax.texts] == ["6/8 dead"]
+    first, last = (np.ptp(np.asarray(line.get_ydata(), float)) for line in ax.lines if str(line.get_label())[0] != "_")
+    assert last == pytest.approx(first * 0.25 / np.mean(alive.layers[1].output != 0), rel=0.02)
+    zeros = [text.get_text() for text in plots.gradients(killed()).texts]
+    assert zeros[0] == "75% are 0"
+
+
+def test_inspections_come_in_three_forms() -> None:
+    seen = trained(2)
+    given = plots.figure().add_subplot()
+    for draw in (plots.activations, plots.gradients):
+        labels = [[str(line.get_label()) for line in draw(i).lines] for i in (seen, list(seen.values()))]
+        assert labels[0] == labels[1]
+        assert draw(seen[2], ax=given) is given
+        seventh = {str(line.get_label()) for line in draw({7: seen[1]}, layers=["dense1", "tanh1"]).lines}
+        assert {label for label in seventh if label[0] != "_"} == {"dense1 7", "tanh1 7"}
+
+
+def test_long_names_and_many_classes_are_drawn_without_overlap() -> None:
+    names = ["T-shirt/top", "a class with a long name", "bag"]
+    ax = plots.predictions(np.random.default_rng(0).random((9, 8, 8)), [0, 1, 2] * 3, [1] * 9, names=names)
+    apart(ax, ax.texts)
+    ax = plots.confusion(np.full((26, 26), 1234), names=[f"class {i}" for i in range(26)])
+    apart(ax, [text for text in ax.texts if text.get_position()[1] == 3])
+    ax = plots.activations(trained(1))
+    apart(ax, ax.get_yticklabels())
+
+
+def apart(ax: Any, texts: Any) -> None:
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_single_epoch_can_be_seen() -> None:
+    ax = plots.loss_curves({"epoch": [1], "loss": [0.5]})
+    assert ax.lines[0].get_marker() == "o"
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+
+
 REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "no loss": (lambda: plots.loss_curves({"epoch": [1]}), "history has epoch, expected epoch and loss"),
     "lengths": (lambda: plots.loss_curves({"epoch": [1, 2], "loss": [1.0]}), r"history\['loss'\] has shape \(1,\)"),
@@ -222,6 +321,11 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "path": (lambda: plots.optimizer_animation(bowl, {"gd": np.ones((5, 3))}), r"paths\['gd'\] has shape \(5, 3\)"),
     "surface": (lambda: plots.optimizer_animation(lambda x, y: x[0], {"gd": np.ones((5, 2))}), "surface's result"),
     "nothing measured": (lambda: plots.error_map(nn.Finding("", "w", "shape", "w has another shape.")), "no measured"),
+    "no inspection": (lambda: plots.activations([]), "at least one"),
+    "no inspections": (lambda: plots.gradients({1: 3}), "expected what nn.inspect returns"),  # type: ignore[dict-item]  # refused
+    "two models": (lambda: plots.activations([killed(), trained(1)[1]]), "different layers"),
+    "no such layer": (lambda: plots.gradients(killed(), layers="conv*"), "the pattern 'conv\\*' matches none"),
+    "no gradient": (lambda: plots.gradients(killed(), layers="sigmoid1"), "no gradient that is not 0"),
     "no path": (lambda: plots.optimizer_animation(bowl, {}), "at least 1 path"),
 }
 

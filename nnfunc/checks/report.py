@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnfunc.arrays import Array
-
-WIDTH = 80
+from nnfunc.tables import html_table, paragraphs, text_table
 
 KINDS = (
     "sign", "scale", "transpose", "flip", "shift", "axis", "missing-sum", "missing-term", "zero", "penalty", "mask",
@@ -26,10 +25,10 @@ class Finding(NamedTuple):
     """One mistake.
 
     Attributes:
-        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers.
+        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers, "x" for the inputs.
         name: the array whose gradient is wrong: a parameter's name, "dx" for a layer's input, "dy" for a loss's; "" if
             it is no single one.
-        kind: what is wrong, one of `KINDS`.
+        kind: what is wrong, one of `KINDS`; in an `Inspection` one of `nnfunc.inspection.KINDS`.
         message: what is wrong, in a sentence or two.
         index: the element that is furthest off, () for the whole (0-d arrays, or nothing of a single element).
         analytic: the claimed gradient of that element.
@@ -105,26 +104,20 @@ class Report(NamedTuple):
 
     def table(self) -> str:
         """Every array with its worst relative error and the verdict."""
-        layered = any(row.where for row in self.rows)
-        cells = [self._cells(row, layered) for row in self.rows]
-        head = [*(["layer"] if layered else []), "array", "shape", "worst error", "verdict"]
-        widths = [max(len(c) for c in column) for column in zip(head, *cells, strict=True)]
-        spare = WIDTH - sum(widths) - 2 * (len(head) - 1)
-        for i in (*range(len(head) - 2), len(head) - 1):  # what is long is cut, the layer's path first
-            cut = min(max(-spare, 0), max(widths[i] - 12, 0))
-            widths[i], spare = widths[i] - cut, spare + cut
-        lines = [_line(head, widths)]
-        return "\n".join([lines[0], "-" * min(len(lines[0]) + 0, WIDTH), *(_line(c, widths) for c in cells)])
+        head, cells = self._cells()
+        return text_table(head, cells, right=[len(head) - 2])
 
-    def _cells(self, row: Row, layered: bool) -> list[str]:
-        worst = "" if np.isnan(row.worst) else f"{row.worst:.1e}"
-        return [*([row.where] if layered else []), row.name, str(row.shape), worst, row.verdict]
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        layered = slice(0 if any(row.where for row in self.rows) else 1, None)
+        rows = [
+            [row.where, row.name, str(row.shape), "" if np.isnan(row.worst) else f"{row.worst:.1e}", row.verdict]
+            for row in self.rows
+        ]
+        return ["layer", "array", "shape", "worst error", "verdict"][layered], [cells[layered] for cells in rows]
 
     def text(self) -> str:
         """The table and what the findings say, which is the same at each run."""
-        from textwrap import fill
-
-        return "\n\n".join([self.table(), *(fill(f.message, WIDTH, break_on_hyphens=False) for f in self.findings)])
+        return "\n\n".join([self.table(), *paragraphs(f.message for f in self.findings)])
 
     def __str__(self) -> str:
         return f"{self.text()}\n\n{self._summary()}"
@@ -138,27 +131,9 @@ class Report(NamedTuple):
         return f"{verdict}{more}: {self.evaluations:,} evaluations, {self.seconds:.2f} s"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        layered = any(row.where for row in self.rows)
-        head = [*(["layer"] if layered else []), "array", "shape", "worst error", "verdict"]
         wrong = {(f.where, f.name) for f in self.findings}
-        lines = [f"<tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>"]
-        for row in self.rows:
-            style = ' style="color:#D55E00;font-weight:bold"' if (row.where, row.name) in wrong else ""
-            cells = "".join(f"<td>{escape(c)}</td>" for c in self._cells(row, layered))
-            lines.append(f"<tr{style}>{cells}</tr>")
-        said = "".join(f"<li>{escape(f.message)}</li>" for f in self.findings)
-        return f"<table>{''.join(lines)}</table><ul>{said}</ul><p>{escape(self._summary())}</p>"
-
-
-def _line(cells: list[str], widths: list[int]) -> str:
-    cut = [c if len(c) <= w else "…" + c[len(c) - w + 1 :] if i == 0 else c[: w - 1] + "…"
-           for i, (c, w) in enumerate(zip(cells, widths, strict=True))]  # fmt: skip
-    right = len(cells) - 2  # numbers stand to the right
-    return "  ".join(
-        c.rjust(w) if i == right else c.ljust(w) for i, (c, w) in enumerate(zip(cut, widths, strict=True))
-    ).rstrip()
+        marked = [i for i, row in enumerate(self.rows) if (row.where, row.name) in wrong]
+        return html_table(*self._cells(), marked, [f.message for f in self.findings], self._summary())
 
 
 def label(where: str, name: str) -> str:

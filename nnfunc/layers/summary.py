@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TextIO
 
 import numpy as np
 
-from nnfunc.arrays import Array, ArrayDict
-from nnfunc.keys import Keys, key
-from nnfunc.layers.base import Cache, Layer, Shape
-from nnfunc.layers.combinators import map_layers
+from nnfunc.keys import key
+from nnfunc.layers.base import Layer, Shape
+from nnfunc.layers.observe import observe
 
 
 def summary(model: Layer, input_shape: Shape, file: TextIO | None = None) -> None:
@@ -32,31 +30,11 @@ def summary(model: Layer, input_shape: Shape, file: TextIO | None = None) -> Non
     total                           13
     """
     params, state = model.init(key(0), input_shape)
-    seen: list[tuple[str, Shape, int]] = []
-
-    def observed(path: str, layer: Layer) -> Layer:
-        return layer._replace(forward=partial(_observed, layer=layer, path=path or layer.name, seen=seen))
-
-    map_layers(observed, model).forward(params, state, np.zeros((1, *input_shape), params.dtype))
-    rows = [(name, str(shape), f"{count:,}") for name, shape, count in seen]
+    observed = observe(model)
+    observed.model.forward(params, state, np.zeros((1, *input_shape), params.dtype))
+    rows = [(path, str(y.shape[1:]), f"{own.size:,}") for path, _, own, _, y in observed.forwards]
     rows = [("layer", "output shape", "parameters"), *rows, ("total", "", f"{params.size:,}")]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{name:{widths[0]}}  {shape:{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows]
     rule = "-" * len(lines[0])
     print(lines[0], rule, *lines[1:-1], rule, lines[-1], sep="\n", file=file)
-
-
-def _observed(
-    params: ArrayDict,
-    state: ArrayDict,
-    x: Array,
-    *,
-    key: Keys | None = None,
-    train: bool = False,
-    layer: Layer,
-    path: str,
-    seen: list[tuple[str, Shape, int]],
-) -> tuple[Array, Cache, ArrayDict]:
-    y, cache, state = layer.forward(params, state, x, key=key, train=train)
-    seen.append((path, y.shape[1:], params.size))
-    return y, cache, state

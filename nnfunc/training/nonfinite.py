@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from nnfunc.arrays import Array, ArrayDict, Scalar
 from nnfunc.errors import finite, first_bad
 from nnfunc.keys import Keys
-from nnfunc.layers.base import Cache, Layer
-from nnfunc.layers.combinators import map_layers
+from nnfunc.layers.base import Layer
+from nnfunc.layers.observe import Observed, observe
 from nnfunc.losses import Loss, of_network
 
 
@@ -38,19 +38,15 @@ def where_it_began(
             bad = first_bad(parameter, ~np.isfinite(parameter))
             cause = "it came in so" if step == 0 else "an update before made it so, by too large a step or gradient"
             return f"{what}: the parameter {name} is not finite ({bad}); {cause}"
-    seen: list[tuple[str, str, Array]] = []
-    observed = map_layers(lambda path, layer: _recording(path, layer, seen), model)
-    y, cache, _ = observed.forward(params, state, np.asarray(x), key=key, train=True)
+    observed = observe(model)
+    y, cache, _ = observed.model.forward(params, state, np.asarray(x), key=key, train=True)
     rows, target, _ = of_network(params, y, target)
     _, loss_cache = loss.forward(rows, target)
-    seen.append(("the loss", "value", np.asarray(getattr(loss_cache, "values", value))))
     dy = loss.backward(loss_cache).reshape(y.shape)
-    seen.append(("the loss", "gradient", dy))
-    observed.backward(params, cache, dy)
-    for path, kind, array in seen:
-        if not np.isfinite(array).all():
-            bad = first_bad(array, ~np.isfinite(array))
-            return f"{what}: the {kind} of {path} is the first that is not finite ({bad}); {_advice(kind)}"
+    observed.model.backward(params, cache, dy)
+    _, text = first_nonfinite(observed, np.asarray(getattr(loss_cache, "values", value)), dy)
+    if text:
+        return f"{what}: {text}"
     for kind, found in (("gradient", grads), ("state", new_state)):
         for name, array in found.items():
             if not np.isfinite(array).all():
@@ -58,28 +54,31 @@ def where_it_began(
     return f"{what}: the weights of the examples or the penalty are not finite"
 
 
-def _advice(kind: str) -> str:
-    return {
-        "activation": "is the learning rate too large, or are the data not scaled?",
-        "gradient": "does the backward divide by 0, or take the root or logarithm of 0?",
-    }.get(kind, "does the loss take the logarithm of 0, or the square of a huge number?")
+def first_nonfinite(observed: Observed, values: Array, dy: Array) -> tuple[str, str]:
+    """The layer (or "the loss") where a forward and a backward first met what is not finite, and what in words.
+
+    Args:
+        observed: the model after both.
+        values: of the loss.
+        dy: the gradient of the loss.
+    Returns:
+        a pair of texts, both "" if all is finite.
+    """
+    seen = [(call.path, f"the activation of {call.path}", call.y, ACTIVATION) for call in observed.forwards]
+    seen += [
+        ("the loss", "the value of the loss", values, LOSS),
+        ("the loss", "the gradient of the loss", dy, GRADIENT),
+    ]
+    for path, _, dx, grads in observed.backwards:
+        seen += [(path, f"the gradient of {path}.{name}", g, GRADIENT) for name, g in grads.items()]
+        seen += [] if dx is None else [(path, f"the gradient of the input of {path}", dx, GRADIENT)]
+    for path, name, array, advice in seen:
+        if not np.isfinite(array).all():
+            bad = first_bad(array, ~np.isfinite(array))
+            return path, f"{name} is the first that is not finite ({bad}); {advice}"
+    return "", ""
 
 
-def _recording(path: str, layer: Layer, seen: list[tuple[str, str, Array]]) -> Layer:
-    def forward(
-        params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
-    ) -> tuple[Array, Cache, ArrayDict]:
-        y, cache, state = layer.forward(params, state, x, key=key, train=train)
-        seen.append((path or layer.name, "activation", y))
-        return y, cache, state
-
-    def backward(
-        params: ArrayDict, cache: Cache, dy: Array, *, need_dx: bool = True, out: ArrayDict | None = None
-    ) -> tuple[Array | None, ArrayDict]:
-        dx, grads = layer.backward(params, cache, dy, need_dx=need_dx, out=out)
-        seen.extend((f"{path or layer.name}.{k}", "gradient", g.copy()) for k, g in grads.items())
-        if dx is not None:
-            seen.append((f"the input of {path or layer.name}", "gradient", dx))
-        return dx, grads
-
-    return layer._replace(forward=forward, backward=backward)
+ACTIVATION = "is the learning rate too large, or are the data not scaled?"
+GRADIENT = "does the backward divide by 0, or take the root or logarithm of 0?"
+LOSS = "does the loss take the logarithm of 0, or the square of a huge number?"

@@ -241,7 +241,7 @@ def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     """
     for activation, on_probabilities, on_logits in FUSED:
         if same(loss, on_probabilities):
-            body = _without_last(model, activation)
+            body = without_last(model, activation)
             if body is not None:
                 return body, on_logits
     return model, loss
@@ -270,14 +270,14 @@ def _check_output(model: Layer, loss: Loss) -> None:
         )
 
 
-def _without_last(model: Layer, last: Layer) -> Layer | None:
+def without_last(model: Layer, last: Layer) -> Layer | None:
     """The series without its last layer, if that is `last`; series may nest. None if it is not."""
     if model.name != "serial" or not model.layers:
         return None
     *before, (name, layer) = model.layers
     if same(layer[:3], last[:3]):
         return with_layers(model, tuple(before)) if before else None
-    inner = _without_last(layer, last)
+    inner = without_last(layer, last)
     return None if inner is None else with_layers(model, (*before, (name, inner)))
 
 
