@@ -88,7 +88,13 @@ def layers(max_units: int = 5) -> st.SearchStrategy[Layer]:
 
 
 class Network(NamedTuple):
-    """A whole network at one point: everything that `nn.check_model` takes."""
+    """A whole network at one point: everything that `nn.check_model` takes.
+
+    >>> from hypothesis import find
+    >>> network = find(networks(), lambda network: True)
+    >>> nn.check_model(network.model, network.params, network.x, **network.arguments).ok
+    True
+    """
 
     model: Layer
     params: ArrayDict
