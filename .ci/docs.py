@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +87,7 @@ What is imported beside it, like `from nnfunc import plots`:
 """
     doc.safe_eval_type = doc_types.safe_eval_type = as_written
     pdoc.render.configure(docformat="google", show_source=False, footer_text=f"nnfunc {nn.__version__}")
+    warnings.filterwarnings("ignore", "'nnfunc' may refer to")  # the folder of the checkout
     pdoc.pdoc("nnfunc", output_directory=folder)
 
     pages = [path.read_text() for path in folder.rglob("*.html")]
