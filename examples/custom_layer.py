@@ -25,18 +25,29 @@ It prints
 and draws custom_layer.png.
 """
 
-from __future__ import annotations
-
+# %%
 from functools import partial
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+# %% [markdown]
+# ## The layer
+#
+# $y = x\,\sigma(\beta x)$, with a $\beta$ for each feature, which is learnt. With $s = \sigma(\beta x)$, whose
+# derivative is $s(1 - s)$,
+#
+# $$\frac{\partial y}{\partial x} = s + \beta x\, s(1 - s), \qquad
+#   \frac{\partial y}{\partial \beta} = x^2 s(1 - s).$$
+#
+# All examples share a $\beta$, so their contributions to its gradient add up.
 
+
+# %%
 def sigmoid(x: Array) -> Array:
     y: Array = 0.5 * (1 + np.tanh(0.5 * x))
     return y
@@ -61,17 +72,34 @@ def swish_backward(params: nn.ArrayDict, cache: tuple[Array, Array], dy: Array) 
 
 swish = nn.layer(swish_forward, swish_backward, swish_init, name="swish")
 
+# %% [markdown]
+# ## Is its backward right?
+#
+# `check_layer` compares it with numeric derivatives; `assert_ok` raises if they differ. Beside it, to see how it is
+# reported, a mistake that is easily made: the mean over the examples instead of the sum.
+
+# %%
+nn.check_layer(swish, input_shape=(3,)).assert_ok()
+
 
 def swish_backward_without_sum(
     params: nn.ArrayDict, cache: tuple[Array, Array], dy: Array
 ) -> tuple[Array, dict[str, Array]]:
-    """A mistake that is easily made, to see how it is reported."""
     dx, grads = swish_backward(params, cache, dy)
     return dx, {"beta": grads["beta"] / len(dy)}
 
 
+forgotten = swish._replace(backward=nn.layer(swish_forward, swish_backward_without_sum).backward)
+print(nn.check_layer(forgotten, input_shape=(3,)).text(), end="\n\n")
+
+# %% [markdown]
+# ## A network that uses it
+#
+# It parts two spirals, one the other turned by half a turn. The layer stands where a built-in one stands.
+
+
+# %%
 def spirals(key: nn.Key, examples: int) -> tuple[Array, Array]:
-    """Two spirals, one the other turned by half a turn."""
     random = nn.generator(key)
     Y = np.arange(examples) % 2
     radius = np.sqrt(random.uniform(0.02, 1, examples))
@@ -80,37 +108,35 @@ def spirals(key: nn.Key, examples: int) -> tuple[Array, Array]:
     return X + random.normal(0, 0.03, X.shape), Y.astype(float)
 
 
-def main(picture: Path) -> None:
-    nn.check_layer(swish, input_shape=(3,)).assert_ok()
-    forgotten = swish._replace(backward=nn.layer(swish_forward, swish_backward_without_sum).backward)
-    print(nn.check_layer(forgotten, input_shape=(3,)).text(), end="\n\n")
-
-    data_key, test_key, init_key, train_key = nn.split(nn.key(0), 4)
-    data, test = spirals(data_key, 600), spirals(test_key, 1000)
-    model = nn.mlp([2, 24, 24, 1], [swish, swish, "sigmoid"])  # stands where a built-in one stands
-    step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(1e-2))
-    ts = nn.train_state(model, step.optimizer, init_key, input_shape=(2,))
-    for epoch in nn.train(step, ts, data, epochs=150, batch_size=50, key=train_key):
-        if epoch.number in (1, 50, 100, 150):
-            print(epoch)
+data_key, test_key, init_key, train_key = nn.split(nn.key(0), 4)
+data, test = spirals(data_key, 600), spirals(test_key, 1000)
+model = nn.mlp([2, 24, 24, 1], [swish, swish, "sigmoid"])
+step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(1e-2))
+ts = nn.train_state(model, step.optimizer, init_key, input_shape=(2,))
+for epoch in nn.train(step, ts, data, epochs=150, batch_size=50, key=train_key):
     ts = epoch.state
-    print(f"test accuracy: {nn.accuracy(model, ts, *test):.1%}")
-    betas = ts.params.select("*.beta")
-    for name, beta in betas.items():
-        print(f"{name}: from {beta.min():.2f} to {beta.max():.2f}, all began at 1")
+    if epoch.number in (1, 50, 100, 150):
+        print(epoch)
+print(f"test accuracy: {nn.accuracy(model, ts, *test):.1%}")
 
-    fig = plots.figure(9.6, 4)
-    left, right = fig.subplots(1, 2)
-    x = np.linspace(-5, 3, 200)
-    for (name, beta), colour in zip(betas.items(), plots.COLOURS, strict=False):
-        lines = left.plot(x, x[:, None] * sigmoid(x[:, None] * beta), color=colour, linewidth=0.8)
-        lines[0].set_label(name)
-    left.plot(x, x * sigmoid(x), "--", color="black", label="all of them at the start")
-    left.set(xlabel="x", ylabel="x · σ(βx)", title="The activations learnt")
-    left.legend(frameon=False)
-    plots.decision_boundary(partial(nn.predict, model, ts), *data, ax=right).set_title("Two spirals")
-    fig.savefig(picture, dpi=100)
+# %%
+betas = ts.params.select("*.beta")
+for name, beta in betas.items():
+    print(f"{name}: from {beta.min():.2f} to {beta.max():.2f}, all began at 1")
 
+# %%
+fig = plt.figure(figsize=(9.6, 4), layout="constrained")
+axes = left, right = fig.subplots(1, 2)
+x = np.linspace(-5, 3, 200)
+for (name, beta), colour in zip(betas.items(), plots.COLOURS, strict=False):
+    lines = left.plot(x, x[:, None] * sigmoid(x[:, None] * beta), color=colour, linewidth=0.8)
+    lines[0].set_label(name)
+left.plot(x, x * sigmoid(x), "--", color="black", label="all of them at the start")
+left.set(xlabel="x", ylabel="x · σ(βx)")
+left.legend(frameon=False)
+plots.decision_boundary(partial(nn.predict, model, ts), *data, ax=right)
+for ax, title in zip(axes, ("The activations learnt", "Two spirals"), strict=True):
+    ax.set_title(title)
 
-if __name__ == "__main__":
-    main(Path(__file__).with_suffix(".png"))
+# %% tags=["active-py"]
+fig.savefig(__file__.replace(".py", ".png"), dpi=100)

@@ -17,10 +17,8 @@ It prints
 and draws custom_loop.png.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
+# %%
+import matplotlib.pyplot as plt
 import numpy as np
 
 import nnfunc as nn
@@ -29,63 +27,76 @@ from nnfunc.arrays import Array
 
 PARTS, UPDATES, MAX_NORM = 8, 500, 2.0
 
+# %% [markdown]
+# A curve to learn: $y = x \sin(3x)$ and some noise.
 
+
+# %%
 def waves(key: nn.Key, examples: int) -> tuple[Array, Array]:
-    """A curve to learn: y = sin(3x)·x and some noise."""
     random = nn.generator(key)
     X = random.uniform(-3, 3, (examples, 1))
     return X, np.sin(3 * X) * X + random.normal(0, 0.1, X.shape)
 
 
-def main(picture: Path) -> None:
-    data_key, init_key, loop_key = nn.split(nn.key(0), 3)
-    X, Y = waves(data_key, 2048)
+data_key, init_key, loop_key = nn.split(nn.key(0), 3)
+X, Y = waves(data_key, 2048)
 
-    model = nn.mlp([1, 64, 64, 1], ["tanh", "tanh", "identity"], initializer="glorot")
-    loss = nn.mean_squared_error
-    optimizer = nn.adam(nn.cosine_decay(1e-2, UPDATES))
-    params, state = model.init(init_key, (1,))
-    opt_state = optimizer.init(params)
+# %% [markdown]
+# The parts. The model, the loss and the optimizer are named tuples of pure functions; parameters, the model's state and
+# the optimizer's state are immutable dicts of arrays, which the loop hands on.
 
-    values, norms = [], []
-    for update in range(UPDATES):
-        update_key = nn.fold_in(loop_key, update)
-        value, gradient = 0.0, params * 0.0
-        small = nn.minibatches(update_key, (X, Y), batch_size=32)
-        for part, (x, target) in zip(range(PARTS), small, strict=False):
-            y, cache, state = model.forward(params, state, x, key=nn.fold_in(update_key, part), train=True)
-            part_value, loss_cache = loss.forward(y, target)
-            _, grads = model.backward(params, cache, loss.backward(loss_cache), need_dx=False)
-            value += float(part_value) / PARTS
-            gradient = gradient + grads / PARTS  # dicts add up by name
+# %%
+model = nn.mlp([1, 64, 64, 1], ["tanh", "tanh", "identity"], initializer="glorot")
+loss = nn.mean_squared_error
+optimizer = nn.adam(nn.cosine_decay(1e-2, UPDATES))
+params, state = model.init(init_key, (1,))
+opt_state = optimizer.init(params)
 
-        # All parameters are one vector, so the norm of the gradient is one call.
-        norm = float(np.linalg.norm(gradient.vector))
-        clipped = gradient * min(1.0, MAX_NORM / norm)
-        params, opt_state = optimizer.step(params, clipped, opt_state)
+# %% [markdown]
+# The loop. `forward` gives the prediction and a cache, which `backward` takes, beside the gradient of the loss with
+# respect to the prediction. 8 small batches are added up to one gradient $g$; if its norm is above 2, it is scaled down
+# to it: $g \min(1, 2 / \lVert g \rVert)$. All parameters are one vector, so the norm is one call.
 
-        values.append(value)
-        norms.append(norm)
-        if update % 100 == 0 or update == UPDATES - 1:
-            by_layer = ", ".join(f"{name} {np.linalg.norm(g):.2f}" for name, g in gradient.select("*.W").items())
-            print(f"update {update:3}: loss {value:.4f}, gradient norm {norm:.3f} ({by_layer})")
+# %%
+values, norms = [], []
+for update in range(UPDATES):
+    update_key = nn.fold_in(loop_key, update)
+    value, gradient = 0.0, params * 0.0
+    small = nn.minibatches(update_key, (X, Y), batch_size=32)
+    for part, (x, target) in zip(range(PARTS), small, strict=False):
+        y, cache, state = model.forward(params, state, x, key=nn.fold_in(update_key, part), train=True)
+        part_value, loss_cache = loss.forward(y, target)
+        _, grads = model.backward(params, cache, loss.backward(loss_cache), need_dx=False)
+        value += float(part_value) / PARTS
+        gradient = gradient + grads / PARTS  # dicts add up by name
 
-    fig = plots.figure(12, 3.6)
-    left, middle, right = fig.subplots(1, 3)
-    left.semilogy(values, color=plots.COLOURS[0])
-    left.set(xlabel="update", ylabel="mean squared error", title="Loss")
-    middle.semilogy(norms, color=plots.COLOURS[1], linewidth=1)
-    middle.axhline(MAX_NORM, color="black", linestyle="--", linewidth=1, label="clipped above")
-    middle.set(xlabel="update", ylabel="norm of the gradient", title="Gradient")
-    middle.legend(frameon=False)
-    x = np.linspace(-3, 3, 300)[:, None]
-    y, _, _ = model.forward(params, state, x)
-    right.plot(X[:300], Y[:300], ".", color="0.7", markersize=4, label="data")
-    right.plot(x, y, color=plots.COLOURS[0], label="network")
-    right.set(xlabel="x", ylabel="y", title="The curve learnt")
-    right.legend(frameon=False)
-    fig.savefig(picture, dpi=100)
+    norm = float(np.linalg.norm(gradient.vector))
+    clipped = gradient * min(1.0, MAX_NORM / norm)
+    params, opt_state = optimizer.step(params, clipped, opt_state)
 
+    values.append(value)
+    norms.append(norm)
+    if update % 100 == 0 or update == UPDATES - 1:
+        by_layer = ", ".join(f"{name} {np.linalg.norm(g):.2f}" for name, g in gradient.select("*.W").items())
+        print(f"update {update:3}: loss {value:.4f}, gradient norm {norm:.3f} ({by_layer})")
 
-if __name__ == "__main__":
-    main(Path(__file__).with_suffix(".png"))
+# %%
+fig = plt.figure(figsize=(12, 3.6), layout="constrained")
+axes = left, middle, right = fig.subplots(1, 3)
+left.semilogy(values, color=plots.COLOURS[0])
+left.set(xlabel="update", ylabel="mean squared error")
+middle.semilogy(norms, color=plots.COLOURS[1], linewidth=1)
+middle.axhline(MAX_NORM, color="black", linestyle="--", linewidth=1, label="clipped above")
+middle.set(xlabel="update", ylabel="norm of the gradient")
+middle.legend(frameon=False)
+x = np.linspace(-3, 3, 300)[:, None]
+curve = model.forward(params, state, x)[0]
+right.plot(X[:300], Y[:300], ".", color="0.7", markersize=4, label="data")
+right.plot(x, curve, color=plots.COLOURS[0], label="network")
+right.set(xlabel="x", ylabel="y")
+right.legend(frameon=False)
+for ax, title in zip(axes, ("Loss", "Gradient", "The curve learnt"), strict=True):
+    ax.set_title(title)
+
+# %% tags=["active-py"]
+fig.savefig(__file__.replace(".py", ".png"), dpi=100)

@@ -28,11 +28,10 @@ It prints
 and draws digits.png.
 """
 
-from __future__ import annotations
-
+# %%
 import math
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -41,46 +40,56 @@ from nnfunc import plots
 
 EPOCHS, BATCH_SIZE = 60, 64
 
+# %% [markdown]
+# The data: each image is a row of 64 pixels, scaled to go from 0 to 1. A fifth of the images is held out. All
+# randomness comes from one key: what is split off it says who uses it. Run this again and get the same bits.
 
-def main(picture: Path) -> None:
-    digits = load_digits()
-    X, Y = digits.data / 16, digits.target  # pixels from 0 to 1; rows are examples
+# %%
+digits = load_digits()
+X, Y = digits.data / 16, digits.target
 
-    # All randomness comes from one key: what is split off it says who uses it. Run this again and get the same bits.
-    order_key, init_key, train_key = nn.split(nn.key(0), 3)
-    order = nn.generator(order_key).permutation(len(X))
-    held_out, training = order[:360], order[360:]
+order_key, init_key, train_key = nn.split(nn.key(0), 3)
+order = nn.generator(order_key).permutation(len(X))
+held_out, training = order[:360], order[360:]
 
-    # A network of 64 pixels, two hidden layers and 10 classes. Dropout keeps it from learning 1437 images by heart.
-    model = nn.mlp([64, 256, 128, 10], ["relu", "relu", "softmax"], keep_prob=0.6)
-    updates = EPOCHS * math.ceil(len(training) / BATCH_SIZE)
-    optimizer = nn.adam(nn.cosine_decay(3e-3, updates))  # long strides first, none at the end
-    step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer)
-    ts = nn.train_state(model, optimizer, init_key, input_shape=(64,))
-    nn.summary(model, input_shape=(64,))
+# %% [markdown]
+# The network has 64 inputs, two hidden layers and 10 classes. Dropout keeps it from learning 1437 images by heart; the
+# learning rate falls along a cosine: long strides first, none at the end.
 
-    # `train` is an iterator: what happens after each epoch is up to the loop.
-    epochs = []
-    data, validation = (X[training], Y[training]), (X[held_out], Y[held_out])
-    for epoch in nn.train(step, ts, data, epochs=EPOCHS, batch_size=BATCH_SIZE, key=train_key, validation=validation):
-        epochs.append(epoch)
-        if epoch.number == 1 or epoch.number % 10 == 0:
-            print(epoch)
-    ts = epoch.state
+# %%
+model = nn.mlp([64, 256, 128, 10], ["relu", "relu", "softmax"], keep_prob=0.6)
+updates = EPOCHS * math.ceil(len(training) / BATCH_SIZE)
+optimizer = nn.adam(nn.cosine_decay(3e-3, updates))
+step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer)
+ts = nn.train_state(model, optimizer, init_key, input_shape=(64,))
+nn.summary(model, input_shape=(64,))
 
-    predicted, true = nn.predict_classes(model, ts, X[held_out]), Y[held_out]
-    wrong = np.flatnonzero(predicted != true)
-    print(f"validation accuracy: {nn.accuracy(model, ts, X[held_out], true):.2%} ({len(wrong)} of {len(true)} wrong)")
+# %% [markdown]
+# `train` is an iterator: what happens after each epoch is up to the loop.
 
-    fig = plots.figure(12, 4)
-    left, middle, right = fig.subplots(1, 3)
-    plots.loss_curves(nn.history(epochs), ax=left).set(title="Loss", yscale="log")
-    shown = np.concatenate([wrong, np.flatnonzero(predicted == true)])[:20]  # the mistakes first
-    plots.predictions(digits.images[held_out][shown], predicted[shown], true[shown], columns=5, ax=middle)
-    middle.set_title("Predictions, mistakes first")
-    plots.confusion(nn.confusion_matrix(model, ts, X[held_out], true), ax=right).set_title("Confusion matrix")
-    fig.savefig(picture, dpi=100)
+# %%
+epochs = []
+data, validation = (X[training], Y[training]), (X[held_out], Y[held_out])
+for epoch in nn.train(step, ts, data, epochs=EPOCHS, batch_size=BATCH_SIZE, key=train_key, validation=validation):
+    epochs.append(epoch)
+    if epoch.number == 1 or epoch.number % 10 == 0:
+        print(epoch)
+ts = epochs[-1].state
 
+# %%
+predicted, true = nn.predict_classes(model, ts, X[held_out]), Y[held_out]
+wrong = np.flatnonzero(predicted != true)
+print(f"validation accuracy: {nn.accuracy(model, ts, X[held_out], true):.2%} ({len(wrong)} of {len(true)} wrong)")
 
-if __name__ == "__main__":
-    main(Path(__file__).with_suffix(".png"))
+# %%
+fig = plt.figure(figsize=(12, 4), layout="constrained")
+axes = left, middle, right = fig.subplots(1, 3)
+plots.loss_curves(nn.history(epochs), ax=left).set_yscale("log")
+shown = np.concatenate([wrong, np.flatnonzero(predicted == true)])[:20]  # the mistakes first
+plots.predictions(digits.images[held_out][shown], predicted[shown], true[shown], columns=5, ax=middle)
+plots.confusion(nn.confusion_matrix(model, ts, X[held_out], true), ax=right)
+for ax, title in zip(axes, ("Loss", "Predictions, mistakes first", "Confusion matrix"), strict=True):
+    ax.set_title(title)
+
+# %% tags=["active-py"]
+fig.savefig(__file__.replace(".py", ".png"), dpi=100)

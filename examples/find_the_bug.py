@@ -40,19 +40,23 @@ It prints
 and so on, until all are right; and draws find_the_bug.png, the last mistake.
 """
 
-from __future__ import annotations
-
-from functools import partial
-from pathlib import Path
-
+# %%
+import matplotlib.pyplot as plt
 import numpy as np
 
 import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
-# The homework: classify digits by a tanh layer with dropout and a softmax layer, with an L2 penalty on the weights.
+# %% [markdown]
+# ## The homework
+#
+# Classify 40 examples by a $\tanh$ layer with dropout and a softmax layer, with an L2 penalty on the weights:
+#
+# $$A = \tanh(X W_1 + b_1), \quad P = \mathrm{softmax}((A \odot M)\, W_2 + b_2), \quad
+#   L = -\frac{1}{m} \sum_i \log P_{i, y_i} + \frac{\lambda}{2} (\lVert W_1 \rVert^2 + \lVert W_2 \rVert^2)$$
 
+# %%
 rng = np.random.default_rng(0)
 m, features, hidden, classes = 40, 12, 8, 3
 X, labels = rng.normal(size=(m, features)), rng.integers(0, classes, size=m)
@@ -75,14 +79,17 @@ def loss(p: Params) -> float:
     return float(-np.mean(np.log(probabilities[np.arange(m), labels])) + penalty)
 
 
+# %% [markdown]
+# The gradients as they were handed in, with three mistakes. The first `mended` of them are put right, so that the next
+# one shows.
+
+
+# %%
 def grads(p: Params, mended: int) -> Params:
-    """The gradients as they were handed in; the first `mended` of the three mistakes are put right."""
     a, h, probabilities = forward(p)
     dscores = (probabilities - np.eye(classes)[labels]) / m
-    backward_mask = (
-        mask if mended >= 1 else (rng.random((m, hidden)) < keep_prob) / keep_prob
-    )  # mistake 1: another mask
-    dz = dscores @ p["W2"].T * backward_mask * (1 - a**2)
+    new_mask = mask if mended >= 1 else (rng.random((m, hidden)) < keep_prob) / keep_prob  # mistake 1: another mask
+    dz = dscores @ p["W2"].T * new_mask * (1 - a**2)
     db2 = dscores.sum(axis=0) if mended >= 2 else dscores.mean(axis=0)  # mistake 2: dscores has its 1/m already
     factor = decay if mended >= 3 else 2 * decay  # mistake 3: the 1/2 of the penalty is forgotten
     return {
@@ -93,24 +100,56 @@ def grads(p: Params, mended: int) -> Params:
     }
 
 
-def main(picture: Path) -> None:
-    params = {
-        "W1": rng.normal(size=(features, hidden)) / np.sqrt(features),
-        "b1": 0.1 * rng.normal(size=hidden),
-        "W2": rng.normal(size=(hidden, classes)) / np.sqrt(hidden),
-        "b2": 0.1 * rng.normal(size=classes),
-    }
-    for mended in range(4):
-        print(f"--- {mended} of 3 mistakes mended\n")
-        report = nn.check_gradients(loss, partial(grads, mended=mended), params, batch_size=m)
-        print(report.text(), end="\n\n")
-        if mended == 2:
-            fig = plots.figure(9.6, 4)
-            left, right = fig.subplots(1, 2)
-            plots.gradient_scatter(report.findings[0], ax=left)
-            plots.error_map(report.findings[0], ax=right)
-            fig.savefig(picture, dpi=100)
+params = {
+    "W1": rng.normal(size=(features, hidden)) / np.sqrt(features),
+    "b1": 0.1 * rng.normal(size=hidden),
+    "W2": rng.normal(size=(hidden, classes)) / np.sqrt(hidden),
+    "b2": 0.1 * rng.normal(size=classes),
+}
 
 
-if __name__ == "__main__":
-    main(Path(__file__).with_suffix(".png"))
+def check(mended: int) -> nn.Report:
+    print(f"--- {mended} of 3 mistakes mended\n")
+    report = nn.check_gradients(loss, lambda p: grads(p, mended), params, batch_size=m)
+    print(report.text(), end="\n\n")
+    return report
+
+
+# %% [markdown]
+# ## The first mistake
+#
+# Nothing can be said of gradients that are others at each call, so that comes first.
+
+# %%
+report = check(mended=0)
+
+# %% [markdown]
+# It draws a new mask: the backward needs that of the forward. With it, two arrays are right and two are wrong, in ways
+# that can be told apart:
+
+# %%
+report = check(mended=1)
+
+# %% [markdown]
+# `dscores` has its $1/m$ already, so `b2` is its sum. One mistake is left:
+
+# %%
+report = check(mended=2)
+
+# %% [markdown]
+# As a picture: every element of the gradient against its numeric value, and where in the array the errors are. They
+# have the pattern of the weights.
+
+# %%
+fig = plt.figure(figsize=(9.6, 4), layout="constrained")
+for ax, draw in zip(fig.subplots(1, 2), (plots.gradient_scatter, plots.error_map), strict=True):
+    draw(report.findings[0], ax=ax)
+
+# %% tags=["active-py"]
+fig.savefig(__file__.replace(".py", ".png"), dpi=100)
+
+# %% [markdown]
+# The derivative of $\frac{\lambda}{2} W^2$ is $\lambda W$, not $2 \lambda W$. Then all are right.
+
+# %%
+report = check(mended=3)

@@ -12,57 +12,71 @@ It prints
 and draws regularisation.png.
 """
 
-from __future__ import annotations
-
+# %%
 from functools import partial
-from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
-REMEDIES: dict[str, tuple[float, nn.Penalty | None]] = {  # the probability to keep an output, the penalty
-    "nothing": (1.0, None),
-    "L2 penalty": (1.0, nn.l2(0.2)),
-    "dropout": (0.5, None),
-}
+# %% [markdown]
+# The data: points within a circle are of class 1, those outside of class 0, and a tenth of the labels is wrong. A
+# network with 17,000 parameters can learn the wrong labels of 100 examples by heart, too; 2,000 other points show
+# whether it does.
 
 
+# %%
 def rings(key: nn.Key, examples: int, flipped: float = 0.1) -> tuple[Array, Array]:
-    """Points within a circle are of class 1, those outside of class 0; a share of the labels is wrong."""
     random = nn.generator(key)
     X = random.uniform(-1, 1, (examples, 2))
     Y = np.hypot(X[:, 0], X[:, 1]) < 0.75
     return X, np.where(random.random(examples) < flipped, ~Y, Y).astype(float)
 
 
-def main(picture: Path) -> None:
-    data_key, validation_key, init_key, train_key = nn.split(nn.key(0), 4)
-    data, validation = rings(data_key, 100), rings(validation_key, 2000)
+data_key, validation_key, init_key, train_key = nn.split(nn.key(0), 4)
+data, validation = rings(data_key, 100), rings(validation_key, 2000)
 
-    fig = plots.figure(12, 7)
-    axes = fig.subplots(2, 3)
-    print("remedy      training loss  validation loss  validation accuracy  best after epoch")
-    for column, (name, (keep_prob, penalty)) in zip(axes.T, REMEDIES.items(), strict=True):
-        model = nn.mlp([2, 128, 128, 1], ["relu", "relu", "sigmoid"], keep_prob=keep_prob)
-        step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(3e-3), penalty)
-        ts = nn.train_state(model, step.optimizer, init_key, input_shape=(2,))  # all begin with the same weights
-        epochs = list(nn.train(step, ts, data, epochs=300, batch_size=25, key=train_key, validation=validation))
-        ts = epochs[-1].state
+# %% [markdown]
+# The remedies. An L2 penalty adds $\frac{\lambda}{2m} \sum \lVert W \rVert^2$ to the loss of a batch of $m$ examples,
+# so that weights grow only if it pays. Dropout keeps each hidden output with probability ½ in a step of training, so
+# that no unit can rely on another one.
 
-        # An epoch's own loss has the penalty in it and dropout at work; this is the bare one, as that of validation.
-        bare = [nn.evaluate(model, step.loss, epoch.state, *data).loss for epoch in epochs]
-        history = nn.history(epochs) | {"loss": np.array(bare)}
-        last, best = epochs[-1].validation, nn.best_epoch(epochs)
-        assert last is not None
-        print(f"{name:10}  {bare[-1]:13.3f}  {last.loss:15.3f}  {last.accuracy:19.1%}  {best.number:16}")
+# %%
+REMEDIES: dict[str, tuple[float, nn.Penalty | None]] = {  # the probability to keep an output, the penalty
+    "nothing": (1.0, None),
+    "L2 penalty": (1.0, nn.l2(0.2)),
+    "dropout": (0.5, None),
+}
 
-        plots.loss_curves(history, ax=column[0]).set(title=name, ylim=(0, 1.4))
-        plots.decision_boundary(partial(nn.predict, model, ts), *data, ax=column[1])
-    fig.savefig(picture, dpi=75)
+# %% [markdown]
+# All three networks begin with the same weights and see the same batches. An epoch's own loss has the penalty in it and
+# dropout at work; the curves show the bare one, as that of validation.
 
+# %%
+fig = plt.figure(figsize=(12, 7), layout="constrained")
+axes = fig.subplots(2, 3)
+print("remedy      training loss  validation loss  validation accuracy  best after epoch")
+for column, (name, (keep_prob, penalty)) in zip(axes.T, REMEDIES.items(), strict=True):
+    model = nn.mlp([2, 128, 128, 1], ["relu", "relu", "sigmoid"], keep_prob=keep_prob)
+    step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(3e-3), penalty)
+    ts = nn.train_state(model, step.optimizer, init_key, input_shape=(2,))
+    epochs = list(nn.train(step, ts, data, epochs=300, batch_size=25, key=train_key, validation=validation))
 
-if __name__ == "__main__":
-    main(Path(__file__).with_suffix(".png"))
+    bare = [nn.evaluate(model, step.loss, epoch.state, *data).loss for epoch in epochs]
+    last, best = epochs[-1].validation, nn.best_epoch(epochs)
+    assert last is not None
+    print(f"{name:10}  {bare[-1]:13.3f}  {last.loss:15.3f}  {last.accuracy:19.1%}  {best.number:16}")
+
+    plots.loss_curves(nn.history(epochs) | {"loss": np.array(bare)}, ax=column[0]).set(title=name, ylim=(0, 1.4))
+    plots.decision_boundary(partial(nn.predict, model, epochs[-1].state), *data, ax=column[1])
+
+# %% [markdown]
+# Without a remedy the training loss goes on falling while the validation loss rises: the boundary is bent around
+# single points. Both remedies lower the validation loss at the end by more than a half; neither finds a perfect
+# circle, and the accuracies differ by a few points only.
+
+# %% tags=["active-py"]
+fig.savefig(__file__.replace(".py", ".png"), dpi=75)

@@ -21,15 +21,43 @@ from nnfunc.arrays import Array
 from nnfunc.errors import nearest
 from nnfunc.keys import Key, generator
 
+__all__ = [
+    "random",
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+    "zeros",
+    "constant",
+    "INITIALIZERS",
+    "Initializer",
+    "InitializerFunction",
+]
+
 
 class InitializerFunction(Protocol):
-    """A function of a key, a shape and a dtype that returns an array of that shape and dtype."""
+    """A function of a key, a shape and a dtype that returns an array of that shape and dtype.
+
+    >>> def alternating(key, shape, dtype=np.float32):
+    ...     return (1 - 2 * (np.indices(shape).sum(axis=0) % 2)).astype(dtype)
+    >>> nn.dense(2, alternating).init(nn.key(0), (3,))[0]["W"]
+    array([[ 1., -1.],
+           [-1.,  1.],
+           [ 1., -1.]], dtype=float32)
+    """
 
     def __call__(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = ..., /) -> Array: ...
 
 
 Initializer: TypeAlias = "str | InitializerFunction"
-"""A name from `INITIALIZERS`, or a function (key, shape, dtype) -> array."""
+"""A name from `INITIALIZERS`, or a function (key, shape, dtype) -> array.
+
+>>> nn.dense(3, "glorot").init(nn.key(0), (2,))[0]["W"].shape
+(2, 3)
+"""
 
 
 def random(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, std: float = 0.01) -> Array:
@@ -147,7 +175,11 @@ INITIALIZERS: dict[str, Callable[..., Array]] = {
     "zeros": zeros,
     "constant": constant,
 }
-"""The names that stand for initializers."""
+"""The names that stand for initializers.
+
+>>> INITIALIZERS["xavier"] is glorot_normal
+True
+"""
 
 
 def check(initializer: Initializer) -> Initializer:

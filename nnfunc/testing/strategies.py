@@ -88,7 +88,15 @@ def layers(max_units: int = 5) -> st.SearchStrategy[Layer]:
 
 
 class Network(NamedTuple):
-    """A whole network at one point: everything that `nn.check_model` takes."""
+    """A whole network at one point: everything that `nn.check_model` takes.
+
+    >>> from hypothesis import given, settings
+    >>> @settings(max_examples=3, deadline=None)
+    ... @given(networks())
+    ... def test_gradients(network):
+    ...     nn.check_model(network.model, network.params, network.x, **network.arguments).assert_ok()
+    >>> test_gradients()
+    """
 
     model: Layer
     params: ArrayDict
