@@ -22,7 +22,7 @@ from pdoc import doc, doc_types
 import nnfunc as nn
 
 TOPICS = ["keys", "arrays", "initializers", "layers", "losses", "penalties", "optimizers", "training", "metrics"]
-TOPICS += ["files", "inspection", "checks", "errors"]
+TOPICS += ["files", "checks", "inspection", "errors"]
 """The modules of what stands in `nnfunc` itself, in the way the data go."""
 
 OTHERS = ["plots", "testing", "interop"]
