@@ -88,7 +88,7 @@ What is imported beside it, like `from nnfunc import plots`:
     doc.safe_eval_type = doc_types.safe_eval_type = as_written
     pdoc.render.configure(docformat="google", show_source=False, footer_text=f"nnfunc {nn.__version__}")
     warnings.filterwarnings("ignore", "'nnfunc' may refer to")  # the folder of the checkout
-    pdoc.pdoc("nnfunc", output_directory=folder)
+    pdoc.pdoc("nnfunc", r"!nnfunc.*\._.*", output_directory=folder)
 
     pages = [path.read_text() for path in folder.rglob("*.html")]
     shown = {name for name in public - {"initializers"} if sum(f'<section id="{name}">' in page for page in pages) == 1}

@@ -63,7 +63,7 @@ def public(module: ModuleType) -> list[str]:
 
 
 PUBLIC = ["nnfunc", "nnfunc.initializers", "nnfunc.plots", "nnfunc.testing"]
-PUBLIC += [name for name in MODULES if name.startswith("nnfunc.interop.")]
+PUBLIC += [name for name in MODULES if name.startswith("nnfunc.interop.") and "._" not in name]
 """Where users import from."""
 
 

@@ -19,10 +19,10 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.interop import flax as from_flax
 from nnfunc.interop import keras as from_keras
 from nnfunc.interop import torch as from_torch
+from nnfunc.interop._weights import read, write
 from nnfunc.interop.flax import from_variables, to_variables
 from nnfunc.interop.keras import from_weights, layer_names, to_weights
 from nnfunc.interop.torch import from_state_dict, to_state_dict
-from nnfunc.interop.weights import read, write
 from nnfunc.keys import Key
 from nnfunc.layers.base import Shape
 from nnfunc.testing.strategies import Network, networks

@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc.arrays import EMPTY, ArrayDict
-from nnfunc.interop.weights import Convention, Names, read, write
+from nnfunc.interop._weights import Convention, Names, read, write
 from nnfunc.layers.base import Layer, Shape
 from nnfunc.metrics import Trained
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
-from nnfunc.interop.weights import Convention, Names, check_names, layers, read, write
+from nnfunc.interop._weights import Convention, Names, check_names, layers, read, write
 from nnfunc.layers.base import Layer, Shape
 from nnfunc.metrics import Trained
 

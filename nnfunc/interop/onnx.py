@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
-from nnfunc.interop.weights import layers, single
+from nnfunc.interop._weights import layers, single
 from nnfunc.layers.base import Layer, Shape, example_shape, output_shape
 from nnfunc.layers.combinators import residual, serial
 from nnfunc.layers.description import CONSTRUCTORS
