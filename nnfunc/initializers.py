@@ -23,6 +23,7 @@ from nnfunc.keys import Key, generator
 
 __all__ = [
     "random",
+    "uniform",
     "he_normal",
     "he_uniform",
     "glorot_normal",
@@ -67,6 +68,15 @@ def random(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, s
     (2, 3)
     """
     return (std * generator(key).normal(size=shape)).astype(dtype)
+
+
+def uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, limit: float = 0.05) -> Array:
+    """U(−limit, limit), limit = 0.05.
+
+    >>> bool(abs(uniform(nn.key(0), (200, 300))).max() <= 0.05)
+    True
+    """
+    return generator(key).uniform(-limit, limit, size=shape).astype(dtype)
 
 
 def he_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -159,6 +169,7 @@ def constant(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *,
 
 INITIALIZERS: dict[str, Callable[..., Array]] = {
     "random": random,
+    "uniform": uniform,
     "he": he_normal,
     "he_normal": he_normal,
     "he_uniform": he_uniform,

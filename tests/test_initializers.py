@@ -12,6 +12,7 @@ from nnfunc.initializers import INITIALIZERS
 
 VARIANCES = {
     "random": 0.01**2,
+    "uniform": 0.05**2 / 3,
     "he": 2 / 300,
     "he_normal": 2 / 300,
     "he_uniform": 2 / 300,

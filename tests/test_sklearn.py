@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,12 +83,19 @@ def same_bits(a: NNClassifier | NNRegressor, b: NNClassifier | NNRegressor) -> b
     return all(nn.equal(one, other) for one, other in groups) and a.state_[3:] == b.state_[3:] and histories
 
 
+def drawn_as_by_sklearn(inputs: int, units: int) -> nn.Layer:
+    """Weights and biases within ±√(6/(inputs + units))."""
+    return nn.dense(units, "glorot_uniform", partial(nn.initializers.uniform, limit=np.sqrt(6 / (inputs + units))))
+
+
 def test_a_fit_is_the_pure_functions_by_hand() -> None:
     net = NNClassifier(hidden_layer_sizes=(16, 8), keep_prob=0.8, penalty=0.1, epochs=3, random_state=7).fit(
         X, NAMES[Y]
     )
     init_key, order_key, _ = nn.split(nn.key(7), 3)
-    model = nn.mlp([64, 16, 8, 10], ["relu", "relu", "softmax"], 0.8, "glorot_uniform")
+    denses = [drawn_as_by_sklearn(*sizes) for sizes in ((64, 16), (16, 8), (8, 10))]
+    hidden = [[layer, nn.relu(), nn.dropout(0.8)] for layer in denses[:2]]
+    model = nn.serial(*hidden[0], *hidden[1], denses[2], nn.softmax())
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, "adam", nn.l2(0.1))
     ts = nn.train_state(model, "adam", init_key, input_shape=(64,), dtype=np.float64)
     epochs = list(nn.train(step, ts, (X, Y), epochs=3, key=order_key))
@@ -141,7 +149,7 @@ def test_early_stopping_on_given_data_stops_where_it_does_by_hand() -> None:
     net = NNClassifier(learning_rate=0.02, epochs=100, patience=3, random_state=0)
     net.fit(*data, X_val=X[200:], y_val=Y[200:])
     init_key, order_key, _ = nn.split(nn.key(0), 3)
-    model = nn.mlp([64, 100, 10], ["relu", "softmax"], initializer="glorot_uniform")
+    model = nn.serial(drawn_as_by_sklearn(64, 100), nn.relu(), drawn_as_by_sklearn(100, 10), nn.softmax())
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(0.02))
     ts = nn.train_state(model, step.optimizer, init_key, input_shape=(64,), dtype=np.float64)
     run = nn.train(step, ts, data, epochs=100, key=order_key, validation=validation)

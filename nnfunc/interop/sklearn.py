@@ -11,6 +11,7 @@ to as many digits; class weights and categorical losses are for one label, not f
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 import nnfunc as nn
 from nnfunc.arrays import Array
 from nnfunc.errors import by_name, instance, number
-from nnfunc.initializers import Initializer
-from nnfunc.layers.combinators import last_layer
+from nnfunc.initializers import Initializer, uniform
+from nnfunc.layers.combinators import last_layer, map_layers
 from nnfunc.layers.description import CONSTRUCTORS
 from nnfunc.losses import LOSSES
 from nnfunc.optimizers.base import Setting
@@ -208,7 +209,8 @@ class _Network(BaseEstimator):
         hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
         activations = [*[self.activation] * len(hidden), head.activation]
         sizes = [inputs, *hidden, head.outputs]
-        return nn.mlp(sizes, activations, self.keep_prob, self.initializer, self.batch_norm)
+        model = nn.mlp(sizes, activations, self.keep_prob, self.initializer, self.batch_norm)
+        return map_layers(_with_random_biases, model)
 
     def _optimizer(self) -> nn.Optimizer | str:
         if self.learning_rate is None:
@@ -248,7 +250,8 @@ class NNClassifier(ClassifierMixin, _Network):
 
     Args:
         hidden_layer_sizes: the units of each hidden layer; () for none.
-        activation, keep_prob, batch_norm, initializer: see `nn.mlp`, whose default initializer is another.
+        activation, keep_prob, batch_norm, initializer: see `nn.mlp`, whose default initializer is another. The biases
+            begin in U(±√(6/(inputs + units))), as those of MLPClassifier.
         model: instead of these a function (n_features, n_outputs) -> layer, or a layer. It ends with the sigmoid (two
             classes, several labels) or softmax (several classes), or with `nn.dense`, whose outputs are then logits.
             Two classes have one output (two with a categorical cross-entropy). To be pickled, the function must stand
@@ -292,7 +295,7 @@ class NNClassifier(ClassifierMixin, _Network):
         Raises:
             ValueError: no classes at the first call, or others later.
 
-        >>> net = NNClassifier(random_state=0)
+        >>> net = NNClassifier(learning_rate=0.01, random_state=0)
         >>> for rows in np.split(np.arange(40.0).reshape(20, 2), 4):
         ...     net = net.partial_fit(rows, np.repeat(["a"], 5), classes=["a", "b"])
         >>> net.n_iter_, net.predict([[0.0, 1.0]])
@@ -458,6 +461,15 @@ class NNRegressor(RegressorMixin, _Network):
 
 
 # -- a run and its history ---------------------------------------------------------------------------------------------
+
+
+def _with_random_biases(path: str, layer: nn.Layer) -> nn.Layer:
+    """A dense layer whose biases begin at random, as MLPClassifier's, so that ReLUs bend elsewhere than at 0."""
+    if layer.name != "dense":
+        return layer
+    made = hyperparameters([layer.init])
+    biases = partial(uniform, limit=math.sqrt(6 / (made["inputs"] + made["units"])))
+    return nn.dense(made["units"], made["initializer"], biases, inputs=made["inputs"])
 
 
 def _started(step: nn.TrainStep, key: nn.Key, inputs: int, outputs: int, dtype: DTypeLike) -> nn.TrainState:
