@@ -227,3 +227,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r'pip install "nnfunc\[onnx\]"'):
         to_onnx(nn.relu(), nn.EMPTY, input_shape=(2,))
+
+
+def test_gelu_far_from_0_is_0_or_x() -> None:
+    """In float64 its erf is an integral, which would be multiplied by x."""
+    x = np.array([[-1e30], [-1e3], [-10.0], [-6.5], [6.5], [10.0], [1e30]])
+    for dtype in (np.float32, np.float64):
+        y = run(to_onnx(nn.gelu(), nn.EMPTY.astype(dtype), input_shape=(1,)), x.astype(dtype))
+        np.testing.assert_allclose(y, np.maximum(x, 0), atol=1e-8)

@@ -612,3 +612,13 @@ def test_errors_of_predict_speak_of_all_rows() -> None:
 def test_batches_of_single_numbers_are_refused() -> None:
     with pytest.raises(TypeError, match="arrays has a single number among its parts"):
         next(nn.minibatches(nn.key(0), (np.array(3.0), np.array(1))))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_silu_of_a_huge_negative_number_is_0(dtype: type[np.floating]) -> None:
+    x = np.array([[-1e4, -1e30, -1e37]], dtype)
+    y, cache, _ = nn.silu().forward(nn.EMPTY, nn.EMPTY, x)
+    dx, _ = nn.silu().backward(nn.EMPTY, cache, np.ones_like(x))
+    assert dx is not None
+    assert abs(y).max() < 1e-35
+    assert abs(dx).max() < 1e-35

@@ -220,10 +220,11 @@ READ: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
-def given_arrays(name: str, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The weights of SMALL as a flat dict."""
-    names = layer_names(SMALL, names=names) if name == "keras" else names
-    return {p.theirs: a for p, a in write(CONVENTIONS[name], SMALL, *SMALL.init(nn.key(0), (2,)), names).items()}
+def given_arrays(name: str, names: Mapping[str, str] | None = None, model: nn.Layer = SMALL) -> dict[str, Any]:
+    """The weights of a model as a flat dict."""
+    names = layer_names(model, names=names) if name == "keras" else names
+    params, state = model.init(nn.key(0), (2 if model is SMALL else 6,))
+    return {p.theirs: a for p, a in write(CONVENTIONS[name], model, params, state, names).items()}
 
 
 @pytest.mark.parametrize("name", READ)
@@ -235,13 +236,45 @@ def test_other_names_are_shown_with_the_names_that_are_meant(name: str) -> None:
     message = str(caught.value)
     assert "for dense1.W" in message
     assert "the model has nothing for encoder" in message
-    assert message.endswith("By their shapes in order it may be names={'dense1': 'encoder', 'dense2': 'head'}")
+    assert message.endswith("By their shapes it may be names={'dense1': 'encoder', 'dense2': 'head'}")
     assert_same_bits(
         read(SMALL, there, (2,), names={"dense1": "encoder", "dense2": "head"}), SMALL.init(nn.key(0), (2,))
     )
     del there[next(iter(there))]
-    with pytest.raises(ValueError, match=r"it has no .*; the model has nothing for .*\. See names=$"):
+    with pytest.raises(ValueError, match=r"it has no .*; the model has nothing for .*\. Say which layer"):
         read(SMALL, there, (2,))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_layers_that_only_an_order_could_tell_apart_are_not_proposed(name: str) -> None:
+    """A file sorts its names."""
+    read, _ = READ[name]
+    model = nn.mlp([6, 6, 6], ["tanh", "identity"])
+
+    def message(first: str, second: str) -> str:
+        there = given_arrays(name, {"dense1": first, "dense2": second}, model)
+        with pytest.raises(ValueError, match="does not fit the model") as caught:
+            read(model, dict(sorted(there.items())), (6,))
+        return str(caught.value)
+
+    assert message("encoder", "decoder").endswith("Say which layer is which by names=")
+    assert message("block_9", "block_10").endswith("it may be names={'dense1': 'block_9', 'dense2': 'block_10'}")
+
+
+def test_numbers_of_keras_count_where_a_file_has_sorted_the_paths() -> None:
+    model = nn.mlp([6, 6, 6], ["tanh", "identity"])
+    params, state = model.init(nn.key(0), (6,))
+    weights = to_weights(model, params, state, names={"dense1": "net/dense_9", "dense2": "net/dense_10"})
+    assert from_weights(model, dict(sorted(weights.items())), (6,)) == (params, state)
+
+
+def test_what_goes_out_is_one_finite_network() -> None:
+    params, state = SMALL.init(nn.key(0), (2,))
+    with pytest.raises(ValueError, match=r"dense1.W contains nan at \[0, 0\]: the network has diverged"):
+        to_weights(SMALL, params * float("nan"), state)
+    ts = nn.train_state(SMALL, "adam", nn.key(0), (2,))
+    with pytest.raises(ValueError, match="params is a TrainState, which has its state, beside another"):
+        to_weights(SMALL, ts, ArrayDict({"a": np.ones(1)}))
 
 
 @pytest.mark.parametrize("name", READ)
@@ -249,10 +282,10 @@ def test_missing_extra_transposed_and_nan(name: str) -> None:
     read, what = READ[name]
     there = given_arrays(name)
     W, b = list(there)[:2]
-    with pytest.raises(ValueError, match=f"{what} does not fit the model: it has no {b} \\(4,\\) for dense1.b. See"):
+    with pytest.raises(ValueError, match=f"{what} does not fit .* it has no {b} .4,. for dense1.b. A layer without"):
         read(SMALL, {k: a for k, a in there.items() if k != b}, (2,))
     with pytest.raises(
-        ValueError, match=f"{what} does not fit the model: the model has nothing for more \\(1,\\). See"
+        ValueError, match=f"{what} does not fit the model: the model has nothing for more \\(1,\\). Drop what is no"
     ):
         read(SMALL, {**there, "more": np.ones(1)}, (2,))
     right, wrong = there[W].shape, there[W].shape[::-1]
@@ -566,7 +599,7 @@ def test_a_functional_model_of_keras_with_names_of_its_own(keras: Any) -> None:
     params, state = from_weights(model, keras_weights(net), (5,), names=names)
     expected = np.asarray(keras.ops.convert_to_numpy(net(X)))
     np.testing.assert_allclose(outputs(model, params, state), expected, rtol=2e-6)
-    with pytest.raises(ValueError, match=r"By their shapes in order it may be names=\{'dense1': 'encoder', "):
+    with pytest.raises(ValueError, match=r"By their shapes it may be names=\{'dense1': 'encoder', "):
         from_weights(model, keras_weights(net), (5,))
 
 

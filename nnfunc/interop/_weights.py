@@ -90,6 +90,10 @@ def read(
     ]
     if wrong:
         raise ValueError(f"{what} has other shapes than the model: {'; '.join(wrong)}")
+    try:
+        dtype = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype={dtype!r}: expected a dtype of NumPy, like np.float64") from None
     if dtype is None:  # that of the floats, which float32 holds if they are shorter
         floats = [a.dtype for k, a in arrays.items() if expected[k].dtype.kind == "f"]
         dtype = np.float32 if np.result_type(np.float32, *floats) == np.float32 else np.float64
@@ -114,8 +118,10 @@ def single(model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY) 
         params: the parameters, or something that has params and state, like a `TrainState`.
     """
     if not isinstance(params, Mapping):
-        if not hasattr(params, "params") or not hasattr(params, "state"):
+        if not hasattr(params, "params") or not isinstance(getattr(params, "state", None), Mapping):
             raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict or a TrainState")
+        if state:
+            raise ValueError("params is a TrainState, which has its state, beside another: pass ts.params and state")
         state, params = params.state, params.params
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     state = state if isinstance(state, ArrayDict) else ArrayDict(state)
@@ -124,6 +130,10 @@ def single(model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY) 
     shapes = [(k, a.ndim) for path in inner for k, a in _group(params, path).items()]
     if params.stack_shape or any(axes != (2 if k == "W" else 1) for k, axes in shapes):
         raise ValueError("params are a stack of networks, expected one: take a member, nn.unstack(params)[0]")
+    for name, array in (*params.items(), *state.items()):
+        if not np.isfinite(array).all():
+            bad = first_bad(array, ~np.isfinite(array))
+            raise ValueError(f"{name} contains {bad}: the network has diverged")
     for path, layer in inner.items():
         missing = [k for k in ("mean", "var") if layer.name == "batch_norm" and k not in _group(state, path)]
         if missing:
@@ -182,7 +192,7 @@ def check_names(names: Names | None, model: Layer) -> Names:
     for name in names:
         if name not in known:
             raise ValueError(f"names: {nearest('layer', name, filter(None, known))}")
-    return names
+    return {name: theirs.strip("./") for name, theirs in names.items()}
 
 
 def _joined(path: str, name: str, separator: str) -> str:
@@ -232,12 +242,17 @@ def _difference(convention: Convention, pairs: Mapping[str, Pair], expected: Arr
     extra = _listed(f"{k} {a.shape}" for k, a in given.items() if k not in expected)
     parts = [f"it has no {missing}"] * bool(missing) + [f"the model has nothing for {extra}"] * bool(extra)
     meant = _proposal(convention.separator, pairs, expected, given)
-    hint = f". By their shapes in order it may be names={meant}" if meant else ". See names="
-    return f"{convention.argument} does not fit the model: {'; '.join(parts)}{hint}"
+    hint = f"By their shapes it may be names={meant}" if meant else "Say which layer is which by names="
+    if not missing:
+        hint = "Drop what is no weight of these layers; or does the model lack a layer or a bias?"
+    if not extra:
+        hint = "A layer without a bias is nn.dense(units, bias=False); a norm without scale or shift has ones and zeros"
+    return f"{convention.argument} does not fit the model: {'; '.join(parts)}. {hint}"
 
 
 def _proposal(separator: str, pairs: Mapping[str, Pair], expected: Arrays, given: Arrays) -> dict[str, str] | None:
-    """Which layer may be which: those with arrays of the same names and shapes, in order; None if some are left."""
+    """Which layer may be which: those with arrays of the same names and shapes. Of several such, those whose names
+    differ by their numbers alone, in the order of these; None if some are left, or nothing tells them apart."""
     ours: dict[str, set[tuple[str, Shape]]] = {}
     theirs: dict[str, set[tuple[str, Shape]]] = {}
     for name, array in expected.items():
@@ -245,14 +260,18 @@ def _proposal(separator: str, pairs: Mapping[str, Pair], expected: Arrays, given
     for name, array in given.items():
         layer, _, last = name.rpartition(separator)
         theirs.setdefault(layer, set()).add((last, array.shape))
-    found = {}
-    for layer, arrays in ours.items():
-        match = next((k for k, a in theirs.items() if a == arrays), None)
-        if match is None:
+    found: dict[str, str] = {}
+    for arrays in ours.values():
+        alike = [layer for layer, own in ours.items() if own == arrays]
+        there = sorted((layer for layer, own in theirs.items() if own == arrays), key=_numbers_in)
+        if len(alike) != len(there) or len({re.sub(r"\d+", "", name) for name in there}) > 1:
             return None
-        del theirs[match]
-        found[layer] = match
-    return found if not theirs else None
+        found |= dict(zip(alike, there, strict=True))
+    return found if len(found) == len(theirs) else None
+
+
+def _numbers_in(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
 
 
 def _listed(items: Iterable[str], most: int = 8) -> str:

@@ -12,7 +12,8 @@ What weights do not tell: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-
 `nn.layer_norm(eps=1e-6)`; `momentum=0.99` of `BatchNorm` is `nn.batch_norm(momentum=0.99)`; `nn.gelu` there is the form
 with tanh, `nn.gelu(True)` here.
 
-A module of Flax NNX has the same names without collections: pass `nnx.to_pure_dict(nnx.state(module))` and `names`.
+A module of Flax NNX has the same names without collections: read
+`nnx.to_pure_dict(nnx.state(module, (nnx.Param, nnx.BatchStat)))` with `names`; what `to_variables` gives is for Linen.
 A pytree of one's own, by layer and array, takes no function:
 
 >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])

@@ -8,9 +8,10 @@
 
 Keras numbers the layers that are given no name by kind and in the order in which they were made ("dense", "dense_1"),
 goes on where the last model ended, and takes no notice of nesting. So does `layer_names`: the layers of a kind here are
-those of the kind there in the order of their numbers, which must be that in which they stand there. For other layers
-`names` says which they are: {"dense1": "fc1", "residual1.dense1": "block/fc"}; what stands before a name, like the
-model's, may be left out.
+those of the kind there in the order of their numbers, which must be that in which they stand there (unless the paths
+are sorted, as files do it). That is wrong if layers of one shape are called in another order than they were made in:
+compare an output. For other layers `names` says which they are: {"dense1": "fc1", "residual1.dense1": "block/fc"}; what
+stands before a name, like the model's, may be left out.
 
 What weights do not tell: the eps of Keras's norms is 1e-3, which is `nn.batch_norm(eps=1e-3)` and
 `nn.layer_norm(eps=1e-3)`, and their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`; "gelu" is `nn.gelu()`,
@@ -139,6 +140,8 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
         kind = re.sub(r"_\d+$", "", last)
         if name not in found.values():
             numbered.setdefault(kind, []).append((int(last[len(kind) + 1 :] or 0), name))
+    if there == sorted(there):  # as files and trees sort them, which says nothing: then the numbers do
+        numbered = {kind: sorted(those) for kind, those in numbered.items()}
     count: Counter[str] = Counter()
     for path, layer in inner.items():
         if path not in found and (layer.kernel is None or layer.kernel.names):

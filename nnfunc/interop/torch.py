@@ -5,13 +5,14 @@
 
 The names are those of an `nn.Sequential` with the same layers at the same positions ("0.weight"; a nested composition
 is a nested one, "2.0.weight"), in which what follows the last layer with weights, like a softmax, may be missing. For
-any other module `names` says how its attributes are called: {"dense1": "fc1", "residual1.dense1": "block.fc"}; the name
-of a composition stands for that of all in it, and {"": "net"} for that of the whole model.
+any other module `names` says how its attributes are called, in full: {"dense1": "fc1", "residual1.dense1": "block.fc"};
+the name of a composition stands before the positions of the layers in it, and {"": "net"} before those of the model.
 
 What weights do not tell: eps is 1e-5 in both; `nn.GELU()` is `nn.gelu()` and `nn.GELU("tanh")` is `nn.gelu(True)`; a
 module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax either. When
-training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, and PyTorch's running variance moves
-towards the unbiased variance, ours towards the biased.
+training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, `num_batches_tracked` begins at 0
+again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased variance, ours
+towards the biased.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def from_state_dict(
     >>> from_state_dict(nn.serial(nn.dense(3)), tensors, (2,))
     Traceback (most recent call last):
     ValueError: state_dict does not fit the model: it has no 0.weight (3, 2) for dense1.W, 0.bias (3,) for dense1.b; \
-the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes in order it may be names={'dense1': 'fc'}
+the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may be names={'dense1': 'fc'}
     """
     if not isinstance(state_dict, Mapping):
         hint = ": pass module.state_dict()" if hasattr(state_dict, "state_dict") else ""
@@ -128,5 +129,5 @@ def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch need not be ther
     try:
         short = value.is_floating_point() and value.element_size() < 4
         return np.asarray((value.float() if short else value).numpy(force=True))
-    except (TypeError, RuntimeError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{name} is no plain tensor: {error}") from error

@@ -292,6 +292,9 @@ swish = silu
 
 def _silu(x: Array) -> tuple[Array, tuple[Array, Array]]:
     s = logistic(x)
+    x = np.maximum(
+        x, -_largest_exponent(x.dtype)
+    )  # below, s is no longer as small as it should be, and the product almost 0
     return x * s, (x, s)
 
 
