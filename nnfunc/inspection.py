@@ -32,14 +32,14 @@ from nnfunc.training.step import train_step, without_last
 from nnfunc.values import same
 
 KINDS = (
-    "nonfinite", "inputs", "dead", "saturated", "constant", "vanishing", "exploding", "shrinking", "growing",
-    "no-gradient",
+    "nonfinite", "inputs", "symmetric", "dead", "saturated", "constant", "vanishing", "exploding", "shrinking",
+    "growing", "no-gradient",
 )  # fmt: skip
 """The words of `Finding.kind` in an inspection.
 
 >>> from nnfunc.inspection import KINDS
 >>> len(KINDS)
-10
+11
 """
 
 # -- thresholds --------------------------------------------------------------------------------------------------------
@@ -59,9 +59,10 @@ EDGE, SATURATED_SHARE = 0.01, 0.5
 """Within 1 % of a limit of sigmoid or tanh the slope is at most 4 % of its largest; a finding if half of the outputs
 lie there. Trained networks have up to a third there and still learn."""
 
-TOTAL, PER_LAYER = 100.0, 1.5
-"""Gradients or activations that fall or rise by more than 100 in all and by more than 1.5 for each layer. Fresh He
-networks of 10 layers of 8 units, by chance alone, stay below 25; a sigmoid divides by 4 or more in each layer."""
+TOTAL, PER_LAYER, TOO_MUCH = 100.0, 1.5, 1000.0
+"""Gradients or activations that fall or rise by more than 100 in all and by more than 1.5 for each layer, or by more
+than 1,000 over any number of layers. Fresh He networks of 10 layers of 8 units, by chance alone, stay below 25; a
+sigmoid divides by 4 or more in each layer."""
 
 ALIKE = 1e-3
 """A layer is constant if its outputs differ from example to example by less than a thousandth of their size."""
@@ -233,7 +234,8 @@ def inspect(
         state: running averages, if params are no TrainState.
         key: of dropout masks in training mode; nn.key(0) if not given.
         train: whether the layers work as in training; without it, as in prediction, but where a model has a state and
-            none is given: batch norm then takes the statistics of x, if it has 10 rows or more.
+            none is given, or one that no training has moved: batch norm then takes the statistics of x, if it has 10
+            rows or more.
     Returns:
         an `Inspection`: layers, findings, ok; print it.
     Raises:
@@ -269,8 +271,9 @@ def inspect(
     if rows.ndim < 2:
         raise ValueError(f"x has shape {rows.shape}, expected (examples, ..., features)")
     model, key = full_form(model), new_key(0) if key is None else key
-    if state is None:
-        state = _initial_state(model, rows)
+    initial = _initial_state(model, rows)
+    if state is None or (initial and initial == state):  # averages that never moved are none
+        state = initial
         train = bool(state) and len(rows) >= FEW if train is None else train
     own_state = state if isinstance(state, ArrayDict) else ArrayDict(state)
 
@@ -290,7 +293,7 @@ def inspect(
         if body is not model:  # its name stands last
             path, last = _last(model)
             observed.forwards.append(Forward(path, last, EMPTY, y, last.forward(EMPTY, EMPTY, y)[0]))
-        found = _findings(observed, rows, values, dy, confident=body is not model or loss is not None)
+        found = _findings(observed, rows, values, dy, confident=body is not model)
     backwards = {call.path: call for call in observed.backwards}
     layers = tuple(_layer(call, backwards.get(call.path)) for call in observed.forwards)
     return Inspection(layers, tuple(found), y.size // _units(y))
@@ -399,12 +402,14 @@ def _findings(observed: Observed, x: Array, values: Array, dy: Array, confident:
         return [*bad, *inputs]  # NaN is neither dead nor small
     found = []
     for i, call in enumerate(calls):
+        found += _equal_units(call)
         found += _dead_units(call, _affine_below(calls[: i + 1]))
         found += _saturation(call) if not (confident and call is calls[-1]) else []
     depth = [call for call in calls if call.params and "residual" not in call.path]
     found += _constant(calls[:-1] or calls, _rows(x), guilty={f.where for f in found})
     found += _gradients_over_depth(depth, calls, backwards)
-    found += _activations_over_depth(depth[:-1])
+    if not {f.kind for f in [*inputs, *found]} & {"inputs", "dead", "saturated"}:  # which would be the reason
+        found += _activations_over_depth(depth[:-1])
     found += _without_gradient(calls, backwards, explained=any(f.kind != "constant" for f in found))
     found = [*inputs, *found]
     kinds = [f.kind for f in found]
@@ -432,7 +437,9 @@ def _inputs(x: Array) -> list[Finding]:
     low, high, mean, std = x.min(axis=0), x.max(axis=0), x.mean(axis=0), x.std(axis=0)
     span = np.where(high > low, high - low, np.nan)
     if np.isnan(span).all():
-        return [Finding("x", "", "inputs", "x has the same row for every example, so nothing can be learned from it.")]
+        return [
+            Finding("x", "", "constant", "x has the same row for every example, so nothing can be learned from it.")
+        ]
     least, most = int(np.nanargmin(span)), int(np.nanargmax(span))
     if span[most] > SCALES * span[least]:
         ranges = [f"feature {i} from {low[i]:.4g} to {high[i]:.4g}" for i in (most, least)]
@@ -470,6 +477,18 @@ def _dead_units(call: Forward, below: Forward | None) -> list[Finding]:
     return [Finding(call.path, "", "dead", f"{text}.", fraction=count / units)]
 
 
+def _equal_units(call: Forward) -> list[Finding]:
+    """A dense layer whose units all have the same weights and biases."""
+    W = call.params["W"] if "W" in call.params else np.zeros((0, 0))
+    if W.ndim != 2 or W.shape[1] < 2 or not W.any() or any(np.ptp(a, axis=-1).any() for a in call.params.values()):
+        return []
+    text = (
+        f"{call.path}: all {W.shape[1]} units have the same weights and biases, so they get the same gradients and "
+        "stay one unit: weights must begin at random."
+    )
+    return [Finding(call.path, "W", "symmetric", text)]
+
+
 def _affine_below(calls: Sequence[Forward]) -> Forward | None:
     """The x W + b that the last of these calls gets its input from, directly or through a normalisation."""
     above = calls[-1]
@@ -504,7 +523,8 @@ def _saturation(call: Forward) -> list[Finding]:
     else:
         limits = "0 or 1" if same(call.layer, sigmoid()) else "−1 or 1"
         text = f"{call.path}: {share:.0%} of the outputs are within 1 % of {limits}"
-    text += f", where the slope is almost 0; what goes in has a standard deviation of {_short(np.std(call.x))}."
+    size = _norm(call.x) / math.sqrt(call.x.size)
+    text += f", where the slope is almost 0; what goes in has a root mean square of {_short(size)}."
     return [Finding(call.path, "", "saturated", text, fraction=share)]
 
 
@@ -548,26 +568,34 @@ def _gradients_over_depth(
         if (b := backwards.get(call.path)) and b.dx is not None and b.dy.any()
     }
     worst = sorted(steps, key=lambda path: steps[path], reverse=factor > 1)[:3]
-    why = next(filter(None, (_why(calls[at.index(path)]) for path in worst)), "")
+    worst = [path for path in worst if (steps[path] < 0.9 if factor < 1 else steps[path] > 1.1)]
+    why = next(filter(None, (_why(calls[at.index(path)], factor) for path in worst)), "")
     text = (
         f"The gradient {'vanishes' if factor < 1 else 'explodes'} on its way down: its norm is {_short(top)} at {last} "
-        f"but {_short(bottom)} at {first}, a factor of {_short(factor)} for each of {len(norms) - 1} layers. It "
-        f"{'shrinks' if factor < 1 else 'grows'} most in "
-        f"{', '.join(f'{path} (times {_short(steps[path])})' for path in worst)}{why and f': {why}'}."
+        f"but {_short(bottom)} at {first}, {_each(factor, len(norms) - 1)}."
     )
+    if worst:
+        text += (
+            f" It {'shrinks' if factor < 1 else 'grows'} most in "
+            f"{', '.join(f'{path} (times {_short(steps[path])})' for path in worst)}{why and f': {why}'}."
+        )
     return [Finding(worst[0] if worst else first, "", "vanishing" if factor < 1 else "exploding", text)]
 
 
-def _why(call: Forward) -> str:
-    """What is known of a layer that makes signals small or large."""
-    if same(call.layer, sigmoid()):
+def _each(factor: float, steps: int) -> str:
+    return f"a factor of {_short(factor)}" + (f" for each of {steps} layers" if steps > 1 else "")
+
+
+def _why(call: Forward, factor: float) -> str:
+    """What is known of a layer that makes signals small (a factor below 1) or large."""
+    if same(call.layer, sigmoid()) and factor < 1:
         return "the slope of a sigmoid is 1/4 at most"
-    if (share := _saturated(call)) >= 0.1:
+    if (share := _saturated(call)) >= 0.1 and factor < 1:
         return f"{share:.0%} of {call.path} is saturated"
     W = call.params["W"] if "W" in call.params else np.zeros(0)
     if W.ndim == 2:
         size, he = _norm(W) / math.sqrt(W.size), math.sqrt(2 / len(W))
-        if not he / 3 <= size <= 3 * he:
+        if size < he / 3 if factor < 1 else size > 3 * he:
             return f"the weights of {call.path} have a root mean square of {_short(size)}, with he {_short(he)}"
     return ""
 
@@ -576,7 +604,7 @@ def _factor(end: float, begin: float, steps: int) -> float | None:
     """By how much something changes in each step, if it is by more than `PER_LAYER`, and by `TOTAL` in all."""
     if begin == 0 or end == 0:  # nothing goes through, which is said elsewhere
         return None
-    limit = max(TOTAL, PER_LAYER**steps)
+    limit = min(max(TOTAL, PER_LAYER**steps), TOO_MUCH)
     return (end / begin) ** (1 / steps) if end * limit < begin or end > limit * begin else None
 
 
@@ -587,11 +615,11 @@ def _activations_over_depth(depth: Sequence[Forward]) -> list[Finding]:
     factor = _factor(last, first, len(depth) - 1)
     if factor is None:
         return []
-    why = next(filter(None, map(_why, depth[1:])), "")
+    why = next(filter(None, (_why(call, factor) for call in depth[1:])), "")
     text = (
         f"The activations {'shrink' if factor < 1 else 'grow'} from layer to layer: their standard deviation is "
-        f"{_short(first)} in {depth[0].path} and {_short(last)} in {depth[-1].path}, a factor of {_short(factor)} for "
-        f"each layer{why and f': {why}'}."
+        f"{_short(first)} in {depth[0].path} and {_short(last)} in {depth[-1].path}, "
+        f"{_each(factor, len(depth) - 1)}{why and f': {why}'}."
     )
     return [Finding(depth[-1].path, "", "shrinking" if factor < 1 else "growing", text)]
 

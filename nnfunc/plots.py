@@ -2,7 +2,7 @@
 
 Each takes `ax=`, the Axes to draw on; without it, it draws on a new figure. Figures are made without pyplot, so nothing
 is global and no window or screen is needed: save one by `ax.figure.savefig("name.png")`. To see one in a window, hand
-in pyplot's: `plots.loss_curves(history, ax=plt.gca()); plt.show()`.
+in pyplot's: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(history, ax=ax); plt.show()`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ def accuracy_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None)
 
 
 def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axes:
-    if not isinstance(history, Mapping) or not {"epoch", what} <= history.keys():
-        came = ", ".join(history) or "nothing" if isinstance(history, Mapping) else type(history).__name__
+    named = hasattr(history, "keys")  # a dict, or a DataFrame of pandas
+    if not named or not {"epoch", what} <= set(history.keys()):
+        came = ", ".join(history) or "nothing" if named else type(history).__name__
         raise ValueError(f"history has {came}, expected epoch and {what}: pass nn.history(epochs)")
     epoch = _shaped(history["epoch"], "history['epoch']", "(epochs,)", 1)
     columns = [(what, "training", COLOURS[0]), (f"validation_{what}", "validation", COLOURS[1])]
@@ -309,7 +310,8 @@ def weight_images(
     if len(shape) != 2 or W.shape[0] != math.prod(shape):
         raise ValueError(f"W has shape {W.shape} but an image of shape {tuple(shape)} has {math.prod(shape)} pixels")
     shown = W[:, : W.shape[1] if count is None else positive_int(count, "count")]
-    end = float(np.abs(shown).max()) or 1.0 if limit is None else number(limit, "limit", 0, math.inf, open_low=True)
+    known = np.abs(shown[np.isfinite(shown)])
+    end = float(known.max(initial=0.0)) or 1.0 if limit is None else number(limit, "limit", 0, math.inf, open_low=True)
     ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-end, vmax=end)
     ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]  # drawn on a figure
     return ax
@@ -342,8 +344,16 @@ def predictions(
     ['3', '5, not 8']
     """
     grey = _shaped(images, "images", "(images, height, width)", 3)
-    guess = _shaped(predicted, "predicted", "(images,), a class for each image", 1, len(grey)).astype(int).tolist()
-    truth = _shaped(true, "true", "(images,), a class for each image", 1, len(grey)).astype(int).tolist()
+    classes = [
+        _shaped(value, name, "(images,), a class for each image", 1, len(grey))
+        for value, name in ((predicted, "predicted"), (true, "true"))
+    ]
+    for value, name in zip(classes, ("predicted", "true"), strict=True):
+        if (value != np.round(value)).any() or (value < 0).any():
+            raise ValueError(
+                f"{name} has numbers that are no classes, 0, 1, 2 ...: pass nn.predict_classes(model, ts, X)"
+            )
+    guess, truth = (value.astype(int).tolist() for value in classes)
     if names is not None and max(guess + truth) >= len(names):
         raise ValueError(f"names has {len(names)} names, expected one for each class from 0 to {max(guess + truth)}")
     pairs = [(str(g), str(t)) if names is None else (names[g], names[t]) for g, t in zip(guess, truth, strict=True)]

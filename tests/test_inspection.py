@@ -229,7 +229,6 @@ def test_what_is_not_finite_is_named() -> None:
     [
         (X * np.r_[1e5, np.ones(19)], "feature 0 from"),
         (X + 100, "is far from 0"),
-        (np.ones((200, 20)), "the same row"),
     ],
 )
 def test_inputs_that_are_not_scaled(x: Array, word: str) -> None:
@@ -237,6 +236,53 @@ def test_inputs_that_are_not_scaled(x: Array, word: str) -> None:
     finding = nn.inspect(model, made(model), x).findings[0]
     assert (finding.where, finding.kind) == ("x", "inputs")
     assert word in finding.message
+
+
+def test_equal_rows_are_not_to_be_divided_by_their_standard_deviation() -> None:
+    model = relus(1)
+    finding = nn.inspect(model, made(model), np.ones((200, 20))).findings[0]
+    assert (finding.where, finding.kind) == ("x", "constant")
+    assert "the same row for every example" in finding.message
+
+
+def test_units_that_begin_alike_stay_alike() -> None:
+    model = nn.mlp([20, 16, 3], ["tanh", "softmax"], initializer=partial(nn.initializers.constant, value=0.02))
+    found = nn.inspect(model, made(model), X)
+    assert ("dense1", "symmetric") in kinds(found)
+    assert "all 16 units have the same weights and biases" in str(found)
+
+
+def test_averages_that_never_moved_are_not_taken_for_those_of_the_data() -> None:
+    model = nn.mlp([20] + [32] * 6 + [3], ["sigmoid"] * 6 + ["softmax"], batch_norm=True)
+    ts = nn.train_state(model, "adam", nn.key(0), (20,))
+    assert nn.inspect(model, ts, X).ok
+    assert nn.inspect(model, ts.params, X).ok
+
+
+def test_a_small_factor_for_each_of_many_layers_counts() -> None:
+    model = nn.mlp([20] + [32] * 30 + [3], ["relu"] * 30 + ["softmax"], initializer="glorot")
+    found = nn.inspect(model, made(model), X)
+    assert {"vanishing", "shrinking"} <= {f.kind for f in found.findings}
+    assert "for each of 30 layers" in str(found)
+
+
+def test_a_saturated_output_under_another_loss_than_its_own_is_at_fault() -> None:
+    model = nn.mlp([20, 16, 1], ["relu", "sigmoid"])
+    params = made(model).params.replace({"dense2.b": [30.0]})
+    target = np.full((200, 1), 25.0)
+    found = nn.inspect(model, params, X, target=target, loss=nn.mean_squared_error)
+    assert ("sigmoid1", "saturated") in kinds(found)
+    assert nn.inspect(model, params, X, target=np.ones((200, 1)), loss=nn.binary_cross_entropy).ok
+
+
+def test_large_weights_are_no_reason_for_small_gradients() -> None:
+    model = nn.mlp(
+        [20, 64, 32, 3], ["relu", "relu", "softmax"], initializer=partial(nn.initializers.constant, value=5.0)
+    )
+    found = nn.inspect(model, made(model), X, target=np.arange(200) % 3, loss="sparse_categorical_cross_entropy")
+    [vanishing] = [f.message for f in found.findings if f.kind == "vanishing"]
+    assert "root mean square" not in vanishing
+    assert "relu1 (times 1)" not in vanishing
 
 
 def test_advice_is_given_once() -> None:

@@ -356,3 +356,18 @@ def test_drawing_leaves_pyplot_alone() -> None:
         "plots.confusion([[1]]); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_is_no_class_is_refused_and_nan_spoils_no_scale() -> None:
+    images = np.zeros((2, 8, 8))
+    for wrong in ([1.5, 2], [0.1, 0.9], [-1, 0]):
+        with pytest.raises(ValueError, match="predicted has numbers that are no classes"):
+            plots.predictions(images, wrong, [0, 1])
+    W = np.full((4, 3), 2.0)
+    W[0, 0] = np.nan
+    assert plots.weight_images(W, (2, 2)).images[0].get_clim() == (-2.0, 2.0)
+
+
+def test_curves_take_a_table_of_pandas() -> None:
+    table = pytest.importorskip("pandas").DataFrame({"epoch": [1, 2], "loss": [0.7, 0.5]})
+    assert plots.loss_curves(table).lines[0].get_ydata() == pytest.approx([0.7, 0.5])
