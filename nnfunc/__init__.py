@@ -213,7 +213,10 @@ _LATER = {
 
 
 def __getattr__(name: str) -> object:
-    """Laboratory, files and inspection are imported when they are first used: training does not need them."""
+    """Laboratory, files, inspection and the modules beside are imported when they are first used: training does not
+    need them."""
+    if name in ("inspection", "interop", "plots", "testing"):
+        return import_module(f"nnfunc.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")
     globals()[name] = getattr(import_module(f"nnfunc.{_LATER[name]}"), name)

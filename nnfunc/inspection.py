@@ -67,10 +67,11 @@ sigmoid divides by 4 or more in each layer."""
 ALIKE = 1e-3
 """A layer is constant if its outputs differ from example to example by less than a thousandth of their size."""
 
-SCALES, OFFSET = 1e3, 10.0
+SCALES, OFFSET, LARGE = 1e3, 10.0, 30.0
 """Inputs are not scaled if the range of a feature is 1,000 times that of another, so that no learning rate fits both,
 or if their means are 10 times as large as what differs between examples, which the biases must cancel first. The range,
-as the standard deviation of a rarely inked pixel is small in good data too."""
+as the standard deviation of a rarely inked pixel is small in good data too. Or if their root mean square is above 30,
+like that of pixels from 0 to 255: initial weights and learning rates suit numbers near 1."""
 
 RANDOM_UNITS = 512
 """How many units with random weights are drawn to see how many are dead by chance."""
@@ -451,6 +452,11 @@ def _inputs(x: Array) -> list[Finding]:
             f"x is far from 0 compared with how it varies: feature {i} has mean {mean[i]:.4g} and standard deviation "
         )
         return [Finding("x", "", "inputs", f"{text}{std[i]:.2g}, so the examples look alike to the first layer.")]
+    if (size := _norm(x) / math.sqrt(x.size)) > LARGE:
+        text = (
+            f"x is large, its root mean square {_short(size)}: initial weights and learning rates are made for about 1."
+        )
+        return [Finding("x", "", "inputs", text)]
     return []
 
 

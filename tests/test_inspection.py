@@ -229,6 +229,7 @@ def test_what_is_not_finite_is_named() -> None:
     [
         (X * np.r_[1e5, np.ones(19)], "feature 0 from"),
         (X + 100, "is far from 0"),
+        (255 * RNG.random((200, 20)), "x is large, its root mean square 1.5e+02"),
     ],
 )
 def test_inputs_that_are_not_scaled(x: Array, word: str) -> None:

@@ -371,3 +371,9 @@ def test_what_is_no_class_is_refused_and_nan_spoils_no_scale() -> None:
 def test_curves_take_a_table_of_pandas() -> None:
     table = pytest.importorskip("pandas").DataFrame({"epoch": [1, 2], "loss": [0.7, 0.5]})
     assert plots.loss_curves(table).lines[0].get_ydata() == pytest.approx([0.7, 0.5])
+
+
+def test_the_modules_beside_are_there_without_an_import_of_their_own() -> None:
+    code = "import nnfunc as nn; print(nn.plots.COLOURS[0], nn.interop.__name__, nn.inspection.KINDS[0])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["#0072B2", "nnfunc.interop", "nonfinite"]
