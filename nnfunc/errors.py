@@ -44,13 +44,9 @@ def instance(value: T | object, kind: type[T], name: str) -> T:
     """`value` if it is of that kind; else the sentence for a function that was not called, or for something else."""
     if isinstance(value, kind):
         return value
-    article = "an" if kind.__name__[0] in "AEIO" else "a"
-    made = (
-        f"call it: {getattr(value, '__name__', 'it')}(...)"
-        if callable(value)
-        else f"expected {article} {kind.__name__}"
-    )
-    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {made}")
+    wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+    hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected {wanted}"
+    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {hint}")
 
 
 def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype

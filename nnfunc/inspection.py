@@ -123,6 +123,13 @@ class LayerInspection(NamedTuple):
             return float(np.std(self.output, dtype=float))
 
     @property
+    def flat(self) -> str:
+        """How many units are dead or outputs saturated, in words: "22/32 dead"; "" where none are."""
+        if self.dead:
+            return f"{self.dead}/{self.units} dead"
+        return f"{self.saturated:.0%} saturated" if self.saturated >= 0.01 else ""
+
+    @property
     def gradient_norm(self) -> float:
         """√Σg² of `gradient`; unlike the mean square it keeps its size where layers differ in width. NaN if None."""
         return math.nan if self.gradient is None else _norm(self.gradient)
@@ -185,9 +192,7 @@ class Inspection(NamedTuple):
                 str(layer.output.shape[1:]),
                 _short(0.0 if abs(layer.mean) < 1e-6 * layer.std else layer.mean),  # a rounding error
                 _short(layer.std),
-                f"{layer.dead}/{layer.units} dead" if layer.dead
-                else f"{layer.saturated:.0%} saturated" if layer.saturated >= 0.01
-                else "",
+                layer.flat,
                 "" if layer.gradient is None else _short(layer.gradient_norm),
                 "" if math.isnan(layer.relative_gradient) else _short(layer.relative_gradient),
             ]
@@ -272,9 +277,8 @@ def inspect(
     if rows.ndim < 2:
         raise ValueError(f"x has shape {rows.shape}, expected (examples, ..., features)")
     model, key = full_form(model), new_key(0) if key is None else key
-    initial = _initial_state(model, rows)
-    if state is None or (initial and initial == state):  # averages that never moved are none
-        state = initial
+    if state is None or (state and _initial_state(model, rows) == state):  # averages that never moved are none
+        state = _initial_state(model, rows)
         train = bool(state) and len(rows) >= FEW if train is None else train
     own_state = state if isinstance(state, ArrayDict) else ArrayDict(state)
 

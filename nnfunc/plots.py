@@ -280,6 +280,14 @@ def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes
 # -- images ------------------------------------------------------------------------------------------------------------
 
 
+def _class_numbers(value: ArrayLike, name: str, count: int) -> list[int]:
+    classes = _shaped(value, name, "(images,), a class for each image", 1, count)
+    if (classes != np.round(classes)).any() or (classes < 0).any():
+        raise ValueError(f"{name} has numbers that are no classes, 0, 1, 2 ...: pass nn.predict_classes(model, ts, X)")
+    numbers: list[int] = classes.astype(int).tolist()
+    return numbers
+
+
 def weight_images(
     W: ArrayLike,
     shape: tuple[int, int],
@@ -344,16 +352,7 @@ def predictions(
     ['3', '5, not 8']
     """
     grey = _shaped(images, "images", "(images, height, width)", 3)
-    classes = [
-        _shaped(value, name, "(images,), a class for each image", 1, len(grey))
-        for value, name in ((predicted, "predicted"), (true, "true"))
-    ]
-    for value, name in zip(classes, ("predicted", "true"), strict=True):
-        if (value != np.round(value)).any() or (value < 0).any():
-            raise ValueError(
-                f"{name} has numbers that are no classes, 0, 1, 2 ...: pass nn.predict_classes(model, ts, X)"
-            )
-    guess, truth = (value.astype(int).tolist() for value in classes)
+    guess, truth = (_class_numbers(v, n, len(grey)) for v, n in ((predicted, "predicted"), (true, "true")))
     if names is not None and max(guess + truth) >= len(names):
         raise ValueError(f"names has {len(names)} names, expected one for each class from 0 to {max(guess + truth)}")
     pairs = [(str(g), str(t)) if names is None else (names[g], names[t]) for g, t in zip(guess, truth, strict=True)]
@@ -557,9 +556,10 @@ def activations(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | 
     shown = _inspections(inspections, layers)
     rows = [[layer.output for layer in row] for row in zip(*shown.values(), strict=True)]
     scales = [_scale(arrays) for arrays in rows]
+    shares = [[np.where(a == 0, np.nan, a / s) for a in arrays] for arrays, s in zip(rows, scales, strict=True)]
     last = [row[-1] for row in zip(*shown.values(), strict=True)]
     ax = _ridges(
-        ax, list(shown), [[a / scale for a in arrays] for arrays, scale in zip(rows, scales, strict=True)],
+        ax, list(shown), shares,
         names=[f"{_short(layer.name)}  ±{scale:g}" for layer, scale in zip(last, scales, strict=True)],
         notes=[_note(layer) for layer in last], limits=(-1.05, 1.05),
     )  # fmt: skip
@@ -649,9 +649,7 @@ def _short(name: str, most: int = 24) -> str:
 def _note(layer: LayerInspection) -> str:
     if not np.isfinite(layer.output).all():
         return "not finite"
-    if layer.dead:
-        return f"{layer.dead}/{layer.units} dead"
-    return f"{layer.saturated:.0%} saturated" if layer.saturated >= 0.01 else ""
+    return layer.flat
 
 
 def _ridges(
@@ -662,7 +660,7 @@ def _ridges(
     notes: Sequence[str],
     limits: tuple[float, float],
 ) -> Axes:
-    """Densities one below the other, the first row on top; each curve fills its row, but for its share of 0 and −∞."""
+    """Densities one below the other, the first row on top; each curve fills its row but for the share of NaN and −∞."""
     ax = _axes(ax, 6.4, min(max(0.42 * len(rows) + 1.2, 2.4), 12))
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -709,9 +707,8 @@ BINS = 160
 
 
 def _density(values: Array, at: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """A smoothed histogram with its peak at 1, of what is finite and not 0, and the share of that."""
-    values = values.ravel()
-    shown = values[np.isfinite(values) & (values != 0)]
+    """A smoothed histogram with its peak at 1, of what is finite, and the share of that."""
+    shown = values[np.isfinite(values)]
     counts, _ = np.histogram(shown, at)
     kernel = np.exp(-0.5 * (np.arange(-6, 7) / 1.7) ** 2)
     density = np.convolve(counts, kernel, mode="same")

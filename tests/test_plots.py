@@ -377,3 +377,10 @@ def test_the_modules_beside_are_there_without_an_import_of_their_own() -> None:
     code = "import nnfunc as nn; print(nn.plots.COLOURS[0], nn.interop.__name__, nn.inspection.KINDS[0])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.split() == ["#0072B2", "nnfunc.interop", "nonfinite"]
+
+
+def test_a_gradient_of_1_is_drawn() -> None:
+    """Its logarithm is 0, which is not the absence of a gradient."""
+    _, share = plots._density(np.zeros((4, 3)), np.linspace(-1, 1, plots.BINS + 1))
+    assert share == 1
+    assert plots._density(np.array([0.0, -np.inf]), np.linspace(-1, 1, plots.BINS + 1))[1] == 0.5
