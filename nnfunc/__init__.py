@@ -15,17 +15,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nnfunc import initializers
-from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal
+from nnfunc import arrays, initializers, keys, layers, losses, optimizers, penalties, training
+from nnfunc import evaluation as metrics
+from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, join
+from nnfunc.core.build import output_shape, program
 from nnfunc.errors import NonFiniteError
+from nnfunc.evaluation import Evaluation, accuracy, confusion_matrix, evaluate, predict, predict_classes
 from nnfunc.keys import Key, fold_in, generator, key, split
 from nnfunc.layers import (
     Layer,
+    add,
     batch_norm,
+    branch,
+    concatenate,
     dense,
     dropout,
     elu,
     flatten,
+    freeze,
     gelu,
     identity,
     layer,
@@ -33,18 +40,27 @@ from nnfunc.layers import (
     leaky_relu,
     map_layers,
     mlp,
-    output_shape,
+    multiply,
+    parallel,
     relu,
+    reparametrize,
+    reshape,
     residual,
+    scan,
     selu,
     serial,
+    shared,
     sigmoid,
     silu,
     softmax,
     softplus,
-    summary,
+    subtract,
     swish,
+    take,
     tanh,
+    tie,
+    unfreeze,
+    wired,
 )
 from nnfunc.losses import (
     Loss,
@@ -59,7 +75,7 @@ from nnfunc.losses import (
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
-from nnfunc.metrics import Evaluation, accuracy, confusion_matrix, evaluate, predict, predict_classes
+from nnfunc.models.summary import summary
 from nnfunc.optimizers import (
     Optimizer,
     adagrad,
@@ -76,9 +92,11 @@ from nnfunc.optimizers import (
     nesterov,
     optimizer,
     rmsprop,
+    schedules,
     step_decay,
 )
 from nnfunc.penalties import Penalty, l1, l2
+from nnfunc.stacks import per_member, repeated
 from nnfunc.training import (
     Epoch,
     Metrics,
@@ -93,6 +111,7 @@ from nnfunc.training import (
     train_state,
     train_step,
     unstack,
+    value_and_grad,
 )
 
 if TYPE_CHECKING:
@@ -127,11 +146,14 @@ __all__ = [
     "adagrad",
     "adam",
     "adamw",
+    "add",
     "allclose",
+    "arrays",
     "batch_norm",
     "best_epoch",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "branch",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
     "check_gradients",
@@ -139,6 +161,7 @@ __all__ = [
     "check_model",
     "clip_by_global_norm",
     "clip_by_value",
+    "concatenate",
     "confusion_matrix",
     "constant_schedule",
     "cosine_decay",
@@ -151,6 +174,7 @@ __all__ = [
     "exponential_decay",
     "flatten",
     "fold_in",
+    "freeze",
     "gd",
     "gelu",
     "generator",
@@ -159,32 +183,49 @@ __all__ = [
     "identity",
     "initializers",
     "inspect",
+    "join",
     "key",
+    "keys",
     "l1",
     "l2",
     "layer",
     "layer_norm",
+    "layers",
     "leaky_relu",
     "linear_warmup",
     "load",
+    "losses",
     "map_layers",
     "mean_absolute_error",
     "mean_squared_error",
+    "metrics",
     "minibatches",
     "mlp",
     "momentum",
+    "multiply",
     "nesterov",
     "one_hot",
     "optimizer",
+    "optimizers",
     "output_shape",
+    "parallel",
+    "penalties",
+    "per_member",
     "predict",
     "predict_classes",
+    "program",
     "relu",
+    "reparametrize",
+    "repeated",
+    "reshape",
     "residual",
     "rmsprop",
     "save",
+    "scan",
+    "schedules",
     "selu",
     "serial",
+    "shared",
     "sigmoid",
     "silu",
     "softmax",
@@ -194,14 +235,21 @@ __all__ = [
     "split",
     "stack",
     "step_decay",
+    "subtract",
     "summary",
     "swish",
+    "take",
     "tanh",
     "taylor_test",
+    "tie",
     "train",
     "train_state",
     "train_step",
+    "training",
+    "unfreeze",
     "unstack",
+    "value_and_grad",
+    "wired",
 ]
 
 _LATER = {
@@ -215,7 +263,7 @@ _LATER = {
 def __getattr__(name: str) -> object:
     """Laboratory, files, inspection and the modules beside are imported when they are first used: training does not
     need them."""
-    if name in ("inspection", "interop", "plots", "testing"):
+    if name in ("checks", "files", "inspection", "interop", "plots", "testing"):
         return import_module(f"nnfunc.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")

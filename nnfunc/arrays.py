@@ -8,16 +8,14 @@ vector. The arrays of a group ("dense1.W", "dense1.b") stand together, so a grou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc.errors import nearest, numeric
-from nnfunc.memory import memory
+from nnfunc._internal.validate import all_finite, first_bad, nearest, numeric
+from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 
 Array: TypeAlias = NDArray[np.floating]
 """An array of floats: what the mathematics here works on, and the type of your own layers' arguments.
@@ -29,95 +27,8 @@ Array: TypeAlias = NDArray[np.floating]
 Scalar: TypeAlias = "float | Array"
 """One number; for a stack of K networks an array of shape (K,), a number for each."""
 
-Patterns: TypeAlias = "str | Sequence[str]"
-"""One or more name patterns, as in a shell: "*.W", "dense1.*"."""
-
-
-class Layout:
-    """Where each array of a dict stands in its vector. Shared by all dicts with these names and shapes."""
-
-    __slots__ = ("_groups", "_repeated", "_slices", "entries", "names", "size", "spans")
-
-    def __init__(self, shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
-        self.entries: dict[str, tuple[int, int, tuple[int, ...]]] = {}
-        self.size = 0
-        for name, shape in shapes:
-            stop = self.size + int(np.prod(shape, dtype=np.int64))
-            self.entries[name] = self.size, stop, shape
-            self.size = stop
-        self.names = tuple(self.entries)
-        self.spans = tuple(self.entries.values())
-        self._groups: dict[str, Group] | None = None
-        self._slices: dict[Patterns, tuple[slice, ...]] = {}
-        self._repeated: dict[tuple[str, ...], Layout] = {}
-
-    @property
-    def groups(self) -> dict[str, Group]:
-        """For each prefix the arrays whose names begin with `prefix.`."""
-        if self._groups is None:
-            inside: dict[str, list[int]] = {}
-            for i, name in enumerate(self.names):
-                for prefix in _prefixes(name):
-                    inside.setdefault(prefix, []).append(i)
-            self._groups = {prefix: self._group(prefix, range(at[0], at[-1] + 1)) for prefix, at in inside.items()}
-        return self._groups
-
-    def _group(self, prefix: str, at: range) -> Group:
-        first, last = self.spans[at[0]], self.spans[at[-1]]
-        inner = layout(tuple((self.names[i][len(prefix) + 1 :], self.spans[i][2]) for i in at))
-        return Group(inner, slice(first[0], last[1]), slice(at.start, at.stop))
-
-    def slices(self, where: Patterns) -> tuple[slice, ...]:
-        """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
-        where = where if isinstance(where, str) else tuple(where)
-        if where not in self._slices:
-            merged: list[slice] = []
-            for start, stop, _ in (self.entries[name] for name in matching(self.entries, where)):
-                if merged and merged[-1].stop == start:
-                    start = merged.pop().start
-                merged.append(slice(start, stop))
-            self._slices[where] = tuple(merged)
-        return self._slices[where]
-
-    def repeated(self, prefixes: tuple[str, ...]) -> Layout:
-        """The layout with all arrays of this one for each prefix, one prefix after another."""
-        if prefixes not in self._repeated:
-            shapes = tuple((f"{p}.{k}", shape) for p in prefixes for k, (_, _, shape) in self.entries.items())
-            self._repeated[prefixes] = layout(shapes)
-        return self._repeated[prefixes]
-
-
-class Group(NamedTuple):
-    """A group of arrays: its layout, and which part of the vector and of the list of arrays it is."""
-
-    layout: Layout
-    numbers: slice
-    arrays: slice
-
-
-def _prefixes(name: str) -> list[str]:
-    """What stands before each dot of a name."""
-    return [name[:i] for i, letter in enumerate(name) if letter == "."]
-
-
-@lru_cache(maxsize=4096)
-def layout(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Layout:
-    """The one layout of these names and shapes, in this order."""
-    return Layout(shapes)
-
-
-def matching(names: Iterable[str], where: Patterns) -> list[str]:
-    """The names that match one of the patterns; a pattern that matches none is an error, as it is a typing error."""
-    names = list(names)
-    patterns = [where] if isinstance(where, str) else list(where)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"the pattern {pattern!r} matches none of the names: {', '.join(names) or '(no arrays)'}")
-    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-NO_COUNTS: dict[str, NDArray[np.integer]] = {}
-"""The whole numbers of a dict that has none; one for all of these, so nothing is ever put in."""
+NO_INTEGERS: Mapping[str, NDArray[np.integer]] = {}
+"""The integers of a dict that has none; one for all of these, so nothing is ever put in."""
 
 
 class ArrayDict(Mapping[str, Array]):
@@ -127,10 +38,11 @@ class ArrayDict(Mapping[str, Array]):
         arrays: a mapping of names to arrays of floats, numbers or lists; they are copied. NumPy arrays of whole
             numbers are counts: they are kept beside the vector.
         dtype: the dtype of all arrays; without it, that of the arrays, which must then have one dtype.
-        stacked: the first axis of every array is the stack's: K parameter sets in one.
+        stacked: whether the first axis of every array is the stack's: K parameter sets in one. None: if `arrays` is
+            a stack, or all of its arrays of floats are those of one (`dict(stack)`).
     Raises:
         TypeError: an array of strings, objects or complex numbers, or of another dtype than the rest.
-        ValueError: a name that is no string, or (stacked) leading axes that differ.
+        ValueError: a name that is no string, numbers too large for the dtype, leading axes of a stack that differ.
 
     Names with dots form groups: `params.group("dense1")` holds "W" and "b". The arrays of a group are kept together,
     so the order of the names may differ from that of `arrays`.
@@ -152,7 +64,7 @@ class ArrayDict(Mapping[str, Array]):
 
     _layout: Layout
     _vector: Array
-    _integers: dict[str, NDArray[np.integer]]
+    _integers: Mapping[str, NDArray[np.integer]]
     _arrays: tuple[Array, ...] | None
     _groups: dict[str, ArrayDict] | None
 
@@ -161,7 +73,7 @@ class ArrayDict(Mapping[str, Array]):
         arrays: Mapping[str, ArrayLike] | None = None,
         dtype: DTypeLike | None = None,
         *,
-        stacked: bool = False,
+        stacked: bool | None = None,
     ) -> None:
         if arrays is not None and not isinstance(arrays, Mapping):
             raise TypeError(f"arrays is {type(arrays).__name__}, expected a dict of names to arrays")
@@ -172,24 +84,24 @@ class ArrayDict(Mapping[str, Array]):
             kinds = ", ".join(f"{k}: {d}" for k, d in dtypes.items())
             raise TypeError(f"the arrays have more than one dtype ({kinds}): pass dtype=np.float32 or np.float64")
         if dtype is None:
-            dtype = next(iter(dtypes.values()), np.dtype(np.float32))
+            dtype = next(iter(dtypes.values()), getattr(arrays, "dtype", np.dtype(np.float32)))
         dtype = _floating(dtype)
-        lead = _stack_shape(floats) if stacked else ()
-        order = _grouped(floats)
-        where = layout(tuple((k, floats[k].shape[len(lead) :]) for k in order))
-        vector = np.empty((*lead, where.size), dtype)
-        for name in order:
-            start, stop, _ = where.entries[name]
-            vector[..., start:stop] = floats[name].reshape(*lead, stop - start)
+        if stacked is None:
+            stacked = bool(getattr(arrays, "stack_shape", ())) or (bool(floats) and all(map(of_stack, floats.values())))
+        lead = () if not stacked else _stack_shape(floats) if floats else getattr(arrays, "stack_shape", ())
         integers = {k: _frozen(v.astype(np.int64)) for k, v in given.items() if k not in floats}
+        where = layout(tuple((k, floats[k].shape[len(lead) :]) for k in grouped(floats)), tuple(integers))
+        vector = new_vector((*lead, where.size), dtype)
+        for name, (start, stop, _) in where.entries.items():
+            vector[..., start:stop] = cast(floats[name], name, dtype).reshape(*lead, stop - start)
         self._layout, self._vector, self._integers = where, _frozen(vector), integers
         self._arrays = self._groups = None
 
     @classmethod
-    def _of(cls, where: Layout, vector: Array, integers: dict[str, NDArray[np.integer]] = NO_COUNTS) -> ArrayDict:
-        """The dict of a vector that is handed over: no copy, no check."""
+    def _of(cls, where: Layout, vector: Array, integers: Mapping[str, NDArray[np.integer]] = NO_INTEGERS) -> ArrayDict:
+        """Wraps an existing vector, which becomes read-only, without copying or checking it."""
         new = cls.__new__(cls)
-        new._layout, new._vector, new._integers = where, vector, integers
+        new._layout, new._vector, new._integers = where, _frozen(vector), integers
         new._arrays = new._groups = None
         return new
 
@@ -225,15 +137,9 @@ class ArrayDict(Mapping[str, Array]):
         >>> W.shape, b.shape
         ((2, 3), (3,))
         """
-        arrays = self._arrays
-        if arrays is None:
-            vector = self._vector
-            if vector.ndim == 1:
-                views = [vector[a:b] if len(s) == 1 else vector[a:b].reshape(s) for a, b, s in self._layout.spans]
-            else:
-                views = [self[name] for name in self._layout.names]
-            arrays = self._arrays = tuple(views)
-        return arrays
+        if self._arrays is None:
+            self._arrays = tuple(self._layout.views(self._vector))
+        return self._arrays
 
     def __iter__(self) -> Iterator[str]:
         yield from self._layout.entries
@@ -327,42 +233,10 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0, 2.0]}).with_vector([3.0, 4.0])["b"]
         array([3., 4.])
         """
-        values, n = np.array(numeric(vector, "vector"), self.dtype), self._layout.size
+        values, n = cast(numeric(vector, "vector"), "vector", self.dtype), self._layout.size
         if values.ndim not in (1, 2) or values.shape[-1] != n:
             raise ValueError(f"vector has shape {values.shape}, expected ({n},), or (K, {n}) for a stack of K")
-        return self._of(self._layout, _frozen(values), self._integers)
-
-    def draft(self, out: ArrayDict | None = None) -> ArrayDict:
-        """A dict like this one for a backward function to write its gradients into; `freeze` ends that.
-
-        Gives `out` if there is one: the part of a larger draft that the caller has set aside.
-
-        >>> grads = ArrayDict({"b": [1.0, 2.0]}).draft()
-        >>> np.add([1.0, 1.0], [2.0, 2.0], out=grads["b"])
-        array([3., 3.])
-        >>> grads.freeze().vector
-        array([3., 3.])
-        """
-        return self._of(self._layout, memory(self._vector.shape, self._vector.dtype)) if out is None else out
-
-    def repeated(self, prefixes: tuple[str, ...], integers: Mapping[str, NDArray[np.integer]]) -> ArrayDict:
-        """A draft with an array like each of this dict's for every prefix ("m.dense1.W"), one prefix after another.
-
-        The whole numbers are handed over: they become read-only.
-
-        >>> list(ArrayDict({"W": [1.0], "b": [2.0]}).repeated(("m", "v"), {"step": np.array(0)}))
-        ['m.W', 'm.b', 'v.W', 'v.b', 'step']
-        """
-        where, vector = self._layout.repeated(prefixes), self._vector
-        counts = {k: _frozen(v) for k, v in integers.items()}
-        return self._of(where, memory((*vector.shape[:-1], where.size), vector.dtype), counts)
-
-    def freeze(self) -> ArrayDict:
-        """Makes this draft an immutable dict, without a copy; the part of a larger draft is frozen with that."""
-        if self._vector.base is None:
-            self._vector = _frozen(self._vector)
-            self._arrays = self._groups = None
-        return self
+        return self._of(self._layout, _copy(values), self._integers)
 
     # -- parts and changes -------------------------------------------------------------------------------------------
 
@@ -373,24 +247,15 @@ class ArrayDict(Mapping[str, Array]):
         ArrayDict of 1 array: 3 numbers, float64, 24 bytes
           W  (3, 1)
         """
-        groups = self._groups
-        if groups is None:
-            groups = self._groups = self._all_groups()
-        part = groups.get(prefix)
-        if part is None:  # that of a stack still tells its K
-            part = groups[prefix] = self._of(EMPTY._layout, self._vector[..., :0]) if self.stack_shape else EMPTY
-        return part
-
-    def _all_groups(self) -> dict[str, ArrayDict]:
-        vector, groups = self._vector, self._layout.groups
-        if not self._integers:
-            return {prefix: self._of(g.layout, vector[..., g.numbers]) for prefix, g in groups.items()}
-        counts: dict[str, dict[str, NDArray[np.integer]]] = {prefix: {} for prefix in groups}
-        for name, value in self._integers.items():
-            for prefix in _prefixes(name):
-                counts.setdefault(prefix, {})[name[len(prefix) + 1 :]] = value
-        parts = {p: groups.get(p, Group(EMPTY.layout, slice(0), slice(0))) for p in counts}
-        return {p: self._of(g.layout, vector[..., g.numbers], counts[p]) for p, g in parts.items()}
+        groups = {} if self._groups is None else self._groups
+        self._groups = groups
+        if prefix not in groups:
+            found = self._layout.groups.get(prefix)
+            if found is None:  # that of a stack still tells its K
+                return self._of(EMPTY._layout, self._vector[..., :0]) if self.stack_shape else EMPTY
+            own = {k: self._integers[f"{prefix}.{k}"] for k in found.layout.integers}
+            groups[prefix] = self._of(found.layout, self._vector[..., found.numbers], own)
+        return groups[prefix]
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays whose names match.
@@ -409,7 +274,23 @@ class ArrayDict(Mapping[str, Array]):
         >>> list(ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.zeros(3)}).select("*.b"))
         ['dense1.b']
         """
-        return ArrayDict({k: self[k] for k in matching(self, where)}, stacked=bool(self.stack_shape))
+        return self._part(matching(self, where))
+
+    def without(self, where: Patterns) -> ArrayDict:
+        """All arrays but those whose names match one of the patterns.
+
+        Raises:
+            ValueError: a pattern matches no name.
+
+        >>> list(ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.zeros(3)}).without("*.b"))
+        ['dense1.W']
+        """
+        left_out = set(matching(self, where))
+        return self._part([k for k in self if k not in left_out])
+
+    def _part(self, names: list[str]) -> ArrayDict:
+        part = ArrayDict({k: self[k] for k in names}, stacked=False if not self.stack_shape else None)
+        return part if part.names else self._of(layout((), part._layout.integers), self._vector[..., :0], part._integers)
 
     def replace(self, arrays: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> ArrayDict:
         """This dict with other values for some of its names; shapes and dtype stay.
@@ -421,7 +302,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"W": [1.0], "b": [2.0]}).replace(b=[5.0]).vector
         array([1., 5.])
         """
-        vector, integers = self._vector.copy(), dict(self._integers)
+        vector, integers = _copy(self._vector), dict(self._integers)
         for name, value in {**(arrays or {}), **named}.items():
             new, old = numeric(value, name), self[name]
             if new.shape != old.shape:
@@ -432,8 +313,8 @@ class ArrayDict(Mapping[str, Array]):
                 integers[name] = _frozen(new.astype(np.int64))
             else:
                 start, stop, _ = self._layout.entries[name]
-                vector[..., start:stop] = new.reshape(*self.stack_shape, -1)
-        return self._of(self._layout, _frozen(vector), integers)
+                vector[..., start:stop] = cast(new, name, self.dtype).reshape(*self.stack_shape, -1)
+        return self._of(self._layout, vector, integers)
 
     def map(self, function: Callable[..., ArrayLike], *others: Mapping[str, ArrayLike]) -> ArrayDict:
         """`function` of each array (and of the arrays of the same name in `others`), as a new dict.
@@ -443,7 +324,7 @@ class ArrayDict(Mapping[str, Array]):
         """
         for other in others:
             _same_names(self, other)
-        return self._restacked({k: function(v, *(other[k] for other in others)) for k, v in self.items()})
+        return self._rebuilt({k: function(v, *(other[k] for other in others)) for k, v in self.items()})
 
     def astype(self, dtype: DTypeLike) -> ArrayDict:
         """The same numbers in another floating dtype.
@@ -451,7 +332,9 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0]}).astype(np.float32).dtype
         dtype('float32')
         """
-        return self._of(self._layout, _frozen(self._vector.astype(_floating(dtype))), self._integers)
+        if self.dtype == dtype:
+            return self
+        return self._of(self._layout, _copy(cast(self._vector, "vector", _floating(dtype))), self._integers)
 
     def to_dict(self) -> dict[str, Array]:
         """A plain dict of writable copies.
@@ -462,13 +345,26 @@ class ArrayDict(Mapping[str, Array]):
         return {k: v.copy() for k, v in self.items()}
 
     def __or__(self, other: Mapping[str, ArrayLike]) -> ArrayDict:
-        """The arrays of both; of those that both have, the right one's."""
-        return self._restacked({**self, **other})
+        """The arrays of both; of those that both have, the right one's. The left one's dtype, and its stack, stay.
 
-    def _restacked(self, arrays: Mapping[str, ArrayLike]) -> ArrayDict:
-        """The arrays as a dict that is a stack, if this one is and each of them still has the stack's axis."""
+        >>> (ArrayDict({"b": [1.0]}, np.float32) | {"rate": 0.1}).dtype
+        dtype('float32')
+        """
+        return self._rebuilt({**self, **other})
+
+    def _rebuilt(self, arrays: Mapping[str, ArrayLike]) -> ArrayDict:
+        """Other arrays as a dict of this one's dtype, a stack if this is one."""
         lead = self.stack_shape
-        return ArrayDict(arrays, stacked=bool(lead) and all(np.shape(v)[:1] == lead for v in arrays.values()))
+        floats: dict[str, ArrayLike] = {}
+        for name, value in arrays.items():
+            array = _floats_or_counts(value, name)
+            if array.dtype.kind == "f":
+                array = cast(array, name, self.dtype) if self.names else array
+                if lead and array.shape[:1] != lead:  # what all members share
+                    array = np.broadcast_to(array, (*lead, *array.shape))
+            floats[name] = array
+        new = ArrayDict(floats, stacked=bool(lead) and any(np.asarray(a).dtype.kind == "f" for a in floats.values()))
+        return new if new.names or not lead else self._of(new._layout, self._vector[..., :0], new._integers)
 
     # -- arithmetic, by name -----------------------------------------------------------------------------------------
 
@@ -488,40 +384,49 @@ class ArrayDict(Mapping[str, Array]):
         _same_names(self, other, name)
         if not self:  # of no arrays: a stack of none still tells its K
             return self
-        shapes = {k: (self[k].shape, np.shape(other[k])) for k in self}
-        wrong = [f"{k} {theirs}, expected {mine}" for k, (mine, theirs) in shapes.items() if mine != theirs]
+        given = {k: _floats_or_counts(v, k) for k, v in other.items()}
+        wrong = [f"{k} {given[k].shape}, expected {v.shape}" for k, v in self.items() if given[k].shape != v.shape]
         if wrong:
             raise ValueError(f"{name} has other shapes: {'; '.join(wrong)}")
-        ordered = {k: other[k] for k in self}
-        return ArrayDict(ordered, self.dtype if not self._integers else None, stacked=bool(self.stack_shape))
+        vector = new_vector(self._vector.shape, self.dtype)
+        for k, view in zip(self.names, self._layout.views(vector), strict=True):
+            view[...] = cast(given[k], k, self.dtype)
+        return self._of(self._layout, vector, {k: _frozen(given[k].astype(np.int64)) for k in self._integers})
 
-    def _with(self, other: object, operation: Callable[[Array, Array | float], Array]) -> ArrayDict:
+    def _with(self, other: object, operation: np.ufunc) -> ArrayDict:
         if self._integers:
             raise TypeError(
                 f"arithmetic is for floats, but {', '.join(self._integers)} are whole numbers: convert them"
             )
         if isinstance(other, Mapping):
             right: Array | float = self.like(other)._vector
-        elif isinstance(other, (int, float, np.number)) or (isinstance(other, np.ndarray) and not other.ndim):
-            right = float(other)  # a NumPy scalar of float64 would promote float32 arrays
+        elif isinstance(other, (int, float, np.number, np.ndarray)):
+            array = numeric(other, "the right side")
+            if array.ndim and array.shape != self.stack_shape:
+                members = f"({self.stack_shape[0]},), a number for each network" if self.stack_shape else "one number"
+                raise ValueError(f"the right side has shape {array.shape}, expected {members}, or a dict of arrays")
+            # a NumPy scalar of float64 would promote float32 arrays
+            right = array.astype(self.dtype)[:, None] if array.ndim else float(array)
         else:
             return NotImplemented  # type: ignore[no-any-return]  # as the data model wants it
-        return self._of(self._layout, _frozen(operation(self._vector, right)), self._integers)
+        vector = new_vector(self._vector.shape, self.dtype)
+        operation(self._vector, right, out=vector)
+        return self._of(self._layout, vector, self._integers)
 
-    def __add__(self, other: Mapping[str, ArrayLike] | float) -> ArrayDict:
-        """Sum by name with another dict, or with a number."""
+    def __add__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
+        """Sum by name with another dict, or with a number; of a stack also with an array (K,)."""
         return self._with(other, np.add)
 
-    def __sub__(self, other: Mapping[str, ArrayLike] | float) -> ArrayDict:
-        """Difference by name with another dict, or with a number."""
+    def __sub__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
+        """Difference by name with another dict, or with a number; of a stack also with an array (K,)."""
         return self._with(other, np.subtract)
 
-    def __mul__(self, other: Mapping[str, ArrayLike] | float) -> ArrayDict:
-        """Product by name with another dict, or with a number."""
+    def __mul__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
+        """Product by name with another dict, or with a number; of a stack also with an array (K,)."""
         return self._with(other, np.multiply)
 
-    def __truediv__(self, other: Mapping[str, ArrayLike] | float) -> ArrayDict:
-        """Quotient by name with another dict, or with a number."""
+    def __truediv__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
+        """Quotient by name with another dict, or with a number; of a stack also with an array (K,)."""
         return self._with(other, np.divide)
 
     def __neg__(self) -> ArrayDict:
@@ -537,30 +442,35 @@ class ArrayDict(Mapping[str, Array]):
         return -self + other
 
 
-def stack(dicts: Sequence[ArrayDict]) -> ArrayDict:
-    """K dicts of the same names, shapes and dtype as one, whose arrays and vector have a leading axis K.
+def join(**dicts: ArrayDict) -> ArrayDict:
+    """Several dicts as one, each under its name: the inverse of `group`.
 
-    >>> stack([ArrayDict({"b": [1.0, 2.0]}), ArrayDict({"b": [3.0, 4.0]})]).vector.shape
-    (2, 2)
+    Raises:
+        TypeError: dtypes that differ, or something that is not an ArrayDict.
+        ValueError: stacks of different lengths.
+
+    >>> both = nn.join(enc=ArrayDict({"W": [1.0]}), dec=ArrayDict({"W": [2.0]}))
+    >>> list(both), both.group("dec")["W"]
+    (['enc.W', 'dec.W'], array([2.]))
     """
-    if not dicts:
-        raise ValueError("members is empty: a stack needs at least one")
-    first, *rest = dicts
-    if len({d.dtype for d in dicts if d.size}) > 1:
-        raise TypeError(f"members have the dtypes {', '.join(str(d.dtype) for d in dicts)}: convert them with astype")
-    same = [first, *(first.like(d, f"members[{i}]") for i, d in enumerate(rest, 1))]
-    integers = {k: _frozen(np.stack([d._integers[k] for d in same])) for k in first._integers}
-    return ArrayDict._of(first._layout, _frozen(np.stack([d._vector for d in same])), integers)
-
-
-def unstack(stacked: ArrayDict) -> list[ArrayDict]:
-    """The K dicts of a stack, in order. Whole numbers without a leading axis are shared by all."""
-    if not stacked.stack_shape:
-        raise ValueError("stacked is a single dict (its vector has one axis), expected a stack: make one with nn.stack")
-    return [
-        ArrayDict._of(stacked._layout, vector, {k: v[i] if v.ndim else v for k, v in stacked._integers.items()})
-        for i, vector in enumerate(stacked._vector)
-    ]
+    for name, part in dicts.items():
+        if not isinstance(part, ArrayDict):
+            raise TypeError(f"{name} is {type(part).__name__}, expected an ArrayDict")
+    parts = {_name(k): d for k, d in dicts.items()}
+    dtypes = {str(d.dtype) for d in parts.values() if d.size}
+    leads = {d.stack_shape for d in parts.values() if d}
+    if len(dtypes) > 1:
+        raise TypeError(f"the dicts have the dtypes {', '.join(sorted(dtypes))}: convert them with astype")
+    if len(leads) > 1:
+        raise ValueError(f"the dicts are stacks of shapes {', '.join(map(str, sorted(leads)))}, expected one for all")
+    first = next((d for d in parts.values() if d.size), next(iter(parts.values()), EMPTY))
+    where = layout(
+        tuple((f"{p}.{k}", shape) for p, d in parts.items() for k, shape in d._layout.shapes.items()),
+        tuple(f"{p}.{k}" for p, d in parts.items() for k in d._integers),
+    )
+    vector = new_vector((*first.stack_shape, where.size), first.dtype)
+    np.concatenate([d._vector for d in parts.values() if d], axis=-1, out=vector) if where.size else None
+    return ArrayDict._of(where, vector, {f"{p}.{k}": v for p, d in parts.items() for k, v in d._integers.items()})
 
 
 def equal(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike]) -> bool:
@@ -587,16 +497,60 @@ def allclose(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike], rtol: float
     return all(x.shape == y.shape and np.allclose(x, y, rtol, atol) for x, y in pairs)
 
 
-def _frozen(array: NDArray[np.generic]) -> NDArray:  # type: ignore[type-arg]  # the dtype that came
+class StackVector(np.ndarray[Any, Any]):
+    """The memory of a stack's vector. Views of it say by their base that they are a stack's arrays: see `of_stack`."""
+
+
+def of_stack(array: NDArray[np.generic]) -> bool:
+    """Whether an array is that of a stack: a view of a stack's vector that still has the axis of the networks."""
+    base = array.base
+    return type(base) is StackVector and array.ndim > 0 and (array.shape[0], array.strides[0]) == (
+        base.shape[0],
+        base.strides[0],
+    )
+
+
+def new_vector(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """A vector (n,), or that of a stack (K, n), to be written into and then wrapped; its values are arbitrary."""
+    if len(shape) == 1:
+        return np.empty(shape, dtype)
+    return StackVector(shape, dtype).view(np.ndarray)
+
+
+def _copy(vector: Array) -> Array:
+    copy = new_vector(vector.shape, vector.dtype)
+    copy[...] = vector
+    return copy
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     """A view that no one can make writable: NumPy refuses where the owner of the memory is read-only."""
-    array.setflags(write=False)
+    owner = array if array.base is None else array.base
+    if owner.flags.writeable:
+        owner.setflags(write=False)
+    if array.flags.writeable:
+        array.setflags(write=False)
     return array.view()
+
+
+def cast(array: NDArray[Any], name: str, dtype: DTypeLike) -> Array:
+    """The numbers in another floating dtype; those that it cannot hold are an error, not infinite."""
+    if array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore"):
+        result: Array = array.astype(dtype)
+        narrower = array.dtype.kind != "f" or array.dtype.itemsize > result.dtype.itemsize
+        bad = np.isinf(result) & np.isfinite(array) if narrower and not all_finite(result) else np.zeros(0, bool)
+    if bad.any():
+        raise ValueError(f"{name} contains {first_bad(array, bad)}, too large for {result.dtype}")
+    return result
 
 
 def _restored(
     shapes: tuple[tuple[str, tuple[int, ...]], ...], vector: Array, integers: dict[str, NDArray[np.integer]]
 ) -> ArrayDict:
-    return ArrayDict._of(layout(shapes), _frozen(vector), {k: _frozen(v) for k, v in integers.items()})
+    own = {k: _frozen(v.copy()) for k, v in integers.items()}
+    return ArrayDict._of(layout(shapes, tuple(own)), _copy(vector), own)
 
 
 def _floating(dtype: DTypeLike) -> np.dtype[np.floating]:
@@ -617,16 +571,6 @@ def _name(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise ValueError(f"the name {name!r}: names are strings that are not empty, like 'dense1.W'")
     return name
-
-
-def _grouped(names: Iterable[str]) -> list[str]:
-    """The names in their order, but those of one group together, where the group first appears."""
-    rank: dict[str, int] = {}
-    prefixes = {name: [name[: i + 1] for i, c in enumerate(name) if c == "."] + [name] for name in names}
-    for parts in prefixes.values():
-        for part in parts:
-            rank.setdefault(part, len(rank))
-    return sorted(prefixes, key=lambda name: [rank[part] for part in prefixes[name]])
 
 
 def _stack_shape(arrays: Mapping[str, NDArray[np.generic]]) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nnfunc.arrays import Array
-from nnfunc.errors import nearest
+from nnfunc._internal.validate import nearest
 from nnfunc.keys import Key, generator
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "lecun_uniform",
     "orthogonal",
     "zeros",
+    "ones",
     "constant",
     "INITIALIZERS",
     "Initializer",
@@ -158,6 +159,15 @@ def zeros(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Ar
     return np.zeros(shape, dtype)
 
 
+def ones(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
+    """Ones: for what scales.
+
+    >>> ones(nn.key(0), (2,))
+    array([1., 1.], dtype=float32)
+    """
+    return np.ones(shape, dtype)
+
+
 def constant(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, value: float = 1.0) -> Array:
     """`value` everywhere.
 
@@ -184,6 +194,7 @@ INITIALIZERS: dict[str, Callable[..., Array]] = {
     "lecun_uniform": lecun_uniform,
     "orthogonal": orthogonal,
     "zeros": zeros,
+    "ones": ones,
     "constant": constant,
 }
 """The names that stand for initializers.

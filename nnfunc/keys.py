@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfunc.errors import positive_int
+from nnfunc._internal.validate import positive_int
 
 if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
     from numpy.random import Generator

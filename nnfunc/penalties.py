@@ -3,57 +3,110 @@
     forward(params, examples) -> value
     backward(params, examples) -> gradient (a dict like params)
 
-`examples` is the number m of examples in the batch: the loss is a mean over them, and the penalties here are divided
-by m too, so that they weigh as much as one example does. The weights are chosen by name ("*W"): biases, gammas and
-betas are not penalised.
+`examples` is the number m of examples in the batch, or the sum of their weights: the loss is a mean over them, and the
+penalties here are divided by m too, so that they weigh as much as one example does. What is penalised is chosen by name
+("*W"): biases, gammas and betas are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc.arrays import Array, ArrayDict, Patterns, Scalar, stack, unstack
-from nnfunc.errors import numeric
-from nnfunc.values import call, hyperparameters
+from nnfunc._internal.validate import numeric
+from nnfunc.arrays import Array, ArrayDict, Patterns, Scalar, new_vector
+from nnfunc.core.settings import Settings, arguments, shown
+from nnfunc.stacks import member, stack, unstack
 
 
-class Penalty(NamedTuple):
+class Fields(NamedTuple):
+    """The fields of a `Penalty`."""
+
+    name: str
+    settings: Settings = Settings()
+    value: Callable[[Array], Array] | None = None
+    gradient: Callable[[Array], Array] | None = None
+    own: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+
+
+class Penalty(Fields):
     """A penalty: `forward(params, examples) -> value` and `backward(params, examples) -> gradient`.
+
+    Attributes:
+        name, settings: what it is called, and its strength and the patterns of the names that it is for.
+        value, gradient: of a vector of weights.
+        own: the two functions of a penalty of your own, `Penalty(forward, backward)`; in a stack they are called for
+            each network.
 
     >>> nn.l2(0.1)
     l2(strength=0.1, where='*W')
     """
 
-    forward: Callable[[ArrayDict, int], Scalar]
-    backward: Callable[[ArrayDict, int], ArrayDict]
+    def __new__(cls, forward: Callable[..., Any], backward: Callable[..., Any]) -> Penalty:
+        """A penalty from two functions of your own."""
+        for name, function in (("forward", forward), ("backward", backward)):
+            if not callable(function):
+                raise TypeError(f"{name}={function!r} is not callable: a Penalty is made of two functions")
+        return make("Penalty", own=(forward, backward))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make, tuple(self)
 
     def __repr__(self) -> str:
-        keywords = hyperparameters([self.forward])
-        value = keywords.get("value")
-        if value is None:
-            return f"Penalty(forward={self.forward!r}, backward={self.backward!r})"
-        return call(value.__name__.lstrip("_"), keywords, hidden=["value"])
+        if self.own is not None:
+            return f"Penalty(forward={shown(self.own[0])}, backward={shown(self.own[1])})"
+        return f"{self.name}({arguments(self.settings)})"
+
+    def forward(self, params: ArrayDict, examples: Scalar) -> Scalar:
+        """The value, divided by m.
+
+        Args:
+            params: the parameters.
+            examples: m, the number of examples or the sum of their weights; in a stack also one for each network.
+        """
+        if self.own is not None:
+            if params.stack_shape:
+                m = np.broadcast_to(examples, params.stack_shape)
+                return np.array([self.own[0](p, m[k]) for k, p in enumerate(unstack(params))], params.dtype)
+            return self.own[0](params, examples)  # type: ignore[no-any-return]  # checked where it is added
+        assert self.value is not None
+        slices = params.layout.slices(self.settings["where"])
+        norms = sum((self.value(params._vector[..., s]) for s in slices), start=np.zeros((), params.dtype))
+        total = _factor(self.settings["strength"], examples, params) * norms
+        return total if total.ndim else float(total)
+
+    def backward(self, params: ArrayDict, examples: Scalar) -> ArrayDict:
+        """The gradient, a dict like params."""
+        if self.own is not None:
+            if params.stack_shape:
+                m = np.broadcast_to(examples, params.stack_shape)
+                return stack([_own_gradient(self.own[1], member(params, k), m[k]) for k in range(len(m))])
+            return _own_gradient(self.own[1], params, examples)
+        assert self.gradient is not None
+        vector = new_vector(params._vector.shape, params.dtype)
+        vector[...] = 0
+        factor = _factor(self.settings["strength"], examples, params)[..., None]
+        for s in params.layout.slices(self.settings["where"]):
+            vector[..., s] = factor * self.gradient(params._vector[..., s])
+        return ArrayDict._of(params.layout, vector)
 
 
-def for_stack(penalty: Penalty, params: ArrayDict) -> Penalty:
-    """`penalty` for these parameters: one of a user's own is called for each network of a stack."""
-    built_in = getattr(penalty.forward, "func", None) is _forward
-    if built_in or not params.stack_shape:
-        return penalty
-    return Penalty(partial(_each_forward, function=penalty.forward), partial(_each_backward, function=penalty.backward))
+def _own_gradient(function: Callable[..., Any], params: ArrayDict, examples: Scalar) -> ArrayDict:
+    return params.like(function(params, examples), "the penalty's gradient")
 
 
-def _each_forward(params: ArrayDict, examples: int, *, function: Callable[[ArrayDict, int], Scalar]) -> Array:
-    return np.array([function(member, examples) for member in unstack(params)], params.dtype)
-
-
-def _each_backward(params: ArrayDict, examples: int, *, function: Callable[[ArrayDict, int], ArrayDict]) -> ArrayDict:
-    return stack([member.like(function(member, examples), "the penalty's gradient") for member in unstack(params)])
+def make(
+    name: str,
+    settings: Settings = Settings(),
+    value: Callable[[Array], Array] | None = None,
+    gradient: Callable[[Array], Array] | None = None,
+    own: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+) -> Penalty:
+    """The penalty of these fields."""
+    return Penalty._make((name, settings, value, gradient, own))
 
 
 def l2(strength: float | ArrayLike, where: Patterns = "*W") -> Penalty:
@@ -112,38 +165,14 @@ def _penalty(
         strength = given.copy()  # which no one can change later
         strength.setflags(write=False)
     where = where if isinstance(where, str) else tuple(where)
-    return Penalty(
-        partial(_forward, strength=strength, where=where, value=value),
-        partial(_backward, strength=strength, where=where, gradient=gradient),
-    )
+    return make(value.__name__.lstrip("_"), Settings(strength=strength, where=where), value, gradient)
 
 
-def _factor(strength: float | ArrayLike, examples: int, params: ArrayDict) -> Array:
-    factor = np.asarray(np.divide(strength, examples), params.dtype)
+def _factor(strength: float | ArrayLike, examples: Scalar, params: ArrayDict) -> Array:
+    """λ/m; 0 where no example counts."""
+    m = np.asarray(examples)
+    factor = np.asarray(np.where(m > 0, np.divide(strength, np.where(m > 0, m, 1)), 0), params.dtype)
     if factor.shape not in ((), params.stack_shape):
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"
         raise ValueError(f"strength has shape {factor.shape}, but the parameters are {members}")
     return factor
-
-
-def _forward(
-    params: ArrayDict, examples: int, *, strength: float | ArrayLike, where: Patterns, value: Callable[[Array], Array]
-) -> Scalar:
-    norms = sum((value(params.vector[..., s]) for s in params.slices(where)), start=np.zeros((), params.dtype))
-    total = _factor(strength, examples, params) * norms
-    return total if total.ndim else float(total)
-
-
-def _backward(
-    params: ArrayDict,
-    examples: int,
-    *,
-    strength: float | ArrayLike,
-    where: Patterns,
-    gradient: Callable[[Array], Array],
-) -> ArrayDict:
-    grads = params.draft()
-    grads.vector[...] = 0
-    for s in params.slices(where):
-        grads.vector[..., s] = _factor(strength, examples, params)[..., None] * gradient(params.vector[..., s])
-    return grads.freeze()

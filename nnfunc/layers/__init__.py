@@ -1,5 +1,14 @@
-"""Layers: three pure functions each. One file a family; `combinators` is the only one that routes names."""
+"""Layers and combinators. One file a family: a layer's constructor, signature, forward and backward stand together.
 
+    dense                                               batch_norm, layer_norm      dropout, reparametrize
+    relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
+    flatten, reshape, take                              concatenate, add, subtract, multiply
+    serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
+    freeze, unfreeze, tie, map_layers                   models from models
+"""
+
+from nnfunc.core.custom import layer, wired
+from nnfunc.core.layer import Layer
 from nnfunc.layers.activations import (
     elu,
     gelu,
@@ -14,21 +23,36 @@ from nnfunc.layers.activations import (
     swish,
     tanh,
 )
-from nnfunc.layers.base import Layer, layer, output_shape
-from nnfunc.layers.combinators import map_layers, mlp, residual, serial
-from nnfunc.layers.dense import dense
-from nnfunc.layers.dropout import dropout
-from nnfunc.layers.flatten import flatten
+from nnfunc.layers.affine import dense
+from nnfunc.layers.combinators import (
+    branch,
+    freeze,
+    map_layers,
+    mlp,
+    parallel,
+    residual,
+    scan,
+    serial,
+    shared,
+    tie,
+    unfreeze,
+)
+from nnfunc.layers.joining import add, concatenate, multiply, subtract
 from nnfunc.layers.normalization import batch_norm, layer_norm
-from nnfunc.layers.summary import summary
+from nnfunc.layers.reshaping import flatten, reshape, take
+from nnfunc.layers.stochastic import dropout, reparametrize
 
 __all__ = [
     "Layer",
+    "add",
     "batch_norm",
+    "branch",
+    "concatenate",
     "dense",
     "dropout",
     "elu",
     "flatten",
+    "freeze",
     "gelu",
     "identity",
     "layer",
@@ -36,16 +60,25 @@ __all__ = [
     "leaky_relu",
     "map_layers",
     "mlp",
-    "output_shape",
+    "multiply",
+    "parallel",
     "relu",
+    "reparametrize",
+    "reshape",
     "residual",
+    "scan",
     "selu",
     "serial",
+    "shared",
     "sigmoid",
     "silu",
     "softmax",
     "softplus",
-    "summary",
+    "subtract",
     "swish",
+    "take",
     "tanh",
+    "tie",
+    "unfreeze",
+    "wired",
 ]

@@ -1,87 +1,44 @@
 """Activations: layers without parameters that act on each element (softmax: on the last axis).
 
-An elementwise activation is two functions: `f(x) -> (y, cache)` and `slope(cache) -> dy/dx`. At a kink the slope is
-that of the left side (0 for ReLU).
+Each is a constructor, its forward and its backward. At a kink the slope is that of the left side (0 for ReLU).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from nnfunc._internal.numerics import SMALL, floor, largest_exponent, logistic, shifted_exp, sum_of_columns, zero, zeros
+from nnfunc._internal.validate import by_name, number
 from nnfunc.arrays import Array
-from nnfunc.errors import by_name, number
-from nnfunc.layers.base import Cache, Kernel, Layer, Shape, of_kernel, view
-from nnfunc.sums import sum_of_columns
+from nnfunc.core.expressions import Expression, op, same
+from nnfunc.core.kernel import Kernel, view
+from nnfunc.core.layer import Layer, make
+from nnfunc.core.settings import Settings
 
+__all__ = [
+    "elu",
+    "gelu",
+    "identity",
+    "leaky_relu",
+    "relu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "swish",
+    "tanh",
+]
 
-def _elementwise(
-    name: str, f: Callable[..., tuple[Array, Cache]], slope: Callable[..., Array], **hyper: float
-) -> Layer:
-    forward = partial(f, **hyper) if hyper else f
-    return of_kernel(name, Kernel(forward, partial(_times_slope, slope=partial(slope, **hyper) if hyper else slope)))
-
-
-def _times_slope(dy: Array, cache: Cache, *_: object, slope: Callable[[Cache], Array]) -> Array:
-    return dy * slope(cache)
-
-
-@lru_cache
-def zero(dtype: np.dtype[np.floating]) -> Array:
-    """0 as an array of a dtype, which costs NumPy less than to convert Python's 0."""
-    return _constant(0, dtype)
-
-
-@lru_cache(maxsize=8)
-def zeros(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
-    """0s to compare with: NumPy takes a third of the time for arrays of one shape that it takes for a number."""
-    return _constant(np.zeros(shape), dtype)
-
-
-SMALL = 1 << 20
-"""Up to this size arrays of 0s are kept."""
-
-
-@lru_cache
-def one(dtype: np.dtype[np.floating]) -> Array:
-    return _constant(1, dtype)
-
-
-def _constant(value: ArrayLike, dtype: np.dtype[np.floating]) -> Array:
-    constant = np.array(value, dtype)
-    constant.setflags(write=False)
-    return constant
+Params: TypeAlias = Sequence[Array]
+Grads: TypeAlias = "Sequence[Array | None]"
 
 
 # -- sigmoid -------------------------------------------------------------------------------------------------------
-
-
-def logistic(x: Array) -> Array:
-    """σ(x) = 1/(1 + exp(−x)), without overflow."""
-    y = np.negative(x)
-    np.minimum(y, _largest_exponent(x.dtype), out=y)
-    np.exp(y, out=y)
-    y += one(x.dtype)
-    return np.reciprocal(y, out=y)
-
-
-@lru_cache
-def _largest_exponent(dtype: np.dtype[np.floating]) -> Array:
-    return np.array(math.floor(math.log(np.finfo(dtype).max)), dtype)
-
-
-@lru_cache
-def floor(dtype: np.dtype[np.floating]) -> float:
-    """The least normal number of a dtype, below which a probability counts as this.
-
-    The cross-entropies divide by probabilities and the backward functions of sigmoid and softmax multiply by them. As
-    both put the same floor under them, the product is the fused gradient (A − Y)/m even where a probability is 0.
-    """
-    return float(np.finfo(dtype).tiny)
 
 
 def sigmoid() -> Layer:
@@ -91,17 +48,27 @@ def sigmoid() -> Layer:
     >>> y.round(6)
     array([[0. , 0.5, 1. ]])
     """
-    return _elementwise("sigmoid", _sigmoid, _sigmoid_slope)
+    return make("sigmoid", kernel=SIGMOID)
 
 
-def _sigmoid(x: Array) -> tuple[Array, Array]:
+def _sigmoid(params: Params, x: Array) -> tuple[Array, Array]:
     y = logistic(x)
     return y, y
 
 
-def _sigmoid_slope(y: Array) -> Array:
+def _sigmoid_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
     least = floor(y.dtype)
-    return np.maximum(y, least) * np.maximum(1 - y, least)
+    return dy * (np.maximum(y, least) * np.maximum(1 - y, least))
+
+
+def _sigmoid_onnx(**_: Any) -> Expression:
+    return op("Sigmoid", "x")
+
+
+SIGMOID = Kernel(
+    _sigmoid, _sigmoid_backward, formula="1/(1 + exp(−x))", limits=(0.0, 1.0), decision=0.5,
+    onnx=_sigmoid_onnx,
+)  # fmt: skip
 
 
 # -- softmax -------------------------------------------------------------------------------------------------------
@@ -116,30 +83,28 @@ def softmax() -> Layer:
     >>> y
     array([[0.5, 0.5, 0. ]])
     """
-    return of_kernel("softmax", Kernel(_softmax, _softmax_backward))
+    return make("softmax", kernel=SOFTMAX)
 
 
-def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
-    """What softmax is made of: x − max x, its exp, and the sum of that, over the last axis, which stays."""
-    largest = np.maximum.reduce(x.mT.copy(), axis=-2) if x.shape[-1] <= SHORT else np.maximum.reduce(x, axis=-1)
-    shifted = x - largest[..., None]
-    exp = np.exp(shifted)
-    return shifted, exp, sum_of_columns(exp)[..., None]
-
-
-SHORT = 64
-"""Up to this length NumPy finds the maxima of rows faster in the transpose, many at a time."""
-
-
-def _softmax(x: Array) -> tuple[Array, Array]:
+def _softmax(params: Params, x: Array) -> tuple[Array, Array]:
     _, y, total = shifted_exp(x)
     y /= total
     return y, y
 
 
-def _softmax_backward(dy: Array, y: Array, *_: object) -> Array:
+def _softmax_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
     A = np.maximum(y, floor(y.dtype))
     return A * (dy - sum_of_columns(A * dy)[..., None])
+
+
+def _softmax_onnx(**_: Any) -> Expression:
+    return op("Softmax", "x", axis=-1)
+
+
+SOFTMAX = Kernel(
+    _softmax, _softmax_backward, formula="exp(x) / Σ exp(x)", decision="largest",
+    onnx=_softmax_onnx,
+)  # fmt: skip
 
 
 # -- tanh, ReLU and its relatives ----------------------------------------------------------------------------------
@@ -151,16 +116,23 @@ def tanh() -> Layer:
     >>> nn.tanh().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 1000.0]]))[0]
     array([[0., 1.]])
     """
-    return _elementwise("tanh", _tanh, _tanh_slope)
+    return make("tanh", kernel=TANH)
 
 
-def _tanh(x: Array) -> tuple[Array, Array]:
+def _tanh(params: Params, x: Array) -> tuple[Array, Array]:
     y = np.tanh(x)
     return y, y
 
 
-def _tanh_slope(y: Array) -> Array:
-    return 1 - y * y
+def _tanh_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy * (1 - y * y)
+
+
+def _tanh_onnx(**_: Any) -> Expression:
+    return op("Tanh", "x")
+
+
+TANH = Kernel(_tanh, _tanh_backward, formula="tanh x", limits=(-1.0, 1.0), onnx=_tanh_onnx)
 
 
 def relu() -> Layer:
@@ -169,16 +141,23 @@ def relu() -> Layer:
     >>> nn.relu().forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 2.0]]))[0]
     array([[0., 2.]])
     """
-    return of_kernel("relu", Kernel(_relu, _relu_backward))
+    return make("relu", kernel=RELU)
 
 
-def _relu(x: Array) -> tuple[Array, Array]:
+def _relu(params: Params, x: Array) -> tuple[Array, Array]:
     y = np.maximum(x, zeros(x.shape, x.dtype) if x.size <= SMALL else zero(x.dtype))
     return y, y
 
 
-def _relu_backward(dy: Array, y: Array, *_: object) -> Array:
+def _relu_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
     return dy * (y > zero(y.dtype)).astype(y.dtype)  # twice as fast as a product with booleans
+
+
+def _relu_onnx(**_: Any) -> Expression:
+    return op("Relu", "x")
+
+
+RELU = Kernel(_relu, _relu_backward, formula="max(x, 0)", onnx=_relu_onnx)
 
 
 def leaky_relu(negative_slope: float = 0.01) -> Layer:
@@ -188,15 +167,26 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer:
     array([[-0.1,  2. ]])
     """
     slope = number(negative_slope, "negative_slope", 0, 1, why="the share of the slope that is left for x < 0")
-    return _elementwise("leaky_relu", _leaky_relu, _leaky_relu_slope, negative_slope=slope)
+    return make("leaky_relu", Settings(negative_slope=slope), LEAKY_RELU)
 
 
-def _leaky_relu(x: Array, negative_slope: float) -> tuple[Array, Array]:
+def _leaky_relu(params: Params, x: Array, *, negative_slope: float) -> tuple[Array, Array]:
     return np.maximum(x, negative_slope * x), x
 
 
-def _leaky_relu_slope(x: Array, negative_slope: float) -> Array:
-    return np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))
+def _leaky_relu_backward(
+    params: Params, x: Array, dy: Array, grads: Grads, need: bool, *, negative_slope: float
+) -> Array:
+    return dy * np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))
+
+
+def _leaky_relu_onnx(*, negative_slope: float, **_: Any) -> Expression:
+    return op("Max", "x", op("Mul", "x", negative_slope))
+
+
+LEAKY_RELU = Kernel(
+    _leaky_relu, _leaky_relu_backward, formula="max(x, slope · x)", uses=("negative_slope",), onnx=_leaky_relu_onnx
+)
 
 
 def elu(alpha: float = 1.0) -> Layer:
@@ -205,7 +195,7 @@ def elu(alpha: float = 1.0) -> Layer:
     >>> nn.elu().forward(nn.EMPTY, nn.EMPTY, np.array([[-1000.0, 2.0]]))[0]
     array([[-1.,  2.]])
     """
-    return _elementwise("elu", _elu, _elu_slope, alpha=number(alpha, "alpha", 0, math.inf), scale=1.0)
+    return make("elu", Settings(alpha=number(alpha, "alpha", 0, math.inf)), ELU)
 
 
 def selu() -> Layer:
@@ -216,15 +206,44 @@ def selu() -> Layer:
     >>> nn.selu().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[1.0507]])
     """
-    return _elementwise("selu", _elu, _elu_slope, alpha=1.6732632423543772, scale=1.0507009873554805)
+    return make("selu", kernel=SELU)
 
 
-def _elu(x: Array, alpha: float, scale: float) -> tuple[Array, Array]:
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+def _elu(params: Params, x: Array, *, alpha: float, scale: float = 1.0) -> tuple[Array, Array]:
     return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))), x
 
 
-def _elu_slope(x: Array, alpha: float, scale: float) -> Array:
-    return scale * np.where(x > 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0)))
+def _elu_backward(
+    params: Params, x: Array, dy: Array, grads: Grads, need: bool, *, alpha: float, scale: float = 1.0
+) -> Array:
+    return dy * (scale * np.where(x > 0, x.dtype.type(1), alpha * np.exp(np.minimum(x, 0))))
+
+
+def _elu_onnx(*, alpha: float, scale: float = 1.0, **_: Any) -> Expression:
+    below = op("Mul", op("Sub", op("Exp", op("Min", "x", 0.0)), 1.0), alpha)
+    return op("Mul", op("Add", op("Max", "x", 0.0), below), scale)
+
+
+def _selu(params: Params, x: Array) -> tuple[Array, Array]:
+    return _elu(params, x, alpha=SELU_ALPHA, scale=SELU_SCALE)
+
+
+def _selu_backward(params: Params, x: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return _elu_backward(params, x, dy, grads, need, alpha=SELU_ALPHA, scale=SELU_SCALE)
+
+
+def _selu_onnx(**_: Any) -> Expression:
+    return _elu_onnx(alpha=SELU_ALPHA, scale=SELU_SCALE)
+
+
+ELU = Kernel(_elu, _elu_backward, formula="x, or alpha · (exp(x) − 1) below 0", uses=("alpha",), onnx=_elu_onnx)
+SELU = Kernel(
+    _selu, _selu_backward, formula="λ x, or λ α (exp(x) − 1) below 0",
+    onnx=_selu_onnx,
+)  # fmt: skip
 
 
 # -- smooth relatives of ReLU --------------------------------------------------------------------------------------
@@ -244,21 +263,23 @@ def gelu(approximate: bool | str = False) -> Layer:
     """
     if approximate not in (True, False, "tanh", "none"):
         raise ValueError(f"approximate={approximate!r}: expected True ('tanh') or False ('none')")
-    return _elementwise("gelu", _gelu, _gelu_slope, approximate=approximate in (True, "tanh"))
+    return make("gelu", Settings(approximate=approximate in (True, "tanh")), GELU)
 
 
-def _gelu(x: Array, approximate: bool) -> tuple[Array, tuple[Array, Array]]:
+def _gelu(params: Params, x: Array, *, approximate: bool) -> tuple[Array, tuple[Array, Array]]:
     if approximate:
         return _gelu_tanh(x)
     phi = _normal_cdf(x)
     return x * phi, (x, phi)
 
 
-def _gelu_slope(cache: tuple[Array, Array], approximate: bool) -> Array:
+def _gelu_backward(
+    params: Params, cache: tuple[Array, Array], dy: Array, grads: Grads, need: bool, *, approximate: bool
+) -> Array:
     if approximate:
-        return _gelu_tanh_slope(cache)
+        return dy * _gelu_tanh_slope(cache)
     x, phi = cache
-    return phi + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return dy * (phi + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
 
 
 def _normal_cdf(x: Array) -> Array:
@@ -278,29 +299,62 @@ def _gelu_tanh_slope(cache: tuple[Array, Array]) -> Array:
     return 0.5 * (1 + t + x * dt)
 
 
+def _gelu_onnx(*, approximate: bool, dtype: Any, **_: Any) -> Expression:
+    if approximate:
+        cube = op("Mul", "x", op("Mul", "x", "x"))
+        inner = op("Mul", op("Add", "x", op("Mul", cube, 0.044715)), math.sqrt(2 / math.pi))
+        share: Expression = op("Tanh", inner)
+    else:
+        share = _erf(op("Mul", "x", math.sqrt(0.5)), dtype)
+    return op("Mul", op("Mul", "x", 0.5), op("Add", share, 1.0))
+
+
+def _erf(z: Expression, dtype: Any) -> Expression:
+    """erf(z); for float64, which ONNX Runtime has no Erf for, by Gauss's rule from 2z/√π ∫₀¹ exp(−z²t²) dt."""
+    if dtype == np.float32:
+        return op("Erf", z)
+    t, w = np.polynomial.legendre.leggauss(32)  # an error of 3e-15 up to |z| = 6, where erf is 1 in float64
+    sign, inside = op("Sign", z), op("Less", op("Abs", z), 6.0)
+    z = op("Min", op("Max", z, -6.0), 6.0)
+    square = op("Unsqueeze", op("Mul", z, z), np.array([-1]))
+    integral = op("MatMul", op("Exp", op("Mul", square, -(((t + 1) / 2) ** 2))), w / 2)
+    return op("Where", inside, op("Mul", op("Mul", z, 2 / math.sqrt(math.pi)), integral), sign)
+
+
+GELU = Kernel(_gelu, _gelu_backward, formula="x · Φ(x)", uses=("approximate",), onnx=_gelu_onnx)
+
+
 def silu() -> Layer:
     """x · σ(x), also called swish (Elfwing et al. 2017; Ramachandran et al. 2017).
 
     >>> nn.silu().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 1.0]]))[0].round(4)
     array([[0.    , 0.7311]])
     """
-    return _elementwise("silu", _silu, _silu_slope)
+    return make("silu", kernel=SILU)
 
 
 swish = silu
 
 
-def _silu(x: Array) -> tuple[Array, tuple[Array, Array]]:
+def _silu(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
     s = logistic(x)
-    x = np.maximum(
-        x, -_largest_exponent(x.dtype)
-    )  # below, s is no longer as small as it should be, and the product almost 0
+    # below, s is no longer as small as it should be, and the product almost 0
+    x = np.maximum(x, -largest_exponent(x.dtype))
     return x * s, (x, s)
 
 
-def _silu_slope(cache: tuple[Array, Array]) -> Array:
+def _silu_backward(params: Params, cache: tuple[Array, Array], dy: Array, grads: Grads, need: bool) -> Array:
     x, s = cache
-    return s * (1 + x * (1 - s))
+    return dy * (s * (1 + x * (1 - s)))
+
+
+def _silu_onnx(**_: Any) -> Expression:
+    return op("Div", "x", op("Add", op("Exp", op("Neg", "x")), 1.0))
+
+
+SILU = Kernel(
+    _silu, _silu_backward, formula="x · σ(x)", onnx=_silu_onnx
+)
 
 
 def softplus() -> Layer:
@@ -309,11 +363,22 @@ def softplus() -> Layer:
     >>> nn.softplus().forward(nn.EMPTY, nn.EMPTY, np.array([[-1000.0, 0.0, 50.0]]))[0].round(4)
     array([[ 0.    ,  0.6931, 50.    ]])
     """
-    return _elementwise("softplus", _softplus, logistic)
+    return make("softplus", kernel=SOFTPLUS)
 
 
-def _softplus(x: Array) -> tuple[Array, Array]:
+def _softplus(params: Params, x: Array) -> tuple[Array, Array]:
     return np.logaddexp(x, 0, dtype=x.dtype), x
+
+
+def _softplus_backward(params: Params, x: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy * logistic(x)
+
+
+def _softplus_onnx(**_: Any) -> Expression:
+    return op("Add", op("Max", "x", 0.0), op("Log", op("Add", op("Exp", op("Neg", op("Abs", "x"))), 1.0)))
+
+
+SOFTPLUS = Kernel(_softplus, _softplus_backward, formula="log(1 + exp(x))", onnx=_softplus_onnx)
 
 
 # -- identity and names --------------------------------------------------------------------------------------------
@@ -325,32 +390,20 @@ def identity() -> Layer:
     >>> nn.identity().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0, 2.0]]))[0]
     array([[1., 2.]])
     """
-    return of_kernel("identity", Kernel(_identity, _identity_backward))
+    return make("identity", kernel=IDENTITY)
 
 
-def _identity(x: Array) -> tuple[Array, None]:
+def _identity(params: Params, x: Array) -> tuple[Array, None]:
     return view(x), None
 
 
-def _identity_backward(dy: Array, *_: object) -> Array:
-    return view(dy)
+def _identity_backward(params: Params, cache: None, dy: Array, grads: Grads, need: bool) -> Array:
+    return view(dy)  # type: ignore[no-any-return]  # a view of an array is one
 
 
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {
-    "identity": identity,
-    "linear": identity,
-    "sigmoid": sigmoid,
-    "softmax": softmax,
-    "tanh": tanh,
-    "relu": relu,
-    "leaky_relu": leaky_relu,
-    "elu": elu,
-    "selu": selu,
-    "gelu": gelu,
-    "silu": silu,
-    "swish": silu,
-    "softplus": softplus,
-}
+IDENTITY = Kernel(_identity, _identity_backward, formula="x", onnx=same)
+
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {name: globals()[name] for name in __all__} | {"linear": identity}
 """The names that stand for activations."""
 
 

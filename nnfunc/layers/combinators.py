@@ -1,115 +1,45 @@
-"""Compositions of layers: the only place where parameter names are routed to layers.
+"""Compositions: wires of a few lines, which say which layer is called on which values.
 
-A composition is a layer whose functions are partial in `layers`, the (name, layer) pairs it is made of, each named
-by its kind and its count: "dense1", "relu1", "dense2". Inside it the arrays of the layer "dense1" are the group
-"dense1" of the parameters ("dense1.W"); compositions nest, and so do the names ("residual1.dense1.W").
+The layers of a composition are named by their kind and count, "dense1", "relu1", "dense2", or by the name that they are
+given. Inside it the arrays of the layer "dense1" are the group "dense1" of the parameters ("dense1.W"); compositions
+nest, and so do the names ("residual1.dense1.W").
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from operator import itemgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-import numpy as np
-from numpy.typing import DTypeLike
-
-from nnfunc.arrays import Array, ArrayDict, Layout
-from nnfunc.errors import number, numeric, positive_int, real
+from nnfunc._internal.validate import instance, number, positive_int
+from nnfunc.arrays import ArrayDict
+from nnfunc.core.custom import check_layer
+from nnfunc.core.layer import Layer, Tie, make
+from nnfunc.core.settings import Settings
+from nnfunc.core.signatures import check_parameters
+from nnfunc.core.values import Value
+from nnfunc.core.wiring import Call, located
 from nnfunc.initializers import Initializer
-from nnfunc.keys import Key, Keys, fold_in
 from nnfunc.layers.activations import activation
-from nnfunc.layers.base import (
-    Cache,
-    Layer,
-    Shape,
-    example_shape,
-    full_form,
-    output_shape,
-    same_shape,
-    view,
-)
-from nnfunc.layers.dense import dense
-from nnfunc.layers.dropout import dropout
-from nnfunc.layers.normalization import batch_norm
+from nnfunc.layers.affine import dense
+from nnfunc.layers.joining import add
+from nnfunc.layers.normalization import batch_norm as normalization  # `mlp` has an argument of that name
+from nnfunc.layers.reshaping import stack_steps, unstack_steps, zeros_of
+from nnfunc.layers.stochastic import dropout
+from nnfunc.layout import Patterns, matches
 
-Named: TypeAlias = tuple[tuple[str, Layer], ...]
-SerialCache: TypeAlias = tuple[list[Cache], Shape]
-"""What each layer left for its backward (a layer that is no kernel also the shape of its x), and the shape of y."""
+__all__ = ["branch", "freeze", "map_layers", "mlp", "parallel", "residual", "scan", "serial", "shared", "tie", "unfreeze"]
+
+# Each combinator is a constructor and its wire.
 
 
-class Route(NamedTuple):
-    """How a composition calls a layer: the functions of its kernel (None where it has none), how it gets its arrays
-    from all of them, and whether the forward asks for state, key and train."""
-
-    forward: Callable[..., Any] | None  # one of the two forms of a kernel
-    backward: Callable[..., Array | None] | None
-    own: Callable[[tuple[Array, ...]], Sequence[Array]]
-    in_training: bool
-
-
-class Plan(NamedTuple):
-    """The routes of all layers for one layout of parameters, and the first layer that has any."""
-
-    routes: list[Route]
-    first: int
-
-
-class Layers(tuple[tuple[str, Layer], ...]):
-    """The named layers of a composition, which remember their plan for each layout of parameters."""
-
-    _plans: dict[Layout, Plan]
-
-    def __new__(cls, pairs: Iterable[tuple[str, Layer]]) -> Layers:
-        new = super().__new__(cls, pairs)
-        new._plans = {}
-        return new
-
-    def __reduce__(self) -> tuple[type[Layers], tuple[Named]]:
-        return Layers, (tuple(self),)
-
-    def plan(self, where: Layout) -> Plan:
-        """The plan for parameters of this layout, which are checked to be those that the layers take."""
-        plan = self._plans.get(where)
-        if plan is None:
-            plan = self._plans[where] = _plan(self, where)
-        return plan
-
-
-def _plan(layers: Named, where: Layout) -> Plan:
-    routes = [_route(name, layer, where) for name, layer in layers]
-    heads = tuple(f"{name}." for name, _ in layers)
-    extra = ", ".join(k for k in where.names if not k.startswith(heads))
-    if extra:
-        raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
-    return Plan(routes, next((i for i, (name, _) in enumerate(layers) if name in where.groups), len(layers)))
-
-
-def _route(name: str, layer: Layer, where: Layout) -> Route:
-    kernel = layer.kernel
-    if kernel is None:
-        return Route(None, None, tuple, True)
-    group = where.groups.get(name)
-    inside = slice(0) if group is None else group.arrays
-    names = () if group is None else group.layout.names
-    try:
-        kernel.check(names, [shape for _, _, shape in where.spans[inside]])
-    except ValueError as error:
-        locate(error, name)
-        raise
-    own = [inside.start + names.index(k) for k in kernel.names]
-    getter = itemgetter(inside) if names == kernel.names else itemgetter(*own)
-    return Route(kernel.forward, kernel.backward, getter, kernel.in_training)
-
-
-def serial(*layers: Layer) -> Layer:
+def serial(*layers: Layer, **names: Layer) -> Layer:
     """One layer after another: y = fₙ(… f₂(f₁(x))).
 
     Args:
         layers: the layers in the order of the data; each is named by its kind and count ("dense1", "relu1", "dense2").
+        names: further layers, after these, under names of your own: `serial(encoder=f, decoder=g)`.
     Raises:
         TypeError: something that is no layer.
 
@@ -121,10 +51,16 @@ def serial(*layers: Layer) -> Layer:
     >>> list(params)
     ['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b']
     """
-    return _composed("serial", named(layers), _serial_forward, _serial_backward)
+    return make("serial", layers=named(layers, names), wire=_serial)
 
 
-def residual(*layers: Layer) -> Layer:
+def _serial(call: Call, x: Value) -> Value:
+    for layer in call.layers:
+        x = call(layer, x)
+    return x
+
+
+def residual(*layers: Layer, **names: Layer) -> Layer:
     """x + f(x), f the layers in series, whose output must have the shape of x (He et al., CVPR 2016).
 
     >>> model = nn.residual(nn.dense(2), nn.relu())
@@ -132,9 +68,101 @@ def residual(*layers: Layer) -> Layer:
     >>> model.forward(params, state, np.ones((5, 2)))[0].shape
     (5, 2)
     """
-    pairs = named(layers)
-    model = _composed("residual", pairs, _residual_forward, _residual_backward)
-    return model._replace(init=partial(_residual_init, layers=pairs))
+    return make("residual", layers=named(layers, names), wire=_residual)
+
+
+def _residual(call: Call, x: Value) -> Value:
+    y = _serial(call, x)
+    if not isinstance(y, tuple) and call.whole(x).shape != y.shape:
+        raise ValueError(
+            f"the layers turn x {x.shape} into {y.shape}: a residual adds them, so the shapes must be equal"
+        )
+    return call(add(), (x, y))
+
+
+def parallel(*layers: Layer, **names: Layer) -> Layer:
+    """(x₁, x₂, …) → (f₁(x₁), f₂(x₂), …): a layer for each of several inputs.
+
+    Args:
+        layers, names: as of `serial`.
+
+    >>> model = nn.serial(nn.parallel(image=nn.flatten(), table=nn.dense(8)), nn.concatenate(), nn.dense(3))
+    >>> params, state = model.init(nn.key(0), ((8, 8), (5,)))
+    >>> params.layout.shapes
+    {'parallel1.table.W': (5, 8), 'parallel1.table.b': (8,), 'dense1.W': (72, 3), 'dense1.b': (3,)}
+    """
+    return make("parallel", layers=named(layers, names), wire=_parallel)
+
+
+def _parallel(call: Call, x: Value) -> Value:
+    return tuple(map(call, call.layers, call.parts(x, len(call.layers))))
+
+
+def branch(*layers: Layer, **names: Layer) -> Layer:
+    """x → (f₁(x), f₂(x), …): several layers on one input.
+
+    Args:
+        layers, names: as of `serial`.
+
+    >>> model = nn.branch(mu=nn.dense(2), logvar=nn.dense(2))
+    >>> params, state = model.init(nn.key(0), (3,))
+    >>> mu, logvar = model.forward(params, state, np.ones((5, 3)))[0]
+    >>> mu.shape, list(params)
+    ((5, 2), ['mu.W', 'mu.b', 'logvar.W', 'logvar.b'])
+    """
+    return make("branch", layers=named(layers, names), wire=_branch)
+
+
+def _branch(call: Call, x: Value) -> Value:
+    return tuple(call(layer, x) for layer in call.layers)
+
+
+def shared(layer: Layer) -> Layer:
+    """(x₁, x₂, …) → (f(x₁), f(x₂), …): one layer, with one set of parameters, on each input; their gradients add.
+
+    >>> model = nn.serial(nn.shared(nn.dense(2)), nn.subtract())
+    >>> params, state = model.init(nn.key(0), ((3,), (3,)))
+    >>> list(params)
+    ['shared1.dense1.W', 'shared1.dense1.b']
+    """
+    return make("shared", layers=named([layer], {}), wire=_shared)
+
+
+def _shared(call: Call, x: Value) -> Value:
+    (layer,) = call.layers
+    return tuple(call(layer, part) for part in call.parts(x))
+
+
+def scan(cell: Layer, units: int) -> Layer:
+    """(..., T, features) → (..., T, units): hₜ = cell((xₜ, hₜ₋₁)), h₀ = 0, one cell at each of T steps.
+
+    Args:
+        cell: a layer that makes of the pair (xₜ, h) the next h, of `units` numbers.
+        units: the length of h.
+    Returns:
+        a layer whose output is h at every step. Its parameters are those of the cell, whose gradients add over time.
+
+    >>> cell = nn.serial(nn.concatenate(), nn.dense(4), nn.tanh())
+    >>> model = nn.scan(cell, units=4)
+    >>> params, state = model.init(nn.key(0), (7, 3))
+    >>> model.forward(params, state, np.ones((5, 7, 3)))[0].shape
+    (5, 7, 4)
+    """
+    return make("scan", Settings(units=positive_int(units, "units")), layers=named([cell], {}), wire=_scan)
+
+
+def _scan(call: Call, x: Value) -> Value:
+    (cell,) = call.layers
+    steps = call(unstack_steps(), call.whole(x))
+    h = call(zeros_of(call.settings["units"]), steps[0])
+    hs = []
+    for x_t in steps:
+        h = call(cell, (x_t, h))
+        if isinstance(h, tuple) or h.shape[-1:] != (call.settings["units"],):
+            came = f"a tuple of {len(h)}" if isinstance(h, tuple) else h.shape
+            raise ValueError(f"the cell gives h of shape {came}, expected {call.settings['units']} units")
+        hs.append(h)
+    return call(stack_steps(), tuple(hs))
 
 
 def mlp(
@@ -181,52 +209,160 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
     for i, (inputs, units) in enumerate(pairwise(layer_dims)):
         layers.append(dense(units, initializer, inputs=positive_int(inputs, "layer_dims")))
         if batch_norm and i < hidden:
-            layers.append(_batch_norm())
+            layers.append(normalization())
         layers.append(activation(activations[i]))
         if i < hidden and keep[i] != 1:
             layers.append(dropout(keep[i]))
     return serial(*layers)
 
 
-_batch_norm = batch_norm  # `mlp` has an argument of that name
 
 
-def named(layers: Sequence[Layer]) -> Layers:
-    """The layers with their names: kind and count."""
+# -- parts that are constant, arrays that are one ----------------------------------------------------------------------
+
+
+def freeze(model: Layer, where: Patterns) -> Layer:
+    """`model` with a part that is a constant: its arrays stand in the state, so there is no gradient of them.
+
+    Args:
+        model: a layer or a composition.
+        where: the patterns of what is frozen, by the names of parameters: "dense1.*", "body.*".
+    Returns:
+        a model whose `init` puts the frozen arrays into the state, under their names. They are not in the gradient, the
+        optimizer's state, the penalty or the norm that clipping uses, and backward stops above them. A layer whose
+        arrays are all frozen works as in prediction (a batch norm uses its averages and does not move them), and so
+        does one whose own name matches ("body.dropout1" by "body.*").
+    Raises:
+        ValueError: (when used) a pattern that matches no parameter.
+
+    `nn.train_state(freeze(model, ...), ..., params=params, state=state)` takes the parameters of the whole model and
+    sorts them; `unfreeze` gives them back.
+
+    >>> model = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
+    >>> params, state = model.init(nn.key(0), (2,))
+    >>> list(params), list(state)
+    (['dense2.W', 'dense2.b'], ['dense1.W', 'dense1.b'])
+    """
+    instance(model, Layer, "model")
+    patterns = (where,) if isinstance(where, str) else tuple(where)
+    if not all(isinstance(p, str) for p in patterns) or not patterns:
+        raise TypeError(f"where={where!r}: expected one or more name patterns, like 'dense1.*'")
+    return model._replace(frozen=(*model.frozen, *patterns))
+
+
+def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, ArrayDict, ArrayDict]:
+    """A model without frozen parts, and its parameters and state, to go on from.
+
+    Args:
+        model: of `freeze`, or with parts that are.
+        params, state: of it.
+    Returns:
+        (model, params, state), in which the arrays that were frozen are parameters again.
+
+    >>> frozen = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
+    >>> model, params, state = nn.unfreeze(frozen, *frozen.init(nn.key(0), (2,)))
+    >>> list(params), list(state)
+    (['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b'], [])
+    """
+    patterns = frozen_patterns(model)
+    held = [k for k in state.names if is_frozen(k, patterns)]
+    kept = ArrayDict({k: state[k] for k in state if k not in held}, stacked=bool(state.stack_shape) and None)
+    thawed = {**{k: state[k] for k in held}, **params}
+    order = [k for path, _ in kernels(model) for k in thawed if k.startswith(f"{path}." if path else "")]
+    return thaw(model), ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape)), kept
+
+
+def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
+    """Parameters and state in which what the model holds frozen stands in the state."""
+    patterns = frozen_patterns(model)
+    held = [k for k in params.names if is_frozen(k, patterns)]
+    if not held:
+        return params, state
+    both = {**{k: state[k] for k in state}, **{k: params[k] for k in held}}
+    stacked = bool(params.stack_shape)
+    return params.without(held), ArrayDict(both, stacked=stacked)
+
+
+def frozen_patterns(model: Layer, path: str = "") -> list[tuple[str, str]]:
+    """(prefix, pattern) of all that is frozen in a model."""
+    prefix = f"{path}." if path else ""
+    inner = [p for name, layer in model.layers for p in frozen_patterns(layer, prefix + name)]
+    return [*((prefix, pattern) for pattern in model.frozen), *inner]
+
+
+def is_frozen(name: str, patterns: Sequence[tuple[str, str]]) -> bool:
+    """Whether a parameter of this name is frozen."""
+    return any(name.startswith(prefix) and matches(name[len(prefix) :], pattern) for prefix, pattern in patterns)
+
+
+def thaw(model: Layer) -> Layer:
+    """The model without frozen parts."""
+    return model._replace(frozen=(), layers=tuple((name, thaw(layer)) for name, layer in model.layers))
+
+
+def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
+    """`model` in which the array `name` is the array `to`: one array, whose gradients add.
+
+    Args:
+        model: a composition.
+        name: the parameter that is no array of its own any more, like "dense1.W".
+        to: the one that it is.
+        transpose: whether it is its transpose: an output layer W (features, words) as that of an embedding E (words,
+            features).
+
+    >>> model = nn.tie(nn.serial(nn.dense(3, bias=False), nn.tanh(), nn.dense(2, bias=False)), "dense2.W", "dense1.W", True)
+    >>> list(model.init(nn.key(0), (2,))[0])
+    ['dense1.W']
+    """
+    instance(model, Layer, "model")
+    if name == to or not isinstance(name, str) or not isinstance(to, str):
+        raise ValueError(f"name={name!r}, to={to!r}: expected the names of two parameters, like 'dense2.W', 'dense1.W'")
+    if any(name in t[:2] for t in model.ties) or any(to == t.name for t in model.ties):
+        raise ValueError(f"{name!r} or {to!r} is tied already: tie each array once, to one that is not tied itself")
+    return model._replace(ties=(*model.ties, Tie(name, to, bool(transpose))))
+
+
+# -- names and what looks into compositions ----------------------------------------------------------------------------
+
+
+def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[str, Layer], ...]:
+    """The layers with their names: kind and count, or the name that they are given."""
     count: Counter[str] = Counter()
     pairs = []
     for layer in layers:
-        if isinstance(layer, (list, tuple)) and not isinstance(layer, Layer):
-            raise TypeError("the layers came as one list: pass them one by one, nn.serial(*layers)")
-        if not isinstance(layer, Layer):
-            made = f"call it: nn.{layer.__name__}()" if callable(layer) else "make one with nn.layer"
-            raise TypeError(f"{layer!r} is no layer: {made}")
+        check_layer(layer)
         count[layer.name] += 1
-        pairs.append((f"{layer.name}{count[layer.name]}", full_form(layer)))
+        pairs.append((f"{layer.name}{count[layer.name]}", layer))
+    pairs += [(name, check_layer(layer)) for name, layer in names.items()]
     if len(dict(pairs)) != len(pairs):
         raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
-    return Layers(pairs)
+    return tuple(pairs)
 
 
 def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
     """The same composition with `function(path, layer)` in the place of each layer that is no composition.
 
-    >>> doubled = map_layers(lambda path, layer: nn.dense(2 * layer.init.keywords["units"]), nn.serial(nn.dense(3)))
-    >>> doubled.layers[0][1].init.keywords["units"]
+    >>> doubled = map_layers(lambda path, layer: nn.dense(2 * layer.settings["units"]), nn.serial(nn.dense(3)))
+    >>> doubled.layers[0][1].settings["units"]
     6
     """
-    if not model.layers:
-        return function(path, model)
+    if model.wire is None:
+        return instance(function(path, model), Layer, "what the function returned")
     prefix = f"{path}." if path else ""
     layers = tuple((name, map_layers(function, layer, prefix + name)) for name, layer in model.layers)
-    return with_layers(model, layers)
+    return model._replace(layers=layers)
 
 
-def with_layers(model: Layer, layers: Named) -> Layer:
-    """A composition like `model` of other layers."""
-    layers = Layers(layers)
-    init: Callable[..., Any] = model.init
-    return _composed(model.name, layers, model.forward, model.backward)._replace(init=partial(init, layers=layers))
+def kernels(model: Layer, path: str = "") -> list[tuple[str, Layer]]:
+    """All layers that are no composition, with their paths.
+
+    >>> kernels(nn.serial(nn.dense(2), nn.residual(nn.relu())))
+    [('dense1', dense(units=2, initializer='he', bias_initializer='zeros', bias=True)), ('residual1.relu1', relu())]
+    """
+    if model.wire is None:
+        return [(path, model)]
+    prefix = f"{path}." if path else ""
+    return [pair for name, layer in model.layers for pair in kernels(layer, prefix + name)]
 
 
 def by_rows(model: Layer) -> bool:
@@ -235,28 +371,48 @@ def by_rows(model: Layer) -> bool:
     >>> by_rows(nn.mlp([2, 3, 1], ["relu", "sigmoid"])), by_rows(nn.layer(lambda p, x: (x, None), lambda p, c, dy: dy))
     (True, False)
     """
-    return model.kernel is not None or (bool(model.layers) and all(by_rows(layer) for _, layer in model.layers))
+    return all(layer.kernel is not None and layer.kernel.by_rows for _, layer in kernels(model))
 
 
-def check_params(model: Layer, params: ArrayDict) -> None:
+def check_params(model: Layer, params: ArrayDict, state: ArrayDict | None = None) -> None:
     """Raises an error if the parameters have not the names and shapes that the model's layers take.
 
-    A layer of a user's own does not say what it takes, so its arrays are not looked at.
+    A layer of your own does not say what it takes, so its arrays are not looked at.
 
     >>> check_params(nn.serial(nn.dense(3)), nn.ArrayDict({"dense1.W": np.ones((2, 4)), "dense1.b": np.ones(4)}))
     Traceback (most recent call last):
-    ValueError: dense1: the parameters do not fit the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,)
+    ValueError: dense1: the parameters do not fit the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,), ...
     """
-    if isinstance(model.layers, Layers):
-        _plan(model.layers, params.layout)
-    elif model.kernel is not None:
-        model.kernel.check(params.names, [shape for _, _, shape in params.layout.spans])
-    for name, layer in model.layers:
+    patterns, ties = frozen_patterns(model), all_ties(model)
+    shapes = {**params.layout.shapes}
+    if state is not None:
+        shapes |= {k: s for k, s in state.layout.shapes.items() if is_frozen(k, patterns)}
+    elif patterns:  # what is frozen is not here
+        return
+    known: set[str] = set()
+    for path, layer in kernels(model):
+        prefix = f"{path}." if path else ""
+        own = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix)}
+        for name, (to, transposed) in ties.items():
+            if name.startswith(prefix) and to in shapes:
+                own[name[len(prefix) :]] = shapes[to][::-1] if transposed else shapes[to]
+        known.update(k for k in (*shapes, *params.counts) if k.startswith(prefix))
         try:
-            check_params(layer, params.group(name))
+            check_parameters(layer, own)
         except ValueError as error:
-            locate(error, name)
-            raise
+            raise located(error, path) from error
+    extra = ", ".join(k for k in (*shapes, *params.counts) if k not in known)
+    if extra:
+        raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
+
+
+def all_ties(model: Layer, path: str = "") -> dict[str, tuple[str, bool]]:
+    """Of all tied arrays in a model the one that they are, and whether transposed."""
+    prefix = f"{path}." if path else ""
+    found = {prefix + t.name: (prefix + t.to, t.transposed) for t in model.ties}
+    for name, layer in model.layers:
+        found |= all_ties(layer, prefix + name)
+    return found
 
 
 def last_layer(model: Layer) -> Layer:
@@ -265,190 +421,11 @@ def last_layer(model: Layer) -> Layer:
     >>> last_layer(nn.mlp([2, 3, 1], ["relu", "sigmoid"]))
     sigmoid()
     """
-    return last_layer(model.layers[-1][1]) if model.layers and model.name == "serial" else model
+    return last_layer(model.layers[-1][1]) if is_serial(model) and model.layers else model
 
 
-def _composed(name: str, layers: Layers, forward: Callable[..., Any], backward: Callable[..., Any]) -> Layer:
-    return Layer(partial(_init, layers=layers), partial(forward, layers=layers), partial(backward, layers=layers), name)
+def is_serial(model: Layer) -> bool:
+    """Whether a model is its layers one after another."""
+    return model.wire is _serial
 
 
-def _init(
-    key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Layers
-) -> tuple[ArrayDict, ArrayDict]:
-    params: dict[str, Array] = {}
-    state: dict[str, Array] = {}
-    shape, name = example_shape(input_shape), ""
-    try:
-        for i, (name, layer) in enumerate(layers):
-            p, s = layer.init(fold_in(key, i), shape, dtype)
-            params |= {f"{name}.{k}": v for k, v in p.items()}
-            state |= {f"{name}.{k}": v for k, v in s.items()}
-            shape = output_shape(layer, ArrayDict(p, dtype), ArrayDict(s), shape)
-    except Exception as error:
-        locate(error, name)
-        raise
-    return ArrayDict(params, dtype), ArrayDict(state)
-
-
-def _residual_init(
-    key: Key, input_shape: Shape, dtype: DTypeLike = np.float32, *, layers: Layers
-) -> tuple[ArrayDict, ArrayDict]:
-    params, state = _init(key, input_shape, dtype, layers=layers)
-    _residual_forward(params, state, np.zeros((1, *input_shape), dtype), layers=layers)  # do the shapes fit?
-    return params, state
-
-
-def _serial_forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Layers
-) -> tuple[Array, SerialCache, ArrayDict]:
-    x, params, state = _entry(params, state, x)
-    routes, arrays = layers.plan(params.layout).routes, params.arrays
-    caches: list[Cache] = []
-    changed: dict[str, ArrayDict] = {}
-    try:
-        if x.dtype.kind != "f" and routes and routes[0].forward is not None:
-            x = real(x, "x", params.dtype if params.size else None)
-        for forward, _, own, in_training in routes:
-            if forward is not None and not in_training:
-                x, cache = forward(x, *own(arrays))
-            else:
-                name, layer = layers[len(caches)]
-                before, own_key = state.group(name), None if key is None else fold_in(key, len(caches))
-                if forward is not None:
-                    x, cache, after = forward(x, *own(arrays), state=before, key=own_key, train=train)
-                else:
-                    x, cache, after = _layer_forward(layer, params.group(name), before, x, own_key, train)
-                if after is not before:
-                    changed[name] = after
-            caches.append(cache)
-    except Exception as error:
-        locate(error, layers[len(caches)][0], first=not caches)
-        raise
-    return view(x), (caches, x.shape), _moved(state, changed) if changed else state
-
-
-def _moved(state: ArrayDict, changed: dict[str, ArrayDict]) -> ArrayDict:
-    """The state with other values for some groups."""
-    if state.counts:
-        return state.replace({f"{name}.{k}": v for name, after in changed.items() for k, v in after.items()})
-    new = state.draft()
-    new.vector[...] = state.vector
-    for name, after in changed.items():
-        new.group(name).vector[...] = after.vector
-    return new.freeze()
-
-
-def _layer_forward(
-    layer: Layer, params: ArrayDict, state: ArrayDict, x: Array, key: Keys | None, train: bool
-) -> tuple[Array, tuple[Cache, Shape], ArrayDict]:
-    """A layer that is no kernel, by its public form. Its cache has the shape of x too."""
-    y, cache, after = layer.forward(params, state, view(x), key=key, train=train)
-    if after is not state:
-        after = state.like(after, "the state that forward returned") if after or state else state
-    return real(y, "y", params.dtype if params.size else None), (cache, x.shape), after
-
-
-def _serial_backward(
-    params: ArrayDict,
-    cache: SerialCache,
-    dy: Array,
-    *,
-    need_dx: bool = True,
-    out: ArrayDict | None = None,
-    layers: Layers,
-) -> tuple[Array | None, ArrayDict]:
-    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
-    caches, shape = cache
-    (routes, first), grads = layers.plan(params.layout), params.draft(out)
-    arrays, written = params.arrays, grads.arrays
-    dx, i = real(dy, "dy", params.dtype if params.size else None), len(routes)
-    lowest = 0 if need_dx else first
-    try:
-        same_shape(dx, shape, leading=not params)
-        while i > lowest:
-            i -= 1
-            _, backward, own, _ = routes[i]
-            need = need_dx or i > lowest
-            if backward is not None:
-                below = backward(dx, caches[i], own(arrays), own(written), need)
-            else:
-                below = _layer_backward(*layers[i], params, caches[i], dx, need, grads)
-            if below is not None:
-                dx = below
-            elif i > lowest:
-                raise ValueError("backward returned dx=None, but the layer below needs the gradient of its output")
-            else:
-                need_dx = False
-    except Exception as error:
-        locate(error, layers[min(i, len(layers) - 1)][0])
-        raise
-    return dx if need_dx else None, grads.freeze()
-
-
-def _layer_backward(
-    name: str, layer: Layer, params: ArrayDict, cache: tuple[Cache, Shape], dy: Array, need_dx: bool, grads: ArrayDict
-) -> Array | None:
-    """A layer that is no kernel, by its public form; its gradients go into `grads`."""
-    (inner, shape), own = cache, grads.group(name)
-    dx, written = layer.backward(params.group(name), inner, view(dy), need_dx=need_dx, out=own)
-    if written is not own and own:  # a layer of a user's own that made its own dict
-        own.vector[...] = own.like(written, "the dict of gradients that backward returned").vector
-    if dx is None:
-        return None
-    if dx.shape[-len(shape) :] != shape:
-        raise ValueError(f"backward returned dx of shape {dx.shape}, expected the input's shape {shape}")
-    return real(dx, "dx", params.dtype if params.size else None)
-
-
-def _residual_forward(
-    params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False, layers: Layers
-) -> tuple[Array, SerialCache, ArrayDict]:
-    x, params, state = _entry(params, state, x)
-    y, caches, state = _serial_forward(params, state, x, key=key, train=train, layers=layers)
-    if y.shape[-x.ndim :] != x.shape:
-        raise ValueError(
-            f"the layers turn x {x.shape} into {y.shape}: a residual adds them, so the shapes must be equal"
-        )
-    return x.astype(y.dtype, copy=False) + y, caches, state
-
-
-def _residual_backward(
-    params: ArrayDict,
-    cache: SerialCache,
-    dy: Array,
-    *,
-    need_dx: bool = True,
-    out: ArrayDict | None = None,
-    layers: Layers,
-) -> tuple[Array | None, ArrayDict]:
-    dx, grads = _serial_backward(params, cache, dy, need_dx=need_dx, out=out, layers=layers)
-    return None if dx is None else real(dy, "dy", dx.dtype) + dx, grads
-
-
-def _entry(params: ArrayDict, state: ArrayDict, x: Array) -> tuple[Array, ArrayDict, ArrayDict]:
-    """x as an array of the parameters' dtype; whole numbers are left to the first layer, which may count with them.
-
-    Plain dicts are made immutable ones.
-    """
-    params = params if isinstance(params, ArrayDict) else ArrayDict(params)
-    state = state if isinstance(state, ArrayDict) else ArrayDict(state)
-    array = x if type(x) is np.ndarray and x.dtype == params.dtype else numeric(x, "x")
-    if array.size == 0:
-        raise ValueError(f"x is empty: it has shape {array.shape}, expected at least one example")
-    if array.dtype.kind == "f" and array.dtype != params.dtype and params.size:
-        array = array.astype(params.dtype)
-    return array, params, state
-
-
-def locate(error: Exception, name: str, first: bool = True) -> None:
-    """Puts the name of the layer that an error comes from before its message."""
-    if type(error) not in (ValueError, TypeError):
-        error.add_note(f"in the layer {name}")
-        return
-    inner = getattr(error, "layer", "")
-    path = f"{name}.{inner}" if inner else name
-    message = str(error).removeprefix(f"{inner}: ") if inner else str(error)
-    if not first:  # what goes between two layers is not the user's to transpose
-        message = message.removesuffix(", so pass x.T")
-    error.args = (f"{path}: {message}",)
-    error.layer = path  # type: ignore[attr-defined]  # read back by the next composition outwards

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from nnfunc.arrays import EMPTY, Array, ArrayDict
-from nnfunc.errors import number
-from nnfunc.keys import Key, Keys
-from nnfunc.layers.base import Kernel, Layer, Shape, example_shape, of_kernel
-from nnfunc.sums import sum_of_columns, sum_of_rows
+from nnfunc._internal.numerics import sum_of_columns, sum_of_rows
+from nnfunc._internal.validate import number
+from nnfunc.arrays import Array
+from nnfunc.core.expressions import Expression, op
+from nnfunc.core.kernel import Initial, Kernel, Signature
+from nnfunc.core.layer import Layer, make
+from nnfunc.core.settings import Settings
+from nnfunc.core.values import Shapes
+from nnfunc.layers.affine import features
+
+__all__ = ["batch_norm", "layer_norm"]
 
 ROWS, FEATURES = -2, -1
 
@@ -31,6 +35,15 @@ class NormCache(NamedTuple):
     normalized: Array
     inverse_std: Array
     axis: int | None
+
+
+def _eps(eps: float) -> float:
+    return number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
+
+
+def _scale_and_shift(input_shape: Shapes) -> dict[str, Initial]:
+    shape = (features(input_shape),)
+    return {"gamma": Initial(shape, "ones"), "beta": Initial(shape, "zeros")}
 
 
 def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
@@ -51,40 +64,37 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     >>> y.round(3).ravel(), state["mean"], state["var"]
     (array([-1.,  1.]), array([0.2]), array([1.]))
     """
-    eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
     momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
-    forward = partial(_batch_norm, eps=eps, momentum=momentum)
-    kernel = Kernel(forward, _backward, ("gamma", "beta"), _fits, in_training=True)
-    return of_kernel("batch_norm", kernel, _batch_norm_init)
+    return make("batch_norm", Settings(eps=_eps(eps), momentum=momentum), BATCH_NORM)
 
 
-def _batch_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-    features = example_shape(input_shape)[-1:]
-    state = {"mean": np.zeros(features, dtype), "var": np.ones(features, dtype)}
-    return _scale_and_shift(features, dtype), ArrayDict(state, dtype)
+def _batch_signature(input_shape: Shapes, **_: float) -> Signature:
+    params, shape = _scale_and_shift(input_shape), (features(input_shape),)
+    return Signature(input_shape, params, {"mean": Initial(shape, "zeros"), "var": Initial(shape, "ones")})
 
 
 def _batch_norm(
-    x: Array, gamma: Array, beta: Array, *, state: ArrayDict, key: Keys | None, train: bool, eps: float, momentum: float
-) -> tuple[Array, NormCache, ArrayDict]:
+    params: Sequence[Array], x: Array, *, state: tuple[Array, Array], train: bool, eps: float, momentum: float
+) -> tuple[Array, NormCache, tuple[Array, Array]]:
     """By the batch's statistics in training, which move the running averages, and by these in prediction."""
+    gamma, beta = params
+    old_mean, old_var = state
     rows = _rows(x, gamma)
-    if set(state) != {"mean", "var"}:
-        came = ", ".join(state) or "nothing"
-        raise ValueError(f"the state has {came}, expected mean and var: pass the state that model.init returned")
-    old_mean, old_var = state["mean"], state["var"]
-    if old_mean.shape != gamma.shape or old_var.shape != gamma.shape:
-        raise ValueError(f"the running averages have shapes {old_mean.shape}, {old_var.shape}, expected {gamma.shape}")
     if train:
         mean, var, centered = _statistics(rows, ROWS)
-        moved = state.draft()
-        moved["mean"][...] = momentum * old_mean + (1 - momentum) * mean[..., 0, :]
-        moved["var"][...] = momentum * old_var + (1 - momentum) * var[..., 0, :]
-        state = moved.freeze()
+        state = (
+            momentum * old_mean + (1 - momentum) * mean[..., 0, :],
+            momentum * old_var + (1 - momentum) * var[..., 0, :],
+        )
     else:
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
     y, cache = _normalize(centered, var, eps, ROWS if train else None, gamma, beta)
-    return y if y.ndim >= x.ndim else y.reshape(x.shape), cache, state
+    return y if y.ndim == x.ndim else y.reshape(x.shape), cache, state
+
+
+def _batch_onnx(*, eps: float, **_: Any) -> Expression:
+    normalized = op("Div", op("Sub", "x", "mean"), op("Sqrt", op("Add", "var", eps)))
+    return op("Add", op("Mul", normalized, "gamma"), "beta")
 
 
 def layer_norm(eps: float = 1e-5) -> Layer:
@@ -99,43 +109,34 @@ def layer_norm(eps: float = 1e-5) -> Layer:
     >>> layer.forward(params, state, np.array([[1.0, 3.0]]))[0].round(3)
     array([[-1.,  1.]])
     """
-    eps = number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
-    kernel = Kernel(partial(_layer_norm, eps=eps), _backward, ("gamma", "beta"), _fits)
-    return of_kernel("layer_norm", kernel, _layer_norm_init)
+    return make("layer_norm", Settings(eps=_eps(eps)), LAYER_NORM)
 
 
-def _layer_norm_init(key: Key, input_shape: Shape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-    return _scale_and_shift(example_shape(input_shape)[-1:], dtype), EMPTY
+def _layer_signature(input_shape: Shapes, **_: float) -> Signature:
+    return Signature(input_shape, _scale_and_shift(input_shape))
 
 
-def _layer_norm(x: Array, gamma: Array, beta: Array, *, eps: float) -> tuple[Array, NormCache]:
+def _layer_norm(params: Sequence[Array], x: Array, *, eps: float) -> tuple[Array, NormCache]:
+    gamma, beta = params
     _, var, centered = _statistics(_rows(x, gamma), FEATURES)
     y, cache = _normalize(centered, var, eps, FEATURES, gamma, beta)
-    return y if y.ndim >= x.ndim else y.reshape(x.shape), cache
+    return y if y.ndim == x.ndim else y.reshape(x.shape), cache
 
 
-def _scale_and_shift(features: Shape, dtype: DTypeLike) -> ArrayDict:
-    return ArrayDict({"gamma": np.ones(features, dtype), "beta": np.zeros(features, dtype)}, dtype)
+def _layer_onnx(*, eps: float, **_: Any) -> Expression:
+    def mean(e: Expression) -> Expression:
+        return op("ReduceMean", e, axes=[-1], keepdims=1)
 
-
-def _fits(gamma: Shape, beta: Shape) -> None:
-    if beta != gamma:
-        raise ValueError(f"the parameters do not fit the model: gamma {gamma}, beta {beta}: expected one shape")
+    shifted = op("Sub", "x", op("Gather", "x", np.array([0]), axis=-1))  # as ours, exactly 0 for equal features
+    centered = op("Sub", shifted, mean(shifted))
+    variance = mean(op("Mul", centered, centered))
+    normalized = op("Div", centered, op("Sqrt", op("Add", variance, eps)))
+    return op("Add", op("Mul", normalized, "gamma"), "beta")
 
 
 def _rows(x: Array, gamma: Array) -> Array:
-    """x as (..., rows, features), its leading axes those of gamma; a stack's members may share an x of two axes."""
-    features, stack = gamma.shape[-1], gamma.shape[:-1]
-    if x.ndim < 2 or x.shape[-1] != features:
-        cause = ", so pass x.T" if x.ndim == 2 and x.shape[0] == features else ""
-        raise ValueError(
-            f"x has shape {x.shape} but the layer takes {features} features on the last axis: rows are examples{cause}"
-        )
-    if x.ndim == 2:
-        return x if not stack else np.broadcast_to(x, (*stack, *x.shape))
-    if x.shape[: len(stack)] != stack:
-        raise ValueError(f"x has shape {x.shape} but the parameters are a stack of {gamma.shape[0]}")
-    return x.reshape(*stack, -1, features)
+    """x as (..., rows, features), its leading axes those of gamma, which are the stack's."""
+    return x if x.ndim == gamma.ndim + 1 else x.reshape(*gamma.shape[:-1], -1, gamma.shape[-1])
 
 
 def _mean(a: Array, axis: int) -> Array:
@@ -165,16 +166,20 @@ def _normalize(
 
 
 def _backward(
-    dy: Array, cache: NormCache, params: Sequence[Array], grads: Sequence[Array], need_dx: bool
+    params: Sequence[Array], cache: NormCache, dy: Array, grads: Sequence[Array | None], need: bool, **_: float
 ) -> Array | None:
     normalized, inverse_std, axis = cache
-    (gamma, _), (dgamma, dbeta) = params, grads
-    shape, dy = dy.shape, dy.reshape(normalized.shape)
-    sum_of_rows(dy * normalized, dgamma)
-    sum_of_rows(dy, dbeta)
-    if not need_dx:
+    gamma, shape, dy = params[0], dy.shape, dy.reshape(normalized.shape)
+    dgamma, dbeta = grads
+    if dgamma is not None or axis == ROWS:
+        dgamma = sum_of_rows(dy * normalized, dgamma)
+    if dbeta is not None or axis == ROWS:
+        dbeta = sum_of_rows(dy, dbeta)
+    if not need:
         return None
     if axis == ROWS:  # the means are known: mean(g) = gamma·dbeta/m, mean(g·x̂) = gamma·dgamma/m
+        assert dgamma is not None
+        assert dbeta is not None
         m: int = dy.shape[ROWS]
         dx = normalized * (dgamma / m)[..., None, :]
         dx += (dbeta / m)[..., None, :]
@@ -188,3 +193,13 @@ def _backward(
         dx -= through_variance
     dx *= inverse_std
     return dx.reshape(shape)
+
+
+BATCH_NORM = Kernel(
+    _batch_norm, _backward, _batch_signature, formula="gamma · (x − mean)/√(var + eps) + beta", uses=("eps", "momentum"),
+    asks=("state", "train"), onnx=_batch_onnx,
+)  # fmt: skip
+LAYER_NORM = Kernel(
+    _layer_norm, _backward, _layer_signature, formula="gamma · (x − mean)/√(var + eps) + beta", uses=("eps",),
+    onnx=_layer_onnx,
+)  # fmt: skip

@@ -13,7 +13,8 @@ The state is a dict of arrays: "step" (updates so far) and for each slot an arra
 
 A setting (learning rate, weight decay) is a number; or a schedule, a function of the number of updates so far; or an
 array (K,), a number for each network of a stack; or a dict of name patterns to any of these, of which the first that
-matches counts: `{"dense1.*": 0.0, "*": 1e-3}` freezes the first layer.
+matches counts: `{"dense1.*": 1e-4, "*": 1e-3}`. A rate of 0 keeps parameters where they are, but their layers still work
+as in training (a batch norm's averages move): `nn.freeze` makes a part constant.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc.arrays import Array, ArrayDict, stack, unstack
-from nnfunc.errors import numeric
-from nnfunc.values import call
+from nnfunc._internal.validate import numeric
+from nnfunc.arrays import Array, ArrayDict, new_vector
+from nnfunc.core.settings import Settings, arguments, shown
+from nnfunc.stacks import member, stack, unstack
 
 Schedule: TypeAlias = Callable[[int], float]
 """A function of the number of updates so far (0 at the first)."""
@@ -46,8 +48,33 @@ BLOCK = 1 << 18
 """How many numbers of the vector are updated at once: a block, of all its vectors, stays in the processor's cache."""
 
 
-class Optimizer(NamedTuple):
-    """An optimizer: `init(params) -> opt_state` and `step(params, grads, opt_state) -> (params, opt_state)`.
+class Fields(NamedTuple):
+    """The fields of an `Optimizer`."""
+
+    name: str
+    rule: Rule | None = None
+    slots: tuple[str, ...] = ()
+    settings: Settings = Settings()
+    elementwise: bool = True
+    writes: bool = False
+    inner: Optimizer | None = None
+    transform: Callable[..., Array] | None = None
+    own: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+
+
+class Optimizer(Fields):
+    """An optimizer: a named tuple whose fields say what it is, with `init` and `step`.
+
+    Attributes:
+        name, settings: what it is called, and its settings.
+        rule, slots: `rule(w, g, *slots, t, **settings) -> (w, *slots)`, and the names of what it remembers.
+        elementwise: whether the rule treats each element by itself.
+        writes: whether the rule writes what it returns into `out`, as the built-in ones do.
+        inner, transform: an optimizer that gets another gradient, `transform(g, optimizer, params, t, **settings)`.
+        own: the two functions of an optimizer of your own.
+
+    One of your own is made by `nn.optimizer` from a rule, or is `Optimizer(init, step)`: `init(params) -> opt_state`,
+    `step(params, grads, opt_state) -> (params, opt_state)`; in a stack both are called for each network.
 
     >>> optimizer = nn.gd(learning_rate=0.5)
     >>> params = nn.ArrayDict({"b": [1.0, 2.0]})
@@ -57,18 +84,93 @@ class Optimizer(NamedTuple):
     (array([0.5, 1.5]), 1)
     """
 
-    init: Callable[[ArrayDict], ArrayDict]
-    step: Callable[[ArrayDict, Mapping[str, ArrayLike], ArrayDict], tuple[ArrayDict, ArrayDict]]
+    def __new__(cls, init: Callable[..., Any], step: Callable[..., Any]) -> Optimizer:
+        """An optimizer from two functions of your own."""
+        for name, function in (("init", init), ("step", step)):
+            if not callable(function):
+                raise TypeError(f"{name}={function!r} is not callable: an Optimizer is made of two functions")
+        return make("Optimizer", own=(init, step))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make, tuple(self)
 
     def __repr__(self) -> str:
-        keywords = self.step.keywords if isinstance(self.step, partial) else {}
-        if "rule" in keywords:
-            rule = keywords["rule"]
-            rule = rule.keywords["function"] if isinstance(rule, partial) else rule
-            return call(rule.__name__.lstrip("_"), keywords["settings"])
-        if "optimizer" in keywords:
-            return call(keywords["name"], keywords, hidden=["name"])
-        return f"Optimizer(init={self.init!r}, step={self.step!r})"
+        if self.own is not None:
+            return f"Optimizer(init={shown(self.own[0])}, step={shown(self.own[1])})"
+        given = [repr(self.inner)] if self.inner is not None else []
+        return f"{self.name}({', '.join([*given, *filter(None, [arguments(self.settings)])])})"
+
+    def init(self, params: ArrayDict) -> ArrayDict:
+        """The state to begin with: "step", and for each slot an array of zeros like each parameter ("m.dense1.W")."""
+        params = trainable(params)
+        if self.own is not None:
+            if params.stack_shape:
+                return stack([_as_state(self.own[0](p)) for p in unstack(params)])
+            return _as_state(self.own[0](params))
+        if self.inner is not None:
+            return self.inner.init(params)
+        where = params.layout.repeated(self.slots)
+        vector = new_vector((*params.stack_shape, where.size), params.dtype)
+        vector[...] = 0
+        return ArrayDict._of(where, vector, {"step": _read_only(np.zeros((), int))})
+
+    def step(
+        self, params: ArrayDict, grads: Mapping[str, ArrayLike], opt_state: ArrayDict
+    ) -> tuple[ArrayDict, ArrayDict]:
+        """The parameters and the state after one update.
+
+        Args:
+            params: the parameters.
+            grads: their gradients, a dict of the same names and shapes.
+            opt_state: from `init` or the last step.
+        Raises:
+            ValueError: names or shapes that differ, a state of another optimizer.
+        """
+        params = trainable(params)
+        if self.own is not None:
+            return self._own_step(params, params.like(grads, "grads"), opt_state)
+        g = params.like(grads, "grads")._vector
+        optimizer: Optimizer = self
+        while optimizer.inner is not None:
+            assert optimizer.transform is not None
+            done = opt_state["step"] if isinstance(opt_state, Mapping) and "step" in opt_state else 0
+            t = int(np.max(done)) + 1
+            g = optimizer.transform(g, optimizer.inner, params, t, **optimizer.settings)
+            optimizer = optimizer.inner
+            if optimizer.own is not None:
+                return optimizer._own_step(params, ArrayDict._of(params._layout, g), opt_state)
+        return update(optimizer, params, g, opt_state)
+
+    def _own_step(self, params: ArrayDict, grads: ArrayDict, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
+        assert self.own is not None
+        if params.stack_shape:
+            members = [self._own_step(*(member(d, k) for d in (params, grads, opt_state)))
+                       for k in range(params.stack_shape[0])]  # fmt: skip
+            return stack([p for p, _ in members]), stack([s for _, s in members])
+        result = self.own[1](params, grads, opt_state)
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Mapping):
+            came = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
+            raise TypeError(f"the optimizer's step returned {came}, expected the pair (params, opt_state)")
+        return params.like(result[0], "the parameters that the optimizer returned"), _as_state(result[1])
+
+
+def make(
+    name: str,
+    rule: Rule | None = None,
+    slots: tuple[str, ...] = (),
+    settings: Settings = Settings(),
+    elementwise: bool = True,
+    writes: bool = False,
+    inner: Optimizer | None = None,
+    transform: Callable[..., Array] | None = None,
+    own: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+) -> Optimizer:
+    """The optimizer of these fields; its settings are checked."""
+    if rule is not None:
+        for k, v in settings.items():
+            _check_setting(k, v)
+        settings = Settings(**{k: _fixed(v) for k, v in settings.items()})
+    return Optimizer._make((name, rule, slots, settings, elementwise, writes, inner, transform, own))
 
 
 def optimizer(rule: Rule, slots: tuple[str, ...] = (), *, elementwise: bool = False, **settings: Setting) -> Optimizer:
@@ -90,68 +192,80 @@ def optimizer(rule: Rule, slots: tuple[str, ...] = (), *, elementwise: bool = Fa
     """
     if not callable(rule):
         raise TypeError(f"rule={rule!r} is not callable: pass a function (w, g, *slots, t, **settings) -> (w, *slots)")
-    reserved = {"t", "out", "function"} & settings.keys()
+    reserved = {"t", "out"} & settings.keys()
     if reserved:
         raise ValueError(f"settings have the name {reserved.pop()!r}, which has a meaning of its own: choose another")
     if not isinstance(slots, tuple) or not all(isinstance(slot, str) for slot in slots):
         raise TypeError(f"slots={slots!r}: expected a tuple of names, like ('m', 'v')")
-    return writing(partial(_own_rule, function=rule, slots=slots), slots, elementwise, settings)
+    if len(set(slots)) < len(slots) or any("." in slot or not slot or slot == "step" for slot in slots):
+        raise ValueError(f"slots={slots!r}: expected names that differ, without dots, and not 'step'")
+    return make(shown(rule), rule, slots, Settings(**settings), elementwise)
 
 
-def writing(rule: Rule, slots: tuple[str, ...], elementwise: bool, settings: Mapping[str, Setting]) -> Optimizer:
-    """The optimizer of a rule that writes the new values into `out`."""
-    for name, setting in settings.items():
-        _check_setting(name, setting)
-    values = {k: _fixed(v) for k, v in settings.items()}
-    step = partial(_step, rule=rule, slots=slots, elementwise=elementwise, settings=values)
-    return Optimizer(partial(_init, slots=slots), step)
+def _as_state(state: object) -> ArrayDict:
+    if isinstance(state, ArrayDict):
+        return state
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the optimizer's state is {type(state).__name__}, expected a dict of arrays")
+    return ArrayDict(state)
 
 
-def _init(params: ArrayDict, *, slots: tuple[str, ...]) -> ArrayDict:
-    params = trainable(params)
-    state = params.repeated(slots, {"step": np.zeros((), int)})
-    state.vector[...] = 0
-    return state.freeze()
+def _read_only(array: Any) -> Any:
+    array.setflags(write=False)
+    return array
 
 
-def _step(
-    params: ArrayDict,
-    grads: Mapping[str, ArrayLike],
-    opt_state: ArrayDict,
-    *,
-    rule: Rule,
-    slots: tuple[str, ...],
-    elementwise: bool,
-    settings: Mapping[str, Setting],
-) -> tuple[ArrayDict, ArrayDict]:
-    params = trainable(params)
-    if not isinstance(opt_state, (ArrayDict, Mapping)) or "step" not in opt_state:
+def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
+    """One update by a rule, from the vector of the gradients."""
+    rule, slots, settings, elementwise = optimizer.rule, optimizer.slots, optimizer.settings, optimizer.elementwise
+    assert rule is not None
+    if not isinstance(opt_state, Mapping) or "step" not in opt_state:
         raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
-    count = np.asarray(opt_state["step"])
-    alike = not count.ndim or (count == count[0]).all()  # else members of a stack that were trained for different times
-    if not alike or (params.stack_shape and not elementwise):
-        each = zip(unstack(params), unstack(params.like(grads, "grads")), unstack(opt_state), strict=True)
-        members = [
-            _step(*one, rule=rule, slots=slots, elementwise=elementwise, settings=_of_member(settings, i))
-            for i, one in enumerate(each)
-        ]
-        return stack([p for p, _ in members]), stack([s for _, s in members])
+    where, w = params._layout.repeated(slots), params._vector
+    if not isinstance(opt_state, ArrayDict) or opt_state._layout is not where:
+        steps = _read_only(np.array(opt_state["step"]))
+        expected = ArrayDict._of(where, optimizer.init(params)._vector, {"step": steps})
+        opt_state = expected.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
+    if opt_state._vector.shape[:-1] != w.shape[:-1] or opt_state._vector.dtype != w.dtype:
+        if opt_state._vector.shape[:-1] != w.shape[:-1]:
+            raise ValueError(
+                f"opt_state has the stack shape {opt_state.stack_shape}, but the parameters {params.stack_shape}: begin "
+                "with optimizer.init(params)"
+            )
+        opt_state = opt_state.astype(w.dtype)
+    count = opt_state._integers["step"]
+    if count.ndim or (w.ndim > 1 and not elementwise):
+        alike = not count.ndim or (count == count.flat[0]).all()  # else members that were trained for different times
+        if not alike or not elementwise:
+            return _each(optimizer, params, g, opt_state)
     t = int(count.flat[0]) + 1
-    steps = np.array(t) if not count.ndim else np.full(count.shape, t)
-    new, new_state = params.draft(), params.repeated(slots, {"step": steps})
-    given = new_state.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
-    values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in settings.items()}
-    w, n = params.vector, params.layout.size
-    old = (w, params.like(grads, "grads").vector, *_slots(given.vector, len(slots), n))
-    out = (new.vector, *_slots(new_state.vector, len(slots), n))
+    n = w.shape[-1]
+    values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in settings._items.items()}
+    new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
+    old, out = (w, g, *_slots(opt_state._vector, len(slots), n)), (new, *_slots(moved, len(slots), n))
+    call = partial(rule, t=t) if optimizer.writes else partial(_written, optimizer, t=t)
     if not elementwise or w.size <= BLOCK:
-        rule(*old, out=out, t=t, **values)
+        call(*old, out=out, **values)
     else:
-        update = partial(_update, rule, old, out, {"t": t, **values})
         width = max(BLOCK * n // w.size, 1)
         for start in range(0, n, width):
-            update((..., slice(start, start + width)))
-    return new.freeze(), new_state.freeze()
+            _update(call, old, out, values, (..., slice(start, start + width)))
+    steps = np.array(t) if not count.ndim else np.full(count.shape, t)
+    return ArrayDict._of(params._layout, new), ArrayDict._of(where, moved, {"step": _read_only(steps)})
+
+
+def _each(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
+    """The update of each member of a stack by itself."""
+    results = [
+        update(
+            optimizer._replace(settings=Settings(**_of_member(optimizer.settings, k))),
+            member(params, k),
+            g[k],
+            member(opt_state, k),
+        )
+        for k in range(params.stack_shape[0])
+    ]
+    return stack([p for p, _ in results]), stack([s for _, s in results])
 
 
 def _slots(vector: Array, count: int, n: int) -> list[Array]:
@@ -169,16 +283,14 @@ def _update(
     rule(*(a[block] for a in old), out=tuple(a[block] for a in out), **here)
 
 
-def _own_rule(
-    *old: Array, out: tuple[Array, ...], function: Rule, slots: tuple[str, ...], **values: Any
-) -> tuple[Array, ...]:
-    """A rule of a user's own, which returns the new values, as one that writes them into `out`."""
-    result = function(*old, **values)
+def _written(optimizer: Optimizer, *old: Array, out: tuple[Array, ...], **values: Any) -> None:
+    """A rule of your own, which returns the new values."""
+    assert optimizer.rule is not None
+    result = optimizer.rule(*old, **values)
     if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
-        _wrong_result(function, result, slots)
+        _wrong_result(optimizer.rule, result, optimizer.slots)
     for target, new in zip(out, result, strict=True):
         target[...] = new
-    return out
 
 
 def _wrong_result(rule: Rule, result: object, slots: tuple[str, ...]) -> None:
@@ -211,10 +323,10 @@ def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float
     if isinstance(setting, Mapping):
         vector = np.full_like(params.vector, np.nan)
         for pattern in reversed(list(setting)):  # the first that matches counts, so it is written last
-            for s in params.slices(pattern):
+            for s in params.layout.slices(pattern):
                 vector[..., s] = resolved(name, setting[pattern], done, params)
         if np.isnan(vector).any():
-            left = [k for k in params if np.isnan(vector[..., params.slices(k)[0]]).any()]
+            left = [k for k in params if np.isnan(vector[..., params.layout.slices(k)[0]]).any()]
             raise ValueError(f"{name} has no pattern that matches {', '.join(left)}: add '*' for all others")
         return vector
     if callable(setting):

@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from nnfunc.arrays import ArrayDict
-from nnfunc.errors import by_name, number
-from nnfunc.optimizers.base import Optimizer, trainable
+from nnfunc._internal.validate import by_name, instance, number
+from nnfunc.arrays import Array, ArrayDict, new_vector
+from nnfunc.core.settings import Settings
+from nnfunc.optimizers.base import Optimizer, make, resolved
 from nnfunc.optimizers.rules import OPTIMIZERS
 
 
 def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimizer:
     """`optimizer` with gradients g · min(1, max_norm/‖g‖), ‖g‖ over all parameters (Pascanu et al., ICML 2013).
 
-    In a stack each network has its own norm.
+    In a stack each network has its own norm. Parameters whose learning rate is 0 by name do not count in the norm.
 
     >>> optimizer = nn.clip_by_global_norm(nn.gd(1.0), max_norm=1.0)
     >>> params = nn.ArrayDict({"a": [0.0], "b": [0.0]})
     >>> optimizer.step(params, {"a": [3.0], "b": [4.0]}, optimizer.init(params))[0].vector
     array([-0.6, -0.8])
     """
-    optimizer = by_name("optimizer", optimizer, OPTIMIZERS)
+    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     max_norm = number(max_norm, "max_norm", 0, math.inf, open_low=True)
-    step = partial(_by_global_norm, name="clip_by_global_norm", optimizer=optimizer, max_norm=max_norm)
-    return Optimizer(optimizer.init, step)
+    settings = Settings(max_norm=max_norm)
+    return make("clip_by_global_norm", settings=settings, inner=optimizer, transform=_by_global_norm)
 
 
-def _by_global_norm(
-    params: ArrayDict,
-    grads: Mapping[str, ArrayLike],
-    opt_state: ArrayDict,
-    *,
-    name: str,
-    optimizer: Optimizer,
-    max_norm: float,
-) -> tuple[ArrayDict, ArrayDict]:
-    params = trainable(params)
-    g = params.like(grads, "grads").vector.astype(np.float64)
-    largest = np.maximum.reduce(np.abs(g), axis=-1, keepdims=True, initial=max_norm)
-    norm = largest * np.sqrt(np.square(g / largest).sum(axis=-1, keepdims=True))  # the squares alone might overflow
-    return optimizer.step(params, params.with_vector(g * (max_norm / np.maximum(norm, max_norm))), opt_state)
+def _by_global_norm(g: Array, optimizer: Optimizer, params: ArrayDict, t: int, *, max_norm: float) -> Array:
+    long = g.astype(np.float64)
+    counted = np.where(_moves(optimizer, params, t), long, 0.0)
+    largest = np.maximum.reduce(np.abs(counted), axis=-1, keepdims=True, initial=max_norm)
+    # the squares alone might overflow
+    norm = largest * np.sqrt(np.square(counted / largest).sum(axis=-1, keepdims=True))
+    clipped = new_vector(g.shape, g.dtype)
+    clipped[...] = long * (max_norm / np.maximum(norm, max_norm))
+    return clipped
+
+
+def _moves(optimizer: Optimizer, params: ArrayDict, t: int) -> Array | bool:
+    """Which elements an optimizer moves: those whose learning rate is not 0."""
+    while optimizer.inner is not None:
+        optimizer = optimizer.inner
+    rate = optimizer.settings.get("learning_rate")
+    return resolved("learning_rate", rate, t - 1, params) != 0 if isinstance(rate, dict) else True
 
 
 def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
@@ -55,20 +56,12 @@ def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
     >>> optimizer.step(params, {"a": [3.0], "b": [-0.5]}, optimizer.init(params))[0].vector
     array([-1. ,  0.5])
     """
-    optimizer = by_name("optimizer", optimizer, OPTIMIZERS)
+    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     limit = number(limit, "limit", 0, math.inf, open_low=True)
-    return Optimizer(optimizer.init, partial(_by_value, name="clip_by_value", optimizer=optimizer, limit=limit))
+    return make("clip_by_value", settings=Settings(limit=limit), inner=optimizer, transform=_by_value)
 
 
-def _by_value(
-    params: ArrayDict,
-    grads: Mapping[str, ArrayLike],
-    opt_state: ArrayDict,
-    *,
-    name: str,
-    optimizer: Optimizer,
-    limit: float,
-) -> tuple[ArrayDict, ArrayDict]:
-    params = trainable(params)
-    grads = params.like(grads, "grads")
-    return optimizer.step(params, grads.with_vector(np.clip(grads.vector, -limit, limit)), opt_state)
+def _by_value(g: Array, optimizer: Optimizer, params: ArrayDict, t: int, *, limit: float) -> Array:
+    clipped = new_vector(g.shape, g.dtype)
+    np.clip(g, -limit, limit, out=clipped)
+    return clipped

@@ -15,8 +15,9 @@ from typing import TypeAlias
 import numpy as np
 
 from nnfunc.arrays import Array
-from nnfunc.errors import number
-from nnfunc.optimizers.base import Optimizer, Rule, Setting, writing
+from nnfunc._internal.validate import number
+from nnfunc.core.settings import Settings
+from nnfunc.optimizers.base import Optimizer, Rule, Setting, make
 
 Rate: TypeAlias = "float | Array"
 """A setting at this update: a number, or one for each element (or network of a stack)."""
@@ -217,7 +218,7 @@ def _adamw(
 
 
 def _built_in(rule: Rule, slots: tuple[str, ...], **settings: Setting) -> Optimizer:
-    return writing(rule, slots, elementwise=True, settings=settings)
+    return make(rule.__name__.lstrip("_"), rule, slots, Settings(**settings), writes=True)
 
 
 # Passes over memory are what a step costs, so what is written serves as the scratch space of what comes before it.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from nnfunc.errors import number, positive_int
+from nnfunc._internal.validate import number, positive_int
 from nnfunc.optimizers.base import Schedule
 
 

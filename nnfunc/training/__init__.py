@@ -1,16 +1,19 @@
 """Training: a step as a pure function, batches, the loop as an iterator of epochs, and when to stop."""
 
 from nnfunc.training.batches import minibatches
+from nnfunc.training.gradients import Result, ValueAndGrad, value_and_grad
 from nnfunc.training.loop import Epoch, train
-from nnfunc.training.stacks import stack, unstack
-from nnfunc.training.step import Metrics, TrainState, TrainStep, train_state, train_step
+from nnfunc.training.state import TrainState, stack, train_state, unstack
+from nnfunc.training.step import Metrics, TrainStep, train_step
 from nnfunc.training.stopping import best_epoch, early_stopping, history
 
 __all__ = [
     "Epoch",
     "Metrics",
+    "Result",
     "TrainState",
     "TrainStep",
+    "ValueAndGrad",
     "best_epoch",
     "early_stopping",
     "history",
@@ -20,4 +23,5 @@ __all__ = [
     "train_state",
     "train_step",
     "unstack",
+    "value_and_grad",
 ]

@@ -9,25 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc.errors import positive_int
+from nnfunc._internal.validate import positive_int
+from nnfunc.core.kernel import view
+from nnfunc.core.values import leaves, map_leaves
 from nnfunc.keys import Key, generator
-from nnfunc.layers.base import view
+from nnfunc.stacks import PerMember
 from nnfunc.training.progress import Counted
 
 
 def minibatches(
-    key: Key | None, arrays: Sequence[ArrayLike], batch_size: int | None = 64
-) -> Counted[tuple[NDArray[Any], ...]]:
+    key: Key | None, arrays: Sequence[Any], batch_size: int | None = 64, *, rows: ArrayLike | PerMember | None = None
+) -> Counted[tuple[Any, ...]]:
     """The rows of the arrays in random order, in batches; together they are every row once.
 
     The iterator has a length, so a progress bar knows its end.
 
     Args:
         key: of the order; None keeps the order of the rows.
-        arrays: (X, Y), or any number of arrays of one length. Arrays on disk (`np.memmap`) are read batch by batch.
+        arrays: (X, Y), or any number of parts with as many rows: arrays, or tuples of arrays. Arrays on disk
+            (`np.memmap`) are read batch by batch. Of what is marked by `nn.per_member` the rows are on the second axis.
         batch_size: the number of rows of a batch; the last one may be smaller. None: one batch of all rows.
+        rows: the numbers of the rows to go through, instead of all; for a stack of networks `nn.per_member(rows)`, (K,
+            n): those of each, as for the folds of a cross-validation or for the bootstrap.
     Yields:
-        a tuple with the batch of each array.
+        a tuple with the batch of each part.
     Raises:
         ValueError: no array, no row, lengths that differ, a batch_size below 1.
 
@@ -35,31 +40,70 @@ def minibatches(
     >>> [y for x, y in nn.minibatches(nn.key(0), (X, Y), batch_size=2)]
     [array([1, 4]), array([2, 0]), array([3])]
     """
-    rows = same_length(arrays)
-    parts = [a if isinstance(a, np.ndarray) else np.asarray(a) for a in arrays]
-    size = len(parts[0]) if batch_size is None else positive_int(batch_size, "batch_size")
-    order = None if key is None else generator(key).permutation(rows)
-    return Counted(_batches(parts, order, rows, size), math.ceil(rows / size))
+    count = same_length(arrays)
+    parts = [map_leaves(_as_array, part) for part in arrays]
+    chosen = None if rows is None else _rows(rows, count)
+    total = count if chosen is None else chosen.shape[-1]
+    size = total if batch_size is None else positive_int(batch_size, "batch_size")
+    order = None if key is None else generator(key).permutation(total)
+    batches = _batches(parts, order, total, size, chosen, isinstance(rows, PerMember))
+    return Counted(batches, math.ceil(total / size))
+
+
+def _as_array(a: Any) -> Any:
+    return a if isinstance(a, (np.ndarray, PerMember)) else np.asarray(a)
+
+
+def _rows(rows: ArrayLike | PerMember, count: int) -> NDArray[np.intp]:
+    numbers = rows.array if isinstance(rows, PerMember) else np.asarray(rows)
+    axes = 2 if isinstance(rows, PerMember) else 1
+    if numbers.ndim != axes or numbers.dtype.kind not in "iu" or not numbers.size:
+        raise ValueError(
+            f"rows has shape {numbers.shape} and dtype {numbers.dtype}, expected the numbers of rows (n,), or "
+            "nn.per_member(rows) of shape (K, n)"
+        )
+    if numbers.min() < 0 or numbers.max() >= count:
+        raise ValueError(f"rows contains {numbers.min()} to {numbers.max()}, expected numbers from 0 to {count - 1}")
+    return numbers.astype(np.intp)
 
 
 def _batches(
-    arrays: list[NDArray[Any]], order: NDArray[np.intp] | None, rows: int, size: int
-) -> Iterator[tuple[NDArray[Any], ...]]:
-    for start in range(0, rows, size):
-        chosen = slice(start, start + size) if order is None else order[start : start + size]
-        yield tuple(a[chosen] if order is not None else view(a[chosen]) for a in arrays)
+    parts: list[Any], order: NDArray[np.intp] | None, total: int, size: int, rows: NDArray[np.intp] | None, own: bool
+) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, total, size):
+        chosen: Any = slice(start, start + size) if order is None else order[start : start + size]
+        yield tuple(map_leaves(lambda a, at=chosen: _part(a, at, rows, own), part) for part in parts)
 
 
-def same_length(arrays: Sequence[ArrayLike], names: Sequence[str] = ("X", "Y", "weights")) -> int:
+def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:
+    """The chosen rows of one array."""
+    at = chosen if rows is None else rows[..., chosen]
+    if isinstance(a, PerMember):
+        members = np.arange(len(a.array))[:, None]
+        return PerMember(a.array[members, at] if own else a.array[:, at])
+    if own:
+        return PerMember(a[at])
+    return view(a[at]) if isinstance(at, slice) else a[at]
+
+
+def row_count(a: Any) -> int:
+    """How many rows one array has."""
+    if isinstance(a, PerMember):
+        return a.array.shape[1] if a.array.ndim > 1 else 0
+    return len(a) if isinstance(a, np.ndarray) and a.ndim else len(np.atleast_1d(a))
+
+
+def same_length(arrays: Sequence[Any], names: Sequence[str] = ("X", "Y", "weights")) -> int:
     """The number of rows of the arrays, checked to be the same for all and not 0."""
     if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence) or not arrays:
         raise TypeError(f"arrays is {type(arrays).__name__}, expected a tuple of arrays, like (X, Y)")
-    lengths = [len(a) if isinstance(a, np.ndarray) and a.ndim else len(np.atleast_1d(a)) for a in arrays]
-    if len(set(lengths)) > 1:
-        pairs = zip([*names, *map(str, range(len(names), len(lengths)))], lengths, strict=False)
-        raise ValueError(f"lengths differ: {', '.join(f'{n} has {k} rows' for n, k in pairs)}: rows are examples")
-    if any(np.ndim(a) == 0 for a in arrays):
+    named = [*names, *map(str, range(len(names), len(arrays)))]
+    lengths = [(name, row_count(leaf)) for name, part in zip(named, arrays, strict=False) for leaf in leaves(part)]
+    if len({n for _, n in lengths}) > 1:
+        said = ", ".join(f"{name} has {n} rows" for name, n in lengths)
+        raise ValueError(f"lengths differ: {said}: rows are examples")
+    if any(not isinstance(leaf, PerMember) and np.ndim(leaf) == 0 for part in arrays for leaf in leaves(part)):
         raise TypeError("arrays has a single number among its parts, expected arrays of rows, like (X, Y)")
-    if lengths[0] == 0:
+    if lengths[0][1] == 0:
         raise ValueError("the data have no rows: expected at least one example")
-    return lengths[0]
+    return lengths[0][1]

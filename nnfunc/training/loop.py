@@ -7,32 +7,26 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from nnfunc._internal.validate import cast, finite, first_bad, numeric, positive_int
 from nnfunc.arrays import Scalar
-from nnfunc.errors import NonFiniteError, cast, finite, first_bad, numeric, positive_int
+from nnfunc.core.values import leaves, map_leaves
+from nnfunc.errors import NonFiniteError
+from nnfunc.evaluation.metrics import Evaluation, decision_under, evaluate, share_right, unknown
 from nnfunc.keys import Key, check, fold_in
-from nnfunc.losses import of_network
-from nnfunc.metrics import (
-    Decision,
-    Evaluation,
-    decided,
-    decision_under,
-    evaluate,
-    known_labels,
-    predict,
-    share_equal,
-    unknown,
-)
-from nnfunc.training.batches import minibatches, same_length
+from nnfunc.stacks import PerMember
+from nnfunc.training.batches import minibatches, row_count, same_length
+from nnfunc.training.gradients import Batch
 from nnfunc.training.progress import Counted, say, shown
-from nnfunc.training.step import Batch, TrainState, TrainStep
+from nnfunc.training.state import TrainState
+from nnfunc.training.step import TrainStep
 
 Data: TypeAlias = Batch
-"""(X, Y), or (X, Y, weights): rows are examples."""
+"""(X, Y), or (X, Y, weights): rows are examples; each a value, whose arrays may be marked by `nn.per_member`."""
 
-Rows: TypeAlias = tuple[NDArray[Any], ...]
-"""The rows of a batch, of each array of the data."""
+Rows: TypeAlias = "tuple[Any, ...]"
+"""The rows of a batch, of each part of the data."""
 
 
 class Epoch(NamedTuple):
@@ -40,8 +34,8 @@ class Epoch(NamedTuple):
 
     `number` counts passes over these data in batches of this size from 1, those of an earlier run that this one goes
     on from included; `loss`
-    (penalty included) and `accuracy` are means over the batches, each from before its update, counted by its rows or by
-    their weights; `validation` is the evaluation of the validation data after the epoch, or None; `state` is the
+    (penalty included) and `accuracy` are means over the examples of all batches, each from before its update, by their
+    weights, as in `evaluate`; `validation` is the evaluation of the validation data after the epoch, or None; `state` is the
     `TrainState` after it.
 
     >>> model = nn.mlp([2, 1], ["sigmoid"])
@@ -85,6 +79,7 @@ def train(
     key: Key,
     validation: Data | None = None,
     batches: Callable[[Counted[Rows]], Iterable[Rows]] | None = None,
+    rows: ArrayLike | PerMember | None = None,
 ) -> Counted[Epoch]:
     """Trains, an epoch at each `next`: loop over it, break out of it, slice it, wrap it in a progress bar.
 
@@ -93,14 +88,17 @@ def train(
     Args:
         step: from `train_step`.
         ts: the state to begin with, or to go on from.
-        data: (X, Y) or (X, Y, weights).
+        data: (X, Y) or (X, Y, weights). In a stack they are shared by all networks, unless a part is marked by
+            `nn.per_member`.
         epochs: how many more passes over the data.
         batch_size: None for all rows at once.
         key: of the order of the rows. That of an epoch depends on this key and on the number of updates before it, so
             going on from the state of epoch 3 gives the bits of never stopping.
         validation: data to evaluate after each epoch.
         batches: goes around the iterator of each epoch's batches, to show a bar within long epochs:
-            `batches=tqdm`, or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far.
+            `batches=tqdm`, or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far. Or it
+            changes them: noise, augmentation. It gets the parts that were given, and gives back as many batches.
+        rows: the numbers of the rows to train on, in a stack those of each network: see `nn.minibatches`.
     Raises:
         ValueError: lengths that differ, no rows, NaN or infinity in the data; `batches` left some out.
         NonFiniteError: (while iterating) the loss or the gradient became NaN or infinite.
@@ -121,42 +119,41 @@ def train(
         raise TypeError(f"step={step!r} is no TrainStep: make one with nn.train_step(model, loss, optimizer)")
     if not isinstance(ts, TrainState):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
-    ready = _ready(data, ts, "data")
-    _unambiguous(ready, ts, size)
-    held_out = None if validation is None else _ready(validation, ts, "validation")
+    ready = _ready(data, step, ts, "data")
+    held_out = None if validation is None else _ready(validation, step, ts, "validation")
     if batches is not None and not callable(batches):
         raise TypeError(f"batches={batches!r}: expected a function around the batches of an epoch, like tqdm")
-    return counted(_epochs(step, ts, ready, count, size, check(key), held_out, batches or iter), count)
+    return counted(_epochs(step, ts, ready, count, size, check(key), held_out, batches or iter, rows), count)
 
 
-def _ready(data: Data, ts: TrainState, name: str) -> Data:
+def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
     """The data checked and X cast to the parameters' dtype, once; arrays on disk stay there."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{name} is {type(data).__name__}, expected (X, Y) or (X, Y, weights)")
     same_length(data)
-    shape = np.shape(data[0])
-    if ts.params.stack_shape == shape[:1] and len(shape) > 2:
-        raise ValueError(
-            f"X has shape {shape}, data for each of {shape[0]} networks, but rows are shuffled along the first axis: "
-            "pass data that all networks share, or call the step on batches of your own"
-        )
-    if len(data) > 2 and not np.sum(numeric(data[2], "weights"), dtype=np.float64) > 0:
+    if len(data) > 2 and not all(np.sum(numeric(_bare(w), "weights"), dtype=np.float64) > 0 for w in leaves(data[2])):
         raise ValueError("weights are all 0, or not numbers of 0 or more: no example would count")
-    if isinstance(data[0], np.memmap):
-        return data
-    X, Y = cast(numeric(data[0], "X"), "X", ts.params.dtype), numeric(data[1], "Y")
-    return X, finite(Y, "Y") if Y.dtype.kind == "f" else Y, *data[2:]
+
+    def inputs(a: Any) -> Any:
+        if isinstance(a, np.memmap):
+            return a
+        if isinstance(a, PerMember):
+            return PerMember(inputs(a.array))
+        return cast(numeric(a, "X"), "X", ts.params.dtype)
+
+    def targets(a: Any) -> Any:
+        if isinstance(a, np.memmap):
+            return a
+        if isinstance(a, PerMember):
+            return PerMember(targets(a.array))
+        Y = numeric(a, "Y")
+        return finite(Y, "Y") if Y.dtype.kind == "f" and step.loss.own is None else Y
+
+    return map_leaves(inputs, data[0]), map_leaves(targets, data[1]), *data[2:]
 
 
-def _unambiguous(data: Data, ts: TrainState, size: int | None) -> None:
-    """A batch of as many rows as there are networks, of more axes than one, would be taken for data of each network."""
-    rows, networks = same_length(data), ts.params.stack_shape
-    lengths = {rows} if size is None else {min(size, rows), rows % size}
-    if networks and np.ndim(data[0]) > 2 and networks[0] in lengths:
-        raise ValueError(
-            f"batches of {networks[0]} rows of X {np.shape(data[0])} would be taken for data of each of {networks[0]} "
-            "networks: choose another batch_size"
-        )
+def _bare(a: Any) -> Any:
+    return a.array if isinstance(a, PerMember) else a
 
 
 def _epochs(
@@ -168,53 +165,54 @@ def _epochs(
     key: Key,
     validation: Data | None,
     around: Callable[[Counted[Rows]], Iterable[Rows]],
+    rows: ArrayLike | PerMember | None,
 ) -> Iterator[Epoch]:
-    rows = same_length(data)
-    total = float(np.sum(data[2], dtype=np.float64)) if len(data) > 2 else rows
-    per_epoch = 1 if size is None else math.ceil(rows / size)
+    total = row_count(leaves(data[0])[0]) if rows is None else np.shape(_bare(rows))[-1]
+    per_epoch = 1 if size is None else math.ceil(total / size)
     decision = decision_under(*step.computed)
-    classes = None if decision is None else _classes(step, ts, data, rows, decision)
-    parts = data if classes is None else (*data, classes)
+    lead = 1 + len(ts.params.stack_shape)
     for _ in range(count):
         loss: Scalar = 0.0
-        right: Scalar = 0.0 if classes is not None else unknown(ts.params)
-        done = 0.0
+        weight: Scalar = 0.0
+        right: Scalar = 0.0
+        counted_by: Scalar = 0.0
         first = ts.step
-        batches = minibatches(fold_in(key, ts.step), parts, size)
+        batches = minibatches(fold_in(key, ts.step), data, size, rows=rows)
         given = around(batches)
         if not isinstance(given, Iterable):
             raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
         for batch in given:
-            ts, metrics = step(ts, batch[: len(data)])
-            share = float(np.sum(batch[2], dtype=np.float64)) / total if len(data) > 2 else len(batch[0]) / rows
-            loss = loss + share * metrics.loss
-            if decision is not None and classes is not None:
-                right = right + share * share_equal(decided(metrics.output, decision), batch[-1], ts.params)
-            done += share
-            say(batches, _so_far, (loss, done))
+            ts, metrics = step(ts, batch)
+            loss, weight = loss + metrics.weight * metrics.loss, weight + metrics.weight
+            if decision is not None:
+                share = share_right(metrics.output, batch[1], batch[2] if len(batch) > 2 else None, decision, lead)
+                if share is None:
+                    decision = None
+                else:
+                    right, counted_by = right + share[0], counted_by + share[1]
+            say(batches, _so_far, (loss, weight))
         if ts.step - first != per_epoch:
             raise ValueError(f"batches= gave back {ts.step - first} of {per_epoch} batches: it must give back each one")
-        _check_parameters(ts)
+        if step.nonfinite == "raise":
+            _check_parameters(ts)
         held_out = None
         if validation is not None:
             X, Y, *weights = validation
             weighting = weights[0] if weights else None
             held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
-        yield Epoch(ts.step // per_epoch, loss, right, held_out, ts)
+        accuracy = unknown(ts.params) if decision is None else _mean(right, counted_by)
+        yield Epoch(ts.step // per_epoch, _mean(loss, weight), accuracy, held_out, ts)
 
 
-def _so_far(sums: tuple[Scalar, float]) -> str:
-    loss, share = sums
-    return shown("loss", loss / share if share else np.nan)
+def _mean(total: Scalar, weight: Scalar) -> Scalar:
+    """Σ w v / Σ w; 0 where nothing has any weight, as the mean of the loss is."""
+    if np.ndim(total) == 0 and np.ndim(weight) == 0:
+        return total / weight if weight else 0.0
+    return total / np.where(np.asarray(weight) == 0, 1, weight)
 
 
-def _classes(step: TrainStep, ts: TrainState, data: Data, rows: int, decision: Decision) -> NDArray[Any] | None:
-    """The true classes of all rows, checked once instead of in every batch; None where there are none."""
-    y = predict(step.computed[0], ts, np.asarray(data[0])[:1])
-    tail = y.shape[-1:] if ts.params.stack_shape else y.shape[1:]
-    outputs, target, _ = of_network(ts.params, np.empty((rows, *tail)), data[1])
-    true = known_labels(target, outputs, decision)
-    return true if true is None or len(true) == rows else true.reshape(rows, *tail[:-1], *true.shape[1:])
+def _so_far(sums: tuple[Scalar, Scalar]) -> str:
+    return shown("loss", _mean(*sums) if np.all(sums[1]) else np.nan)
 
 
 def _check_parameters(ts: TrainState) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 WIDTH = 80
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int]) -> str:
+def text_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int], width: int = WIDTH
+) -> str:
     """Columns under a ruled head, the numbers (the columns `right`) to the right; what is too long is cut, but they.
 
     >>> print(text_table(["layer", "error"], [["dense1", "2"], ["relu1", "0.5"]], right=[1]))
@@ -17,12 +19,12 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collec
     relu1     0.5
     """
     widths = [max(len(c) for c in column) for column in zip(head, *rows, strict=True)]
-    spare = WIDTH - sum(widths) - 2 * (len(head) - 1)
+    spare = width - sum(widths) - 2 * (len(head) - 1)
     for i in (i for i in range(len(head)) if i not in right):  # the layer's path first
         cut = min(max(-spare, 0), max(widths[i] - 12, 0))
         widths[i], spare = widths[i] - cut, spare + cut
     lines = [_line(cells, widths, right) for cells in (head, *rows)]
-    return "\n".join([lines[0], "-" * min(len(lines[0]), WIDTH), *lines[1:]])
+    return "\n".join([lines[0], "-" * min(len(lines[0]), width), *lines[1:]])
 
 
 def _line(cells: Sequence[str], widths: list[int], right: Collection[int]) -> str:

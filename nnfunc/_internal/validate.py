@@ -1,0 +1,131 @@
+"""What every border of the package checks, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+T = TypeVar("T")
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """The sentence for an unknown name: what came, the nearest known name, all known names."""
+    import difflib  # 4 ms that only an error should pay for
+
+    known = sorted(known)
+    folded = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.6)
+    hint = f": did you mean {folded[close[0]]!r}?" if close else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}"
+
+
+def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> T:
+    """`value` itself, or what the known name that it is stands for."""
+    if not isinstance(value, str):
+        return value
+    if value not in known:
+        raise ValueError(nearest(kind, value, known))
+    return known[value]()
+
+
+def instance(value: T | object, kind: type[T], name: str) -> T:
+    """`value` if it is of that kind; else the sentence for a function that was not called, or for something else."""
+    if isinstance(value, kind):
+        return value
+    wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+    hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected {wanted}"
+    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {hint}")
+
+
+def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype
+    """`value` as an array of real numbers; strings, objects, complex numbers and ragged lists raise TypeError."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array, and its mask would be lost: pass {name}.filled(value)")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+    if array.dtype.kind not in "fiub":
+        cause = {
+            "O": "mixed types, missing values, or rows of different lengths; convert it to numbers first",
+            "c": "take the real part, or the real and the imaginary part as two features",
+        }.get(array.dtype.kind, "encode text and dates as numbers first")
+        raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers: {cause}")
+    return array
+
+
+def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray[np.floating]:
+    """`value` as an array of floats: of `dtype`; or of its own, if that is floating; or of the least that holds it."""
+    if type(value) is np.ndarray and (value.dtype == dtype if dtype else value.dtype in (np.float32, np.float64)):
+        return value  # what goes from layer to layer
+    array = numeric(value, name)
+    if dtype is None:  # float16 has too few digits, and what is longer no advantage
+        dtype = np.float32 if np.result_type(array.dtype, np.float32) == np.float32 else np.float64
+    return array.astype(dtype, copy=False)
+
+
+def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any]:
+    """Floats without NaN and infinity in another dtype; whole numbers as they are."""
+    if value.dtype.kind != "f":
+        return value
+    finite(value, name)
+    if dtype is None or value.dtype == dtype:
+        return value
+    with np.errstate(over="ignore"):
+        result = value.astype(dtype)
+        known = all_finite(result)
+    if not known:
+        raise ValueError(f"{name} contains {first_bad(value, ~np.isfinite(result))}, too large for {result.dtype}")
+    return result
+
+
+def number(
+    value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
+) -> float:
+    """`value` if it is a number in [low, high] (or an interval open at an end; ∞ and NaN are in no interval)."""
+    inside = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
+    inside = inside and low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
+    if not inside or isinstance(value, bool):
+        closing = "∞)" if math.isinf(high) else f"{high:g}{')' if open_high else ']'}"
+        interval = f"{'(' if open_low else '['}{low:g}, {closing}"
+        raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
+    return value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays
+
+
+def positive_int(value: int, name: str, least: int = 1) -> int:
+    """`value` if it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+    return int(value)
+
+
+def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:
+    """Says where the first bad element of an array stands, and its value."""
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    return f"{array[index]} at {list(index)}"
+
+
+def all_finite(array: NDArray[np.floating]) -> bool:
+    """Whether no element is NaN or infinite; overflow is silenced by the caller."""
+    if array.flags.c_contiguous:  # the sum of the squares, by BLAS, is one fast pass; it may overflow
+        flat = array.reshape(-1)
+        if math.isfinite(flat.dot(flat)):
+            return True
+    return bool(np.isfinite(array).all())
+
+
+def finite(array: NDArray[np.floating], name: str) -> NDArray[np.floating]:
+    """`array` if no element of it is NaN or infinite."""
+    with np.errstate(over="ignore"):
+        known = all_finite(array)
+    if not known:
+        bad = ~np.isfinite(array)
+        raise ValueError(
+            f"{name} contains NaN or infinity: {first_bad(array, bad)} ({int(bad.sum())} of {array.size} elements): "
+            "remove or fill missing values first"
+        )
+    return array

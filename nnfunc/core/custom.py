@@ -1,0 +1,295 @@
+"""Layers from functions of your own: `layer` from two or three of them, `wired` from a wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from nnfunc._internal.validate import real
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.core.kernel import Cache, Kernel, Signature
+from nnfunc.core.layer import Layer, make
+from nnfunc.core.settings import Settings
+from nnfunc.core.values import Shapes, Value, map_leaves
+from nnfunc.keys import Key, Keys
+
+ASKED = ("key", "train", "state")
+
+
+def layer(
+    forward: Callable[..., tuple[Value, Cache]],
+    backward: Callable[[ArrayDict, Cache, Value], tuple[Value, Mapping[str, ArrayLike]]],
+    init: Callable[..., Mapping[str, ArrayLike]] | Mapping[str, ArrayLike] | None = None,
+    name: str = "layer",
+    *,
+    shape: Callable[[Shapes], Shapes] | None = None,
+    state: Callable[[Shapes], Mapping[str, ArrayLike]] | Mapping[str, ArrayLike] | None = None,
+    asks: tuple[str, ...] = (),
+    dtype_aware: bool = False,
+) -> Layer:
+    """A layer from two or three functions of your own.
+
+    Args:
+        forward: `forward(params, x) -> (y, cache)`; x has shape (examples, ..., features), or is a tuple of arrays.
+        backward: `backward(params, cache, dy) -> (dx, grads)`; grads is a dict with the names and shapes of params
+            ({} without parameters); dx has the shape of x, or is None where x is made of integers.
+        init: `init(key, input_shape) -> dict of arrays`; or a dict of initial values; or None where there are no
+            parameters, or you bring them yourself.
+        name: what the layer is called in names of parameters, summaries and reports.
+        shape: `shape(input_shape) -> shape of one example of y`. Without it, init finds out by a forward of a batch of
+            no examples; if that fails, it takes the shape of x.
+        state: the initial state, a dict or `state(input_shape) -> dict`; forward must ask for "state".
+        asks: what else forward takes, as keywords: "key" (this layer's, None without one), "train" (bool), "state"
+            (a dict); one that asks for "state" returns (y, cache, new state).
+        dtype_aware: whether init takes the dtype as its third argument.
+    Raises:
+        TypeError: forward or backward is not callable.
+        ValueError: something else in asks.
+
+    x and dy come as read-only views: work on copies. Floats are cast to the parameters' dtype, integers come as they
+    are. In a stack of K networks your functions are called for each of them, with its own parameters. Gradients may be
+    kept in the cache or made new; they are copied. What the cache holds is not copied: an x that its owner changes in
+    place before backward is another x.
+
+    >>> def forward(params, x):
+    ...     return x * params["scale"], x
+    >>> def backward(params, x, dy):
+    ...     return dy * params["scale"], {"scale": (dy * x).sum(axis=0)}
+    >>> def init(key, input_shape):
+    ...     return {"scale": np.ones(input_shape)}
+    >>> scale = nn.layer(forward, backward, init, name="scale")
+    >>> params, state = nn.serial(scale, nn.dense(3)).init(nn.key(0), (2,))
+    >>> list(params)
+    ['scale1.scale', 'dense1.W', 'dense1.b']
+    """
+    for what, function in (("forward", forward), ("backward", backward)):
+        if not callable(function):
+            raise TypeError(f"{what}={function!r} is not callable: pass a function")
+    if not (init is None or callable(init) or isinstance(init, Mapping)):
+        raise TypeError(f"init={init!r}: expected a function (key, input_shape) -> dict, a dict of arrays, or None")
+    if not (state is None or callable(state) or isinstance(state, Mapping)):
+        raise TypeError(f"state={state!r}: expected a function input_shape -> dict, a dict of arrays, or None")
+    if shape is not None and not callable(shape):
+        raise TypeError(f"shape={shape!r}: expected a function, input_shape -> shape of one example of y")
+    _check_name(name)
+    asks = (asks,) if isinstance(asks, str) else tuple(asks)
+    if not set(asks) <= set(ASKED):
+        raise ValueError(f"asks={asks!r}: expected some of {', '.join(ASKED)}")
+    if state is not None and "state" not in asks:
+        raise ValueError('a state is given, but forward does not ask for it: pass asks=("state",)')
+    settings = Settings(
+        forward=forward,
+        backward=backward,
+        initial=ArrayDict(init) if isinstance(init, Mapping) else init,
+        initial_state=ArrayDict(state) if isinstance(state, Mapping) else state,
+        shape=shape,
+        asks=asks,
+        dtype_aware=dtype_aware or None,
+    )
+    return make(name, settings, OWN[frozenset(asks)])
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name or "." in name:
+        raise ValueError(
+            f"name={name!r}: expected a string without dots, which separate a layer's name from its arrays'"
+        )
+
+
+def _init(
+    key: Key,
+    input_shape: Shapes,
+    dtype: DTypeLike,
+    *,
+    initial: Any,
+    initial_state: Any,
+    dtype_aware: bool | None,
+    **_: Any,
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    if initial is None:
+        arrays: Any = {}
+    elif callable(initial):
+        arrays = initial(key, input_shape, dtype) if dtype_aware else initial(key, input_shape)
+    else:
+        arrays = initial
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"init returned {type(arrays).__name__}, expected a dict of arrays")
+    state: Any = initial_state(input_shape) if callable(initial_state) else initial_state or {}
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state returned {type(state).__name__}, expected a dict of arrays")
+    return ArrayDict(arrays, dtype), ArrayDict(state)
+
+
+def _signature(input_shape: Shapes, *, shape: Callable[[Shapes], Shapes] | None, **_: Any) -> Signature:
+    return Signature(None if shape is None else shape(input_shape))
+
+
+def _forward(params: ArrayDict, x: Value, *, forward: Callable[..., Any], asks: tuple[str, ...], **asked: Any) -> Any:
+    result = forward(params, x, **asked)
+    count = 3 if "state" in asks else 2
+    if not isinstance(result, tuple) or len(result) != count:
+        expected = "the pair (y, cache)" if count == 2 else "(y, cache, state)"
+        raise TypeError(f"forward returned {type(result).__name__}, expected {expected}")
+    first = x
+    while isinstance(first, tuple):
+        first = first[0]
+    dtype = params.dtype if params.size else first.dtype if first.dtype.kind == "f" else None
+
+    def own(a: Any) -> Array:
+        y = real(a, "y", dtype)
+        if y.ndim == 1 or (y.ndim and y.shape[:1] != first.shape[:1]):  # a number: a loss as the last layer
+            raise ValueError(
+                f"forward returned y of shape {y.shape} for x of shape {first.shape}: expected a row for each row of x"
+            )
+        return y
+
+    y = map_leaves(own, result[0])
+    cache = result[1], map_leaves(np.shape, x)
+    if count == 2:
+        return y, cache
+    if not isinstance(result[2], Mapping):
+        raise TypeError(f"forward returned the state {type(result[2]).__name__}, expected a dict of arrays")
+    return y, cache, asked["state"].like(result[2], "the state that forward returned")
+
+
+def _backward(
+    params: ArrayDict,
+    cache: tuple[Cache, Any],
+    dy: Value,
+    grads: tuple[Array | None, ...],
+    need: Any,
+    *,
+    backward: Callable[..., Any],
+    **_: Any,
+) -> Value:
+    own, x_shape = cache
+    result = backward(params, own, dy)
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], (Mapping, type(None))):
+        came = [type(r).__name__ for r in result] if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(f"backward returned {came}, expected the pair (dx, grads), grads a dict of arrays")
+    dx, given = result
+    given = params.like(given or {}, "the dict of gradients that backward returned")
+    for array, written in zip((given[name] for name in params), grads, strict=True):
+        if written is not None:
+            written[...] = array
+    return _checked(dx, x_shape, need, params.dtype if params.size else None)
+
+
+def _checked(dx: Value, shape: Any, need: Any, dtype: DTypeLike | None) -> Value:
+    """dx with the structure, shapes and dtype of x; None where it is not needed."""
+    if isinstance(need, tuple):
+        if not isinstance(dx, tuple) or len(dx) != len(need):
+            came = f"a tuple of {len(dx)}" if isinstance(dx, tuple) else type(dx).__name__
+            raise TypeError(f"backward returned dx as {came}, expected a tuple of {len(need)}: one for each input")
+        return tuple(_checked(*part, dtype) for part in zip(dx, shape, need, strict=True))
+    if not need:
+        return None
+    if dx is None:
+        raise ValueError("backward returned dx=None, but the layer below needs the gradient of its output")
+    array = real(dx, "dx", dtype)
+    if array.shape != shape:
+        raise ValueError(f"backward returned dx of shape {array.shape}, expected the input's shape {shape}")
+    return array
+
+
+def _own_kernel(asks: frozenset[str]) -> Kernel:
+    return Kernel(
+        _forward, _backward, _signature, formula="forward(params, x)", uses=("forward", "backward", "asks"),
+        asks=tuple(a for a in ASKED if a in asks), takes="any", by_rows=False, stacked=False, named=True, init=_init,
+    )  # fmt: skip
+
+
+OWN = {
+    frozenset(asks): _own_kernel(frozenset(asks))
+    for asks in ((), ("key",), ("train",), ("state",), ("key", "train"), ("key", "state"), ("train", "state"), ASKED)
+}
+"""The kernels of layers of your own, by what they ask for."""
+
+
+# -- a wire of your own ------------------------------------------------------------------------------------------------
+
+
+def wired(
+    wire: Callable[..., Value], layers: Mapping[str, Layer], name: str = "wired", **settings: Any
+) -> Layer:
+    """A combinator of your own: layers by name, and a function that says which is called on which values.
+
+    Args:
+        wire: a module-level function `wire(call, x) -> y`. x is a value, or a tuple of values, as the combinator gets
+            them; `call("name", x)` is what the layer of that name makes of x, `call(layer, x)` what a layer without
+            parameters does. One that is called twice has its parameters once, and their gradients add. `x.shape` is the
+            shape of one example, `call.settings` are the settings; nothing else is done with values.
+        layers: the layers by name. Names of parameters begin with them.
+        name: what the combinator is called.
+        settings: numbers and the like that the wire reads, part of what the combinator is.
+
+    It has the rights of the built-in ones: checks, summary, inspection, stacks and files look inside.
+
+    >>> def gate(call, x):  # tanh(f(x)) · σ(g(x))
+    ...     return call(nn.multiply(), (call(nn.tanh(), call("f", x)), call(nn.sigmoid(), call("g", x))))
+    >>> model = nn.serial(nn.wired(gate, {"f": nn.dense(3), "g": nn.dense(3)}, name="gate"), nn.dense(1))
+    >>> list(model.init(nn.key(0), (2,))[0])
+    ['gate1.f.W', 'gate1.f.b', 'gate1.g.W', 'gate1.g.b', 'dense1.W', 'dense1.b']
+    """
+    if not callable(wire):
+        raise TypeError(f"wire={wire!r} is not callable: pass a function (call, x) -> y")
+    if not isinstance(layers, Mapping):
+        raise TypeError(f"layers is {type(layers).__name__}, expected a dict of names to layers")
+    _check_name(name)
+    for key, inner in layers.items():
+        _check_name(key)
+        check_layer(inner)
+    return make(name, Settings(**settings), layers=tuple(layers.items()), wire=wire)
+
+
+def check_layer(layer: object) -> Layer:
+    """`layer`, if it is one; else the error that says how to make one."""
+    if isinstance(layer, Layer):
+        return layer
+    if isinstance(layer, (list, tuple)):
+        if len(layer) == 2 and isinstance(layer[0], str) and isinstance(layer[1], Layer):
+            raise TypeError("a (name, layer) pair came, expected a layer: pass layer for name, layer in model.layers")
+        raise TypeError("the layers came as one list: pass them one by one, nn.serial(*layers)")
+    made = f"call it: nn.{layer.__name__}()" if callable(layer) and hasattr(layer, "__name__") else "make one with nn.layer"
+    raise TypeError(f"{layer!r} is no layer: {made}")
+
+
+# -- a layer from functions of the form that models have ---------------------------------------------------------------
+
+
+def from_functions(
+    init: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any], name: str
+) -> Layer:
+    """A layer from `init(key, input_shape, dtype) -> (params, state)`, `forward(params, state, x, *, key, train) ->
+    (y, cache, state)` and `backward(params, cache, dy) -> (dx, grads)`."""
+    for what, function in (("init", init), ("forward", forward), ("backward", backward)):
+        if not callable(function):
+            raise TypeError(f"{what}={function!r} is not callable: a Layer is made of three functions and a name")
+    _check_name(name)
+    return make(name, Settings(init=init, forward=forward, backward=backward), FULL)
+
+
+def _full_init(key: Key, input_shape: Shapes, dtype: DTypeLike, *, init: Callable[..., Any], **_: Any) -> Any:
+    return init(key, input_shape, dtype)
+
+
+def _full_forward(
+    params: ArrayDict, x: Value, *, forward: Callable[..., Any], key: Keys | None, train: bool, state: ArrayDict, **_: Any
+) -> Any:
+    def full(params: ArrayDict, x: Value, key: Keys | None, train: bool, state: ArrayDict) -> Any:
+        return forward(params, state, x, key=key, train=train)
+
+    return _forward(params, x, forward=full, asks=ASKED, key=key, train=train, state=state)
+
+
+def _full_signature(input_shape: Shapes, **_: Any) -> Signature:
+    return Signature(None)
+
+
+FULL = Kernel(
+    _full_forward, _backward, _full_signature, formula="forward(params, state, x)",
+    uses=("forward", "backward"), asks=ASKED, takes="any", by_rows=False, stacked=False, named=True, init=_full_init,
+)  # fmt: skip

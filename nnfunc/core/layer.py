@@ -1,0 +1,274 @@
+"""What a layer is: a value that says by its fields what it computes, with three pure functions.
+
+    init(key, input_shape, dtype) -> (params, state)
+    forward(params, state, x, *, key=None, train=False) -> (y, cache, state)
+    backward(params, cache, dy, *, need_dx=True, need_grads=True) -> (dx, grads)
+
+A layer has a kernel, or it is wiring: a function that says which of its named layers is called on which values. A model
+is a layer too. `nnfunc.core.program` makes of the wiring of a whole model a straight list of kernel calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from nnfunc._internal.validate import numeric, real
+from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
+from nnfunc.core.kernel import Cache, Kernel, view
+from nnfunc.core.program import Program, run, run_backward
+from nnfunc.core.settings import Settings, arguments
+from nnfunc.core.values import Shapes, Value, map_leaves, rebuilt
+from nnfunc.keys import Keys
+from nnfunc.stacks import keys_of, with_axis, without_axis
+
+PROGRAMS = 32
+"""How many programs a model remembers, each for other layouts of parameters or shapes of x."""
+
+
+class Tie(NamedTuple):
+    """An array that is another one, transposed or as it is."""
+
+    name: str
+    to: str
+    transposed: bool
+
+
+class Fields(NamedTuple):
+    """The fields of a `Layer`."""
+
+    name: str
+    settings: Settings = Settings()
+    kernel: Kernel | None = None
+    layers: tuple[tuple[str, Layer], ...] = ()
+    wire: Callable[..., Value] | None = None
+    ties: tuple[Tie, ...] = ()
+    frozen: tuple[str, ...] = ()
+
+
+class Layer(Fields):
+    """A layer or a model: a named tuple whose fields say what it is, with `init`, `forward` and `backward`.
+
+    Attributes:
+        name: what it is called in names of parameters, summaries and reports.
+        settings: the arguments that it was made with.
+        kernel: its mathematics; None for a composition.
+        layers: the (name, layer) pairs that a composition is made of; () for any other layer.
+        wire: how these are called: `wire(call, x) -> y`, see `nnfunc.core.program.Call`.
+        ties: which arrays are another one: see `tie`.
+        frozen: the patterns of what is a constant: see `freeze`.
+
+    Made by `nn.dense` and its like, by `nn.layer` from your own functions, by `nn.serial` and the other combinators.
+    Layers are equal if their fields are.
+
+    >>> nn.dense(3)
+    dense(units=3, initializer='he', bias_initializer='zeros', bias=True)
+    >>> nn.dense(3) == nn.dense(3), nn.dense(3).settings["units"]
+    (True, 3)
+    """
+
+    def __new__(
+        cls, init: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any], name: str = "layer"
+    ) -> Layer:
+        """A layer from three functions of the form above, `backward(params, cache, dy)`; `nn.layer` asks for less."""
+        from nnfunc.core.custom import from_functions
+
+        return from_functions(init, forward, backward, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return make, tuple(self)
+
+    def __repr__(self) -> str:
+        inner = [
+            repr(layer) if name.rstrip("0123456789") == layer.name else f"{name}={layer!r}"
+            for name, layer in self.layers
+        ]
+        said = f"{self.name}({', '.join(filter(None, [*inner, arguments(self.settings)]))})"
+        for t in self.ties:
+            said = f"tie({said}, {t.name!r}, to={t.to!r}{', transpose=True' if t.transposed else ''})"
+        return f"freeze({said}, {list(self.frozen)})" if self.frozen else said
+
+    def init(
+        self, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32
+    ) -> tuple[ArrayDict, ArrayDict]:
+        """The initial parameters and state.
+
+        Args:
+            key: of all that is random; a tuple of K keys gives a stack of K networks.
+            input_shape: the shape of one example, like (64,); for several inputs a tuple of shapes.
+            dtype: of both dicts.
+        Raises:
+            ValueError: a shape that a layer does not take.
+        """
+        from nnfunc.core.build import initial
+
+        return initial(self, key, input_shape, dtype)
+
+    def forward(
+        self, params: ArrayDict, state: ArrayDict, x: Value, *, key: Keys | None = None, train: bool = False
+    ) -> tuple[Value, Run, ArrayDict]:
+        """The outputs, what backward needs, and the new state.
+
+        Args:
+            params, state: from `init`, or with the same names.
+            x: (examples, ..., features), a tuple for several inputs. In a stack it is shared by all networks, unless it
+                is marked by `nn.per_member`; y then has a leading axis K.
+            key: of dropout masks and the like; a tuple of K keys for a stack.
+            train: whether the layers work as in training.
+        Returns:
+            y (read-only), cache, state. The cache keeps x itself: who changes x in place before `backward` gets another
+            gradient.
+        Raises:
+            ValueError: what does not fit; the message begins with the layer's name.
+        """
+        params, state = as_dict(params, "params"), as_dict(state, "state")
+        x, key, lead = self.ready(params, state, x, key)
+        program, values, caches, new = self.run(params, state, x, lead, key, train)
+        y = map_leaves(lambda n: values[n], program.output)
+        return view(y), Run(program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
+
+    def backward(
+        self, params: ArrayDict, cache: Run, dy: Value, *, need_dx: bool = True, need_grads: bool = True
+    ) -> tuple[Value, ArrayDict]:
+        """The gradients of x and of the parameters.
+
+        Args:
+            params: those of the forward.
+            cache: what the forward returned.
+            dy: the gradient of y, of y's shape.
+            need_dx: without it dx is None, and nothing is computed for it alone.
+            need_grads: without it grads is empty, and nothing is computed for it alone.
+        Returns:
+            dx, of x's shape (None for integers), and grads, a dict like params.
+        """
+        params = as_dict(params, "params")
+        if not isinstance(cache, Run):
+            raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
+        program, dtype = cache.program, params.dtype if params.size else None
+
+        def checked(gradient: Any, shape: Any) -> Array:
+            array = real(gradient, "dy", dtype)
+            if array.shape != shape:
+                raise ValueError(f"dy has shape {array.shape}, expected the output's shape {shape}")
+            return array
+
+        dy = paired(checked, dy, cache.y_shape, program.output)
+        vector = new_vector(params._vector.shape, params.dtype) if need_grads else None
+        d = run_backward(program, params, cache.state, cache.caches, dy, vector, need_dx)
+
+        def of_input(n: int, shape: Any) -> Any:  # a float that the outputs do not depend on has the gradient 0
+            return np.zeros(shape, dtype) if d[n] is None and not program.integers[n] else d[n]
+
+        dx = paired(of_input, program.inputs, cache.x_shape, program.inputs) if need_dx else None
+        return dx, EMPTY if vector is None else ArrayDict._of(params._layout, vector)
+
+    def ready(
+        self, params: ArrayDict, state: ArrayDict, x: Value, key: Keys | None
+    ) -> tuple[Value, Keys | None, int]:
+        """x and key as the program takes them, and how many axes stand before those of one example."""
+        stack = params.stack_shape
+        dtype = params.dtype if params.size else state.dtype if state.size else None
+        if not stack and type(x) is np.ndarray and type(key) is not tuple:  # what training passes
+            return x if x.dtype == dtype and x.size else as_input(x, dtype), key, 1
+        K = stack[0] if stack else None
+        x = without_axis(x, "x") if K is None else with_axis(x, K, "x")
+        return map_leaves(lambda a: as_input(a, dtype), x), keys_of(key, K), 1 if K is None else 2
+
+    def run(
+        self, params: ArrayDict, state: ArrayDict, x: Value, lead: int, key: Keys | None, train: bool
+    ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
+        """The program for parameters and inputs of these layouts and shapes, and its run: all values by their numbers,
+        the caches of its calls, the new state."""
+        if type(x) is np.ndarray:
+            which: Any = params._layout, state._layout, x.shape[lead:], x.dtype.kind, x.ndim, lead
+        else:
+            which = params._layout, state._layout, map_leaves(lambda a: (a.shape[lead:], a.dtype.kind), x), lead
+        programs: dict[Any, Program] = self.__dict__.setdefault("_programs", {})
+        program = programs.get(which)
+        if program is not None:
+            if state._vector.ndim != params._vector.ndim and state._layout.names:
+                check_stacks(params, state)
+            return program, *run(program, params, state, x, key, train)
+        from nnfunc.core.build import build
+
+        program, values, caches, new = build(self, params, state, x, lead, key, train)
+        if len(programs) >= PROGRAMS:  # they say nothing that the model does not, so the oldest one may go
+            programs.pop(next(iter(programs)), None)
+        programs[which] = program
+        return program, values, caches, new
+
+
+class Run(NamedTuple):
+    """What a forward leaves for the backward: its program, the cache of each call, the state, the shapes of y and x."""
+
+    program: Program
+    caches: list[Cache]
+    state: ArrayDict
+    y_shape: Any
+    x_shape: Any
+
+
+def make(
+    name: str,
+    settings: Settings = Settings(),
+    kernel: Kernel | None = None,
+    layers: tuple[tuple[str, Layer], ...] = (),
+    wire: Callable[..., Value] | None = None,
+    ties: tuple[Tie, ...] = (),
+    frozen: tuple[str, ...] = (),
+) -> Layer:
+    """The layer of these fields.
+
+    >>> from nnfunc.core.kernel import Kernel
+    >>> doubled = make("doubled", kernel=Kernel(lambda params, x: (2 * x, None), lambda p, cache, dy, g, need: 2 * dy))
+    >>> doubled.forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2)))[0]
+    array([[2., 2.]])
+    """
+    return Layer._make((name, settings, kernel, layers, wire, ties, frozen))
+
+
+def as_dict(arrays: ArrayDict | Mapping[str, Any], name: str) -> ArrayDict:
+    """`arrays`, made an immutable dict if it is a plain one."""
+    if isinstance(arrays, ArrayDict):
+        return arrays
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{name} is {type(arrays).__name__}, expected an ArrayDict: pass nn.ArrayDict({name})")
+    return ArrayDict(arrays)
+
+
+def as_input(x: Any, dtype: DTypeLike | None) -> Any:
+    """An input as an array: floats of `dtype`, integers as they are."""
+    array = x if type(x) is np.ndarray else numeric(x, "x")
+    if array.dtype.kind == "f":
+        array = real(array, "x", dtype)
+    elif array.dtype.kind not in "iub":
+        array = numeric(array, "x")
+    if array.size == 0:
+        raise ValueError(f"x is empty: it has shape {array.shape}, expected at least one example")
+    return array
+
+
+def check_stacks(params: ArrayDict, state: ArrayDict) -> None:
+    """Raises an error for parameters of a stack with the state of one network, and the other way round."""
+    if state.stack_shape != params.stack_shape and state.names and (params.names or params.stack_shape):
+        named = [f"a stack of {s[0]}" if s else "of one network" for s in (params.stack_shape, state.stack_shape)]
+        raise ValueError(f"the parameters are {named[0]}, but the state is {named[1]}: pass the state that goes with them")
+
+
+def paired(function: Callable[..., Any], value: Value, shapes: Any, structure: Any) -> Any:
+    """`function` of each array and its shape, in the structure of numbers: a shape is a tuple, but no structure."""
+    if not isinstance(structure, tuple):
+        if isinstance(value, tuple):
+            raise TypeError(f"dy is a tuple of {len(value)}, expected one array, as y is")
+        return function(value, shapes)
+    if not isinstance(value, tuple) or len(value) != len(structure):
+        came = f"a tuple of {len(value)}" if isinstance(value, tuple) else "one array"
+        raise TypeError(f"dy is {came}, expected a tuple of {len(structure)}, as y is")
+    parts = [paired(function, *part) for part in zip(value, shapes, structure, strict=True)]
+    return rebuilt(value, parts)
+
+
+__all__ = ["Layer", "Tie", "make"]

@@ -1,0 +1,85 @@
+"""Settings: the arguments that a layer, a loss, an optimizer or a penalty was made with. They say what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+
+class Settings(Mapping[str, Any]):
+    """An immutable dict of arguments, equal by value, also of arrays and of partial functions.
+
+    >>> Settings(units=3) == Settings(units=3), Settings(units=3)["units"]
+    (True, 3)
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, **settings: Any) -> None:
+        self._items = settings
+
+    def __getitem__(self, name: str) -> Any:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and comparable(self._items) == comparable(other._items)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._items))
+
+    def __repr__(self) -> str:
+        return f"Settings({arguments(self)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _settings, (self._items,)
+
+
+def _settings(items: dict[str, Any]) -> Settings:
+    return Settings(**items)
+
+
+def comparable(value: Any) -> Any:
+    """A value that compares by what it is made of: arrays by their numbers, partial functions by their parts."""
+    if isinstance(value, np.ndarray):
+        return "array", value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, partial):
+        return "partial", comparable(value.func), comparable(value.args), comparable(value.keywords)
+    if isinstance(value, dict):
+        return {k: comparable(v) for k, v in value.items()}
+    return [comparable(v) for v in value] if type(value) in (tuple, list) else value
+
+
+def shown(value: Any) -> str:
+    """How an argument is printed: functions by their names, so that no address shows.
+
+    >>> shown(max), shown(partial(int, base=2)), shown(0.5)
+    ('max', 'int(base=2)', '0.5')
+    """
+    if isinstance(value, partial):
+        given = [*map(shown, value.args), *(f"{k}={shown(v)}" for k, v in value.keywords.items())]
+        return f"{shown(value.func)}({', '.join(given)})"
+    if type(value) is dict:
+        return "{" + ", ".join(f"{k!r}: {shown(v)}" for k, v in value.items()) + "}"
+    if type(value) in (tuple, list) and any(map(callable, value)):
+        return f"[{', '.join(map(shown, value))}]"
+    if callable(value) and not isinstance(value, tuple):
+        return str(getattr(value, "__name__", type(value).__name__))
+    return repr(value)
+
+
+def arguments(settings: Mapping[str, Any]) -> str:
+    """The arguments of a call, without those that are None.
+
+    >>> arguments({"units": 3, "inputs": None})
+    'units=3'
+    """
+    return ", ".join(f"{k}={shown(v)}" for k, v in settings.items() if v is not None)

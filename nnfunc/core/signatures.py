@@ -1,0 +1,139 @@
+"""Do parameters and inputs fit a layer? What its signature says, held against what came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from nnfunc.arrays import ArrayDict
+from nnfunc.core.kernel import Signature
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Shapes, is_shape, map_shapes
+from nnfunc.keys import key as new_key
+from nnfunc.layout import Shape
+
+BEFORE = ((), (64,), (64, 64))
+"""Axes of an example before its features that are tried where none is known."""
+
+
+def signature(layer: Layer, input_shape: Shapes) -> Signature:
+    """The signature of a layer that has a kernel, for examples of this shape."""
+    assert layer.kernel is not None
+    return layer.kernel.signature(input_shape, **layer.settings)
+
+
+def fitted(layer: Layer, shapes: Mapping[str, Shape], input_shape: Shapes, rows: Shape, first: bool) -> Signature:
+    """The signature for an input, if these parameters are those that it asks for; else the error that says why not.
+
+    Args:
+        shapes: of the parameters.
+        input_shape: the shape of one example.
+        rows: the axes of the input before it, for messages.
+        first: whether the input is the model's, which its caller may transpose.
+    """
+    refused: Exception | None = None
+    try:
+        said = signature(layer, input_shape)
+        if {k: a.shape for k, a in said.params.items()} == dict(shapes):
+            return said
+    except ValueError as error:
+        refused = error
+    meant = next(_candidates(layer, shapes), None)
+    if meant is not None and shapes and is_shape(input_shape) and (not input_shape or meant[-1] != input_shape[-1]):
+        raise ValueError(_wrong_features((*rows, *input_shape), meant[-1], first))
+    if refused is not None and (meant is not None or not shapes):
+        raise refused
+    raise ValueError(_wrong_parameters(layer, shapes))
+
+
+def check_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> None:
+    """Raises an error if no input goes with these parameters of a layer. A layer of your own takes whatever comes."""
+    if layer.kernel is None or layer.kernel.named:
+        return
+    if not shapes:
+        try:
+            if not signature(layer, (64,)).params:
+                return
+        except (ValueError, TypeError):  # a layer of several inputs, or of another rank
+            return
+    if next(_candidates(layer, shapes), None) is None:
+        raise ValueError(_wrong_parameters(layer, shapes))
+
+
+def _candidates(layer: Layer, shapes: Mapping[str, Shape]) -> Iterator[Shape]:
+    """Shapes of an example for which a layer has these parameters."""
+    lengths = dict.fromkeys(n for shape in shapes.values() for n in shape)
+    groups = layer.settings.get("groups", 1)  # of a convolution, whose arrays have the channels of one group
+    for before in BEFORE:
+        for length in [*lengths, *(n * groups for n in lengths if groups != 1)]:
+            try:
+                said = signature(layer, (*before, length))
+            except (ValueError, TypeError, IndexError):
+                continue
+            if {k: a.shape for k, a in said.params.items()} == dict(shapes):
+                yield (*before, length)
+
+
+def _wrong_features(shape: Shape, features: int, first: bool) -> str:
+    if len(shape) < 2:
+        return f"x has shape {shape}, expected (examples, {features}): rows are examples, so pass x[None] for one"
+    cause = ", so pass x.T" if first and len(shape) == 2 and shape[0] == features else ""
+    return f"x has shape {shape} but the model takes {features} features on the last axis: rows are examples{cause}"
+
+
+def _wrong_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> str:
+    """What a layer expects: lengths that go with the input are called by the name of that."""
+    expected: dict[str, tuple[Any, ...]] = {}
+    fixed = [v for v in layer.settings.values() if type(v) is int]
+    for before in BEFORE:
+        found = []
+        for length in (1009, 2003, *fixed):
+            try:
+                found.append(signature(layer, (*before, length)).params)
+            except (ValueError, TypeError, IndexError):
+                continue
+        if found:
+            a, b = found[0], found[1] if len(found) > 1 else found[0]
+            expected = {
+                k: tuple(m if m == n else "inputs" for m, n in zip(a[k].shape, b[k].shape, strict=True)) for k in a
+            }
+            break
+    missing, extra = [k for k in expected if k not in shapes], [k for k in shapes if k not in expected]
+    if missing:
+        return f"the parameters do not fit the model: {', '.join(missing)} missing (there: {', '.join(shapes) or 'no arrays'})"
+    if extra:
+        return (
+            f"the parameters do not fit the model: {', '.join(extra)} too much (expected: {', '.join(expected) or 'none'})"
+        )
+    came = ", ".join(f"{k} {shape}" for k, shape in shapes.items())
+    wanted = " and ".join(f"{k} ({', '.join(map(str, s))}{',' if len(s) == 1 else ''})" for k, s in expected.items())
+    return (
+        f"the parameters do not fit the model: {came}, expected {wanted}, or a stack of them (nn.stack, or "
+        "nn.ArrayDict(..., stacked=True))"
+    )
+
+
+def probed(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shapes) -> Shape:
+    """The shape of the output of a layer of your own that has not said it.
+
+    Its forward is called on a batch of no examples, so there are no numbers that it could refuse. If it cannot take
+    one, its output is assumed to have the shape of its input.
+    """
+    kernel, dtype = layer.kernel, params.dtype if params.size else np.dtype(np.float32)
+    assert kernel is not None
+    asked = {"key": new_key(0), "train": False, "lead": 1, "state": state}
+    given = {k: layer.settings[k] for k in kernel.uses} | {k: asked[k] for k in kernel.asks}
+    for kind in (dtype, np.dtype(np.int64)):
+        x = map_shapes(lambda s, kind=kind: np.zeros((0, *s), kind), input_shape)
+        try:
+            with np.errstate(all="ignore"):
+                y = kernel.forward(params, x, **given)[0]
+            return tuple(np.shape(y)[1:])
+        except Exception:  # whatever it is: a batch without examples need not be taken
+            continue
+    first = input_shape
+    while not is_shape(first):
+        first = first[0]
+    return tuple(first)

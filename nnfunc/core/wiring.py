@@ -1,0 +1,138 @@
+"""Wiring: how a composition calls its layers, and one run of the wiring of a whole model.
+
+A wire is a function `wire(call, x) -> y`. x is a value, or a tuple of values, as the composition gets them; `call(name,
+x)` gives what the layer of that name makes of x. Nothing is computed with a value but by calls; what may be asked of it
+is the shape of one example, `x.shape`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from nnfunc.core.values import Value, leaves
+from nnfunc.layout import Shape, matches, matching
+
+if TYPE_CHECKING:
+    from nnfunc.core.layer import Layer
+
+
+class Node:
+    """A value while a model is wired: its number, the shape of one example, and whether it is made of integers."""
+
+    __slots__ = ("_shape", "integers", "number")
+
+    def __init__(self, number: int, shape: Shape | Callable[[], Shape], integers: bool) -> None:
+        self.number, self._shape, self.integers = number, shape, integers
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of one example."""
+        if callable(self._shape):  # a layer of your own that has not said it
+            self._shape = self._shape()
+        return self._shape
+
+
+Leaf: TypeAlias = "Callable[[Wiring, str, Layer, Value, tuple[int, ...], int], Value]"
+"""(wiring, path, layer, x, numbers to fold into the key, which call of the layer) -> y: what a kernel's call leaves."""
+
+
+class Wiring:
+    """One run of the wiring of a model; `leaf` is told of each call of a kernel, in order."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.leaf = leaf
+        self.nodes: list[Node] = []
+        self.calls: Counter[str] = Counter()
+        self.ties: dict[str, tuple[str, bool]] = {}
+        self.frozen: list[tuple[str, str]] = []
+
+    def node(self, shape: Shape | Callable[[], Shape], integers: bool = False) -> Node:
+        """A new value."""
+        self.nodes.append(Node(len(self.nodes), shape, integers))
+        return self.nodes[-1]
+
+    def run(self, path: str, layer: Layer, x: Value, key: tuple[int, ...] = (), again: int = 0) -> Value:
+        """The value that a layer makes of x."""
+        prefix = f"{path}." if path else ""
+        for tie in layer.ties:
+            self.ties[prefix + tie.name] = prefix + tie.to, tie.transposed
+        self.frozen += [(prefix, pattern) for pattern in layer.frozen if (prefix, pattern) not in self.frozen]
+        if layer.wire is None:
+            return self.leaf(self, path, layer, x, key, again)
+        return _nodes(layer.wire(Call(self, layer, path, key), x), f"the wire of {path or layer.name} returned")
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether an array, or a layer by its path and a dot, is a constant."""
+        return any(name.startswith(prefix) and matches(name[len(prefix) :], p) for prefix, p in self.frozen)
+
+    def check_frozen(self, names: Sequence[str]) -> None:
+        """Raises an error for a pattern that freezes nothing."""
+        for prefix, pattern in self.frozen:
+            matching([n[len(prefix) :] for n in names if n.startswith(prefix)], pattern)
+
+
+class Call:
+    """What a wire calls its layers with: `call(name, x) -> y`, or `call(layer, x)` for a layer without parameters.
+
+    Attributes:
+        layers: the names of the composition's layers.
+        settings: its settings.
+    """
+
+    __slots__ = ("_anonymous", "_key", "_layer", "_path", "_wiring", "layers", "settings")
+
+    def __init__(self, wiring: Wiring, layer: Layer, path: str, key: tuple[int, ...]) -> None:
+        self._wiring, self._layer, self._path, self._key = wiring, layer, path, key
+        self.layers = tuple(name for name, _ in layer.layers)
+        self.settings = layer.settings
+        self._anonymous = len(self.layers)
+
+    def __call__(self, layer: str | Layer, x: Value) -> Value:
+        if not isinstance(layer, str):
+            name, inner, number = layer.name, layer, self._anonymous
+            self._anonymous += 1
+        elif layer in self.layers:
+            number = self.layers.index(layer)
+            name, inner = self._layer.layers[number]
+        else:
+            raise ValueError(f"the wire calls {layer!r}, but its layers are {', '.join(self.layers) or 'none'}")
+        path = f"{self._path}.{name}" if self._path else name
+        again = 0 if not isinstance(layer, str) else self._wiring.calls[path]
+        self._wiring.calls[path] += 1
+        key = (*self._key, number, *((-again,) if again else ()))  # each call of one layer has a key of its own
+        return self._wiring.run(path, inner, _nodes(x, f"the wire passes to {path}"), key, again)
+
+    def parts(self, x: Value, count: int | None = None) -> tuple[Value, ...]:
+        """The values that a tuple is made of, checked to be one (of `count` values)."""
+        name = self._path or self._layer.name
+        if not isinstance(x, tuple):
+            raise TypeError(f"{name} takes a tuple of {count or 'several'} values, but one array came")
+        if count is not None and len(x) != count:
+            raise ValueError(f"{name} takes a tuple of {count} values, but {len(x)} came")
+        return x
+
+    def whole(self, x: Value) -> Node:
+        """x, checked to be one array."""
+        if isinstance(x, tuple):
+            raise TypeError(f"{self._path or self._layer.name} takes one array, but a tuple of {len(x)} values came")
+        return x  # type: ignore[no-any-return]  # a value that is no tuple is a node
+
+
+def _nodes(x: Value, what: str) -> Value:
+    x = tuple(x) if isinstance(x, list) else x
+    for leaf in leaves(x):
+        if not isinstance(leaf, Node):
+            raise TypeError(f"{what} {type(leaf).__name__}, expected values that came in or that calls returned")
+    return x
+
+
+def located(error: Exception, path: str) -> Exception:
+    """The error with the name of the layer that it comes from before its message."""
+    if not path:
+        return error
+    if type(error) in (ValueError, TypeError):
+        return type(error)(f"{path}: {error}")
+    error.add_note(f"in the layer {path}")
+    return error

@@ -1,0 +1,262 @@
+"""What outputs are worth: classes, accuracy, the mean loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfunc._internal.validate import by_name, first_bad, number, numeric
+from nnfunc.arrays import Array, ArrayDict, Scalar
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Value, map_leaves
+from nnfunc.evaluation.predict import HasParams, predict
+from nnfunc.layers.combinators import last_layer
+from nnfunc.losses import by_names
+from nnfunc.losses.base import Decision, Loss, loss_of, weights_of
+from nnfunc.stacks import with_axis, without_axis
+
+
+class Evaluation(NamedTuple):
+    """The mean loss (without penalty) and the accuracy on some data; NaN where there are no classes.
+
+    >>> Evaluation(loss=0.5, accuracy=0.9).accuracy
+    0.9
+    """
+
+    loss: Scalar
+    accuracy: Scalar
+
+
+def predict_classes(model: Layer, ts: HasParams, X: Value, threshold: float | None = None) -> NDArray[np.intp]:
+    """The predicted classes: of one output 1 where it is > 0.5, else 0; of several the largest (first of equals).
+
+    Several outputs of a sigmoid are decisions of their own: each is 1 where it is > 0.5.
+
+    Args:
+        model, ts, X: see `predict`.
+        threshold: each output is a decision, 1 where it is above this; 0.0 for a model whose outputs are logits.
+    Returns:
+        (examples,), or (examples, outputs) for several decisions; of a stack with a leading axis K.
+    Raises:
+        ValueError: one output that is no probability, and no threshold.
+
+    >>> model = nn.mlp([2, 3], ["softmax"])
+    >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
+    >>> nn.predict_classes(model, ts, np.zeros((2, 2)))
+    array([0, 0])
+    """
+    y = predict(model, ts, X)
+    return classes_of(y, _decision(model, y, threshold))
+
+
+def accuracy(model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None) -> Scalar:
+    """The share of examples whose predicted class is the true one; of several decisions, the share of decisions.
+
+    Args:
+        model, ts, X: see `predict`.
+        Y: class numbers (examples,), one-hot rows (examples, classes), or 0 and 1 (examples,) or (examples, 1).
+        threshold: see `predict_classes`.
+    Raises:
+        ValueError: labels of another shape or range.
+
+    >>> model = nn.mlp([2, 3], ["softmax"])
+    >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
+    >>> nn.accuracy(model, ts, np.zeros((4, 2)), [0, 0, 0, 1])
+    0.75
+    """
+    y = predict(model, ts, X)
+    decision, Y = _decision(model, y, threshold), _with_axis(ts, Y, "Y")
+    right = classes_of(y, decision) == labels(Y, y, decision, 1 + len(ts.params.stack_shape))
+    return _share(right, np.ones(right.shape), 1 + len(ts.params.stack_shape))
+
+
+def confusion_matrix(
+    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None
+) -> NDArray[np.intp]:
+    """How often each true class (row) was predicted as each class (column).
+
+    Arguments are those of `accuracy`; a single network, one decision for each example.
+
+    >>> model = nn.mlp([2, 3], ["softmax"])
+    >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
+    >>> nn.confusion_matrix(model, ts, np.zeros((4, 2)), [0, 0, 0, 1])
+    array([[3, 0, 0],
+           [1, 0, 0],
+           [0, 0, 0]])
+    """
+    y = predict(model, ts, X)
+    decision = _decision(model, y, threshold)
+    predicted, true = classes_of(y, decision), labels(Y, y, decision, 1)
+    if predicted.ndim != 1:
+        raise ValueError(
+            f"outputs of shape {y.shape}: a confusion matrix needs one network and one decision per example"
+        )
+    classes = max(y.shape[-1], 2)
+    counts = np.bincount(true.astype(np.intp) * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def evaluate(
+    model: Layer,
+    loss: Loss | str,
+    ts: HasParams,
+    X: Value,
+    Y: Any,
+    weights: Any = None,
+    class_weights: ArrayLike | None = None,
+) -> Evaluation:
+    """The mean loss (without penalty) and the accuracy of a model in prediction mode.
+
+    Args:
+        model, ts, X: see `predict`.
+        loss: a loss, or its name.
+        Y: the targets of the loss.
+        weights: of the examples, in the mean loss and in the accuracy.
+        class_weights: of the mean loss.
+
+    >>> model = nn.mlp([2, 3], ["softmax"])
+    >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
+    >>> nn.evaluate(model, nn.sparse_categorical_cross_entropy, ts, np.zeros((4, 2)), [0, 0, 0, 1]).accuracy
+    0.75
+    """
+    loss = by_name("loss", loss, by_names())
+    y, lead = predict(model, ts, X), 1 + len(ts.params.stack_shape)
+    Y, weights = _with_axis(ts, Y, "Y"), None if weights is None else _with_axis(ts, weights, "weights")
+    value, _ = loss_of(loss, y, Y, weights, class_weights, lead)
+    decision = decision_under(model, loss)
+    share = None if decision is None else share_right(y, Y, weights, decision, lead)
+    if share is None:
+        return Evaluation(value, unknown(ts.params))
+    right, total = share
+    return Evaluation(value, right / np.where(total == 0, 1, total) if lead > 1 else right / total if total else math.nan)
+
+
+def _with_axis(ts: HasParams, value: Any, name: str) -> Any:
+    """Targets or weights with the axis of a stack, if the parameters are one."""
+    stack = ts.params.stack_shape
+    if stack:
+        return with_axis(value, stack[0], name)
+    return map_leaves(lambda a: numeric(a, name), without_axis(value, name))
+
+
+# -- from outputs to classes -------------------------------------------------------------------------------------------
+
+
+def decision_under(model: Layer, loss: Loss) -> Decision | None:
+    """How the outputs of a model become classes, if its loss (or else its last layer) says so; None: no classes."""
+    if loss.decision is not None or loss.parts:
+        return loss.decision
+    last = last_layer(model).kernel
+    return None if last is None else last.decision
+
+
+def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
+    """How the outputs of a model become classes, where the loss is not known."""
+    if threshold is not None:
+        return number(threshold, "threshold", -math.inf, math.inf)
+    if isinstance(y, tuple):
+        raise ValueError(f"the model has {len(y)} outputs: take one of them, and pass threshold= or compare it by hand")
+    last = last_layer(model)
+    if last.kernel is not None and last.kernel.decision == 0.5:
+        return 0.5
+    if y.shape[-1] > 1:
+        return "largest"
+    if last.name in LINEAR or y.min() < 0 or y.max() > 1:
+        raise ValueError(
+            "the model's one output is no probability: end it with nn.sigmoid(), or pass threshold=0.0 if it is a logit"
+        )
+    return 0.5
+
+
+LINEAR = ("dense", "identity")
+"""Layers whose one output is no probability, though it may lie between 0 and 1."""
+
+
+def classes_of(y: Array, decision: Decision) -> NDArray[np.intp]:
+    """The classes that outputs stand for."""
+    if not np.isfinite(y).all():
+        bad = first_bad(y, ~np.isfinite(y))
+        raise ValueError(f"the outputs contain {bad}, which is no class: did the training diverge?")
+    return decided(y, decision).astype(np.intp, copy=False)
+
+
+def decided(y: Array, decision: Decision) -> NDArray[Any]:  # class numbers, or booleans
+    """`classes_of` finite outputs, as they come."""
+    if decision == "largest":
+        largest: NDArray[np.intp] = np.argmax(y, axis=-1)
+        return largest
+    above: NDArray[np.bool_] = y > decision
+    return above[..., 0] if y.shape[-1] == 1 else above
+
+
+def labels(Y: ArrayLike, y: Array, decision: Decision, lead: int) -> NDArray[Any]:
+    """True classes in the form of the predicted ones: from class numbers, one-hot rows, or columns of 0 and 1.
+
+    Args:
+        Y: of y's shape, or without its last axis.
+        lead: 1, in a stack 2.
+    """
+    T = numeric(Y, "Y")
+    largest, outputs = decision == "largest", y.shape[-1]
+    if largest and T.shape == y.shape and not (np.allclose(T.sum(axis=-1), 1, atol=1e-3) and T.min(initial=0) >= 0):
+        raise ValueError(
+            f"Y has shape {T.shape[lead - 1 :]} but its rows do not sum to 1: expected one-hot rows or class numbers"
+        )
+    read = read_labels(T, y, decision)
+    if read is None:
+        expected = y.shape[lead - 1 : -1] if largest or outputs == 1 else y.shape[lead - 1 :]
+        raise ValueError(
+            f"Y has shape {T.shape[lead - 1 :]} but the outputs have shape {y.shape[lead - 1 :]}: expected classes {expected}"
+        )
+    highest = outputs - 1 if largest else 1
+    bad = ~((read >= 0) & (highest >= read) & (np.floor(read) == read))
+    if bad.any():
+        raise ValueError(f"Y contains {first_bad(read, bad)}, expected classes from 0 to {highest}")
+    return read
+
+
+def read_labels(T: NDArray[Any], y: Array, decision: Decision) -> NDArray[Any] | None:
+    """True classes in the form of the predicted ones, unchecked; None if the shape is that of no labels."""
+    if T.shape == y.shape:
+        return T.argmax(axis=-1) if decision == "largest" else T[..., 0] if y.shape[-1] == 1 else T
+    return T if T.shape == y.shape[:-1] and (decision == "largest" or y.shape[-1] == 1) else None
+
+
+def share_right(y: Value, Y: Any, weights: Any, decision: Decision, lead: int) -> tuple[Scalar, Scalar] | None:
+    """Σ w of the decisions that are right, and Σ w, of a stack (K,); None where the targets are no classes."""
+    if isinstance(y, tuple) or isinstance(Y, tuple):
+        return None
+    if lead == 2:
+        Y = with_axis(Y, len(y), "Y")
+        weights = None if weights is None else with_axis(weights, len(y), "weights")
+    true = read_labels(np.asarray(Y), y, decision)
+    if true is None or (true.dtype.kind == "f" and (true != np.floor(true)).any()):
+        return None
+    right = decided(y, decision) == true
+    if weights is None:
+        if lead == 1:
+            return float(np.count_nonzero(right)), float(right.size)
+        axes = tuple(range(1, right.ndim))
+        return right.sum(axis=axes).astype(float), np.full(len(right), right[0].size, float)
+    w = weights_of(weights, y.shape, lead, np.dtype(np.float64)).reshape(y.shape[:-1])
+    w = w[..., None] if right.ndim > w.ndim else w
+    counted = np.broadcast_to(w, right.shape)
+    axes = tuple(range(lead - 1, right.ndim))
+    total, correct = counted.sum(axis=axes), (counted * right).sum(axis=axes)
+    return (float(correct), float(total)) if lead == 1 else (correct, total)
+
+
+def _share(right: NDArray[np.bool_], weights: Array, lead: int) -> Scalar:
+    axes = tuple(range(lead - 1, right.ndim))
+    if lead == 1:
+        return int(np.count_nonzero(right)) / int(right.size) if right.size else math.nan
+    share: Array = (right * weights).sum(axis=axes) / weights.sum(axis=axes)
+    return share
+
+
+def unknown(params: ArrayDict) -> Scalar:
+    """The accuracy where there are no classes: NaN, for each network of a stack."""
+    return np.full(params.stack_shape, math.nan) if params.stack_shape else math.nan

@@ -1,0 +1,71 @@
+"""The outputs of a model in prediction mode."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Protocol
+
+import numpy as np
+
+from nnfunc._internal.validate import cast, numeric
+from nnfunc.arrays import ArrayDict
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Value, leaves, map_leaves
+from nnfunc.layers.combinators import by_rows
+from nnfunc.stacks import PerMember
+
+
+class HasParams(Protocol):
+    """What prediction needs of a `TrainState`: params and state."""
+
+    @property
+    def params(self) -> ArrayDict: ...
+    @property
+    def state(self) -> ArrayDict: ...
+
+
+ROWS = 2048
+"""How many rows are predicted at once where they do not depend on each other, so that activations stay in the cache."""
+
+
+def predict(model: Layer, ts: HasParams, X: Value) -> Value:
+    """The model's outputs for the rows of X, in prediction mode: no dropout, running averages in batch norm.
+
+    Args:
+        model: the model.
+        ts: a `TrainState`, or anything with `params` and `state`.
+        X: (examples, ..., features), or a tuple for several inputs; in a stack shared by all networks, unless it is
+            marked by `nn.per_member`.
+    Returns:
+        (examples, ..., outputs), of a stack (K, examples, ..., outputs), of the parameters' dtype; a tuple of those for
+        several outputs.
+    Raises:
+        ValueError: NaN or infinity in X, a shape that does not fit.
+
+    >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
+    >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
+    >>> nn.predict(model, ts, np.zeros((2, 2)))
+    array([[0.5],
+           [0.5]], dtype=float32)
+    """
+    if not isinstance(model, Layer) or not hasattr(ts, "params") or not hasattr(ts, "state"):
+        came = f"{type(model).__name__}, {type(ts).__name__}"
+        raise TypeError(f"the first two arguments are {came}; expected a model and a TrainState: predict(model, ts, X)")
+    params = ts.params
+    dtype = params.dtype if params.size else ts.state.dtype if ts.state.size else None
+    x = map_leaves(lambda a: a if isinstance(a, PerMember) else numeric(a, "X"), X)
+
+    def ready(a: Any) -> Any:
+        return PerMember(cast(a.array, "X", dtype)) if isinstance(a, PerMember) else cast(a, "X", dtype)
+
+    def outputs(rows: slice) -> Value:
+        part = map_leaves(lambda a: a if isinstance(a, PerMember) or not a.ndim else a[rows], x)
+        return model.forward(params, ts.state, map_leaves(ready, part))[0]
+
+    first = leaves(x)[0]
+    many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > ROWS
+    if many and not params.stack_shape and by_rows(model):
+        with suppress(ValueError, TypeError):  # what is wrong is said of all rows below
+            parts = [outputs(slice(i, i + ROWS)) for i in range(0, len(first), ROWS)]
+            return map_leaves(lambda *each: np.concatenate(each), *parts)
+    return map_leaves(np.copy, outputs(slice(None)))  # what forward returns is read-only

@@ -1,0 +1,160 @@
+"""Where each array of a dict stands in its vector: names to slices of one vector, groups of names, patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape: TypeAlias = tuple[int, ...]
+
+Patterns: TypeAlias = "str | Sequence[str]"
+"""One or more name patterns, as in a shell: "*.W", "dense1.*"."""
+
+
+class Group(NamedTuple):
+    """A group of arrays: its layout, and which part of the vector and of the list of arrays it is."""
+
+    layout: Layout
+    numbers: slice
+    arrays: slice
+
+
+class Layout:
+    """Where each array of a dict stands in its vector, and which arrays of integers stand beside it.
+
+    Made by `layout`, which gives the same one for the same names and shapes, so that `is` compares them.
+    """
+
+    __slots__ = ("_groups", "_repeated", "entries", "integers", "names", "size", "spans")
+
+    def __init__(self, shapes: Iterable[tuple[str, Shape]], integers: tuple[str, ...] = ()) -> None:
+        entries: dict[str, tuple[int, int, Shape]] = {}
+        self.size = 0
+        for name, shape in shapes:
+            stop = self.size + int(np.prod(shape, dtype=np.int64))
+            entries[name] = self.size, stop, shape
+            self.size = stop
+        self.entries = MappingProxyType(entries)
+        self.names = tuple(entries)
+        self.spans = tuple(entries.values())
+        self.integers = integers
+        self._groups: dict[str, Group] | None = None
+        self._repeated: dict[tuple[str, ...], Layout] = {}
+
+    def __repr__(self) -> str:
+        return f"Layout of {len(self.names)} arrays: {self.size:,} numbers"
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The names and shapes of the arrays of floats, in their order in the vector."""
+        return {name: shape for name, (_, _, shape) in self.entries.items()}
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """For each prefix the arrays whose names begin with `prefix.`."""
+        if self._groups is None:
+            inside: dict[str, list[int]] = {}
+            counts: dict[str, list[str]] = {}
+            for i, name in enumerate(self.names):
+                for prefix in prefixes(name):
+                    inside.setdefault(prefix, []).append(i)
+            for name in self.integers:
+                for prefix in prefixes(name):
+                    counts.setdefault(prefix, []).append(name[len(prefix) + 1 :])
+            self._groups = {p: self._group(p, inside.get(p, []), counts.get(p, [])) for p in [*inside, *counts]}
+        return self._groups
+
+    def _group(self, prefix: str, at: list[int], counts: list[str]) -> Group:
+        spans = [self.spans[i] for i in at]
+        inner = layout(
+            tuple((self.names[i][len(prefix) + 1 :], shape) for i, (_, _, shape) in zip(at, spans, strict=True)),
+            tuple(counts),
+        )
+        if not at:
+            return Group(inner, slice(0), slice(0))
+        return Group(inner, slice(spans[0][0], spans[-1][1]), slice(at[0], at[-1] + 1))
+
+    def views(self, vector: NDArray[np.floating]) -> list[NDArray[np.floating]]:
+        """The arrays as parts of a vector (..., size), in the order of the names."""
+        if vector.ndim == 1:
+            return [vector[a:b] if len(s) == 1 else vector[a:b].reshape(s) for a, b, s in self.spans]
+        lead = vector.shape[:-1]
+        return [vector[..., a:b].reshape(lead + s) for a, b, s in self.spans]
+
+    def slices(self, where: Patterns) -> tuple[slice, ...]:
+        """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
+        return _slices(self, where if isinstance(where, str) else tuple(where))
+
+    def repeated(self, prefixes: tuple[str, ...]) -> Layout:
+        """The layout with all arrays of this one for each prefix, one prefix after another, and the integer "step"."""
+        if prefixes not in self._repeated:
+            shapes = tuple((f"{p}.{k}", shape) for p in prefixes for k, shape in self.shapes.items())
+            self._repeated[prefixes] = layout(shapes, ("step",))
+        return self._repeated[prefixes]
+
+
+@lru_cache(maxsize=4096)
+def layout(shapes: tuple[tuple[str, Shape], ...], integers: tuple[str, ...] = ()) -> Layout:
+    """The one layout of these names and shapes, in this order."""
+    return Layout(shapes, integers)
+
+
+@lru_cache(maxsize=1024)
+def _slices(where: Layout, patterns: str | tuple[str, ...]) -> tuple[slice, ...]:
+    merged: list[slice] = []
+    for start, stop, _ in (where.entries[name] for name in matching(where.entries, patterns)):
+        if merged and merged[-1].stop == start:
+            start = merged.pop().start
+        merged.append(slice(start, stop))
+    return tuple(merged)
+
+
+def prefixes(name: str) -> list[str]:
+    """What stands before each dot of a name.
+
+    >>> prefixes("residual1.dense1.W")
+    ['residual1', 'residual1.dense1']
+    """
+    return [name[:i] for i, letter in enumerate(name) if letter == "."]
+
+
+def matches(name: str, where: Patterns) -> bool:
+    """Whether a name is one of the patterns, or matches one.
+
+    >>> matches("dense1.W", "*.W"), matches("W[0]", "W[0]")
+    (True, True)
+    """
+    return any(name == p or fnmatchcase(name, p) for p in ([where] if isinstance(where, str) else where))
+
+
+def matching(names: Iterable[str], where: Patterns) -> list[str]:
+    """The names that match one of the patterns.
+
+    Raises:
+        ValueError: a pattern matches no name, because it is almost certainly a typo.
+    """
+    names = list(names)
+    for pattern in [where] if isinstance(where, str) else list(where):
+        if not any(matches(name, pattern) for name in names):
+            raise ValueError(f"the pattern {pattern!r} matches none of the names: {', '.join(names) or '(no arrays)'}")
+    return [name for name in names if matches(name, where)]
+
+
+def grouped(names: Iterable[str]) -> list[str]:
+    """The names in their order, but those of one group together, where the group first appears.
+
+    >>> grouped(["a.W", "b.W", "a.b"])
+    ['a.W', 'a.b', 'b.W']
+    """
+    rank: dict[str, int] = {}
+    parts = {name: [name[: i + 1] for i, c in enumerate(name) if c == "."] + [name] for name in names}
+    for own in parts.values():
+        for part in own:
+            rank.setdefault(part, len(rank))
+    return sorted(parts, key=lambda name: [rank[part] for part in parts[name]])

@@ -1,0 +1,54 @@
+"""Losses: what a network is trained to make small. `base` says what they have in common, `targets` what they accept.
+
+    binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also ..._with_logits
+    mean_squared_error, mean_absolute_error, huber
+    combined    of several outputs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nnfunc.losses.base import Loss, LossCache, combined
+from nnfunc.losses.classification import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    categorical_cross_entropy,
+    categorical_cross_entropy_with_logits,
+    sparse_categorical_cross_entropy,
+    sparse_categorical_cross_entropy_with_logits,
+)
+from nnfunc.losses.regression import huber, mean_absolute_error, mean_squared_error
+from nnfunc.losses.targets import one_hot
+
+__all__ = [
+    "Loss",
+    "LossCache",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_logits",
+    "combined",
+    "huber",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "one_hot",
+    "sparse_categorical_cross_entropy",
+    "sparse_categorical_cross_entropy_with_logits",
+]
+
+NOT_LOSSES = ("Loss", "LossCache", "combined", "one_hot")
+
+
+def _made(value: Loss | Callable[[], Loss]) -> Loss:
+    return value if isinstance(value, Loss) else value()
+
+
+def built_in() -> list[Loss]:
+    """All losses of one output, with their default settings."""
+    return [_made(globals()[name]) for name in __all__ if name not in NOT_LOSSES]
+
+
+def by_names() -> dict[str, Callable[[], Loss]]:
+    """The names that stand for losses."""
+    return {loss.name: (lambda loss=loss: loss) for loss in built_in()}  # type: ignore[misc]  # a default that binds

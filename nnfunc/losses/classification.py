@@ -1,0 +1,149 @@
+"""Cross-entropies, on probabilities and on logits.
+
+    binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
+    categorical_cross_entropy           −Σ Y log A, Y one-hot rows
+    sparse_categorical_cross_entropy    −log A_Y, Y class numbers
+    ..._with_logits                     the same of A = σ(z) or softmax(z), from z
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnfunc._internal.numerics import floor, logistic, shifted_exp, sum_of_columns, zero
+from nnfunc._internal.validate import first_bad
+from nnfunc.arrays import Array
+from nnfunc.losses.base import Residual, make
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "categorical_cross_entropy",
+    "categorical_cross_entropy_with_logits",
+    "sparse_categorical_cross_entropy",
+    "sparse_categorical_cross_entropy_with_logits",
+]
+
+# -- on probabilities --------------------------------------------------------------------------------------------------
+
+
+def _checked_probabilities(y: Array) -> Array:
+    if np.minimum.reduce(y, axis=None) < 0 or np.maximum.reduce(y, axis=None) > 1 + 1e-3:
+        raise ValueError(
+            f"y contains {first_bad(y, (y < 0) | (y > 1 + 1e-3))}, expected probabilities: end the model with sigmoid "
+            "or softmax, or use the form of this loss on logits (..._with_logits)"
+        )
+    return y
+
+
+def _binary(y: Array, T: Array) -> tuple[Array, Residual]:
+    least = floor(y.dtype)
+    A, B = np.maximum(_checked_probabilities(y), least), np.maximum(1 - y, least)
+    return -sum_of_columns(T * np.log(A) + (1 - T) * np.log(B)), (A, B, T)
+
+
+def _binary_gradient(residual: tuple[Array, Array, Array]) -> Array:
+    A, B, T = residual
+    return (1 - T) / B - T / A
+
+
+binary_cross_entropy = make(
+    "binary_cross_entropy", values=_binary, gradient=_binary_gradient, targets="bits", activation="sigmoid",
+    logits="binary_cross_entropy_with_logits", decision=0.5,
+)  # fmt: skip
+"""−Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs, A = probabilities (of a sigmoid), Y in [0, 1].
+
+y (examples, outputs), target of the same shape, or (examples,) for one output. A probability of 0 counts as the least
+normal number of its dtype, so the value stays finite.
+
+>>> nn.binary_cross_entropy.forward(np.array([[0.5], [0.5]]), np.array([[0.0], [1.0]]))[0]
+0.6931471805599453
+"""
+
+
+def _categorical(y: Array, T: Array) -> tuple[Array, Residual]:
+    A = np.maximum(_checked_probabilities(y), floor(y.dtype))
+    return -sum_of_columns(T * np.log(A)), (A, T)
+
+
+def _categorical_gradient(residual: tuple[Array, Array]) -> Array:
+    A, T = residual
+    return -T / A
+
+
+categorical_cross_entropy = make(
+    "categorical_cross_entropy", values=_categorical, gradient=_categorical_gradient, targets="one-hot",
+    activation="softmax", logits="categorical_cross_entropy_with_logits", decision="largest",
+)  # fmt: skip
+"""−Σ Y log A, A = probabilities (of a softmax), Y one-hot rows (or probabilities) of the same shape.
+
+>>> nn.categorical_cross_entropy.forward(np.array([[0.5, 0.5]]), np.array([[0.0, 1.0]]))[0]
+0.6931471805599453
+"""
+
+sparse_categorical_cross_entropy = make(
+    "sparse_categorical_cross_entropy", values=_categorical, gradient=_categorical_gradient, targets="classes",
+    activation="softmax", logits="sparse_categorical_cross_entropy_with_logits", decision="largest",
+)  # fmt: skip
+"""−log A_Y, A = probabilities (of a softmax), Y = class numbers (examples,) from 0.
+
+>>> nn.sparse_categorical_cross_entropy.forward(np.array([[0.5, 0.5]]), np.array([1]))[0]
+0.6931471805599453
+"""
+
+
+# -- on logits ---------------------------------------------------------------------------------------------------------
+
+
+def _binary_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
+    return sum_of_columns(np.logaddexp(z, zero(z.dtype)) - T * z), (z, T)
+
+
+def _binary_with_logits_gradient(residual: tuple[Array, Array]) -> Array:
+    z, T = residual
+    return logistic(z) - T
+
+
+binary_cross_entropy_with_logits = make(
+    "binary_cross_entropy_with_logits", values=_binary_with_logits, gradient=_binary_with_logits_gradient,
+    targets="bits", decision=0.0,
+)  # fmt: skip
+"""`binary_cross_entropy` of σ(z): Σ log(1 + exp(z)) − Y z; its gradient is (σ(z) − Y)/m. Right at ±1000 too.
+
+>>> nn.binary_cross_entropy_with_logits.forward(np.array([[1000.0]]), np.array([[0.0]]))[0]
+1000.0
+"""
+
+
+def _categorical_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
+    shifted, exp, total = shifted_exp(z)
+    finite = np.maximum(shifted, -np.finfo(z.dtype).max)  # a logit of −∞ is a class that is masked: 0 · −∞ is 0 here
+    return np.log(total[..., 0]) - sum_of_columns(T * finite), (exp, total, T)
+
+
+def _categorical_with_logits_gradient(residual: tuple[Array, Array, Array]) -> Array:
+    exp, total, T = residual
+    return exp / total - T
+
+
+categorical_cross_entropy_with_logits = make(
+    "categorical_cross_entropy_with_logits", values=_categorical_with_logits,
+    gradient=_categorical_with_logits_gradient, targets="one-hot", decision="largest",
+)  # fmt: skip
+"""`categorical_cross_entropy` of softmax(z): log Σ exp(z) − Σ Y z; its gradient is (softmax(z) − Y)/m.
+
+A logit of −∞ is a class that is masked: its probability is 0.
+
+>>> nn.categorical_cross_entropy_with_logits.forward(np.array([[1000.0, 0.0]]), np.array([[0.0, 1.0]]))[0]
+1000.0
+"""
+
+sparse_categorical_cross_entropy_with_logits = make(
+    "sparse_categorical_cross_entropy_with_logits", values=_categorical_with_logits,
+    gradient=_categorical_with_logits_gradient, targets="classes", decision="largest",
+)  # fmt: skip
+"""`sparse_categorical_cross_entropy` of softmax(z): log Σ exp(z) − z_Y.
+
+>>> nn.sparse_categorical_cross_entropy_with_logits.forward(np.array([[1000.0, 0.0]]), np.array([1]))[0]
+1000.0
+"""

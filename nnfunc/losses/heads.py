@@ -1,0 +1,72 @@
+"""Which output activation goes with which loss: the two are computed together, from the logits."""
+
+from __future__ import annotations
+
+from nnfunc import losses
+from nnfunc.core.layer import Layer
+from nnfunc.layers.combinators import _branch, _parallel, is_serial, last_layer
+from nnfunc.losses.base import Loss
+
+
+def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
+    """A model without its output activation and the loss on logits, where the two belong together; else as they are.
+
+    Of a model with several outputs, `branch` or `parallel` at its end, each is taken with its part of the loss.
+
+    >>> model, loss = fused(nn.serial(nn.dense(1), nn.sigmoid()), nn.binary_cross_entropy)
+    >>> [name for name, _ in model.layers], loss
+    (['dense1'], binary_cross_entropy_with_logits)
+    """
+    if loss.parts and model.wire in (_branch, _parallel) and len(model.layers) == len(loss.parts):
+        pairs = [fused(layer, part) for (_, layer), (_, part) in zip(model.layers, loss.parts, strict=True)]
+        layers = tuple((name, layer) for (name, _), (layer, _) in zip(model.layers, pairs, strict=True))
+        parts = tuple((weight, part) for (weight, _), (_, part) in zip(loss.parts, pairs, strict=True))
+        return model._replace(layers=layers), loss._replace(parts=parts)
+    if loss.parts and is_serial(model) and model.layers:
+        *before, (name, last) = model.layers
+        last, loss = fused(last, loss)
+        return model._replace(layers=(*before, (name, last))), loss
+    if loss.activation is not None and loss.logits is not None:
+        body = without_last(model, loss.activation)
+        if body is not None:
+            return body, getattr(losses, loss.logits)
+    return model, loss
+
+
+def without_last(model: Layer, activation: str) -> Layer | None:
+    """The series without its last layer, if that is this activation; series may nest. None if it is not."""
+    if not is_serial(model) or not model.layers:
+        return None
+    *before, (name, layer) = model.layers
+    if is_activation(layer, activation):
+        return model._replace(layers=tuple(before)) if before else None
+    inner = without_last(layer, activation)
+    return None if inner is None else model._replace(layers=(*before, (name, inner)))
+
+
+def is_activation(layer: Layer, name: str) -> bool:
+    """Whether a layer is the built-in activation of this name."""
+    from nnfunc.layers import activations
+
+    return bool(layer == getattr(activations, name)())
+
+
+def check_output(model: Layer, loss: Loss) -> None:
+    """Refuses an output activation that the loss applies too, and one of another kind of decision than the loss."""
+    last = last_layer(model)
+    for on_probabilities in losses.built_in():
+        if on_probabilities.logits == loss.name and is_activation(last, on_probabilities.activation or ""):
+            raise ValueError(
+                f"the model ends with {last!r} and {loss!r} applies it again: use {on_probabilities!r}, or end "
+                "the model with its logits"
+            )
+    if is_activation(last, "softmax") and loss.targets == "bits":
+        raise ValueError(
+            f"the model ends with softmax(), whose outputs are one decision, but {loss!r} takes each as its own: use "
+            "sigmoid(), or categorical_cross_entropy"
+        )
+    if is_activation(last, "sigmoid") and loss.activation == "softmax":
+        raise ValueError(
+            f"the model ends with sigmoid(), whose outputs are decisions of their own, but {loss!r} takes them as one "
+            "and would drive all of them to 1: use softmax(), or binary_cross_entropy"
+        )

@@ -1,0 +1,125 @@
+"""What is accepted as a target: a border that says what came, what was expected, and what is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from nnfunc._internal.validate import first_bad, numeric, positive_int, real
+from nnfunc.arrays import Array
+
+Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes"]
+
+# Each takes outputs y, a target, and how many axes stand before those of one example (1, in a stack 2), and gives an
+# array of y's shape and dtype.
+
+
+def same_outputs(y: Array, target: ArrayLike, lead: int = 1) -> Array:
+    """The target in y's dtype; of one output (examples, ...) will do."""
+    T = real(target, "target", y.dtype)
+    if T.shape == y.shape:
+        return T
+    if T.shape == y.shape[:-1] and y.shape[-1] == 1:
+        return T[..., None]
+    raise ValueError(
+        f"target has shape {T.shape[lead - 1 :]} but the outputs have shape {y.shape[lead - 1 :]}"
+        f"{_length_or_kind(T.shape[lead - 1 :], y.shape[lead - 1 :])}"
+    )
+
+
+def _length_or_kind(target: tuple[int, ...], y: tuple[int, ...]) -> str:
+    if target and target[0] != y[0]:
+        return f": {target[0]} targets for {y[0]} examples; X and Y must have the same length"
+    if len(target) == 1 or (len(target) == 2 and target[-1] == 1):
+        return (
+            f": expected one column for each of the {y[-1]} outputs. For class numbers use "
+            f"sparse_categorical_cross_entropy, or nn.one_hot(target, {y[-1]})"
+        )
+    return ": expected one column for each output"
+
+
+def bits(y: Array, target: ArrayLike, lead: int = 1) -> Array:
+    """Targets in [0, 1]."""
+    T = same_outputs(y, target, lead)
+    if not (np.minimum.reduce(T, axis=None) >= 0 and np.maximum.reduce(T, axis=None) <= 1):
+        bad = ~((T >= 0) & (T <= 1))
+        raise ValueError(f"target contains {first_bad(T, bad)}, expected labels of 0 and 1 (or probabilities)")
+    return T
+
+
+def one_hot_rows(y: Array, target: ArrayLike, lead: int = 1) -> Array:
+    """Targets in [0, 1] that sum to 1 in each row."""
+    T = bits(y, target, lead)
+    sums = np.add.reduce(T, axis=-1)
+    if not (np.abs(sums - 1) <= 1e-3).all():
+        bad = ~(np.abs(sums - 1) <= 1e-3)
+        raise ValueError(
+            f"a row of target sums to {first_bad(sums, bad)}, expected 1: one class for each example. For several "
+            "classes at once use sigmoid outputs and binary_cross_entropy"
+        )
+    return T
+
+
+def class_numbers(y: Array, target: ArrayLike, lead: int = 1) -> Array:
+    """Class numbers, as one-hot rows."""
+    T = numeric(target, "target")
+    came, outputs = T.shape[lead - 1 :], y.shape[lead - 1 :]
+    if T.shape == y.shape and T.ndim > lead:
+        raise ValueError(
+            f"target has shape {came}, expected class numbers of shape {came[:-1]}: for one-hot rows use "
+            "categorical_cross_entropy, or pass target.argmax(axis=-1)"
+        )
+    if T.shape != y.shape[:-1]:
+        cause = ": pass target[:, 0]" if came == (*outputs[:-1], 1) else ": X and Y must have the same length"
+        raise ValueError(f"target has shape {came}, expected one class number for each example of y {outputs}{cause}")
+    if T.dtype.kind == "f":
+        raise ValueError(f"target has dtype {T.dtype}, expected whole numbers: pass target.astype(int)")
+    return one_hot_of(T, y.shape[-1], y.dtype)
+
+
+FEW_CLASSES = 256
+"""Up to this number of classes their one-hot rows are kept in a table."""
+
+
+def one_hot_of(T: np.ndarray[tuple[int, ...], np.dtype[np.integer]], classes: int, dtype: DTypeLike) -> Array:
+    """Class numbers as one-hot rows, checked to be in range."""
+    unsigned = T.view(T.dtype.str.replace("i", "u")) if T.dtype.kind == "i" else T  # negative numbers are huge there
+    if T.size and np.maximum.reduce(unsigned, axis=None) >= classes:
+        bad = (T < 0) | (classes <= T)
+        raise ValueError(f"target contains {first_bad(T, bad)}, expected class numbers from 0 to {classes - 1}")
+    if classes <= FEW_CLASSES:
+        rows: Array = _unit_rows(classes, np.dtype(dtype)).take(T, axis=0)
+        return rows
+    return (T[..., None] == np.arange(classes)).astype(dtype)
+
+
+@lru_cache(maxsize=16)
+def _unit_rows(classes: int, dtype: np.dtype[np.floating]) -> Array:
+    return np.eye(classes, dtype=dtype)
+
+
+def one_hot(target: ArrayLike, classes: int, dtype: type[np.floating] = np.float32) -> Array:
+    """Class numbers (...) as rows (..., classes) with a 1 at the class.
+
+    Raises:
+        ValueError: a number outside 0 ... classes − 1, or numbers that are not whole.
+
+    >>> nn.one_hot([2, 0], 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    T = numeric(target, "target")
+    return class_numbers(np.empty((*T.shape, positive_int(classes, "classes")), dtype), T, 0)
+
+
+ACCEPTS: dict[str, Callable[[Array, ArrayLike, int], Array]] = {
+    "outputs": same_outputs,
+    "bits": bits,
+    "one-hot": one_hot_rows,
+    "classes": class_numbers,
+}
+"""What reads a target, by `Loss.targets`."""

@@ -1,0 +1,163 @@
+"""Models as JSON: by which constructors, with which arguments, the built-in layers of a model are made.
+
+    {"serial": {"layers": [{"dense": {"units": 16, "initializer": "he", ...}}, {"relu": {}}]}}
+
+The arguments are the settings of a layer. Named layers of a composition stand under "names", ties and frozen parts under
+"tie" and "freeze" around a model. Rebuilding calls only what `nnfunc.layers` and `INITIALIZERS` export.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from nnfunc import layers
+from nnfunc._internal.validate import nearest
+from nnfunc.core.layer import Layer
+from nnfunc.initializers import INITIALIZERS
+from nnfunc.layers.combinators import freeze, named, tie
+
+T = TypeVar("T")
+
+Description: TypeAlias = dict[str, dict[str, Any]]
+"""{name: arguments}, made of what JSON has."""
+
+NOT_CONSTRUCTORS = {"Layer", "layer", "wired", "map_layers", "mlp", "freeze", "unfreeze", "tie", "swish"}
+
+
+def constructors() -> dict[str, Callable[..., Layer]]:
+    """What makes the built-in layers, by the name that these carry; `mlp` makes a `serial`."""
+    return {name: getattr(layers, name) for name in layers.__all__ if name not in NOT_CONSTRUCTORS} | {
+        "swish": layers.silu,
+        "linear": layers.identity,
+    }
+
+
+def is_built_in(layer: Layer) -> bool:
+    """Whether a layer, or a composition but for its layers, is what the built-in constructor of its name makes."""
+    make = constructors().get(layer.name)
+    if make is None:
+        return False
+    try:
+        made = _made(make, [part for _, part in layer.layers], dict(layer.settings))
+    except (TypeError, ValueError):  # a layer of another kind under this name
+        return False
+    return made.kernel == layer.kernel and made.wire == layer.wire and made.settings == layer.settings
+
+
+def _made(
+    make: Callable[..., Layer], inner: list[Layer], settings: dict[str, Any], names: dict[str, Layer] | None = None
+) -> Layer:
+    """The call of a constructor, in which a setting may be its arguments one by one, like the lengths of a shape."""
+    several = [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.VAR_POSITIONAL]
+    spread = [n for k in several if k in settings for n in settings.pop(k)]
+    return make(*inner, *spread, **settings, **(names or {}))
+
+
+def describe(model: Layer) -> Description:
+    """The description of a model of built-in layers.
+
+    Raises:
+        ValueError: layers or initializers of your own, which are named.
+
+    >>> describe(nn.serial(nn.dropout(0.5), nn.relu()))
+    {'serial': {'layers': [{'dropout': {'keep_prob': 0.5}}, {'relu': {}}]}}
+    """
+    own: list[str] = []
+    description = _described(model, "", own)
+    if own:
+        raise ValueError(
+            f"model contains what is not built in, so a file cannot hold it: {', '.join(own)}. Save without model=, "
+            "make the model in code, and pass it to nn.load(path, model=model)"
+        )
+    return description
+
+
+def build(description: object) -> Layer:
+    """The model of a description.
+
+    Raises:
+        ValueError: no description, an unknown name, an argument outside its range.
+        TypeError: arguments that are missing or unknown.
+
+    >>> build({"serial": {"layers": [{"dropout": {"keep_prob": 0.5}}, {"relu": {}}]}})
+    serial(dropout(keep_prob=0.5), relu())
+    """
+    name, arguments = _one(description, "layer")
+    if name == "freeze":
+        return freeze(build(arguments["model"]), [str(p) for p in arguments["where"]])
+    if name == "tie":
+        return tie(build(arguments["model"]), arguments["name"], arguments["to"], bool(arguments["transpose"]))
+    known = constructors()
+    if name not in known:
+        raise ValueError(nearest("layer", name, known))
+    inner, names = arguments.pop("layers", ()), arguments.pop("names", {})
+    if not isinstance(inner, (list, tuple)) or not isinstance(names, dict):
+        raise ValueError(f"layers={inner!r}, names={names!r}: expected a list and a dict")
+    values = {k: _initializer(v) if isinstance(v, dict) else v for k, v in arguments.items()}
+    return _made(known[name], [build(part) for part in inner], values, {k: build(v) for k, v in names.items()})
+
+
+def _described(layer: Layer, path: str, own: list[str]) -> Description:
+    """The description of a layer; what has none is noted in `own`."""
+    if layer.frozen:
+        bare = layer._replace(frozen=())
+        return {"freeze": {"where": list(layer.frozen), "model": _described(bare, path, own)}}
+    if layer.ties:
+        *others, last = layer.ties
+        bare = layer._replace(ties=tuple(others))
+        described = _described(bare, path, own)
+        return {"tie": {"name": last.name, "to": last.to, "transpose": last.transposed, "model": described}}
+    noted = len(own)
+    arguments: dict[str, Any] = {}
+    for name, value in layer.settings.items():
+        arguments[name] = value if _plain(value) else _described_initializer(value)
+        if arguments[name] is None and value is not None:
+            own.append(f"{path or layer.name} ({name}={getattr(value, '__name__', repr(value))})")
+    if layer.layers or layer.wire is not None:
+        automatic = [name for name, _ in named([part for _, part in layer.layers], {})]
+        inner = [(name, _described(part, f"{path}.{name}".lstrip("."), own)) for name, part in layer.layers]
+        first = next((i for i, (name, _) in enumerate(inner) if name != automatic[i]), len(inner))
+        if inner or layer.name == "serial":
+            arguments["layers"] = [described for _, described in inner[:first]]
+        if inner[first:]:
+            arguments["names"] = dict(inner[first:])
+    if len(own) == noted and not is_built_in(layer):
+        own.append(path or layer.name)
+    return {layer.name: arguments}
+
+
+def _described_initializer(value: object) -> Description | None:
+    function, keywords = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
+    names = [name for name, known in INITIALIZERS.items() if known is function]
+    return {names[0]: keywords} if names and all(map(_plain, keywords.values())) else None
+
+
+def _initializer(description: object) -> Callable[..., object]:
+    name, keywords = _one(description, "initializer")
+    if name not in INITIALIZERS:
+        raise ValueError(nearest("initializer", name, INITIALIZERS))
+    function = INITIALIZERS[name]
+    unknown = keywords.keys() - inspect.getfullargspec(function).kwonlyargs
+    if unknown:
+        raise TypeError(f"{function.__name__} takes no {', '.join(sorted(unknown))}")
+    return partial(function, **keywords) if keywords else function
+
+
+def _plain(value: object) -> bool:
+    """Whether JSON has the value: a NumPy number is none of these, and would come back as another."""
+    if type(value) is tuple:
+        return all(type(n) is int for n in value)
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _one(description: object, kind: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(description, dict) and len(description) == 1:
+        [(name, arguments)] = description.items()
+        if isinstance(arguments, dict):
+            return str(name), dict(arguments)
+    raise ValueError(f"{description!r} describes no {kind}: expected {{name: {{argument: value}}}}")
+
+

@@ -1,0 +1,74 @@
+"""A program as a table: a line for each call of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nnfunc._internal.text import html_table, text_table
+from nnfunc.core.program import needs
+from nnfunc.core.values import Value, leaves
+
+if TYPE_CHECKING:
+    from nnfunc.core.program import Program
+
+HEAD = ("value", "layer", "formula", "of", "arrays", "shapes", "backward")
+LONGEST = 32
+"""Calls in a row that are looked at for repetitions."""
+
+
+def listing(program: Program) -> str:
+    """The table as text."""
+    return text_table(HEAD, rows(program), right=[], width=160)
+
+
+def html_listing(program: Program) -> str:
+    """The table for a notebook."""
+    text = f"inputs: {_numbers(program.inputs)}; output: {_numbers(program.output)}"
+    return html_table(HEAD, rows(program), [], [], text)
+
+
+def rows(program: Program) -> list[tuple[str, ...]]:
+    """What is printed. A series of calls that repeats itself, as in a scan, stands once, with how often it does."""
+    needed = needs(program, need_dx=False, need_grads=True)
+    found = [
+        (
+            _numbers(op.y),
+            op.path or op.layer.name,
+            op.kernel.formula,
+            _numbers(op.x),
+            ", ".join(f"{n}ᵀ" if t else n for n, t in zip(op.full, op.turned, strict=True)),
+            f"{_shapes(program.shapes, op.x)} → {_shapes(program.shapes, op.y)}",
+            "yes" if any(needed[n] for n in leaves(op.y)) else "no",
+        )
+        for op in program.ops
+    ]
+    result: list[tuple[str, ...]] = []
+    i = 0
+    while i < len(found):
+        length, times = _repetition([row[1] for row in found[i:]])
+        result += [(f"{row[0]} × {times}" if times > 1 else row[0], *row[1:]) for row in found[i : i + length]]
+        i += length * times
+    return result
+
+
+def _repetition(paths: Sequence[str]) -> tuple[int, int]:
+    """How many calls make the longest series at the beginning that comes three times or more, and how often it comes."""
+    best = 1, 1
+    for length in range(1, min(LONGEST, len(paths) // 3) + 1):
+        times = 1
+        while paths[times * length : (times + 1) * length] == paths[:length]:
+            times += 1
+        if times > 2 and length * times > best[0] * best[1]:
+            best = length, times
+    return best
+
+
+def _numbers(value: Value) -> str:
+    found = [f"%{n}" for n in leaves(value)]
+    return ", ".join(found if len(found) <= 4 else [*found[:2], "…", found[-1]])
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]], value: Value) -> str:
+    found = [str(shapes[n]) for n in leaves(value)]
+    return ", ".join(found) if len(found) <= 4 else f"{len(found)} × {found[0]}"

@@ -1,0 +1,236 @@
+"""The first half of a step as one function: forward, loss, backward, penalty.
+
+`value_and_grad` is what a training step, the search for NaN, `inspect`, `check_model`, gradient accumulation and
+optimizers of other libraries are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from nnfunc._internal.validate import by_name, instance, numeric, real
+from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, new_vector
+from nnfunc.core.kernel import Cache, view
+from nnfunc.core.layer import Layer, as_dict
+from nnfunc.core.program import Program, run_backward
+from nnfunc.core.values import Value, leaves, map_leaves
+from nnfunc.keys import Keys
+from nnfunc.losses import by_names
+from nnfunc.losses.base import Loss, gradient_of, loss_of, total_weight
+from nnfunc.losses.heads import check_output, fused
+from nnfunc.penalties import Penalty
+from nnfunc.stacks import with_axis, without_axis
+
+Batch: TypeAlias = "tuple[Any, ...]"
+"""(x, target), or (x, target, weights) with a weight for each example; x and target are values."""
+
+
+class Result(NamedTuple):
+    """What `value_and_grad` gives.
+
+    Attributes:
+        value: the loss and the penalty; of a stack an array (K,).
+        grads: a dict like the parameters.
+        state: the model's new state.
+        output: what the loss saw (where a sigmoid or softmax is one with its cross-entropy, logits), read-only.
+        dx: the gradient of x, None if it was not asked for.
+        weight: m, the number of examples or the sum of their weights.
+    """
+
+    value: Scalar
+    grads: ArrayDict
+    state: ArrayDict
+    output: Value
+    dx: Value
+    weight: Scalar
+
+
+class Trace(NamedTuple):
+    """All that an evaluation computed: for whoever looks inside.
+
+    Attributes:
+        program: of the model.
+        values, d: of each value of the program itself, and its gradient (None where there is none).
+        caches: of each call.
+        output, value, loss_cache, dy: of the loss, without the penalty.
+        total: the value with the penalty.
+        vector: the gradients of the parameters.
+        state, weight: see `Result`.
+    """
+
+    program: Program
+    values: list[Any]
+    caches: list[Cache]
+    output: Value
+    value: Scalar
+    loss_cache: Any
+    dy: Value
+    d: list[Any]
+    total: Scalar
+    vector: Array | None
+    state: ArrayDict
+    weight: Scalar
+
+
+class ValueAndGrad(NamedTuple):
+    """The loss and its gradients as a function of parameters, state and a batch. Made by `value_and_grad`.
+
+    `computed` are the model and the loss as they are computed: without the output activation and on logits, where the
+    two belong together.
+    """
+
+    model: Layer
+    loss: Loss
+    penalty: Penalty | None
+    class_weights: tuple[float, ...] | None
+    computed: tuple[Layer, Loss]
+
+    def __call__(
+        self,
+        params: ArrayDict,
+        state: ArrayDict,
+        batch: Batch,
+        *,
+        key: Keys | None = None,
+        train: bool = True,
+        need_dx: bool = False,
+        need_grads: bool = True,
+    ) -> Result:
+        """The value and its gradients.
+
+        Args:
+            params, state: of the model; of a stack those of all networks.
+            batch: (x, target) or (x, target, weights); in a stack shared by all networks, unless a part is marked by
+                `nn.per_member`.
+            key: of dropout masks and the like. A training step uses `nn.fold_in(ts.key, ts.step)`; in it each layer's
+                key is that one with the layer's place folded in, of each composition around it first.
+            train: whether the layers work as in training.
+            need_dx: whether `dx` is wanted.
+            need_grads: without it `grads` is empty, and nothing is computed for it alone.
+        """
+        trace = self.trace(params, state, batch, key, train, need_dx, need_grads)
+        params = as_dict(params, "params")
+        dx = None
+        if need_dx:
+            values, d = trace.values, trace.d
+
+            def of_input(n: int) -> Any:
+                integers = trace.program.integers[n]
+                return np.zeros_like(values[n]) if d[n] is None and not integers else d[n]
+
+            dx = map_leaves(of_input, trace.program.inputs)
+        grads = EMPTY if trace.vector is None else ArrayDict._of(params._layout, trace.vector)
+        return Result(trace.total, grads, trace.state, view(trace.output), dx, trace.weight)
+
+    def trace(
+        self,
+        params: ArrayDict,
+        state: ArrayDict,
+        batch: Batch,
+        key: Keys | None = None,
+        train: bool = True,
+        need_dx: bool = False,
+        need_grads: bool = True,
+    ) -> Trace:
+        """The evaluation with everything that it computed."""
+        x, target, weights = parts_of(batch)
+        model, loss = self.computed
+        params, state = as_dict(params, "params"), as_dict(state, "state")
+        with np.errstate(all="ignore"):  # what is not finite is an error of the step, with more to say than a warning
+            x, key, lead = model.ready(params, state, x, key)
+            if lead == 1:
+                if type(target) is not np.ndarray:
+                    target = map_leaves(lambda a: numeric(a, "target"), without_axis(target, "target"))
+                weights = None if weights is None else without_axis(weights, "weights")
+            else:
+                K = params.stack_shape[0]
+                target = with_axis(target, K, "target")
+                weights = None if weights is None else with_axis(weights, K, "weights")
+            program, values, caches, new = model.run(params, state, x, lead, key, train)
+            y = values[program.output] if type(program.output) is int else _taken(values, program.output)
+            value, loss_cache = loss_of(loss, y, target, weights, self.class_weights, lead)
+            dy = gradient_of(loss, loss_cache)
+            if loss.own is not None:
+                dy = _checked_dy(dy, y)
+            vector = new_vector(params._vector.shape, params._vector.dtype) if need_grads else None
+            d = run_backward(program, params, state, caches, dy, vector, need_dx)
+            weight, total = total_weight(loss_cache, y, weights, lead), value
+            if self.penalty is not None:
+                total = total + self.penalty.forward(params, weight)
+                if vector is not None:
+                    vector += self.penalty.backward(params, weight)._vector
+        return Trace(program, values, caches, y, value, loss_cache, dy, d, total, vector, new, weight)
+
+
+def value_and_grad(
+    model: Layer,
+    loss: Loss | str,
+    penalty: Penalty | None = None,
+    class_weights: ArrayLike | None = None,
+) -> ValueAndGrad:
+    """The function (params, state, batch, key=, train=) -> Result(value, grads, state, output, dx, weight).
+
+    Args:
+        model: a layer or a composition.
+        loss: a loss or its name. A sigmoid or softmax at the end of the model and its cross-entropy are computed
+            together, from the logits.
+        penalty: `nn.l2(λ)`, `nn.l1(λ)`, or one of your own.
+        class_weights: (classes,), the weight of the examples of each class.
+    Raises:
+        ValueError: an unknown name, an output activation that does not go with the loss.
+
+    The gradients of two batches, added, are one update of both:
+
+    >>> model, optimizer = nn.mlp([2, 3, 1], ["tanh", "sigmoid"]), nn.adam()
+    >>> gradients = nn.value_and_grad(model, nn.binary_cross_entropy)
+    >>> params, state = model.init(nn.key(0), (2,))
+    >>> x, target = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[0.0], [1.0]])
+    >>> a, b = gradients(params, state, (x[:1], target[:1])), gradients(params, state, (x[1:], target[1:]))
+    >>> params, opt_state = optimizer.step(params, (a.grads + b.grads) / 2, optimizer.init(params))
+    """
+    model = instance(model, Layer, "model")
+    loss = instance(by_name("loss", loss, by_names()), Loss, "loss")
+    penalty = None if penalty is None else instance(penalty, Penalty, "penalty")
+    classes = None if class_weights is None else _class_weights(class_weights)
+    check_output(model, loss)
+    return ValueAndGrad(model, loss, penalty, classes, fused(model, loss))
+
+
+def parts_of(batch: Batch) -> tuple[Any, Any, Any]:
+    """x, target and weights (or None) of a batch."""
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        came = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        raise ValueError(f"batch has {came}, expected (x, target) or (x, target, weights)")
+    return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+
+
+def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
+    if isinstance(class_weights, (Mapping, str)) or np.ndim(class_weights) != 1:
+        raise TypeError(f"class_weights={class_weights!r}: expected a list, the weight of each class in order")
+    weights = numeric(class_weights, "class_weights").astype(float)
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"class_weights={class_weights!r}: expected numbers of 0 or more")
+    return tuple(weights.tolist())
+
+
+def _checked_dy(dy: Value, y: Value) -> Value:
+    """What a loss of your own returned as its gradient, with y's structure, shapes and dtype."""
+    if isinstance(dy, tuple) != isinstance(y, tuple) or len(leaves(dy)) != len(leaves(y)):
+        raise ValueError(f"loss.backward returned {len(leaves(dy))} arrays, expected one for each of {len(leaves(y))}")
+
+    def checked(gradient: Any, output: Array) -> Array:
+        if np.shape(gradient) != output.shape:
+            raise ValueError(
+                f"loss.backward returned shape {np.shape(gradient)}, expected that of the outputs, {output.shape}"
+            )
+        return real(gradient, "loss.backward's gradient", output.dtype)
+
+    return map_leaves(checked, dy, y)
+
+
+def _taken(values: list[Any], numbers: Value) -> Value:
+    return map_leaves(lambda n: values[n], numbers)
