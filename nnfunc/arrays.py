@@ -100,8 +100,13 @@ class ArrayDict(Mapping[str, Array]):
     @classmethod
     def _of(cls, where: Layout, vector: Array, integers: Mapping[str, NDArray[np.integer]] = NO_INTEGERS) -> ArrayDict:
         """Wraps an existing vector, which becomes read-only, without copying or checking it."""
+        if vector.base is None:  # as `_frozen` does
+            vector.setflags(write=False)
+            vector = vector.view()
+        else:
+            vector = _frozen(vector)
         new = cls.__new__(cls)
-        new._layout, new._vector, new._integers = where, _frozen(vector), integers
+        new._layout, new._vector, new._integers = where, vector, integers
         new._arrays = new._groups = None
         return new
 
@@ -137,9 +142,10 @@ class ArrayDict(Mapping[str, Array]):
         >>> W.shape, b.shape
         ((2, 3), (3,))
         """
-        if self._arrays is None:
-            self._arrays = tuple(self._layout.views(self._vector))
-        return self._arrays
+        arrays = self._arrays
+        if arrays is None:
+            arrays = self._arrays = tuple(self._layout.views(self._vector))
+        return arrays
 
     def __iter__(self) -> Iterator[str]:
         yield from self._layout.entries

@@ -36,11 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc.arrays import ArrayDict
-from nnfunc.errors import instance, positive_int
+from nnfunc._internal.validate import instance, positive_int
 from nnfunc.keys import Key, check
 from nnfunc.layers.base import Layer
 from nnfunc.layers.combinators import check_params
-from nnfunc.layers.description import build, describe
+from nnfunc.models.description import build, describe
 from nnfunc.training.step import TrainState
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]  # floats, whole numbers and, in an npz, text

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.checks.report import Finding
-from nnfunc.errors import cast, first_bad, numeric
+from nnfunc._internal.validate import cast, first_bad, numeric
 from nnfunc.keys import Key, fold_in, generator
 from nnfunc.keys import key as new_key
 from nnfunc.layers.activations import sigmoid, softmax, tanh
@@ -26,7 +26,7 @@ from nnfunc.layers.observe import Backward, Forward, Observed, observe
 from nnfunc.losses import Loss, loss_of, of_network
 from nnfunc.metrics import Trained
 from nnfunc.optimizers import gd
-from nnfunc.tables import html_table, paragraphs, text_table
+from nnfunc._internal.text import html_table, paragraphs, text_table
 from nnfunc.training.nonfinite import first_nonfinite
 from nnfunc.training.step import train_step, without_last
 from nnfunc.values import same

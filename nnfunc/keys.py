@@ -79,7 +79,9 @@ def fold_in(key: Keys, i: int) -> Keys:
     """
     if isinstance(key, tuple):
         return tuple(fold_in(k, i) for k in key)
-    return Key((check(key) * _MULTIPLIER + (2 * index(i) + 1) * _INCREMENT) & _MASK)
+    if type(key) is not Key:
+        check(key)
+    return Key((key * _MULTIPLIER + (2 * index(i) + 1) * _INCREMENT) & _MASK)
 
 
 def split(key: Key, n: int = 2) -> tuple[Key, ...]:

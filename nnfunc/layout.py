@@ -82,10 +82,16 @@ class Layout:
 
     def views(self, vector: NDArray[np.floating]) -> list[NDArray[np.floating]]:
         """The arrays as parts of a vector (..., size), in the order of the names."""
+        found = []
         if vector.ndim == 1:
-            return [vector[a:b] if len(s) == 1 else vector[a:b].reshape(s) for a, b, s in self.spans]
+            for start, stop, shape in self.spans:
+                part = vector[start:stop]
+                found.append(part if len(shape) == 1 else part.reshape(shape))
+            return found
         lead = vector.shape[:-1]
-        return [vector[..., a:b].reshape(lead + s) for a, b, s in self.spans]
+        for start, stop, shape in self.spans:
+            found.append(vector[..., start:stop].reshape(lead + shape))
+        return found
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays chosen by name, neighbours merged."""

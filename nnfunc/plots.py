@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import Array, Patterns, matching
-from nnfunc.errors import number, numeric, positive_int
+from nnfunc._internal.validate import number, numeric, positive_int
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.animation import FuncAnimation

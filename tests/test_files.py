@@ -27,7 +27,7 @@ from nnfunc import files
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.combinators import map_layers
-from nnfunc.layers.description import CONSTRUCTORS, build, describe
+from nnfunc.models.description import CONSTRUCTORS, build, describe
 from nnfunc.values import same
 from tests.benchmarks import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported

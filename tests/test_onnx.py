@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.layers.description import CONSTRUCTORS
+from nnfunc.models.description import CONSTRUCTORS
 from nnfunc.testing.strategies import Network, networks
 from tests.catalogue import FEATURES, LAYERS, NOT_LAYERS, bent, exported, randomized
 

@@ -20,8 +20,8 @@ def sum_of_rows(a: Array, out: Array | None = None) -> Array:
     >>> sum_of_rows(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([4., 6.])
     """
-    ones = _ones(a.shape[-2], a.dtype)
-    return ones.dot(a, out) if a.ndim == 2 else np.matmul(ones, a, out=out)
+    row = ones(a.shape[-2], a.dtype)
+    return row.dot(a, out) if a.ndim == 2 else np.matmul(row, a, out=out)
 
 
 def sum_of_columns(a: Array) -> Array:
@@ -30,12 +30,13 @@ def sum_of_columns(a: Array) -> Array:
     >>> sum_of_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([3., 7.])
     """
-    total: Array = a.dot(_ones(a.shape[-1], a.dtype))
+    total: Array = a.dot(ones(a.shape[-1], a.dtype))
     return total
 
 
 @lru_cache(maxsize=64)
-def _ones(length: int, dtype: np.dtype[np.floating]) -> Array:
+def ones(length: int, dtype: np.dtype[np.floating]) -> Array:
+    """1s to multiply with."""
     return _constant(np.ones(length), dtype)
 
 

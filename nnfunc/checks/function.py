@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nnfunc.arrays import Array
-from nnfunc.errors import numeric
+from nnfunc._internal.validate import numeric
 
 Arrays: TypeAlias = Mapping[str, Array]
 Claims: TypeAlias = Mapping[str, ArrayLike]

@@ -18,7 +18,7 @@ from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.numeric import beside, central
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
-from nnfunc.errors import positive_int
+from nnfunc._internal.validate import positive_int
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 

@@ -19,7 +19,7 @@ from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
 from nnfunc.checks.report import Finding, Report, Row
-from nnfunc.errors import first_bad, numeric, positive_int
+from nnfunc._internal.validate import first_bad, numeric, positive_int
 from nnfunc.keys import Key, Keys, fold_in, generator
 from nnfunc.keys import key as new_key
 from nnfunc.layers import Layer

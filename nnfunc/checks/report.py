@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnfunc.arrays import Array
-from nnfunc.tables import html_table, paragraphs, text_table
+from nnfunc._internal.text import html_table, paragraphs, text_table
 
 KINDS = (
     "sign", "scale", "transpose", "flip", "shift", "axis", "missing-sum", "missing-term", "zero", "penalty", "mask",

@@ -99,14 +99,21 @@ def _check_ties(wiring: Wiring, params: dict[str, Any]) -> None:
 
 
 def build(
-    model: Layer, params: ArrayDict, state: ArrayDict, x: Value, lead: int, key: Keys | None, train: bool
+    model: Layer,
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Value,
+    lead: int,
+    key: Keys | None,
+    train: bool,
+    folds: tuple[int, ...] = (),
 ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
     """The program of a model for parameters, state and inputs like these, which are checked to fit, and its first run.
 
     It is run while it is built, since a layer of your own need not say the shape of its output.
     """
     check_stacks(params, state)
-    moving = Moving(params, state, key, train, lead)
+    moving = Moving(params, state, key, train, lead, folds)
     rows = leaves(x)[0].shape[:lead]
 
     def shapes_of(a: NDArray[Any]) -> Shape:

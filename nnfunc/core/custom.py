@@ -127,7 +127,9 @@ def _signature(input_shape: Shapes, *, shape: Callable[[Shapes], Shapes] | None,
     return Signature(None if shape is None else shape(input_shape))
 
 
-def _forward(params: ArrayDict, x: Value, *, forward: Callable[..., Any], asks: tuple[str, ...], **asked: Any) -> Any:
+def _forward(
+    params: ArrayDict, x: Value, *, forward: Callable[..., Any], asks: tuple[str, ...], backward: object = None, **asked: Any
+) -> Any:
     result = forward(params, x, **asked)
     count = 3 if "state" in asks else 2
     if not isinstance(result, tuple) or len(result) != count:

@@ -88,9 +88,8 @@ class Kernel(NamedTuple):
 def view(value: Value, shape: Shape | None = None) -> Value:
     """A read-only view: what a layer that changes nothing hands on, so that no one can change x through it."""
 
-    def own(a: Any) -> Any:
-        y = a.view() if shape is None else a.reshape(shape).view()
-        y.setflags(write=False)
-        return y
-
-    return own(value) if not isinstance(value, tuple) else map_leaves(own, value)
+    if isinstance(value, tuple):
+        return map_leaves(view, value)
+    y = value.view() if shape is None else value.reshape(shape).view()
+    y.setflags(write=False)
+    return y

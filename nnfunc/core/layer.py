@@ -125,9 +125,8 @@ class Layer(Fields):
             ValueError: what does not fit; the message begins with the layer's name.
         """
         params, state = as_dict(params, "params"), as_dict(state, "state")
-        x, key, lead = self.ready(params, state, x, key)
-        program, values, caches, new = self.run(params, state, x, lead, key, train)
-        y = map_leaves(lambda n: values[n], program.output)
+        program, values, caches, new = self.run(params, state, x, key, train)
+        x, y = (map_leaves(lambda n: values[n], numbers) for numbers in (program.inputs, program.output))
         return view(y), Run(program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
 
     def backward(
@@ -165,36 +164,39 @@ class Layer(Fields):
         dx = paired(of_input, program.inputs, cache.x_shape, program.inputs) if need_dx else None
         return dx, EMPTY if vector is None else ArrayDict._of(params._layout, vector)
 
-    def ready(
-        self, params: ArrayDict, state: ArrayDict, x: Value, key: Keys | None
-    ) -> tuple[Value, Keys | None, int]:
-        """x and key as the program takes them, and how many axes stand before those of one example."""
-        stack = params.stack_shape
-        dtype = params.dtype if params.size else state.dtype if state.size else None
-        if not stack and type(x) is np.ndarray and type(key) is not tuple:  # what training passes
-            return x if x.dtype == dtype and x.size else as_input(x, dtype), key, 1
-        K = stack[0] if stack else None
-        x = without_axis(x, "x") if K is None else with_axis(x, K, "x")
-        return map_leaves(lambda a: as_input(a, dtype), x), keys_of(key, K), 1 if K is None else 2
-
     def run(
-        self, params: ArrayDict, state: ArrayDict, x: Value, lead: int, key: Keys | None, train: bool
+        self,
+        params: ArrayDict,
+        state: ArrayDict,
+        x: Value,
+        key: Keys | None,
+        train: bool,
+        folds: tuple[int, ...] = (),
     ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
         """The program for parameters and inputs of these layouts and shapes, and its run: all values by their numbers,
-        the caches of its calls, the new state."""
-        if type(x) is np.ndarray:
-            which: Any = params._layout, state._layout, x.shape[lead:], x.dtype.kind, x.ndim, lead
+        the caches of its calls, the new state. `folds` are numbers to fold into the key first."""
+        vector = params._vector
+        dtype = vector.dtype if vector.size else state.dtype if state.size else None
+        if vector.ndim == 1 and type(x) is np.ndarray and type(key) is not tuple:  # what training passes
+            lead = 1
+            if x.dtype != dtype or not x.size:
+                x = as_input(x, dtype)
+            which: Any = params._layout, state._layout, x.shape[1:], x.dtype.kind, x.ndim
         else:
-            which = params._layout, state._layout, map_leaves(lambda a: (a.shape[lead:], a.dtype.kind), x), lead
+            K = vector.shape[0] if vector.ndim > 1 else None
+            lead, key = 1 if K is None else 2, keys_of(key, K)
+            x = map_leaves(lambda a: as_input(a, dtype), without_axis(x, "x") if K is None else with_axis(x, K, "x"))
+            spec = map_leaves(lambda a: (a.shape[lead:], a.dtype.kind, a.ndim), x)
+            which = params._layout, state._layout, spec, lead
         programs: dict[Any, Program] = self.__dict__.setdefault("_programs", {})
         program = programs.get(which)
         if program is not None:
-            if state._vector.ndim != params._vector.ndim and state._layout.names:
+            if state._vector.ndim != vector.ndim:
                 check_stacks(params, state)
-            return program, *run(program, params, state, x, key, train)
+            return program, *run(program, params, state, x, key, train, folds)
         from nnfunc.core.build import build
 
-        program, values, caches, new = build(self, params, state, x, lead, key, train)
+        program, values, caches, new = build(self, params, state, x, lead, key, train, folds)
         if len(programs) >= PROGRAMS:  # they say nothing that the model does not, so the oldest one may go
             programs.pop(next(iter(programs)), None)
         programs[which] = program

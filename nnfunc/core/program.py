@@ -144,10 +144,12 @@ class Gradients(NamedTuple):
 class Moving:
     """What changes while a program runs: its values, the arrays of the state, the caches."""
 
-    __slots__ = ("arrays", "caches", "key", "lead", "params", "state", "train", "values")
+    __slots__ = ("arrays", "caches", "folds", "key", "lead", "params", "state", "train", "values")
 
-    def __init__(self, params: ArrayDict, state: ArrayDict, key: Keys | None, train: bool, lead: int) -> None:
-        self.params, self.key, self.train, self.lead = params, key, train, lead
+    def __init__(
+        self, params: ArrayDict, state: ArrayDict, key: Keys | None, train: bool, lead: int, folds: tuple[int, ...] = ()
+    ) -> None:
+        self.params, self.key, self.train, self.lead, self.folds = params, key, train, lead, folds
         self.state: list[NDArray[Any]] = [*state.arrays, *state._integers.values()]
         self.arrays: Sequence[Any] = (*params.arrays, *state.arrays)
         self.values: list[Any] = []
@@ -158,16 +160,27 @@ class Moving:
 
 
 def run(
-    program: Program, params: ArrayDict, state: ArrayDict, x: Value, key: Keys | None, train: bool
+    program: Program,
+    params: ArrayDict,
+    state: ArrayDict,
+    x: Value,
+    key: Keys | None,
+    train: bool,
+    folds: tuple[int, ...] = (),
 ) -> tuple[list[Any], list[Cache], ArrayDict]:
-    """All values by their numbers, the caches of the calls, and the new state."""
+    """All values by their numbers, the caches of the calls, and the new state.
+
+    `folds` are numbers to fold into the key before those of a layer, which is done where a layer asks for its key.
+    """
     values: list[Any] = [None] * len(program.shapes)
-    if type(x) is np.ndarray:
+    if type(program.inputs) is int:
         values[0] = x
     else:
         put(values, program.inputs, x)
     moving = None
-    arrays: Sequence[Array] = params.arrays if not program.constants else (*params.arrays, *state.arrays)
+    arrays: Sequence[Array] = params._arrays or params.arrays
+    if program.constants:
+        arrays = (*arrays, *state.arrays)
     caches: list[Cache] = []
     try:
         for forward, own, i, o, special in program.ready:
@@ -175,7 +188,7 @@ def run(
                 values[o], cache = forward(own(arrays), values[i])
             else:
                 if moving is None:
-                    moving = Moving(params, state, key, train, program.lead)
+                    moving = Moving(params, state, key, train, program.lead, folds)
                     moving.values = values
                 cache = _call(special, forward, own(arrays), moving)
             caches.append(cache)
@@ -207,7 +220,7 @@ def called(op: Op, forward: Callable[..., Any], own: Sequence[Array], moving: Mo
     given: dict[str, Any] = {}
     for what in kernel.asks:
         if what == "key":
-            given[what] = folded(moving.key, op.key)
+            given[what] = folded(moving.key, moving.folds + op.key)
         elif what == "train":
             given[what] = moving.train and not op.predicts
         elif what == "lead":
@@ -290,8 +303,13 @@ def run_backward(
     if gradients is None:
         gradients = program.gradients[which] = _gradients(program, *which)
     d: list[Any] = [None] * len(program.shapes)
-    _add(d, program.output, dy)
-    arrays = (*params.arrays, *state.arrays) if program.constants else params.arrays
+    if type(program.output) is int:
+        d[program.output] = dy
+    else:
+        _add(d, program.output, dy)
+    arrays: Sequence[Array] = params._arrays or params.arrays
+    if program.constants:
+        arrays = (*arrays, *state.arrays)
     written = [] if vector is None else params._layout.views(vector)
     at = -1
     try:
@@ -406,7 +424,7 @@ def _gradients(program: Program, need_dx: bool, need_grads: bool) -> Gradients:
         grads = _getter(mine) if plain else None
         calls.append(
             Gradient(
-                at, backward, turned_getter(op), grads or _nothing, op.x, op.y, need, None if plain else tuple(places)
+                at, backward, turned_getter(op), grads or NOTHING, op.x, op.y, need, None if plain else tuple(places)
             )
         )
     return Gradients(tuple(calls), tuple(p for p in range(program.arrays) if need_grads and p not in seen))
@@ -430,14 +448,14 @@ def prepared(op: Op, lead: int) -> Ready:
     return Ready(forward, turned_getter(op), op.x, op.y, None if plain else op)
 
 
-def _nothing(arrays: Sequence[Any]) -> tuple[()]:
-    return ()
+NOTHING: Callable[[Sequence[Any]], Any] = itemgetter(slice(0, 0))
+"""What takes no array out of all."""
 
 
 def _getter(positions: Sequence[int | None]) -> Callable[[Sequence[Any]], Any]:
     """What takes the arrays at these positions out of all; None gives None."""
     if not positions:
-        return _nothing
+        return NOTHING
     if any(p is None for p in positions):
         return partial(_some, positions=tuple(positions))
     first = positions[0]

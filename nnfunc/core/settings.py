@@ -16,10 +16,12 @@ class Settings(Mapping[str, Any]):
     (True, 3)
     """
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "floats")
 
     def __init__(self, **settings: Any) -> None:
         self._items = settings
+        self.floats = all(type(value) is float for value in settings.values())
+        """Whether all are plain numbers, so that nothing is to be resolved."""
 
     def __getitem__(self, name: str) -> Any:
         return self._items[name]

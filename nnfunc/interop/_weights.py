@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
-from nnfunc.errors import first_bad, nearest, numeric
+from nnfunc._internal.validate import first_bad, nearest, numeric
 from nnfunc.keys import key
 from nnfunc.layers.base import Layer, Shape
 from nnfunc.layers.combinators import check_params

@@ -26,7 +26,7 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.interop._weights import layers, single
 from nnfunc.layers.base import Layer, Shape, example_shape, output_shape
 from nnfunc.layers.combinators import residual, serial
-from nnfunc.layers.description import CONSTRUCTORS
+from nnfunc.models.description import CONSTRUCTORS
 from nnfunc.metrics import Trained
 from nnfunc.values import hyperparameters, same
 

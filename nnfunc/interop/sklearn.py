@@ -33,10 +33,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 import nnfunc as nn
 from nnfunc.arrays import Array
-from nnfunc.errors import by_name, instance, number
+from nnfunc._internal.validate import by_name, instance, number
 from nnfunc.initializers import Initializer, uniform
 from nnfunc.layers.combinators import last_layer, map_layers
-from nnfunc.layers.description import CONSTRUCTORS
+from nnfunc.models.description import CONSTRUCTORS
 from nnfunc.losses import LOSSES
 from nnfunc.optimizers.base import Setting
 from nnfunc.optimizers.rules import OPTIMIZERS

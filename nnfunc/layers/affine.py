@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfunc._internal.numerics import sum_of_rows
+from nnfunc._internal.numerics import ones, sum_of_rows
 from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
@@ -100,7 +100,7 @@ def _backward(
     if dW is not None:
         x.T.dot(dy, dW)
     if len(grads) > 1 and grads[1] is not None:
-        sum_of_rows(dy, grads[1])
+        ones(len(dy), dy.dtype).dot(dy, grads[1])  # the sum of the rows
     dx: Array | None = dy.dot(W.T) if need else None
     return dx
 

@@ -166,7 +166,8 @@ def loss_of(
         return _combined(loss, y, target, weights, class_weights, lead)
     if isinstance(y, tuple):
         raise TypeError(f"y is a tuple of {len(y)} outputs, but {loss!r} takes one: use nn.losses.combined")
-    y = real(y, "y")
+    if type(y) is not np.ndarray or y.dtype.kind != "f":
+        y = real(y, "y")
     shape = y.shape
     if y.ndim < lead + 1 or y.size == 0:
         raise ValueError(f"y has shape {shape}, expected (examples, outputs) and at least one example")
@@ -174,7 +175,7 @@ def loss_of(
     if y.ndim > lead + 1:  # every position is an example
         y, T = y.reshape(*shape[: lead - 1], -1, shape[-1]), T.reshape(*shape[: lead - 1], -1, shape[-1])
     assert loss.values is not None
-    per_example, residual = loss.values(y, T, **loss.settings) if loss.settings else loss.values(y, T)
+    per_example, residual = loss.values(y, T, **loss.settings._items)
     w = None if weights is None else weights_of(weights, shape, lead, y.dtype)
     if class_weights is not None:
         w = _of_classes(loss, class_weights, T) * (1 if w is None else w)
@@ -206,7 +207,7 @@ def gradient_of(loss: Loss, cache: Any) -> Value:
             for (weight, part), own in zip(loss.parts, cache, strict=True)
         )
     assert loss.gradient is not None
-    dy = loss.gradient(cache.residual, **loss.settings) if loss.settings else loss.gradient(cache.residual)
+    dy = loss.gradient(cache.residual, **loss.settings._items)
     dy *= cache.share
     return dy if dy.shape == cache.shape else dy.reshape(cache.shape)
 

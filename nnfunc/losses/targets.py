@@ -20,7 +20,7 @@ Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes"]
 
 def same_outputs(y: Array, target: ArrayLike, lead: int = 1) -> Array:
     """The target in y's dtype; of one output (examples, ...) will do."""
-    T = real(target, "target", y.dtype)
+    T = target if type(target) is np.ndarray and target.dtype == y.dtype else real(target, "target", y.dtype)
     if T.shape == y.shape:
         return T
     if T.shape == y.shape[:-1] and y.shape[-1] == 1:

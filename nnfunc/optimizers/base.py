@@ -20,8 +20,7 @@ as in training (a batch norm's averages move): `nn.freeze` makes a part constant
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -41,8 +40,6 @@ Setting: TypeAlias = "Plain | Mapping[str, Plain]"
 
 Rule: TypeAlias = Callable[..., tuple[Array, ...]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
-
-Block: TypeAlias = "tuple[Any, slice]"  # Any: the type of ... has no name in Python 3.11's annotations
 
 BLOCK = 1 << 18
 """How many numbers of the vector are updated at once: a block, of all its vectors, stays in the processor's cache."""
@@ -69,7 +66,8 @@ class Optimizer(Fields):
         name, settings: what it is called, and its settings.
         rule, slots: `rule(w, g, *slots, t, **settings) -> (w, *slots)`, and the names of what it remembers.
         elementwise: whether the rule treats each element by itself.
-        writes: whether the rule writes what it returns into `out`, as the built-in ones do.
+        writes: whether the rule writes what it returns into `out`, as the built-in ones do: passes over memory are what
+            a step costs.
         inner, transform: an optimizer that gets another gradient, `transform(g, optimizer, params, t, **settings)`.
         own: the two functions of an optimizer of your own.
 
@@ -217,12 +215,11 @@ def _read_only(array: Any) -> Any:
 
 def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
     """One update by a rule, from the vector of the gradients."""
-    rule, slots, settings, elementwise = optimizer.rule, optimizer.slots, optimizer.settings, optimizer.elementwise
-    assert rule is not None
-    if not isinstance(opt_state, Mapping) or "step" not in opt_state:
-        raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
-    where, w = params._layout.repeated(slots), params._vector
-    if not isinstance(opt_state, ArrayDict) or opt_state._layout is not where:
+    slots, elementwise = optimizer.slots, optimizer.elementwise
+    where, w = params._layout._repeated.get(slots) or params._layout.repeated(slots), params._vector
+    if type(opt_state) is not ArrayDict or opt_state._layout is not where:
+        if not isinstance(opt_state, Mapping) or "step" not in opt_state:
+            raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
         steps = _read_only(np.array(opt_state["step"]))
         expected = ArrayDict._of(where, optimizer.init(params)._vector, {"step": steps})
         opt_state = expected.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
@@ -238,20 +235,35 @@ def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDi
         alike = not count.ndim or (count == count.flat[0]).all()  # else members that were trained for different times
         if not alike or not elementwise:
             return _each(optimizer, params, g, opt_state)
-    t = int(count.flat[0]) + 1
-    n = w.shape[-1]
-    values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in settings._items.items()}
-    new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
-    old, out = (w, g, *_slots(opt_state._vector, len(slots), n)), (new, *_slots(moved, len(slots), n))
-    call = partial(rule, t=t) if optimizer.writes else partial(_written, optimizer, t=t)
-    if not elementwise or w.size <= BLOCK:
-        call(*old, out=out, **values)
+        t = int(count.flat[0]) + 1
     else:
+        t = count.item() + 1
+    n, settings = w.shape[-1], optimizer.settings
+    values: Mapping[str, Any] = settings._items
+    if not settings.floats:
+        values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in values.items()}
+    if w.ndim == 1:
+        new, moved = np.empty(n, w.dtype), np.empty(where.size, w.dtype)
+    else:
+        new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
+    old, out, before = [w, g], [new], opt_state._vector
+    for start in range(0, where.size, n):
+        part = ..., slice(start, start + n)
+        old.append(before[part])
+        out.append(moved[part])
+    if w.size > BLOCK and elementwise:
         width = max(BLOCK * n // w.size, 1)
         for start in range(0, n, width):
-            _update(call, old, out, values, (..., slice(start, start + width)))
+            block = ..., slice(start, start + width)
+            here = {k: v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
+            _apply(optimizer, [a[block] for a in old], [a[block] for a in out], t, here)
+    elif optimizer.writes and optimizer.rule is not None:
+        optimizer.rule(*old, out=out, t=t, **values)
+    else:
+        _apply(optimizer, old, out, t, values)
     steps = np.array(t) if not count.ndim else np.full(count.shape, t)
-    return ArrayDict._of(params._layout, new), ArrayDict._of(where, moved, {"step": _read_only(steps)})
+    steps.setflags(write=False)
+    return ArrayDict._of(params._layout, new), ArrayDict._of(where, moved, {"step": steps})
 
 
 def _each(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
@@ -268,35 +280,24 @@ def _each(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDic
     return stack([p for p, _ in results]), stack([s for _, s in results])
 
 
-def _slots(vector: Array, count: int, n: int) -> list[Array]:
-    """The part of each slot: as long as the parameters, one after another."""
-    if vector.ndim == 1:
-        return [vector[i * n : (i + 1) * n] for i in range(count)]
-    return [vector[..., i * n : (i + 1) * n] for i in range(count)]
-
-
-def _update(
-    rule: Rule, old: tuple[Array, ...], out: tuple[Array, ...], values: Mapping[str, Any], block: Block
-) -> None:
-    """The rule on one block of the vectors."""
-    here = {k: v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
-    rule(*(a[block] for a in old), out=tuple(a[block] for a in out), **here)
-
-
-def _written(optimizer: Optimizer, *old: Array, out: tuple[Array, ...], **values: Any) -> None:
-    """A rule of your own, which returns the new values."""
-    assert optimizer.rule is not None
-    result = optimizer.rule(*old, **values)
+def _apply(optimizer: Optimizer, old: list[Array], out: list[Array], t: int, values: Mapping[str, Any]) -> None:
+    """The rule on vectors, or on one block of them. What one of your own returns is copied to where it belongs."""
+    rule = optimizer.rule
+    assert rule is not None
+    if optimizer.writes:
+        rule(*old, out=out, t=t, **values)
+        return
+    result = rule(*old, t=t, **values)
     if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
-        _wrong_result(optimizer.rule, result, optimizer.slots)
-    for target, new in zip(out, result, strict=True):
-        target[...] = new
+        _wrong_result(optimizer, result)
+    for target, array in zip(out, result, strict=True):
+        target[...] = array
 
 
-def _wrong_result(rule: Rule, result: object, slots: tuple[str, ...]) -> None:
+def _wrong_result(optimizer: Optimizer, result: object) -> None:
     came = f"arrays of shapes {[np.shape(r) for r in result]}" if isinstance(result, tuple) else type(result).__name__
-    name = getattr(rule, "__name__", repr(rule))
-    raise TypeError(f"the rule {name} returned {came}, expected the tuple ({', '.join(('w', *slots))}) of w's shape")
+    slots = ", ".join(("w", *optimizer.slots))
+    raise TypeError(f"the rule {optimizer.name} returned {came}, expected the tuple ({slots}) of w's shape")
 
 
 def _of_member(settings: Mapping[str, Setting], i: int) -> dict[str, Setting]:

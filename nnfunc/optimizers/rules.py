@@ -9,7 +9,7 @@ Every learning rate and weight decay is a `Setting`: see `nnfunc.optimizers.base
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from nnfunc.optimizers.base import Optimizer, Rule, Setting, make
 Rate: TypeAlias = "float | Array"
 """A setting at this update: a number, or one for each element (or network of a stack)."""
 
-Out: TypeAlias = "tuple[Array, ...]"
+Out: TypeAlias = "Sequence[Array]"
 """Where a rule writes the new w and slots, and what it returns."""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.errors import positive_int
+from nnfunc._internal.validate import positive_int
 from nnfunc.keys import Key, fold_in
 from nnfunc.layers.base import Layer, Shape, example_shape
 from nnfunc.testing.strategies import arrays, cotangents

@@ -20,7 +20,7 @@ from nnfunc.core.program import Program, run_backward
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.keys import Keys
 from nnfunc.losses import by_names
-from nnfunc.losses.base import Loss, gradient_of, loss_of, total_weight
+from nnfunc.losses.base import Loss, LossCache, gradient_of, loss_of, total_weight
 from nnfunc.losses.heads import check_output, fused
 from nnfunc.penalties import Penalty
 from nnfunc.stacks import with_axis, without_axis
@@ -112,7 +112,8 @@ class ValueAndGrad(NamedTuple):
             need_dx: whether `dx` is wanted.
             need_grads: without it `grads` is empty, and nothing is computed for it alone.
         """
-        trace = self.trace(params, state, batch, key, train, need_dx, need_grads)
+        with np.errstate(all="ignore"):  # what is not finite shows in the result
+            trace = self.trace(params, state, batch, key, train, need_dx, need_grads)
         params = as_dict(params, "params")
         dx = None
         if need_dx:
@@ -135,34 +136,42 @@ class ValueAndGrad(NamedTuple):
         train: bool = True,
         need_dx: bool = False,
         need_grads: bool = True,
+        folds: tuple[int, ...] = (),
     ) -> Trace:
-        """The evaluation with everything that it computed."""
-        x, target, weights = parts_of(batch)
+        """The evaluation with everything that it computed; `folds` are numbers to fold into the key first."""
+        if type(batch) is tuple and len(batch) == 2:
+            (x, target), weights = batch, None
+        else:
+            x, target, weights = parts_of(batch)
         model, loss = self.computed
-        params, state = as_dict(params, "params"), as_dict(state, "state")
-        with np.errstate(all="ignore"):  # what is not finite is an error of the step, with more to say than a warning
-            x, key, lead = model.ready(params, state, x, key)
-            if lead == 1:
-                if type(target) is not np.ndarray:
-                    target = map_leaves(lambda a: numeric(a, "target"), without_axis(target, "target"))
-                weights = None if weights is None else without_axis(weights, "weights")
-            else:
-                K = params.stack_shape[0]
-                target = with_axis(target, K, "target")
-                weights = None if weights is None else with_axis(weights, K, "weights")
-            program, values, caches, new = model.run(params, state, x, lead, key, train)
-            y = values[program.output] if type(program.output) is int else _taken(values, program.output)
-            value, loss_cache = loss_of(loss, y, target, weights, self.class_weights, lead)
-            dy = gradient_of(loss, loss_cache)
-            if loss.own is not None:
-                dy = _checked_dy(dy, y)
-            vector = new_vector(params._vector.shape, params._vector.dtype) if need_grads else None
-            d = run_backward(program, params, state, caches, dy, vector, need_dx)
-            weight, total = total_weight(loss_cache, y, weights, lead), value
-            if self.penalty is not None:
-                total = total + self.penalty.forward(params, weight)
-                if vector is not None:
-                    vector += self.penalty.backward(params, weight)._vector
+        if type(params) is not ArrayDict or type(state) is not ArrayDict:
+            params, state = as_dict(params, "params"), as_dict(state, "state")
+        program, values, caches, new = model.run(params, state, x, key, train, folds)
+        lead = program.lead
+        if lead == 1:
+            if type(target) is not np.ndarray:
+                target = map_leaves(lambda a: numeric(a, "target"), without_axis(target, "target"))
+            weights = None if weights is None else without_axis(weights, "weights")
+        else:
+            K = params.stack_shape[0]
+            target = with_axis(target, K, "target")
+            weights = None if weights is None else with_axis(weights, K, "weights")
+        y = values[program.output] if type(program.output) is int else _taken(values, program.output)
+        value, loss_cache = loss_of(loss, y, target, weights, self.class_weights, lead)
+        dy = gradient_of(loss, loss_cache)
+        if loss.own is not None:
+            dy = _checked_dy(dy, y)
+        vector = None
+        if need_grads:
+            like = params._vector
+            vector = np.empty(like.size, like.dtype) if lead == 1 else new_vector(like.shape, like.dtype)
+        d = run_backward(program, params, state, caches, dy, vector, need_dx)
+        known = type(loss_cache) is LossCache
+        weight, total = loss_cache.total if known else total_weight(loss_cache, y, weights, lead), value
+        if self.penalty is not None:
+            total = total + self.penalty.forward(params, weight)
+            if vector is not None:
+                vector += self.penalty.backward(params, weight)._vector
         return Trace(program, values, caches, y, value, loss_cache, dy, d, total, vector, new, weight)
 
 

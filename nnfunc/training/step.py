@@ -14,7 +14,6 @@ from nnfunc.core.kernel import view
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value
 from nnfunc.errors import NonFiniteError
-from nnfunc.keys import fold_in
 from nnfunc.losses.base import Loss
 from nnfunc.models.nonfinite import where_it_began
 from nnfunc.optimizers.base import Optimizer, update
@@ -81,6 +80,7 @@ class TrainStep(NamedTuple):
         """The model and the loss as they are computed in training: fused, where they belong together."""
         return self.value_and_grad.computed
 
+    @np.errstate(all="ignore")  # what is not finite is an error, with more to say than a warning
     def __call__(self, ts: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """The state after one update on a batch, and the metrics before it.
 
@@ -97,18 +97,17 @@ class TrainStep(NamedTuple):
         if not isinstance(ts, TrainState):
             raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
         params, state, opt_state, key, t = ts
-        trace = self.value_and_grad.trace(params, state, batch, fold_in(key, t))
+        trace = self.value_and_grad.trace(params, state, batch, key, folds=(t,))
         value, vector, moved = trace.total, trace.vector, trace.state
         assert vector is not None
         finite = math.isfinite(value) if type(value) is float else bool(np.isfinite(value).all())
-        with np.errstate(all="ignore"):
-            finite = finite and all_finite(vector) and (moved is state or all_finite(moved._vector))
-            if not finite and self.nonfinite == "raise":
-                raise NonFiniteError(where_it_began(self.value_and_grad, ts, batch, trace))
-            if self.optimizer.inner is None and self.optimizer.own is None:
-                new, new_opt = update(self.optimizer, params, vector, opt_state)
-            else:
-                new, new_opt = self.optimizer.step(params, ArrayDict._of(params._layout, vector), opt_state)
+        finite = finite and all_finite(vector) and (moved is state or all_finite(moved._vector))
+        if not finite and self.nonfinite == "raise":
+            raise NonFiniteError(where_it_began(self.value_and_grad, ts, batch, trace))
+        if self.optimizer.inner is None and self.optimizer.own is None:
+            new, new_opt = update(self.optimizer, params, vector, opt_state)
+        else:
+            new, new_opt = self.optimizer.step(params, ArrayDict._of(params._layout, vector), opt_state)
         updated: Any = True
         if self.nonfinite == "skip":
             updated = _updated(value, vector, moved, new, new_opt)
