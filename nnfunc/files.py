@@ -1,4 +1,5 @@
-"""Saving and loading: a train state, and the model too if its layers are built in, in one file.
+"""Saving and loading: a train state, and the model too if its layers are built in, in one file; or any tuple of dicts and
+arrays beside it.
 
     nn.save("run.npz", ts, model)
     ts, model = nn.load("run.npz")
@@ -16,8 +17,11 @@ pickled, and nothing in a file is run. Both hold the same arrays, which anyone c
 
 and one text of JSON named `nnfunc`, an array of one string in `.npz`, an entry of the metadata in `.safetensors`:
 
-    {"version": 1, "model": null or as in nnfunc.layers.description,
+    {"version": 1, "model": null or as in nnfunc.models.description,
      "params": {"names": [their order], "dtype": "float32", "stack": [] or [K]}, "state": {...}, "opt_state": {...}}
+
+A tuple is version 2: the names of its parts stand before the names above ("0/params/dense1.W", of a named tuple
+"run/params/dense1.W"), and the text has "value" instead, which says what each part is.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ import json
 import os
 import stat
 import zlib
+from collections import namedtuple
 from contextlib import suppress
 from operator import index
 from pathlib import Path
@@ -36,40 +41,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc.arrays import ArrayDict
-from nnfunc._internal.validate import instance, positive_int
-from nnfunc.keys import Key, check
-from nnfunc.layers.base import Layer
+from nnfunc._internal.validate import instance, numeric, positive_int
+from nnfunc.core.layer import Layer
+from nnfunc.keys import Key, Keys, check
 from nnfunc.layers.combinators import check_params
 from nnfunc.models.description import build, describe
-from nnfunc.training.step import TrainState
+from nnfunc.training.state import TrainState
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]  # floats, whole numbers and, in an npz, text
-VERSION = 1
+VERSION = 2
 GROUPS = ("params", "state", "opt_state")
 
 
 class Saved(NamedTuple):
-    """What a file holds: the train state, and the model if it was saved with it (or given to `load`).
+    """What a file holds: the train state (or the tuple that was saved), and the model if it was saved with it (or given
+    to `load`).
 
     >>> nn.Saved(nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), (2,)), None).state.step
     0
     """
 
-    state: TrainState
+    state: Any
     model: Layer | None
 
 
-def save(path: str | os.PathLike[str], ts: TrainState, model: Layer | None = None) -> None:
+def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> None:
     """Writes a train state to a file; going on from what `load` reads gives the bits of never having stopped.
 
     Args:
         path: ends in .npz or .safetensors. A file that is there is replaced at once and whole: at any moment, also
             when the process is killed or the power fails, the old or the new one is there. (A killed process may
             leave a `*.tmp` beside it, to be deleted.)
-        ts: the state of one network or of a stack.
+        ts: the state of one network or of a stack; or a tuple, named or not and nested as you like, of train states,
+            dicts of arrays, arrays, keys and numbers: averages of parameters, a replay buffer. Dtypes are kept.
         model: its model, to be saved too; all its layers and initializers must be built in.
     Raises:
         ValueError: another suffix, a model with layers of your own or that the parameters do not fit.
+        TypeError: something in the tuple that a file cannot hold.
         ImportError: .safetensors without safetensors.
 
     >>> import tempfile
@@ -78,24 +86,28 @@ def save(path: str | os.PathLike[str], ts: TrainState, model: Layer | None = Non
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     nn.save(f"{folder}/run.npz", ts, model)
     ...     saved, readable = nn.load(f"{folder}/run.npz"), list(np.load(f"{folder}/run.npz"))
+    ...     nn.save(f"{folder}/more.npz", (ts, ts.params * 0.5, np.arange(3)))
+    ...     _, average, numbers = nn.load(f"{folder}/more.npz").state
     >>> saved.state == ts, readable[:3]
     (True, ['params/dense1.W', 'params/dense1.b', 'params/dense2.W'])
+    >>> average == ts.params * 0.5, numbers
+    (True, array([0, 1, 2]))
     """
     suffix = _suffix(path)
-    if not isinstance(ts, TrainState):
+    if not isinstance(ts, tuple):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: that of an epoch is epoch.state")
+    about: dict[str, Any] = {"version": 1 if isinstance(ts, TrainState) else 2}
     if model is not None:
-        check_params(instance(model, Layer, "model"), ts.params)
-    about: dict[str, object] = {"version": VERSION, "model": None if model is None else describe(model)}
+        instance(model, Layer, "model")
+        own = ts if isinstance(ts, TrainState) else next((part for part in ts if isinstance(part, TrainState)), None)
+        if own is not None:
+            check_params(model, own.params, own.state)
+    about["model"] = None if model is None else describe(model)
     arrays: Arrays = {}
-    for group, part in zip(GROUPS, ts[:3], strict=True):
-        if not isinstance(part, ArrayDict):
-            raise TypeError(f"ts.{group} is {type(part).__name__}, expected an ArrayDict: pass nn.ArrayDict({group})")
-        about[group] = {"names": list(part), "dtype": str(part.dtype), "stack": part.stack_shape}
-        arrays |= {f"{group}/{_name(k)}": np.asarray(v, order="C") for k, v in part.items()}  # safetensors wants C
-    keys = ts.key if isinstance(ts.key, tuple) else (ts.key,)
-    words = np.array([divmod(check(key), 1 << 64) for key in keys], np.uint64)
-    arrays |= {"key": words if isinstance(ts.key, tuple) else words[0], "step": np.array(index(ts.step), np.int64)}
+    if isinstance(ts, TrainState):
+        about |= _put_state(ts, "", arrays)
+    else:
+        about["value"] = _put(ts, "", arrays)
     text = json.dumps(about)
     arrays["crc32"] = np.array(_checksum(text, arrays), np.uint32)
 
@@ -148,7 +160,7 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
             text, arrays = _read(file, suffix)
             about = json.loads(text)
             newer = positive_int(about["version"], "version") > VERSION
-            state = None if newer else _state(text, about, arrays)
+            state = None if newer else _read_value(text, about, arrays)
         except MemoryError as error:
             raise MemoryError(f"{name} asks for more memory than there is ({error}): is the file damaged?") from error
         except Exception as error:  # whatever a parser makes of bytes that are not its own
@@ -163,9 +175,10 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
             model = build(about["model"])
         except Exception as error:  # a constructor refuses its arguments
             raise ValueError(f"{name}: its model cannot be made: {error}. Pass model= to load the state") from error
-    if model is not None:
+    own = state if isinstance(state, TrainState) else next((v for v in state if isinstance(v, TrainState)), None)
+    if model is not None and own is not None:
         try:
-            check_params(model, state.params)
+            check_params(model, own.params, own.state)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     return Saved(state, model)
@@ -249,20 +262,94 @@ def _checksum(text: str, arrays: Arrays) -> int:
     return crc
 
 
-def _state(text: str, about: dict[str, Any], arrays: Arrays) -> TrainState:  # `about` is JSON
+def _read_value(text: str, about: dict[str, Any], arrays: Arrays) -> Any:
+    """The train state or the tuple that was saved."""
     if _checksum(text, arrays) != arrays["crc32"]:
         raise ValueError("its checksum is not that of its content")
-    params, state, opt_state = (_array_dict(about[k], k, arrays) for k in GROUPS)
-    words, step = arrays["key"], arrays["step"]
+    return _get(about["value"], "", arrays) if about["version"] > 1 else _get_state(about, "", arrays)
+
+
+def _put_state(ts: TrainState, prefix: str, arrays: Arrays) -> dict[str, Any]:
+    """Adds the arrays of a train state; what else is to be known of it."""
+    about: dict[str, Any] = {}
+    for group, part in zip(GROUPS, ts[:3], strict=True):
+        if not isinstance(part, ArrayDict):
+            raise TypeError(f"ts.{group} is {type(part).__name__}, expected an ArrayDict: pass nn.ArrayDict({group})")
+        about[group] = _put_dict(part, f"{prefix}{group}/", arrays)
+    arrays |= {f"{prefix}key": _words(ts.key), f"{prefix}step": np.array(index(ts.step), np.int64)}
+    return about
+
+
+def _get_state(about: dict[str, Any], prefix: str, arrays: Arrays) -> TrainState:
+    params, state, opt_state = (_get_dict(about[k], f"{prefix}{k}/", arrays) for k in GROUPS)
+    words, step = arrays[f"{prefix}key"], arrays[f"{prefix}step"]
     if words.shape not in ((2,), (*params.stack_shape, 2)) or step.dtype.kind != "i" or step < 0:
         raise ValueError(f"key and step are {words.tolist()} and {step}")
-    keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
-    return TrainState(params, state, opt_state, keys if words.ndim > 1 else keys[0], int(step))
+    return TrainState(params, state, opt_state, _keys(words), int(step))
 
 
-def _array_dict(about: dict[str, Any], group: str, arrays: Arrays) -> ArrayDict:
-    own = {name: arrays[f"{group}/{name}"] for name in about["names"]}
+def _put_dict(part: ArrayDict, prefix: str, arrays: Arrays) -> dict[str, Any]:
+    arrays |= {f"{prefix}{_name(k)}": np.asarray(v, order="C") for k, v in part.items()}  # safetensors wants C
+    return {"names": list(part), "dtype": str(part.dtype), "stack": part.stack_shape}
+
+
+def _get_dict(about: dict[str, Any], prefix: str, arrays: Arrays) -> ArrayDict:
+    own = {name: arrays[f"{prefix}{name}"] for name in about["names"]}
     stack = tuple(about["stack"])
     if any(array.dtype.kind == "f" for array in own.values()):
         return ArrayDict(own, stacked=bool(stack))
     return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array tells dtype and stack
+
+
+def _words(key: Keys) -> NDArray[np.uint64]:
+    keys = key if isinstance(key, tuple) else (key,)
+    words = np.array([divmod(check(k), 1 << 64) for k in keys], np.uint64)
+    return words if isinstance(key, tuple) else words[0]  # type: ignore[no-any-return]  # a row of an array is one
+
+
+def _keys(words: NDArray[Any]) -> Keys:
+    keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
+    return keys if words.ndim > 1 else keys[0]
+
+
+def _put(value: Any, name: str, arrays: Arrays) -> dict[str, Any]:
+    """Adds the arrays of a value under a name; what each part of it is."""
+    prefix = f"{name}/" if name else ""
+    if isinstance(value, TrainState):
+        return {"TrainState": _put_state(value, prefix, arrays)}
+    if isinstance(value, Key) or (isinstance(value, tuple) and value and all(isinstance(k, Key) for k in value)):
+        arrays[name] = _words(value)
+        return {"key": None}
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None) or [str(i) for i in range(len(value))]
+        parts = [_put(part, f"{prefix}{_name(field)}", arrays) for field, part in zip(fields, value, strict=True)]
+        kind = type(value).__name__ if hasattr(value, "_fields") else None
+        return {"tuple": parts, "fields": list(fields), "kind": kind}
+    if isinstance(value, ArrayDict):
+        return {"ArrayDict": _put_dict(value, prefix, arrays)}
+    if isinstance(value, dict):
+        return {"dict": {_name(k): _put(part, f"{prefix}{_name(k)}", arrays) for k, part in value.items()}}
+    if value is None or type(value) in (bool, int, float, str):
+        return {"value": value}
+    if isinstance(value, (np.ndarray, np.generic)):
+        arrays[name] = np.asarray(numeric(value, name), order="C")
+        return {"array": None}
+    raise TypeError(f"{name} is {type(value).__name__}, expected a dict of arrays, an array, a key, a number, or a tuple")
+
+
+def _get(about: dict[str, Any], name: str, arrays: Arrays) -> Any:
+    prefix = f"{name}/" if name else ""
+    if "TrainState" in about:
+        return _get_state(about["TrainState"], prefix, arrays)
+    if "ArrayDict" in about:
+        return _get_dict(about["ArrayDict"], prefix, arrays)
+    if "dict" in about:
+        return {k: _get(part, f"{prefix}{k}", arrays) for k, part in about["dict"].items()}
+    if "tuple" in about:
+        parts = [_get(part, f"{prefix}{f}", arrays) for f, part in zip(about["fields"], about["tuple"], strict=True)]
+        if about["kind"] is None:
+            return tuple(parts)
+        return namedtuple(str(about["kind"]), about["fields"])(*parts)  # type: ignore[misc]  # its names are in the file
+    if "value" in about:
+        return about["value"]
+    return _keys(arrays[name]) if "key" in about else arrays[name]

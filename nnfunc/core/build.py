@@ -27,7 +27,7 @@ from nnfunc.core.program import (
 )
 from nnfunc.core.signatures import fitted, probed
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
-from nnfunc.core.wiring import Wiring, located
+from nnfunc.core.wiring import FROZEN, Wiring, located
 from nnfunc.initializers import initial as drawn
 from nnfunc.keys import Key, Keys, check, fold_in
 from nnfunc.keys import key as new_key
@@ -81,8 +81,8 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
     wiring.run("", model, map_shapes(wiring.node, check_shapes(input_shape)))
     _check_ties(wiring, params)
     wiring.check_frozen(list(params))
-    held = {k: np.asarray(v, dtype) for k, v in params.items() if wiring.is_frozen(k)}
-    trained = {k: v for k, v in params.items() if k not in held}
+    held = {FROZEN + k: np.asarray(v, dtype) for k, v in params.items() if wiring.is_frozen(k)}
+    trained = {k: v for k, v in params.items() if FROZEN + k not in held}
     if not state and not held:
         return ArrayDict(trained, dtype, stacked=False), EMPTY if np.dtype(dtype) == np.float32 else EMPTY.astype(dtype)
     kept = {k: v if np.asarray(v).dtype.kind in "iub" else np.asarray(v, dtype) for k, v in state.items()}
@@ -186,9 +186,11 @@ def _built(
     moving: Moving | None,
 ) -> Program:
     where, held = params.layout, state.layout
-    positions = {name: i for i, name in enumerate((*where.names, *held.names))}
     state_positions = {name: i for i, name in enumerate((*held.names, *held.integers))}
-    entries = {**held.entries, **where.entries}
+    frozen = {n.removeprefix(FROZEN): i for n, i in state_positions.items() if n.startswith(FROZEN)}
+    positions = {name: len(where.names) + i for name, i in frozen.items()}
+    positions |= {name: i for i, name in enumerate(where.names)}
+    entries = {**{n: held.entries[FROZEN + n] for n in frozen}, **where.entries}
     used: set[str] = set()
     ops: list[Op] = []
     ready: list[Ready] = []
@@ -197,7 +199,7 @@ def _built(
         kernel, prefix = layer.kernel, f"{path}." if path else ""
         assert kernel is not None
         own = {n[len(prefix) :]: n for n in where.names if n.startswith(prefix)}
-        own |= {n[len(prefix) :]: n for n in held.names if n.startswith(prefix) and wiring.is_frozen(n)}
+        own |= {n[len(prefix) :]: n for n in frozen if n.startswith(prefix) and wiring.is_frozen(n)}
         tied = {n[len(prefix) :]: t for n, t in wiring.ties.items() if n.startswith(prefix)}
         integers = all(node.integers for node in leaves(x))
         counts = [n for n in where.integers if n.startswith(prefix)]
@@ -219,10 +221,8 @@ def _built(
             full = tuple(tied[k][0] if k in tied else own[k] for k in names)
             state_names = tuple(said.state)
             if kernel.named and "state" in kernel.asks:
-                taken = {*own.values()}
-                state_names = tuple(
-                    n[len(prefix) :] for n in state_positions if n.startswith(prefix) and n not in taken
-                )
+                mine = [n for n in state_positions if n.startswith(prefix) and not n.startswith(FROZEN)]
+                state_names = tuple(n[len(prefix) :] for n in mine)
             _check_state(said.state, state_names, prefix, held, state_positions)
         except Exception as error:
             raise located(error, path) from error

@@ -34,6 +34,9 @@ class Node:
         return self._shape
 
 
+FROZEN = "frozen."
+"""What stands before the names of frozen arrays in the state."""
+
 Leaf: TypeAlias = "Callable[[Wiring, str, Layer, Value, tuple[int, ...], int], Value]"
 """(wiring, path, layer, x, numbers to fold into the key, which call of the layer) -> y: what a kernel's call leaves."""
 

@@ -19,7 +19,7 @@ from nnfunc.core.layer import Layer, Tie, make
 from nnfunc.core.settings import Settings
 from nnfunc.core.signatures import check_parameters
 from nnfunc.core.values import Value
-from nnfunc.core.wiring import Call, located
+from nnfunc.core.wiring import FROZEN, Call, located
 from nnfunc.initializers import Initializer
 from nnfunc.layers.activations import activation
 from nnfunc.layers.affine import dense
@@ -228,7 +228,7 @@ def freeze(model: Layer, where: Patterns) -> Layer:
         model: a layer or a composition.
         where: the patterns of what is frozen, by the names of parameters: "dense1.*", "body.*".
     Returns:
-        a model whose `init` puts the frozen arrays into the state, under their names. They are not in the gradient, the
+        a model whose `init` puts the frozen arrays into the state, `state.group("frozen")`. They are not in the gradient, the
         optimizer's state, the penalty or the norm that clipping uses, and backward stops above them. A layer whose
         arrays are all frozen works as in prediction (a batch norm uses its averages and does not move them), and so
         does one whose own name matches ("body.dropout1" by "body.*").
@@ -241,7 +241,7 @@ def freeze(model: Layer, where: Patterns) -> Layer:
     >>> model = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
     >>> params, state = model.init(nn.key(0), (2,))
     >>> list(params), list(state)
-    (['dense2.W', 'dense2.b'], ['dense1.W', 'dense1.b'])
+    (['dense2.W', 'dense2.b'], ['frozen.dense1.W', 'frozen.dense1.b'])
     """
     instance(model, Layer, "model")
     patterns = (where,) if isinstance(where, str) else tuple(where)
@@ -264,10 +264,9 @@ def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, 
     >>> list(params), list(state)
     (['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b'], [])
     """
-    patterns = frozen_patterns(model)
-    held = [k for k in state.names if is_frozen(k, patterns)]
-    kept = ArrayDict({k: state[k] for k in state if k not in held}, stacked=bool(state.stack_shape) and None)
-    thawed = {**{k: state[k] for k in held}, **params}
+    held = state.group(FROZEN[:-1])
+    kept = state.without(FROZEN + "*") if held else state
+    thawed = {**held, **params}
     order = [k for path, _ in kernels(model) for k in thawed if k.startswith(f"{path}." if path else "")]
     return thaw(model), ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape)), kept
 
@@ -278,9 +277,8 @@ def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tup
     held = [k for k in params.names if is_frozen(k, patterns)]
     if not held:
         return params, state
-    both = {**{k: state[k] for k in state}, **{k: params[k] for k in held}}
-    stacked = bool(params.stack_shape)
-    return params.without(held), ArrayDict(both, stacked=stacked)
+    both = {**state, **{FROZEN + k: params[k] for k in held}}
+    return params.without(held), ArrayDict(both, stacked=bool(params.stack_shape))
 
 
 def frozen_patterns(model: Layer, path: str = "") -> list[tuple[str, str]]:
@@ -334,6 +332,8 @@ def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[st
         count[layer.name] += 1
         pairs.append((f"{layer.name}{count[layer.name]}", layer))
     pairs += [(name, check_layer(layer)) for name, layer in names.items()]
+    if FROZEN[:-1] in dict(pairs):
+        raise ValueError("a layer has the name 'frozen', which is kept for frozen arrays in the state: choose another")
     if len(dict(pairs)) != len(pairs):
         raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
     return tuple(pairs)
@@ -386,7 +386,7 @@ def check_params(model: Layer, params: ArrayDict, state: ArrayDict | None = None
     patterns, ties = frozen_patterns(model), all_ties(model)
     shapes = {**params.layout.shapes}
     if state is not None:
-        shapes |= {k: s for k, s in state.layout.shapes.items() if is_frozen(k, patterns)}
+        shapes |= state.group(FROZEN[:-1]).layout.shapes
     elif patterns:  # what is frozen is not here
         return
     known: set[str] = set()

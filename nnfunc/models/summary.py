@@ -7,6 +7,7 @@ from typing import TextIO
 from nnfunc.core.build import program
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes, map_leaves
+from nnfunc.core.wiring import FROZEN
 from nnfunc.keys import key
 
 
@@ -32,7 +33,7 @@ def summary(model: Layer, input_shape: Shapes, file: TextIO | None = None) -> No
     """
     params, state = model.init(key(0), input_shape)
     called = program(model, input_shape, params, state)
-    sizes = {**{k: v.size for k, v in state.items()}, **{k: v.size for k, v in params.items()}}
+    sizes = {k: v.size for k, v in (*params.items(), *state.group(FROZEN[:-1]).items())}
     rows: dict[str, tuple[str, str, str]] = {}
     counted: set[str] = set()
     frozen = 0
