@@ -509,11 +509,17 @@ class StackVector(np.ndarray[Any, Any]):
 
 def of_stack(array: NDArray[np.generic]) -> bool:
     """Whether an array is that of a stack: a view of a stack's vector that still has the axis of the networks."""
-    base = array.base
-    return type(base) is StackVector and array.ndim > 0 and (array.shape[0], array.strides[0]) == (
-        base.shape[0],
-        base.strides[0],
-    )
+    root = _root(array)
+    if type(root) is not StackVector or array.ndim == 0:
+        return False
+    return (array.shape[0], array.strides[0]) == (root.shape[0], root.strides[0])
+
+
+def _root(array: NDArray[Any]) -> NDArray[Any]:
+    """The array that owns the memory of a view."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def new_vector(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -531,7 +537,7 @@ def _copy(vector: Array) -> Array:
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     """A view that no one can make writable: NumPy refuses where the owner of the memory is read-only."""
-    owner = array if array.base is None else array.base
+    owner = _root(array)
     if owner.flags.writeable:
         owner.setflags(write=False)
     if array.flags.writeable:

@@ -65,7 +65,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "wrong width in a nested layer": (
         lambda: nn.serial(nn.dense(4), nn.residual(nn.dense(3))).init(nn.key(0), (2,)),
         ValueError,
-        r"residual1: the layers turn x \(1, 4\) into \(1, 3\)",
+        r"residual1: the layers turn an example \(4,\) into \(3,\)",
     ),
     "wrong width deep inside": (
         lambda: nn.serial(nn.residual(nn.serial(nn.dense(2, inputs=7)))).init(nn.key(0), (2,)),
@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "batch norm on another width": (
         lambda: nn.batch_norm().forward(*nn.batch_norm().init(nn.key(0), (4,)), np.zeros((4, 9))),
         ValueError,
-        r"x has shape \(4, 9\) but the layer takes 4 features.*pass x\.T",
+        r"x has shape \(4, 9\) but the model takes 4 features.*pass x\.T",
     ),
     "empty batch": (lambda: STEP(TS, (X[:0], ONE_HOT[:0])), ValueError, r"x is empty: it has shape \(0, 2\)"),
     "empty batch to a loss": (

@@ -28,7 +28,6 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.combinators import map_layers
 from nnfunc.models.description import CONSTRUCTORS, build, describe
-from nnfunc.values import same
 from tests.benchmarks import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported
 
@@ -178,7 +177,7 @@ def assert_noticed_or_harmless(path: Path, content: bytes, ts: nn.TrainState) ->
         return str(path) in str(error)
     assert_same_bits(saved.state, ts)
     assert saved.model is not None
-    assert same(saved.model, SMALL)
+    assert saved.model == SMALL
     return False
 
 
@@ -430,7 +429,7 @@ def test_a_killed_process_loses_no_file(path: Path) -> None:
 
 def assert_described(layer: nn.Layer) -> None:
     again = build(json.loads(json.dumps(describe(layer))))
-    assert same(again, layer)
+    assert again == layer
     assert repr(again) == repr(layer)
 
 
@@ -478,7 +477,7 @@ def test_nested_models_come_back(path: Path) -> None:
     nn.save(path, ts, model)
     saved = nn.load(path)
     assert saved.model is not None
-    assert same(saved.model, model)
+    assert saved.model == model
     assert repr(saved.model) == repr(model)
     assert np.array_equal(nn.predict(saved.model, saved.state, X), nn.predict(model, ts, X))
     assert_same_bits(saved.state, ts)

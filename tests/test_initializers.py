@@ -27,6 +27,7 @@ VARIANCES = {
     "lecun_uniform": 1 / 300,
     "orthogonal": 1 / 400,
     "zeros": 0.0,
+    "ones": 0.0,
     "constant": 0.0,
 }
 
@@ -35,7 +36,7 @@ VARIANCES = {
 def test_variance_mean_dtype_and_key(name: str) -> None:
     W = INITIALIZERS[name](nn.key(0), (300, 400), np.float64)
     assert W.var() == pytest.approx(VARIANCES[name], rel=0.02)
-    assert W.mean() == pytest.approx(1.0 if name == "constant" else 0.0, abs=1e-3)
+    assert W.mean() == pytest.approx(1.0 if name in ("constant", "ones") else 0.0, abs=1e-3)
     again = INITIALIZERS[name](nn.key(0), (300, 400), np.float32)
     assert again.dtype == np.float32
     np.testing.assert_array_equal(again, W.astype(np.float32))

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.layers.base import Layer
-from nnfunc.values import same
+from nnfunc.core.layer import Layer
 from tests.catalogue import (
     FEATURES,
     LAYERS,
@@ -132,7 +131,7 @@ def test_a_dict_of_gradients_is_matched_by_name_not_by_order(seed: int) -> None:
 def test_layers_pickle_and_print(name: str, data: st.DataObject) -> None:
     layer = data.draw(LAYERS[name])
     restored = pickle.loads(pickle.dumps(layer))
-    assert same(layer, restored)
+    assert layer == restored
     assert repr(layer) == repr(restored)
     assert " at 0x" not in repr(layer)
 
@@ -142,7 +141,7 @@ def test_losses_optimizers_penalties_pickle_and_print() -> None:
     values += [o for name, o in OPTIMIZERS.items() if name != "optimizer"]  # its rule here is a lambda
     for value in values:
         restored = pickle.loads(pickle.dumps(value))
-        assert same(value, restored)
+        assert value == restored
         assert repr(value) == repr(restored)
         assert " at 0x" not in repr(value)
 

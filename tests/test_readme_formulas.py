@@ -8,7 +8,6 @@ import pytest
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Keys
-from nnfunc.values import hyperparameters
 from tests import readme_formulas
 
 LOSSES = {
@@ -87,7 +86,7 @@ def test_training_is_the_readmes(run: str, optimizer: str, variant: str) -> None
 def dropout_masks(model: nn.Layer, key: Keys, step: int, m: int) -> list[Array]:
     """The 0-1 masks that the dropout layers of a model draw in a step, in the README's layout."""
     masks: list[Array] = []
-    widths = [hyperparameters(layer)["units"] for name, layer in model.layers if "dense" in name]
+    widths = [layer.settings["units"] for name, layer in model.layers if "dense" in name]
     for i, (name, layer) in enumerate(model.layers):
         if "dropout" in name:
             ones = np.ones((m, widths[len(masks)]))

@@ -11,7 +11,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.layers.base import Shape
+from nnfunc.layout import Shape
 from tests.catalogue import bent
 
 rng = np.random.default_rng(0)

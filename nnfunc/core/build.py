@@ -27,7 +27,7 @@ from nnfunc.core.program import (
 )
 from nnfunc.core.signatures import fitted, probed
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
-from nnfunc.core.wiring import FROZEN, Wiring, located
+from nnfunc.core.wiring import FROZEN, Wiring
 from nnfunc.initializers import initial as drawn
 from nnfunc.keys import Key, Keys, check, fold_in
 from nnfunc.keys import key as new_key
@@ -55,19 +55,16 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
         kernel, prefix = layer.kernel, f"{path}." if path else ""
         assert kernel is not None
         own_key = folded(key, numbers)
-        try:
-            shape = map_leaves(lambda node: node.shape, x)
-            said = kernel.signature(shape, **layer.settings)
-            if kernel.init is not None:
-                arrays = kernel.init(own_key, shape, dtype, **layer.settings) if not again else ({}, {})
-            else:
-                arrays = tuple(
-                    {k: drawn(a.initializer, fold_in(own_key, i), a.shape, dtype) for i, (k, a) in enumerate(d.items())
-                     if not again and prefix + k not in wiring.ties}
-                    for d in (said.params, said.state)
-                )  # fmt: skip
-        except Exception as error:
-            raise located(error, path) from error
+        shape = map_leaves(lambda node: node.shape, x)
+        said = kernel.signature(shape, **layer.settings)
+        if kernel.init is not None:
+            arrays = kernel.init(own_key, shape, dtype, **layer.settings) if not again else ({}, {})
+        else:
+            arrays = tuple(
+                {k: drawn(a.initializer, fold_in(own_key, i), a.shape, dtype) for i, (k, a) in enumerate(d.items())
+                 if not again and prefix + k not in wiring.ties}
+                for d in (said.params, said.state)
+            )  # fmt: skip
         own, own_state = arrays
         params.update({prefix + k: v for k, v in own.items() if prefix + k not in wiring.ties})
         state.update({prefix + k: v for k, v in own_state.items()})
@@ -203,29 +200,26 @@ def _built(
         tied = {n[len(prefix) :]: t for n, t in wiring.ties.items() if n.startswith(prefix)}
         integers = all(node.integers for node in leaves(x))
         counts = [n for n in where.integers if n.startswith(prefix)]
-        try:
-            if kernel.takes == "integers" and not integers:
-                raise TypeError("x is made of floats, expected integers: pass x.astype(int)")
-            if counts and not kernel.named:
-                raise ValueError(
-                    f"{counts[0][len(prefix) :]} has dtype int64, expected floats: pass dtype=np.float32 to ArrayDict"
-                )
-            shapes = {k: entries[n][2] for k, n in own.items()}
-            for k, (to, turned) in tied.items():
-                if to not in entries:
-                    raise ValueError(f"{k} is tied to {to!r}, which the parameters do not have")
-                shapes[k] = entries[to][2][::-1] if turned else entries[to][2]
-            first = all(node.number < len(leaves(kinds)) for node in leaves(x))
-            said = fitted(layer, shapes, map_leaves(lambda node: node.shape, x), rows, first)
-            names = tuple(shapes) if kernel.named else tuple(said.params)
-            full = tuple(tied[k][0] if k in tied else own[k] for k in names)
-            state_names = tuple(said.state)
-            if kernel.named and "state" in kernel.asks:
-                mine = [n for n in state_positions if n.startswith(prefix) and not n.startswith(FROZEN)]
-                state_names = tuple(n[len(prefix) :] for n in mine)
-            _check_state(said.state, state_names, prefix, held, state_positions)
-        except Exception as error:
-            raise located(error, path) from error
+        if kernel.takes == "integers" and not integers:
+            raise TypeError("x is made of floats, expected integers: pass x.astype(int)")
+        if counts and not kernel.named:
+            raise ValueError(
+                f"{counts[0][len(prefix) :]} has dtype int64, expected floats: pass dtype=np.float32 to ArrayDict"
+            )
+        shapes = {k: entries[n][2] for k, n in own.items()}
+        for k, (to, turned) in tied.items():
+            if to not in entries:
+                raise ValueError(f"{k} is tied to {to!r}, which the parameters do not have")
+            shapes[k] = entries[to][2][::-1] if turned else entries[to][2]
+        first = all(node.number < len(leaves(kinds)) for node in leaves(x))
+        said = fitted(layer, shapes, map_leaves(lambda node: node.shape, x), rows, first)
+        names = tuple(shapes) if kernel.named else tuple(said.params)
+        full = tuple(tied[k][0] if k in tied else own[k] for k in names)
+        state_names = tuple(said.state)
+        if kernel.named and "state" in kernel.asks:
+            mine = [n for n in state_positions if n.startswith(prefix) and not n.startswith(FROZEN)]
+            state_names = tuple(n[len(prefix) :] for n in mine)
+        _check_state(said.state, state_names, prefix, held, state_positions)
         used.update(own.values(), counts)
         predicts = bool(names) and all(wiring.is_frozen(n) for n in full) or (bool(path) and wiring.is_frozen(prefix))
         op = Op(
@@ -271,11 +265,8 @@ def _ran(
     if y is not None:
         op = op._replace(y=map_leaves(lambda node: node.number, y))
     if moving is not None:
-        try:
-            forward, own = functions(op, lead)[0], turned_getter(op)
-            result, cache = called(op, forward, own(moving.arrays), moving)
-        except Exception as error:
-            raise located(error, op.path) from error
+        forward, own = functions(op, lead)[0], turned_getter(op)
+        result, cache = called(op, forward, own(moving.arrays), moving)
         if y is None:  # what comes out says its shape
             y = map_leaves(lambda a: wiring.node(a.shape[lead:]), result)
             op = op._replace(y=map_leaves(lambda node: node.number, y))

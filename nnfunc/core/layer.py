@@ -147,11 +147,12 @@ class Layer(Fields):
         if not isinstance(cache, Run):
             raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
         program, dtype = cache.program, params.dtype if params.size else None
+        last = f"{program.ops[-1].path}: " if program.ops and program.ops[-1].path else ""
 
         def checked(gradient: Any, shape: Any) -> Array:
             array = real(gradient, "dy", dtype)
             if array.shape != shape:
-                raise ValueError(f"dy has shape {array.shape}, expected the output's shape {shape}")
+                raise ValueError(f"{last}dy has shape {array.shape}, expected the output's shape {shape}")
             return array
 
         dy = paired(checked, dy, cache.y_shape, program.output)

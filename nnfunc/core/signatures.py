@@ -64,6 +64,12 @@ def check_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> None:
         raise ValueError(_wrong_parameters(layer, shapes))
 
 
+def said_for(layer: Layer, shapes: Mapping[str, Shape]) -> Signature | None:
+    """The signature of a layer for some input that goes with these parameters, None if there is none."""
+    shape = next(_candidates(layer, shapes), None)
+    return None if shape is None else signature(layer, shape)
+
+
 def _candidates(layer: Layer, shapes: Mapping[str, Shape]) -> Iterator[Shape]:
     """Shapes of an example for which a layer has these parameters."""
     lengths = dict.fromkeys(n for shape in shapes.values() for n in shape)

@@ -50,6 +50,7 @@ class Wiring:
         self.calls: Counter[str] = Counter()
         self.ties: dict[str, tuple[str, bool]] = {}
         self.frozen: list[tuple[str, str]] = []
+        self.failed = False
 
     def node(self, shape: Shape | Callable[[], Shape], integers: bool = False) -> Node:
         """A new value."""
@@ -62,9 +63,15 @@ class Wiring:
         for tie in layer.ties:
             self.ties[prefix + tie.name] = prefix + tie.to, tie.transposed
         self.frozen += [(prefix, pattern) for pattern in layer.frozen if (prefix, pattern) not in self.frozen]
-        if layer.wire is None:
-            return self.leaf(self, path, layer, x, key, again)
-        return _nodes(layer.wire(Call(self, layer, path, key), x), f"the wire of {path or layer.name} returned")
+        try:
+            if layer.wire is None:
+                return self.leaf(self, path, layer, x, key, again)
+            return _nodes(layer.wire(Call(self, layer, path, key), x), "the wire returned")
+        except Exception as error:
+            if self.failed:  # said in the layer where it happened
+                raise
+            self.failed = True
+            raise located(error, path) from error
 
     def is_frozen(self, name: str) -> bool:
         """Whether an array, or a layer by its path and a dot, is a constant."""

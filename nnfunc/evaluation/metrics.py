@@ -68,7 +68,7 @@ def accuracy(model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: flo
     0.75
     """
     y = predict(model, ts, X)
-    decision, Y = _decision(model, y, threshold), _with_axis(ts, Y, "Y")
+    decision, Y = _decision(model, y, threshold), as_members(ts, Y, "Y")
     right = classes_of(y, decision) == labels(Y, y, decision, 1 + len(ts.params.stack_shape))
     return _share(right, np.ones(right.shape), 1 + len(ts.params.stack_shape))
 
@@ -124,7 +124,7 @@ def evaluate(
     """
     loss = by_name("loss", loss, by_names())
     y, lead = predict(model, ts, X), 1 + len(ts.params.stack_shape)
-    Y, weights = _with_axis(ts, Y, "Y"), None if weights is None else _with_axis(ts, weights, "weights")
+    Y, weights = as_members(ts, Y, "Y"), None if weights is None else as_members(ts, weights, "weights")
     value, _ = loss_of(loss, y, Y, weights, class_weights, lead)
     decision = decision_under(model, loss)
     share = None if decision is None else share_right(y, Y, weights, decision, lead)
@@ -134,7 +134,7 @@ def evaluate(
     return Evaluation(value, right / np.where(total == 0, 1, total) if lead > 1 else right / total if total else math.nan)
 
 
-def _with_axis(ts: HasParams, value: Any, name: str) -> Any:
+def as_members(ts: HasParams, value: Any, name: str) -> Any:
     """Targets or weights with the axis of a stack, if the parameters are one."""
     stack = ts.params.stack_shape
     if stack:
@@ -229,9 +229,6 @@ def share_right(y: Value, Y: Any, weights: Any, decision: Decision, lead: int) -
     """Σ w of the decisions that are right, and Σ w, of a stack (K,); None where the targets are no classes."""
     if isinstance(y, tuple) or isinstance(Y, tuple):
         return None
-    if lead == 2:
-        Y = with_axis(Y, len(y), "Y")
-        weights = None if weights is None else with_axis(weights, len(y), "weights")
     true = read_labels(np.asarray(Y), y, decision)
     if true is None or (true.dtype.kind == "f" and (true != np.floor(true)).any()):
         return None

@@ -17,7 +17,7 @@ from nnfunc.arrays import ArrayDict
 from nnfunc.core.custom import check_layer
 from nnfunc.core.layer import Layer, Tie, make
 from nnfunc.core.settings import Settings
-from nnfunc.core.signatures import check_parameters
+from nnfunc.core.signatures import check_parameters, said_for
 from nnfunc.core.values import Value
 from nnfunc.core.wiring import FROZEN, Call, located
 from nnfunc.initializers import Initializer
@@ -74,9 +74,7 @@ def residual(*layers: Layer, **names: Layer) -> Layer:
 def _residual(call: Call, x: Value) -> Value:
     y = _serial(call, x)
     if not isinstance(y, tuple) and call.whole(x).shape != y.shape:
-        raise ValueError(
-            f"the layers turn x {x.shape} into {y.shape}: a residual adds them, so the shapes must be equal"
-        )
+        raise ValueError(f"the layers turn an example {x.shape} into {y.shape}: a residual adds them, so both must be equal")
     return call(add(), (x, y))
 
 

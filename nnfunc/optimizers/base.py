@@ -247,8 +247,8 @@ def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDi
     else:
         new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
     old, out, before = [w, g], [new], opt_state._vector
-    for start in range(0, where.size, n):
-        part = ..., slice(start, start + n)
+    for i in range(len(slots)):
+        part = ..., slice(i * n, (i + 1) * n)
         old.append(before[part])
         out.append(moved[part])
     if w.size > BLOCK and elementwise:

@@ -13,7 +13,7 @@ from nnfunc._internal.validate import cast, finite, first_bad, numeric, positive
 from nnfunc.arrays import Scalar
 from nnfunc.core.values import leaves, map_leaves
 from nnfunc.errors import NonFiniteError
-from nnfunc.evaluation.metrics import Evaluation, decision_under, evaluate, share_right, unknown
+from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, share_right, unknown
 from nnfunc.keys import Key, check, fold_in
 from nnfunc.stacks import PerMember
 from nnfunc.training.batches import minibatches, row_count, same_length
@@ -185,7 +185,10 @@ def _epochs(
             ts, metrics = step(ts, batch)
             loss, weight = loss + metrics.weight * metrics.loss, weight + metrics.weight
             if decision is not None:
-                share = share_right(metrics.output, batch[1], batch[2] if len(batch) > 2 else None, decision, lead)
+                target, weights = as_members(ts, batch[1], "Y"), None
+                if len(batch) > 2:
+                    weights = as_members(ts, batch[2], "weights")
+                share = share_right(metrics.output, target, weights, decision, lead)
                 if share is None:
                     decision = None
                 else:
