@@ -1,98 +1,22 @@
-"""From a model to its initial parameters and to its program: one run of its wiring, on shapes or with the first inputs."""
+"""From a model to its program: one run of its wiring, in which each call of a layer is checked to fit and noted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
-from nnfunc.core.kernel import Cache
+from nnfunc.core.initial import initial
+from nnfunc.core.kernel import Cache, Signature
 from nnfunc.core.layer import Layer, check_stacks
-from nnfunc.core.program import (
-    Moving,
-    Op,
-    Program,
-    Ready,
-    called,
-    folded,
-    functions,
-    kept,
-    moved,
-    put,
-    prepared,
-    turned_getter,
-)
+from nnfunc.core.program import Moving, Op, Program, Ready, called, folded, moved, prepared, put, put_several
 from nnfunc.core.signatures import fitted, probed
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
 from nnfunc.core.wiring import FROZEN, Wiring
-from nnfunc.initializers import initial as drawn
-from nnfunc.keys import Key, Keys, check, fold_in
+from nnfunc.keys import Keys
 from nnfunc.keys import key as new_key
 from nnfunc.layout import Shape
-from nnfunc.stacks import stack
-
-# -- initial parameters ------------------------------------------------------------------------------------------------
-
-
-def initial(model: Layer, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-    """Initial parameters and state: the wiring is run on shapes alone, and each layer draws its arrays."""
-    if isinstance(key, (tuple, list)):
-        if not key:
-            raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")
-        members = [_initial(model, check(k), input_shape, dtype) for k in key]
-        return stack([p for p, _ in members]), stack([s for _, s in members])
-    return _initial(model, check(key), input_shape, dtype)
-
-
-def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> tuple[ArrayDict, ArrayDict]:
-    params: dict[str, Any] = {}
-    state: dict[str, Any] = {}
-
-    def leaf(wiring: Wiring, path: str, layer: Layer, x: Value, numbers: tuple[int, ...], again: int) -> Value:
-        kernel, prefix = layer.kernel, f"{path}." if path else ""
-        assert kernel is not None
-        own_key = folded(key, numbers)
-        shape = map_leaves(lambda node: node.shape, x)
-        said = kernel.signature(shape, **layer.settings)
-        if kernel.init is not None:
-            arrays = kernel.init(own_key, shape, dtype, **layer.settings) if not again else ({}, {})
-        else:
-            arrays = tuple(
-                {k: drawn(a.initializer, fold_in(own_key, i), a.shape, dtype) for i, (k, a) in enumerate(d.items())
-                 if not again and prefix + k not in wiring.ties}
-                for d in (said.params, said.state)
-            )  # fmt: skip
-        own, own_state = arrays
-        params.update({prefix + k: v for k, v in own.items() if prefix + k not in wiring.ties})
-        state.update({prefix + k: v for k, v in own_state.items()})
-        if kernel.named and said.output is None:
-            dicts = ArrayDict(own, dtype), ArrayDict(own_state)
-            return wiring.node(lambda: probed(layer, *dicts, shape))
-        integers = kernel.takes == "any" and not kernel.named and all(node.integers for node in leaves(x))
-        return map_shapes(lambda s: wiring.node(s, integers), said.output)
-
-    wiring = Wiring(leaf)
-    wiring.run("", model, map_shapes(wiring.node, check_shapes(input_shape)))
-    _check_ties(wiring, params)
-    wiring.check_frozen(list(params))
-    held = {FROZEN + k: np.asarray(v, dtype) for k, v in params.items() if wiring.is_frozen(k)}
-    trained = {k: v for k, v in params.items() if FROZEN + k not in held}
-    if not state and not held:
-        return ArrayDict(trained, dtype, stacked=False), EMPTY if np.dtype(dtype) == np.float32 else EMPTY.astype(dtype)
-    kept = {k: v if np.asarray(v).dtype.kind in "iub" else np.asarray(v, dtype) for k, v in state.items()}
-    return ArrayDict(trained, dtype, stacked=False), ArrayDict({**kept, **held}, stacked=False)
-
-
-def _check_ties(wiring: Wiring, params: dict[str, Any]) -> None:
-    for name, (to, _) in wiring.ties.items():
-        if to not in params:
-            raise ValueError(f"{name} is tied to {to!r}, which the model does not have: {', '.join(params) or 'no arrays'}")
-
-
-# -- building ----------------------------------------------------------------------------------------------------------
 
 
 def build(
@@ -105,22 +29,22 @@ def build(
     train: bool,
     folds: tuple[int, ...] = (),
 ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
-    """The program of a model for parameters, state and inputs like these, which are checked to fit, and its first run.
+    """The program of a model for parameters, state and inputs like these, and its first run.
 
     It is run while it is built, since a layer of your own need not say the shape of its output.
     """
     check_stacks(params, state)
-    moving = Moving(params, state, key, train, lead, folds)
-    rows = leaves(x)[0].shape[:lead]
+    moving = Moving(params, state, folded(key, folds), train, lead, [])
+    first = FirstRun(moving, [], (*params.arrays, *state.arrays))
 
-    def shapes_of(a: NDArray[Any]) -> Shape:
+    def kind(a: NDArray[Any]) -> Kind:
         if a.ndim < lead:
             raise ValueError(f"x has shape {a.shape[lead - 1 :]}, expected an axis of examples first")
-        return a.shape[lead:]
+        return Kind(a.shape[lead:], a.dtype.kind != "f")
 
-    kinds = map_leaves(lambda a: Kind(shapes_of(a), a.dtype.kind != "f"), x)
-    program = _built(model, params, state, kinds, rows, lead, x, moving)
-    return program, moving.values, moving.caches, moved(state, moving.state)
+    builder = Builder(params, state, leaves(x)[0].shape[:lead], lead, first)
+    made = builder.program(model, map_leaves(kind, x), x)
+    return made, moving.values, first.caches, moved(state, moving.state) if moving.changed else state
 
 
 def program(model: Layer, input_shape: Shapes, params: ArrayDict | None = None, state: ArrayDict | None = None) -> Program:
@@ -149,7 +73,8 @@ def program(model: Layer, input_shape: Shapes, params: ArrayDict | None = None, 
     state = EMPTY if state is None else state
     check_stacks(params, state)
     kinds = map_shapes(lambda s: Kind(s, False), check_shapes(input_shape))
-    return _built(model, params, state, kinds, (1,), 1 + len(params.stack_shape), None, None)
+    lead = 1 + len(params.stack_shape)
+    return Builder(params, state, (1,) * lead, lead, None).program(model, kinds, None)
 
 
 def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shapes) -> Shapes:
@@ -164,7 +89,7 @@ def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape:
 
 
 class Kind:
-    """The shape of one example of an array, and whether it is made of integers."""
+    """The shape of one example of an array, and whether it is made of integers. It is no tuple, which is a structure."""
 
     __slots__ = ("integers", "shape")
 
@@ -172,120 +97,175 @@ class Kind:
         self.shape, self.integers = shape, integers
 
 
-def _built(
-    model: Layer,
-    params: ArrayDict,
-    state: ArrayDict,
-    kinds: Any,
-    rows: Shape,
-    lead: int,
-    x: Value,
-    moving: Moving | None,
-) -> Program:
-    where, held = params.layout, state.layout
-    state_positions = {name: i for i, name in enumerate((*held.names, *held.integers))}
-    frozen = {n.removeprefix(FROZEN): i for n, i in state_positions.items() if n.startswith(FROZEN)}
-    positions = {name: len(where.names) + i for name, i in frozen.items()}
-    positions |= {name: i for i, name in enumerate(where.names)}
-    entries = {**{n: held.entries[FROZEN + n] for n in frozen}, **where.entries}
-    used: set[str] = set()
-    ops: list[Op] = []
-    ready: list[Ready] = []
+class FirstRun(NamedTuple):
+    """What is computed while a program is built: what moves, the caches, and all arrays."""
 
-    def leaf(wiring: Wiring, path: str, layer: Layer, x: Value, key: tuple[int, ...], again: int) -> Value:
+    moving: Moving
+    caches: list[Cache]
+    arrays: tuple[NDArray[Any], ...]
+
+
+class Builder:
+    """Notes the calls of one run of the wiring.
+
+    Args:
+        params, state: the arrays, by whose names the layers find theirs.
+        rows: the axes of the inputs before those of one example, for messages.
+        lead: how many these are.
+        run: what is computed on the way; None for a program that is only looked at.
+    """
+
+    def __init__(self, params: ArrayDict, state: ArrayDict, rows: Shape, lead: int, run: FirstRun | None) -> None:
+        self.params, self.state, self.rows, self.lead, self.run = params, state, rows, lead, run
+        where, held = params.layout, state.layout
+        self.state_at = {name: i for i, name in enumerate((*held.names, *held.integers))}
+        frozen = [n.removeprefix(FROZEN) for n in held.names if n.startswith(FROZEN)]
+        self.at = {n: len(where.names) + self.state_at[FROZEN + n] for n in frozen}
+        self.at |= {n: i for i, n in enumerate(where.names)}
+        self.shapes = {n: held.entries[FROZEN + n][2] for n in frozen} | where.shapes
+        self.inputs = 0
+        self.used: set[str] = set()
+        self.ops: list[Op] = []
+        self.ready: list[Ready] = []
+
+    def program(self, model: Layer, kinds: Any, x: Value) -> Program:
+        """The program of a model for inputs of these kinds."""
+        wiring = Wiring(self.leaf)
+        inputs = map_leaves(lambda kind: wiring.node(kind.shape, kind.integers), kinds)
+        self.inputs = len(wiring.nodes)
+        if self.run is not None:
+            self.run.moving.values += [None] * self.inputs
+            put(self.run.moving.values, _numbers(inputs), x)
+        output = wiring.run("", model, inputs)
+        where = self.params.layout
+        left = [n for n in (*where.names, *where.integers) if n not in self.used]
+        if left:
+            raise ValueError(f"the parameters do not fit the model: it has no layer for {', '.join(left)}")
+        wiring.check_frozen([n for op in self.ops for n in op.full])
+        return Program(
+            ops=tuple(self.ops),
+            inputs=_numbers(inputs),
+            output=_numbers(output),
+            shapes=tuple(node.shape for node in wiring.nodes),
+            integers=tuple(node.integers for node in wiring.nodes),
+            arrays=len(where.names),
+            constants=any(p >= len(where.names) for op in self.ops for p in op.params),
+            asks_key=any("key" in op.kernel.asks for op in self.ops),
+            lead=self.lead,
+            ready=tuple(self.ready),
+            gradients={},
+        )
+
+    def leaf(self, wiring: Wiring, path: str, layer: Layer, x: Value, key: tuple[int, ...], again: int) -> Value:
+        """Notes one call of a kernel; gives what comes out of it."""
         kernel, prefix = layer.kernel, f"{path}." if path else ""
         assert kernel is not None
-        own = {n[len(prefix) :]: n for n in where.names if n.startswith(prefix)}
-        own |= {n[len(prefix) :]: n for n in frozen if n.startswith(prefix) and wiring.is_frozen(n)}
-        tied = {n[len(prefix) :]: t for n, t in wiring.ties.items() if n.startswith(prefix)}
-        integers = all(node.integers for node in leaves(x))
-        counts = [n for n in where.integers if n.startswith(prefix)]
-        if kernel.takes == "integers" and not integers:
+        integers = [node.integers for node in leaves(x)]
+        if kernel.takes == "integers" and not all(integers):
             raise TypeError("x is made of floats, expected integers: pass x.astype(int)")
-        if counts and not kernel.named:
+        own = self.own_arrays(wiring, prefix, kernel.named)
+        shape = map_leaves(lambda node: node.shape, x)
+        first = all(node.number < self.inputs for node in leaves(x))
+        said = fitted(layer, {k: self.own_shape(*place) for k, place in own.items()}, shape, self.rows, first)
+        names = tuple(own) if kernel.named else tuple(said.params)
+        full = tuple(own[k][0] for k in names)
+        state_names = self.own_state(said, prefix, kernel.named and "state" in kernel.asks)
+        op = Op(
+            path=path,
+            layer=layer,
+            x=_numbers(x),
+            y=(),
+            names=names,
+            full=full,
+            params=tuple(self.at[n] for n in full),
+            turned=tuple(own[k][1] for k in names),
+            state=tuple(self.state_at[prefix + k] for k in state_names),
+            state_names=state_names,
+            key=key,
+            predicts=(bool(names) and all(map(wiring.is_frozen, full))) or (bool(path) and wiring.is_frozen(prefix)),
+            casts=kernel.takes == "floats" and any(integers),
+        )
+        stays = kernel.takes == "any" and not kernel.named and all(integers)
+        output = said.output
+        if output is None and self.run is None:
+            output = probed(layer, self.params.group(path) if path else self.params, EMPTY, shape)
+        y = None if output is None else map_shapes(lambda s: wiring.node(s, stays), output)
+        return self.noted(wiring, op, y)
+
+    def own_arrays(self, wiring: Wiring, prefix: str, named: bool) -> dict[str, tuple[str, bool]]:
+        """A layer's arrays: for each its name in the model (of a tied one that of what it is), and whether transposed."""
+        own = {n[len(prefix) :]: (n, False) for n in self.at if n.startswith(prefix) and self.mine(wiring, n)}
+        self.used.update(n for n, _ in own.values())
+        for name, (to, turned) in wiring.ties.items():
+            if name.startswith(prefix):
+                if to not in self.at:
+                    raise ValueError(f"{name[len(prefix) :]} is tied to {to!r}, which the parameters do not have")
+                own[name[len(prefix) :]] = to, turned
+        counts = [n for n in self.params.layout.integers if n.startswith(prefix)]
+        self.used.update(counts)
+        if counts and not named:
             raise ValueError(
                 f"{counts[0][len(prefix) :]} has dtype int64, expected floats: pass dtype=np.float32 to ArrayDict"
             )
-        shapes = {k: entries[n][2] for k, n in own.items()}
-        for k, (to, turned) in tied.items():
-            if to not in entries:
-                raise ValueError(f"{k} is tied to {to!r}, which the parameters do not have")
-            shapes[k] = entries[to][2][::-1] if turned else entries[to][2]
-        first = all(node.number < len(leaves(kinds)) for node in leaves(x))
-        said = fitted(layer, shapes, map_leaves(lambda node: node.shape, x), rows, first)
-        names = tuple(shapes) if kernel.named else tuple(said.params)
-        full = tuple(tied[k][0] if k in tied else own[k] for k in names)
-        state_names = tuple(said.state)
-        if kernel.named and "state" in kernel.asks:
-            mine = [n for n in state_positions if n.startswith(prefix) and not n.startswith(FROZEN)]
-            state_names = tuple(n[len(prefix) :] for n in mine)
-        _check_state(said.state, state_names, prefix, held, state_positions)
-        used.update(own.values(), counts)
-        predicts = bool(names) and all(wiring.is_frozen(n) for n in full) or (bool(path) and wiring.is_frozen(prefix))
-        op = Op(
-            path, layer, map_leaves(lambda node: node.number, x), (), names, full, tuple(positions[n] for n in full),
-            tuple(k in tied and tied[k][1] for k in names), tuple(state_positions[prefix + k] for k in state_names),
-            state_names, key, predicts, kernel.takes == "floats" and any(node.integers for node in leaves(x)),
-        )  # fmt: skip
-        stays = kernel.takes == "any" and not kernel.named and integers
-        if said.output is not None:
-            y: Value = map_shapes(lambda s: wiring.node(s, stays), said.output)
-        elif moving is None:
-            group = params.group(path) if path else params
-            y = wiring.node(probed(layer, group, EMPTY, map_leaves(lambda node: node.shape, x)))
-        else:
-            y = None
-        return _ran(wiring, op, y, lead, moving, ops, ready)
+        return own
 
-    wiring = Wiring(leaf)
-    inputs = map_leaves(lambda kind: wiring.node(kind.shape, kind.integers), kinds)
-    if moving is not None:
-        moving.values = [None] * len(wiring.nodes)
-        put(moving.values, map_leaves(lambda node: node.number, inputs), x)
-    output = wiring.run("", model, inputs)
-    extra = ", ".join(k for k in (*where.names, *where.integers) if k not in used and k not in _ends(wiring))
-    if extra:
-        raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
-    wiring.check_frozen([n for op in ops for n in op.full])
-    numbers = map_leaves(lambda node: node.number, (inputs, output))
-    return Program(
-        tuple(ops), *numbers, tuple(node.shape for node in wiring.nodes), tuple(node.integers for node in wiring.nodes),
-        len(where.names), any(p >= len(where.names) for op in ops for p in op.params), lead, tuple(ready), {},
-    )  # fmt: skip
+    def mine(self, wiring: Wiring, name: str) -> bool:
+        """Whether an array is one of the parameters, or is frozen by this model."""
+        return self.at[name] < len(self.params.names) or wiring.is_frozen(name)
 
+    def own_shape(self, name: str, turned: bool) -> Shape:
+        """The shape of an array as a layer sees it."""
+        return self.shapes[name][::-1] if turned else self.shapes[name]
 
-def _ends(wiring: Wiring) -> set[str]:
-    return {to for to, _ in wiring.ties.values()}
+    def own_state(self, said: Signature, prefix: str, all_of_it: bool) -> tuple[str, ...]:
+        """The names of a layer's state, checked to be there and to have the shapes that the layer says."""
+        there = {n[len(prefix) :] for n in self.state_at if n.startswith(prefix) and not n.startswith(FROZEN)}
+        if all_of_it:
+            return tuple(n[len(prefix) :] for n in self.state_at if n[len(prefix) :] in there and n.startswith(prefix))
+        for name, array in said.state.items():
+            if name not in there:
+                raise ValueError(
+                    f"the state has {', '.join(there) or 'nothing'}, expected {' and '.join(said.state)}: pass the state "
+                    "that model.init returned"
+                )
+            shape = self.state.layout.shapes.get(prefix + name, ())
+            if shape != array.shape:
+                raise ValueError(
+                    f"the state {name} has shape {shape}, expected {array.shape}: pass the state that model.init returned"
+                )
+        return tuple(said.state)
 
-
-def _ran(
-    wiring: Wiring, op: Op, y: Value, lead: int, moving: Moving | None, ops: list[Op], ready: list[Ready]
-) -> Value:
-    """Adds a call to the program, and makes it if there are values to make it with; gives the nodes of its output."""
-    if y is not None:
-        op = op._replace(y=map_leaves(lambda node: node.number, y))
-    if moving is not None:
-        forward, own = functions(op, lead)[0], turned_getter(op)
-        result, cache = called(op, forward, own(moving.arrays), moving)
-        if y is None:  # what comes out says its shape
-            y = map_leaves(lambda a: wiring.node(a.shape[lead:]), result)
-            op = op._replace(y=map_leaves(lambda node: node.number, y))
-        moving.values += [None] * (len(wiring.nodes) - len(moving.values))
-        moving.caches.append(kept(op, result, cache, moving))
-    ops.append(op)
-    ready.append(prepared(op, lead))
-    return y
+    def noted(self, wiring: Wiring, op: Op, y: Value) -> Value:
+        """Adds a call to the program, and makes it if there are values to make it with; gives the nodes of its output."""
+        if y is not None:
+            op = op._replace(y=_numbers(y))
+        if self.run is not None:
+            moving, entry = self.run.moving, prepared(op, self.lead)
+            value, cache = called(entry, op, entry.own(self.run.arrays), moving)
+            if y is None:  # what comes out says its shape
+                y = map_leaves(lambda a: wiring.node(a.shape[self.lead :]), value)
+                op = op._replace(y=_numbers(y))
+            elif op.kernel.named:
+                _check_output(value, map_leaves(lambda node: node.shape, y), self.lead)
+            moving.values += [None] * (len(wiring.nodes) - len(moving.values))
+            if type(op.y) is int:
+                moving.values[op.y] = value
+            else:
+                cache = put_several(moving.values, op.y, value, cache)
+            self.run.caches.append(cache)
+        self.ops.append(op)
+        self.ready.append(prepared(op, self.lead))
+        return y
 
 
-def _check_state(said: Any, names: Sequence[str], prefix: str, held: Any, positions: dict[str, int]) -> None:
-    missing = [k for k in names if prefix + k not in positions]
-    if missing:
-        came = ", ".join(n[len(prefix) :] for n in positions if n.startswith(prefix)) or "nothing"
-        raise ValueError(
-            f"the state has {came}, expected {' and '.join(names)}: pass the state that model.init returned"
-        )
-    for k, a in said.items():
-        shape = held.entries[prefix + k][2]
-        if shape != a.shape:
-            raise ValueError(f"the state {k} has shape {shape}, expected {a.shape}: pass the state that model.init returned")
+def _numbers(nodes: Value) -> Value:
+    return map_leaves(lambda node: node.number, nodes)
+
+
+def _check_output(value: Value, said: Any, lead: int) -> None:
+    """Raises an error if a layer of your own gives another shape than it says."""
+    came = map_leaves(lambda a: tuple(a.shape[lead:]), value)
+    if came != said:
+        raise ValueError(f"forward returned y with examples of shape {came}, but shape= says {said}")
+
 

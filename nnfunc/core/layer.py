@@ -103,7 +103,7 @@ class Layer(Fields):
         Raises:
             ValueError: a shape that a layer does not take.
         """
-        from nnfunc.core.build import initial
+        from nnfunc.core.initial import initial
 
         return initial(self, key, input_shape, dtype)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from nnfunc._internal.validate import real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
-from nnfunc.core.kernel import Cache, Kernel
+from nnfunc.core.kernel import Cache, Kernel, view
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.core.wiring import located
 from nnfunc.keys import Keys, fold_in
@@ -77,6 +77,7 @@ class Program(NamedTuple):
         shapes, integers: of each value the shape of one example, and whether it is made of integers.
         arrays: how many arrays the parameters have.
         constants: whether some arrays of layers stand in the state, since they are frozen.
+        asks_key: whether some layer takes a key.
         lead: how many axes stand before those of one example: 1, in a stack 2.
         ready: what `forward` runs, an entry for each call; `gradients`: what `backward` runs, made when it is asked
             for, by (need_dx, need_grads).
@@ -89,14 +90,10 @@ class Program(NamedTuple):
     integers: tuple[bool, ...]
     arrays: int
     constants: bool
+    asks_key: bool
     lead: int
     ready: tuple[Ready, ...]
     gradients: dict[tuple[bool, bool], Gradients]
-
-    @property
-    def asks_key(self) -> bool:
-        """Whether some layer takes a key."""
-        return any("key" in op.kernel.asks for op in self.ops)
 
     def __str__(self) -> str:
         from nnfunc.models.listing import listing
@@ -112,13 +109,17 @@ class Program(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A call as `forward` makes it: `special` is None for one array in, one out, and nothing else asked for."""
+    """A call as `forward` makes it: its function, how it finds its arrays and its state among all, and its values.
+
+    `special` is the call itself if its kernel asks for more than parameters and x, or has several inputs or outputs.
+    """
 
     forward: Callable[..., Any]
     own: Callable[[Sequence[Array]], Sequence[Array]]
     x: Value
     y: Value
     special: Op | None
+    state: Callable[[Sequence[Array]], Sequence[Array]]
 
 
 class Gradient(NamedTuple):
@@ -142,18 +143,16 @@ class Gradients(NamedTuple):
 
 
 class Moving:
-    """What changes while a program runs: its values, the arrays of the state, the caches."""
+    """What changes while a program runs, beside its values: the arrays of the state."""
 
-    __slots__ = ("arrays", "caches", "folds", "key", "lead", "params", "state", "train", "values")
+    __slots__ = ("arrays", "changed", "key", "lead", "params", "state", "train", "values")
 
     def __init__(
-        self, params: ArrayDict, state: ArrayDict, key: Keys | None, train: bool, lead: int, folds: tuple[int, ...] = ()
+        self, params: ArrayDict, state: ArrayDict, key: Keys | None, train: bool, lead: int, values: list[Any]
     ) -> None:
-        self.params, self.key, self.train, self.lead, self.folds = params, key, train, lead, folds
-        self.state: list[NDArray[Any]] = [*state.arrays, *state._integers.values()]
-        self.arrays: Sequence[Any] = (*params.arrays, *state.arrays)
-        self.values: list[Any] = []
-        self.caches: list[Cache] = []
+        self.params, self.key, self.train, self.lead, self.values = params, key, train, lead, values
+        self.state: list[NDArray[Any]] = [*(state._arrays or state.arrays), *state._integers.values()]
+        self.changed = False
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------
@@ -183,66 +182,66 @@ def run(
         arrays = (*arrays, *state.arrays)
     caches: list[Cache] = []
     try:
-        for forward, own, i, o, special in program.ready:
+        for entry in program.ready:
+            forward, own, i, o, special, _ = entry
             if special is None:
                 values[o], cache = forward(own(arrays), values[i])
             else:
                 if moving is None:
-                    moving = Moving(params, state, key, train, program.lead, folds)
-                    moving.values = values
-                cache = _call(special, forward, own(arrays), moving)
+                    key = folded(key, folds) if program.asks_key else None
+                    moving = Moving(params, state, key, train, program.lead, values)
+                y, cache = called(entry, special, own(arrays), moving)
+                if type(o) is int:
+                    values[o] = y
+                else:
+                    cache = put_several(values, o, y, cache)
             caches.append(cache)
     except Exception as error:
         raise located(error, program.ops[len(caches)].path) from error
-    return values, caches, state if moving is None else moved(state, moving.state)
+    return values, caches, state if moving is None or not moving.changed else moved(state, moving.state)
 
 
-def _call(op: Op, forward: Callable[..., Any], own: Sequence[Array], moving: Moving) -> Cache:
-    """A call of a kernel that asks for more than parameters and x, or has several inputs or outputs."""
-    return kept(op, *called(op, forward, own, moving), moving)
-
-
-def kept(op: Op, y: Value, cache: Cache, moving: Moving) -> Cache:
-    """Puts the outputs where they belong; of several, the cache keeps the shapes."""
-    if type(op.y) is int:
-        moving.values[op.y] = y
-        return cache
-    put(moving.values, op.y, y)
+def put_several(values: list[Any], numbers: Value, y: Value, cache: Cache) -> Cache:
+    """Puts several outputs where they belong; the cache keeps their shapes."""
+    put(values, numbers, y)
     return cache, map_leaves(lambda a: (a.shape, a.dtype), y)
 
 
-def called(op: Op, forward: Callable[..., Any], own: Sequence[Array], moving: Moving) -> tuple[Value, Cache]:
-    kernel, values = op.kernel, moving.values
-    x = values[op.x] if type(op.x) is int else _taken(values, op.x)
+def called(entry: Ready, op: Op, own: Sequence[Array], moving: Moving) -> tuple[Value, Cache]:
+    """A call of a kernel that asks for more than parameters and x, or has several inputs or outputs."""
+    kernel: Kernel = op.layer.kernel  # type: ignore[assignment]  # a call has one
+    x = moving.values[op.x] if type(op.x) is int else _taken(moving.values, op.x)
     if op.casts:
         dtype = moving.params.dtype if moving.params.size else None
         x = map_leaves(lambda a: real(a, "x", dtype), x)
+    params: Any = own
+    if kernel.named:
+        x, params = view(x), _named(op.names, own, moving.lead, moving.params, op)
     given: dict[str, Any] = {}
     for what in kernel.asks:
-        if what == "key":
-            given[what] = folded(moving.key, moving.folds + op.key)
-        elif what == "train":
+        if what == "train":
             given[what] = moving.train and not op.predicts
+        elif what == "key":
+            given[what] = folded(moving.key, op.key) if moving.train or kernel.named else None
         elif what == "lead":
             given[what] = moving.lead
         else:
-            before = tuple(moving.state[i] for i in op.state)
+            before = entry.state(moving.state)
             given[what] = _named(op.state_names, before, moving.lead) if kernel.named else before
-    params: Any = own
+    result = entry.forward(params, x, **given)
+    if len(result) == 2:
+        return result  # type: ignore[no-any-return]  # (y, cache)
+    y, cache, after = result
     if kernel.named:
-        x, params = _read_only(x), _named(op.names, own, moving.lead, moving.params, op)
-    result = forward(params, x, **given)
-    y, cache = result[0], result[1]
-    if "state" in kernel.asks:
-        after = result[2]
-        if kernel.named:
-            after = given["state"].like(after, "the state that forward returned").values()
-        for i, array in zip(op.state, after, strict=True):
-            moving.state[i] = array
+        after = given["state"].like(after, "the state that forward returned").values()
+    for i, array in zip(op.state, after, strict=True):
+        moving.changed = moving.changed or array is not moving.state[i]
+        moving.state[i] = array
     return y, cache
 
 
 def folded(key: Keys | None, numbers: tuple[int, ...]) -> Keys | None:
+    """The key with numbers folded in, one after another."""
     if key is not None:
         for number in numbers:
             key = fold_in(key, number)
@@ -262,20 +261,9 @@ def _named(
     return ArrayDict(dict(zip(names, arrays, strict=True)), stacked=lead == 2)
 
 
-def _read_only(x: Value) -> Value:
-    def own(a: Any) -> Any:
-        seen = a.view()
-        seen.setflags(write=False)
-        return seen
-
-    return map_leaves(own, x)
-
-
 def moved(state: ArrayDict, now: list[NDArray[Any]]) -> ArrayDict:
-    """The state with the values that the calls left, or itself if none changed it."""
+    """The state with the values that the calls left."""
     count = len(state.names)
-    if all(a is b for a, b in zip(now, (*state.arrays, *state._integers.values()), strict=True)):
-        return state
     vector = new_vector(state._vector.shape, state.dtype)
     for view, value in zip(state._layout.views(vector), now, strict=False):
         view[...] = value
@@ -355,7 +343,7 @@ def _call_backward(
             grads.append(written[place[0]] if place[1] and not place[2] else np.empty(array.shape, array.dtype))
     given: Any = own
     if op.kernel.named:
-        dy = _read_only(dy)
+        dy = view(dy)
         given = _named(op.names, own, params._vector.ndim, params, op)
     dx = backward(given, cache, dy, tuple(grads), need)
     for gradient, place in zip(grads, special, strict=True):
@@ -420,11 +408,11 @@ def _gradients(program: Program, need_dx: bool, need_grads: bool) -> Gradients:
             seen.update([] if p is None else [p])
         plain = all(place is None or (place[1] and not place[2]) for place in places)
         plain = plain and type(op.x) is int and type(op.y) is int and not op.kernel.named
-        _, backward = functions(op, program.lead)
+        _, backward = _functions(op, program.lead)
         grads = _getter(mine) if plain else None
         calls.append(
             Gradient(
-                at, backward, turned_getter(op), grads or NOTHING, op.x, op.y, need, None if plain else tuple(places)
+                at, backward, _turned_getter(op), grads or NOTHING, op.x, op.y, need, None if plain else tuple(places)
             )
         )
     return Gradients(tuple(calls), tuple(p for p in range(program.arrays) if need_grads and p not in seen))
@@ -433,7 +421,7 @@ def _gradients(program: Program, need_dx: bool, need_grads: bool) -> Gradients:
 # -- how arrays and values are found -----------------------------------------------------------------------------------
 
 
-def functions(op: Op, lead: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _functions(op: Op, lead: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The kernel's two functions with the settings that they use, called for each member where they do not know it."""
     forward, backward = op.kernel.forward, op.kernel.backward
     if op.kernel.uses:
@@ -444,8 +432,8 @@ def functions(op: Op, lead: int) -> tuple[Callable[..., Any], Callable[..., Any]
 
 def prepared(op: Op, lead: int) -> Ready:
     plain = type(op.x) is int and type(op.y) is int and not (op.kernel.asks or op.casts or op.kernel.named)
-    forward, _ = functions(op, lead)
-    return Ready(forward, turned_getter(op), op.x, op.y, None if plain else op)
+    forward, _ = _functions(op, lead)
+    return Ready(forward, _turned_getter(op), op.x, op.y, None if plain else op, _getter(op.state))
 
 
 NOTHING: Callable[[Sequence[Any]], Any] = itemgetter(slice(0, 0))
@@ -468,7 +456,7 @@ def _some(arrays: Sequence[Any], *, positions: tuple[int | None, ...]) -> tuple[
     return tuple(None if p is None else arrays[p] for p in positions)
 
 
-def turned_getter(op: Op) -> Callable[[Sequence[Any]], Any]:
+def _turned_getter(op: Op) -> Callable[[Sequence[Any]], Any]:
     if not any(op.turned):
         return _getter(op.params)
     return partial(_turned, positions=op.params, turned=op.turned)

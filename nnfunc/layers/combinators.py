@@ -17,7 +17,7 @@ from nnfunc.arrays import ArrayDict
 from nnfunc.core.custom import check_layer
 from nnfunc.core.layer import Layer, Tie, make
 from nnfunc.core.settings import Settings
-from nnfunc.core.signatures import check_parameters, said_for
+from nnfunc.core.signatures import check_parameters
 from nnfunc.core.values import Value
 from nnfunc.core.wiring import FROZEN, Call, located
 from nnfunc.initializers import Initializer

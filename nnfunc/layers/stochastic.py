@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def _mask(key: Keys, shape: Shape, keep_prob: float, dtype: np.dtype[np.floating
     """1/keep_prob or 0 for each element; drawn as integers, so that the dtype changes no mask."""
     if isinstance(key, tuple):
         return np.stack([_mask(k, shape[1:], keep_prob, dtype) for k in key])
-    kept = random_bits(key, int(np.prod(shape))).reshape(shape) < np.uint32(keep_prob * 2**32)
+    kept = random_bits(key, prod(shape)).reshape(shape) < np.uint32(keep_prob * 2**32)
     return np.multiply(kept, 1 / keep_prob, dtype=dtype)
 
 
