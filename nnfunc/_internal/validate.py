@@ -111,8 +111,8 @@ def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:
 
 def all_finite(array: NDArray[np.floating]) -> bool:
     """Whether no element is NaN or infinite; overflow is silenced by the caller."""
-    if array.flags.c_contiguous:  # the sum of the squares, by BLAS, is one fast pass; it may overflow
-        flat = array.reshape(-1)
+    if array.ndim == 1 or array.flags.c_contiguous:  # the sum of the squares, by BLAS, is fast; it may overflow
+        flat = array if array.ndim == 1 else array.reshape(-1)
         if math.isfinite(flat.dot(flat)):
             return True
     return bool(np.isfinite(array).all())

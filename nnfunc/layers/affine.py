@@ -82,12 +82,12 @@ def _signature(
 
 
 def _forward(params: Sequence[Array], x: Array) -> tuple[Array, Array]:
-    W, *b = params
+    W = params[0]
     if not 2 == x.ndim == W.ndim:
         return _general_forward(params, x)
     y: Array = x.dot(W)  # half the time of matmul, for small matrices
-    if b:
-        y += b[0]
+    if len(params) > 1:
+        y += params[1]
     return y, x
 
 

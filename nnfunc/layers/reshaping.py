@@ -146,6 +146,10 @@ def _unstack_backward(
     return np.stack(dy, axis=-2)
 
 
+def _unstack_onnx(*, shape: Shape, **_: Any) -> list[Expression]:
+    return [op("Gather", "x", np.array(t), axis=len(shape) - 1) for t in range(shape[-2])]
+
+
 def stack_steps() -> Layer:
     """T values (..., features) → (..., T, features), the inverse of `unstack_steps`.
 
@@ -168,6 +172,11 @@ def _stack_backward(
     params: Sequence[Array], count: int, dy: Array, grads: Sequence[Array | None], need: tuple[bool, ...]
 ) -> tuple[Array, ...]:
     return tuple(dy[..., t, :] for t in range(count))
+
+
+def _stack_onnx(*, inputs: int, after: Shape, **_: Any) -> Expression:
+    time = len(after) - 1
+    return op("Concat", *(op("Unsqueeze", f"x{t}", np.array([time])) for t in range(inputs)), axis=time)
 
 
 def zeros_of(units: int) -> Layer:
@@ -193,6 +202,10 @@ def _zeros_backward(
     return np.zeros(shape, dy.dtype)
 
 
+def _zeros_onnx(*, units: int, **_: Any) -> Expression:
+    return op("Expand", 0.0, op("Concat", op("Shape", "x", end=-1), np.array([units]), axis=0))
+
+
 FLATTEN = Kernel(
     _flatten, _back_to, _flatten_signature, formula="x, its axes joined", uses=("axes",), asks=("lead",), takes="any",
     onnx=_flatten_onnx,
@@ -201,6 +214,8 @@ RESHAPE = Kernel(
     _reshape, _back_to, _reshape_signature, formula="x, in another shape", uses=("shape",), asks=("lead",), takes="any",
     onnx=_reshape_onnx,
 )  # fmt: skip
-UNSTACK = Kernel(_unstack, _unstack_backward, _unstack_signature, formula="x₁, …, x_T", takes="any")
-STACK = Kernel(_stack, _stack_backward, _stack_signature, formula="(x₁, …, x_T)")
-ZEROS = Kernel(_zeros, _zeros_backward, _zeros_signature, formula="0", uses=("units",))
+UNSTACK = Kernel(
+    _unstack, _unstack_backward, _unstack_signature, formula="x₁, …, x_T", takes="any", onnx=_unstack_onnx
+)
+STACK = Kernel(_stack, _stack_backward, _stack_signature, formula="(x₁, …, x_T)", onnx=_stack_onnx)
+ZEROS = Kernel(_zeros, _zeros_backward, _zeros_signature, formula="0", uses=("units",), onnx=_zeros_onnx)

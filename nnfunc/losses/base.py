@@ -160,13 +160,13 @@ def loss_of(
     loss: Loss, y: Value, target: Any, weights: Any, class_weights: ArrayLike | None, lead: int
 ) -> tuple[Scalar, Any]:
     """The value of a loss and its cache."""
-    if loss.own is not None:
-        return _own(loss.own[0], y, target, weights, class_weights, lead)
-    if loss.parts:
+    if loss.values is None:
+        if loss.own is not None:
+            return _own(loss.own[0], y, target, weights, class_weights, lead)
         return _combined(loss, y, target, weights, class_weights, lead)
-    if isinstance(y, tuple):
-        raise TypeError(f"y is a tuple of {len(y)} outputs, but {loss!r} takes one: use nn.losses.combined")
     if type(y) is not np.ndarray or y.dtype.kind != "f":
+        if isinstance(y, tuple):
+            raise TypeError(f"y is a tuple of {len(y)} outputs, but {loss!r} takes one: use nn.losses.combined")
         y = real(y, "y")
     shape = y.shape
     if y.ndim < lead + 1 or y.size == 0:
@@ -174,15 +174,17 @@ def loss_of(
     T = ACCEPTS[loss.targets](y, target, lead)
     if y.ndim > lead + 1:  # every position is an example
         y, T = y.reshape(*shape[: lead - 1], -1, shape[-1]), T.reshape(*shape[: lead - 1], -1, shape[-1])
-    assert loss.values is not None
     per_example, residual = loss.values(y, T, **loss.settings._items)
     w = None if weights is None else weights_of(weights, shape, lead, y.dtype)
     if class_weights is not None:
         w = _of_classes(loss, class_weights, T) * (1 if w is None else w)
-    if w is None:
-        rows = per_example.shape[-1]
-        value: Any = np.add.reduce(per_example, axis=-1) / rows
-        share, total = one_of(rows, y.dtype), float(rows) if lead == 1 else np.full(len(y), float(rows), y.dtype)
+    rows = per_example.shape[-1]
+    if w is None and lead == 1:
+        value: Any = np.add.reduce(per_example) / rows
+        share, total = one_of(rows, y.dtype), float(rows)
+    elif w is None:
+        value = np.add.reduce(per_example, axis=-1) / rows
+        share, total = one_of(rows, y.dtype), np.full(len(y), float(rows), y.dtype)
     else:
         total = np.add.reduce(w, axis=-1)
         safe = np.where(total == 0, y.dtype.type(1), total)  # a batch of padding rows alone moves nothing
@@ -196,17 +198,16 @@ def loss_of(
 
 def gradient_of(loss: Loss, cache: Any) -> Value:
     """The gradient of the value with respect to y, of y's shape."""
-    if loss.own is not None:
+    if loss.gradient is None and loss.own is not None:
         if isinstance(cache, Members):
             dys = [loss.own[1](own) for own in cache.caches]
             return map_leaves(lambda *parts: np.stack([np.asarray(part) for part in parts]), *dys)
         return loss.own[1](cache)
-    if loss.parts:
+    if loss.gradient is None:
         return tuple(
             map_leaves(lambda dy, weight=weight: dy * _factor(weight, dy), gradient_of(part, own))
             for (weight, part), own in zip(loss.parts, cache, strict=True)
         )
-    assert loss.gradient is not None
     dy = loss.gradient(cache.residual, **loss.settings._items)
     dy *= cache.share
     return dy if dy.shape == cache.shape else dy.reshape(cache.shape)

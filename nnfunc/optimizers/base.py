@@ -216,39 +216,30 @@ def _read_only(array: Any) -> Any:
 def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
     """One update by a rule, from the vector of the gradients."""
     slots, elementwise = optimizer.slots, optimizer.elementwise
-    where, w = params._layout._repeated.get(slots) or params._layout.repeated(slots), params._vector
-    if type(opt_state) is not ArrayDict or opt_state._layout is not where:
-        if not isinstance(opt_state, Mapping) or "step" not in opt_state:
-            raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
-        steps = _read_only(np.array(opt_state["step"]))
-        expected = ArrayDict._of(where, optimizer.init(params)._vector, {"step": steps})
-        opt_state = expected.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
-    if opt_state._vector.shape[:-1] != w.shape[:-1] or opt_state._vector.dtype != w.dtype:
-        if opt_state._vector.shape[:-1] != w.shape[:-1]:
-            raise ValueError(
-                f"opt_state has the stack shape {opt_state.stack_shape}, but the parameters {params.stack_shape}: begin "
-                "with optimizer.init(params)"
-            )
-        opt_state = opt_state.astype(w.dtype)
-    count = opt_state._integers["step"]
+    layout, w = params._layout, params._vector
+    where = layout._repeated.get(slots) or layout.repeated(slots)
+    if type(opt_state) is not ArrayDict or opt_state._layout is not where or opt_state._vector.dtype != w.dtype:
+        opt_state = _fitting(optimizer, params, opt_state)
+    before, count = opt_state._vector, opt_state._integers["step"]
+    if before.ndim != w.ndim or before.shape[:-1] != w.shape[:-1]:
+        raise ValueError(
+            f"opt_state has the stack shape {opt_state.stack_shape}, but the parameters {params.stack_shape}: begin with "
+            "optimizer.init(params)"
+        )
     if count.ndim or (w.ndim > 1 and not elementwise):
         alike = not count.ndim or (count == count.flat[0]).all()  # else members that were trained for different times
         if not alike or not elementwise:
             return _each(optimizer, params, g, opt_state)
-        t = int(count.flat[0]) + 1
-    else:
-        t = count.item() + 1
-    n, settings = w.shape[-1], optimizer.settings
+    t = int(count.flat[0]) + 1 if count.ndim else count.item() + 1
+    settings = optimizer.settings
     values: Mapping[str, Any] = settings._items
     if not settings.floats:
         values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in values.items()}
-    if w.ndim == 1:
-        new, moved = np.empty(n, w.dtype), np.empty(where.size, w.dtype)
-    else:
-        new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
-    old, out, before = [w, g], [new], opt_state._vector
-    for i in range(len(slots)):
-        part = ..., slice(i * n, (i + 1) * n)
+    n = layout.size
+    new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
+    old, out = [w, g], [new]
+    for start in range(0, n * len(slots), n or 1):
+        part: Any = slice(start, start + n) if w.ndim == 1 else (..., slice(start, start + n))
         old.append(before[part])
         out.append(moved[part])
     if w.size > BLOCK and elementwise:
@@ -263,7 +254,19 @@ def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDi
         _apply(optimizer, old, out, t, values)
     steps = np.array(t) if not count.ndim else np.full(count.shape, t)
     steps.setflags(write=False)
-    return ArrayDict._of(params._layout, new), ArrayDict._of(where, moved, {"step": steps})
+    return ArrayDict._of(layout, new), ArrayDict._of(where, moved, {"step": steps})
+
+
+def _fitting(optimizer: Optimizer, params: ArrayDict, opt_state: ArrayDict) -> ArrayDict:
+    """A state that came in another order, dtype or as a plain dict, as `init` would have it."""
+    if not isinstance(opt_state, Mapping) or "step" not in opt_state:
+        raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
+    where = params._layout.repeated(optimizer.slots)
+    if isinstance(opt_state, ArrayDict) and opt_state._layout is where:
+        return opt_state.astype(params.dtype)
+    steps = _read_only(np.array(opt_state["step"]))
+    expected = ArrayDict._of(where, optimizer.init(params)._vector, {"step": steps})
+    return expected.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
 
 
 def _each(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
