@@ -296,7 +296,9 @@ class ArrayDict(Mapping[str, Array]):
 
     def _part(self, names: list[str]) -> ArrayDict:
         part = ArrayDict({k: self[k] for k in names}, stacked=False if not self.stack_shape else None)
-        return part if part.names else self._of(layout((), part._layout.integers), self._vector[..., :0], part._integers)
+        return (
+            part if part.names else self._of(layout((), part._layout.integers), self._vector[..., :0], part._integers)
+        )
 
     def replace(self, arrays: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> ArrayDict:
         """This dict with other values for some of its names; shapes and dtype stay.

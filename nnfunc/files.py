@@ -1,5 +1,5 @@
-"""Saving and loading: a train state, and the model too if its layers are built in, in one file; or any tuple of dicts and
-arrays beside it.
+"""Saving and loading: a train state, and the model too if its layers are built in, in one file; or any tuple of dicts
+and arrays beside it.
 
     nn.save("run.npz", ts, model)
     ts, model = nn.load("run.npz")
@@ -40,8 +40,8 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfunc.arrays import ArrayDict
 from nnfunc._internal.validate import instance, numeric, positive_int
+from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.keys import Key, Keys, check
 from nnfunc.layers.combinators import check_params
@@ -304,7 +304,7 @@ def _get_dict(about: dict[str, Any], prefix: str, arrays: Arrays) -> ArrayDict:
 def _words(key: Keys) -> NDArray[np.uint64]:
     keys = key if isinstance(key, tuple) else (key,)
     words = np.array([divmod(check(k), 1 << 64) for k in keys], np.uint64)
-    return words if isinstance(key, tuple) else words[0]  # type: ignore[no-any-return]  # a row of an array is one
+    return words if isinstance(key, tuple) else words[0]
 
 
 def _keys(words: NDArray[Any]) -> Keys:
@@ -334,7 +334,9 @@ def _put(value: Any, name: str, arrays: Arrays) -> dict[str, Any]:
     if isinstance(value, (np.ndarray, np.generic)):
         arrays[name] = np.asarray(numeric(value, name), order="C")
         return {"array": None}
-    raise TypeError(f"{name} is {type(value).__name__}, expected a dict of arrays, an array, a key, a number, or a tuple")
+    raise TypeError(
+        f"{name} is {type(value).__name__}, expected a dict of arrays, an array, a key, a number, or a tuple"
+    )
 
 
 def _get(about: dict[str, Any], name: str, arrays: Arrays) -> Any:
@@ -349,7 +351,7 @@ def _get(about: dict[str, Any], name: str, arrays: Arrays) -> Any:
         parts = [_get(part, f"{prefix}{f}", arrays) for f, part in zip(about["fields"], about["tuple"], strict=True)]
         if about["kind"] is None:
             return tuple(parts)
-        return namedtuple(str(about["kind"]), about["fields"])(*parts)  # type: ignore[misc]  # its names are in the file
+        return namedtuple(str(about["kind"]), about["fields"])(*parts)
     if "value" in about:
         return about["value"]
     return _keys(arrays[name]) if "key" in about else arrays[name]

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
-from nnfunc.arrays import Array, ArrayDict, Patterns, Scalar, new_vector
-from nnfunc.core.settings import Settings, arguments, shown
+from nnfunc.arrays import Array, ArrayDict, Scalar, new_vector
+from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
+from nnfunc.layout import Patterns
 from nnfunc.stacks import member, stack, unstack
 
 
@@ -26,7 +27,7 @@ class Fields(NamedTuple):
     """The fields of a `Penalty`."""
 
     name: str
-    settings: Settings = Settings()
+    settings: Settings = NO_SETTINGS
     value: Callable[[Array], Array] | None = None
     gradient: Callable[[Array], Array] | None = None
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None
@@ -100,7 +101,7 @@ def _own_gradient(function: Callable[..., Any], params: ArrayDict, examples: Sca
 
 def make(
     name: str,
-    settings: Settings = Settings(),
+    settings: Settings = NO_SETTINGS,
     value: Callable[[Array], Array] | None = None,
     gradient: Callable[[Array], Array] | None = None,
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None,

@@ -116,7 +116,7 @@ def member(value: Any, k: int) -> Any:
 def together(values: Sequence[Value]) -> Value:
     """The values of all members as one, with the axis of the networks in front."""
     if values[0] is None:
-        return None  # type: ignore[return-value]  # a gradient that is not there is not there for any member
+        return None  # a gradient that is not there is not there for any member
     return map_leaves(lambda *parts: None if parts[0] is None else np.stack(parts), *values)
 
 

@@ -87,8 +87,8 @@ def largest_exponent(dtype: np.dtype[np.floating]) -> Array:
 def logistic(x: Array) -> Array:
     """σ(x) = 1/(1 + exp(−x)), without overflow.
 
-    >>> logistic(np.array([-1000.0, 0.0])).tolist()
-    [5.562684646268003e-309, 0.5]
+    >>> logistic(np.array([-1000.0, 0.0])).round(3)
+    array([0. , 0.5])
     """
     y = np.negative(x)
     np.minimum(y, largest_exponent(x.dtype), out=y)

@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 WIDTH = 80
 
 
-def text_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int], width: int = WIDTH
-) -> str:
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int], width: int = WIDTH) -> str:
     """Columns under a ruled head, the numbers (the columns `right`) to the right; what is too long is cut, but they.
 
     >>> print(text_table(["layer", "error"], [["dense1", "2"], ["relu1", "0.5"]], right=[1]))

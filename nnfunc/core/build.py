@@ -47,7 +47,9 @@ def build(
     return made, moving.values, first.caches, moved(state, moving.state) if moving.changed else state
 
 
-def program(model: Layer, input_shape: Shapes, params: ArrayDict | None = None, state: ArrayDict | None = None) -> Program:
+def program(
+    model: Layer, input_shape: Shapes, params: ArrayDict | None = None, state: ArrayDict | None = None
+) -> Program:
     """The straight program that a model is, to be printed: a line for each call of a layer.
 
     Args:
@@ -59,11 +61,11 @@ def program(model: Layer, input_shape: Shapes, params: ArrayDict | None = None, 
         the arrays that it uses, the shapes of one example, and whether a backward goes through it in training.
 
     >>> nn.program(nn.serial(nn.dense(3), nn.residual(nn.tanh())), (2,))
-    value  layer            formula    of      arrays              shapes             backward
-    ------------------------------------------------------------------------------------------
-    %1     dense1           x W + b    %0      dense1.W, dense1.b  (2,) → (3,)        yes
-    %2     residual1.tanh1  tanh x     %1                          (3,) → (3,)        yes
-    %3     residual1.add    x₁ + x₂ …  %1, %2                      (3,), (3,) → (3,)  yes
+    value  layer            formula      of      arrays              shapes             backward
+    --------------------------------------------------------------------------------------------
+    %1     dense1           x W + b      %0      dense1.W, dense1.b  (2,) → (3,)        yes
+    %2     residual1.tanh1  tanh x       %1                          (3,) → (3,)        yes
+    %3     residual1.add    x₁ + x₂ + …  %1, %2                      (3,), (3,) → (3,)  yes
     """
     if not isinstance(model, Layer):
         raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
@@ -89,7 +91,7 @@ def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape:
 
 
 class Kind:
-    """The shape of one example of an array, and whether it is made of integers. It is no tuple, which is a structure."""
+    """The shape of one example of an array, and whether it is made of integers."""
 
     __slots__ = ("integers", "shape")
 
@@ -193,7 +195,7 @@ class Builder:
         return self.noted(wiring, op, y)
 
     def own_arrays(self, wiring: Wiring, prefix: str, named: bool) -> dict[str, tuple[str, bool]]:
-        """A layer's arrays: for each its name in the model (of a tied one that of what it is), and whether transposed."""
+        """A layer's arrays: for each its name in the model (if tied, of what it is), and whether it is transposed."""
         own = {n[len(prefix) :]: (n, False) for n in self.at if n.startswith(prefix) and self.mine(wiring, n)}
         self.used.update(n for n, _ in own.values())
         for name, (to, turned) in wiring.ties.items():
@@ -225,18 +227,19 @@ class Builder:
         for name, array in said.state.items():
             if name not in there:
                 raise ValueError(
-                    f"the state has {', '.join(there) or 'nothing'}, expected {' and '.join(said.state)}: pass the state "
-                    "that model.init returned"
+                    f"the state has {', '.join(there) or 'nothing'}, expected {' and '.join(said.state)}: pass the "
+                    "state that model.init returned"
                 )
             shape = self.state.layout.shapes.get(prefix + name, ())
             if shape != array.shape:
                 raise ValueError(
-                    f"the state {name} has shape {shape}, expected {array.shape}: pass the state that model.init returned"
+                    f"the state {name} has shape {shape}, expected {array.shape}: pass the state that model.init "
+                    "returned"
                 )
         return tuple(said.state)
 
     def noted(self, wiring: Wiring, op: Op, y: Value) -> Value:
-        """Adds a call to the program, and makes it if there are values to make it with; gives the nodes of its output."""
+        """Adds a call to the program, and makes it if there are values to make it with; gives its outputs."""
         if y is not None:
             op = op._replace(y=_numbers(y))
         if self.run is not None:
@@ -267,5 +270,3 @@ def _check_output(value: Value, said: Any, lead: int) -> None:
     came = map_leaves(lambda a: tuple(a.shape[lead:]), value)
     if came != said:
         raise ValueError(f"forward returned y with examples of shape {came}, but shape= says {said}")
-
-

@@ -128,7 +128,13 @@ def _signature(input_shape: Shapes, *, shape: Callable[[Shapes], Shapes] | None,
 
 
 def _forward(
-    params: ArrayDict, x: Value, *, forward: Callable[..., Any], asks: tuple[str, ...], backward: object = None, **asked: Any
+    params: ArrayDict,
+    x: Value,
+    *,
+    forward: Callable[..., Any],
+    asks: tuple[str, ...],
+    backward: object = None,
+    **asked: Any,
 ) -> Any:
     result = forward(params, x, **asked)
     count = 3 if "state" in asks else 2
@@ -214,9 +220,7 @@ OWN = {
 # -- a wire of your own ------------------------------------------------------------------------------------------------
 
 
-def wired(
-    wire: Callable[..., Value], layers: Mapping[str, Layer], name: str = "wired", **settings: Any
-) -> Layer:
+def wired(wire: Callable[..., Value], layers: Mapping[str, Layer], name: str = "wired", **settings: Any) -> Layer:
     """A combinator of your own: layers by name, and a function that says which is called on which values.
 
     Args:
@@ -255,7 +259,11 @@ def check_layer(layer: object) -> Layer:
         if len(layer) == 2 and isinstance(layer[0], str) and isinstance(layer[1], Layer):
             raise TypeError("a (name, layer) pair came, expected a layer: pass layer for name, layer in model.layers")
         raise TypeError("the layers came as one list: pass them one by one, nn.serial(*layers)")
-    made = f"call it: nn.{layer.__name__}()" if callable(layer) and hasattr(layer, "__name__") else "make one with nn.layer"
+    made = (
+        f"call it: nn.{layer.__name__}()"
+        if callable(layer) and hasattr(layer, "__name__")
+        else "make one with nn.layer"
+    )
     raise TypeError(f"{layer!r} is no layer: {made}")
 
 
@@ -279,7 +287,14 @@ def _full_init(key: Key, input_shape: Shapes, dtype: DTypeLike, *, init: Callabl
 
 
 def _full_forward(
-    params: ArrayDict, x: Value, *, forward: Callable[..., Any], key: Keys | None, train: bool, state: ArrayDict, **_: Any
+    params: ArrayDict,
+    x: Value,
+    *,
+    forward: Callable[..., Any],
+    key: Keys | None,
+    train: bool,
+    state: ArrayDict,
+    **_: Any,
 ) -> Any:
     def full(params: ArrayDict, x: Value, key: Keys | None, train: bool, state: ArrayDict) -> Any:
         return forward(params, state, x, key=key, train=train)

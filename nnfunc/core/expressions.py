@@ -16,7 +16,8 @@ class Op(NamedTuple):
 
 
 Expression: TypeAlias = "str | float | NDArray[Any] | Op"  # Any: floats or integers
-"""The input "x" ("x0", "x1" of several), an array by its name in the layer ("W"), a constant, or an operator on these."""
+"""The input "x" ("x0", "x1" of several), an array by its name in the layer ("W"), a constant, or an operator on these.
+A layer with several outputs says a list of expressions."""
 
 
 def op(kind: str, *inputs: Expression, **attributes: object) -> Op:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.core.kernel import Initial
 from nnfunc.core.layer import Layer
-from nnfunc.core.program import folded
 from nnfunc.core.signatures import probed
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
 from nnfunc.core.wiring import FROZEN, Wiring
@@ -35,17 +36,22 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
     def leaf(wiring: Wiring, path: str, layer: Layer, x: Value, numbers: tuple[int, ...], again: int) -> Value:
         kernel, prefix = layer.kernel, f"{path}." if path else ""
         assert kernel is not None
-        own_key = folded(key, numbers)
+        own_key = key
+        for number in numbers:
+            own_key = fold_in(own_key, number)
         shape = map_leaves(lambda node: node.shape, x)
         said = kernel.signature(shape, **layer.settings)
+
+        def draw(arrays: Mapping[str, Initial]) -> dict[str, Any]:
+            wanted = {} if again else {k: a for k, a in arrays.items() if prefix + k not in wiring.ties}
+            at = list(arrays)
+            return {k: drawn(a.initializer, fold_in(own_key, at.index(k)), a.shape, dtype) for k, a in wanted.items()}
+
+        arrays: tuple[Mapping[str, Any], Mapping[str, Any]]
         if kernel.init is not None:
             arrays = kernel.init(own_key, shape, dtype, **layer.settings) if not again else ({}, {})
         else:
-            arrays = tuple(
-                {k: drawn(a.initializer, fold_in(own_key, i), a.shape, dtype) for i, (k, a) in enumerate(d.items())
-                 if not again and prefix + k not in wiring.ties}
-                for d in (said.params, said.state)
-            )  # fmt: skip
+            arrays = draw(said.params), draw(said.state)
         own, own_state = arrays
         params.update({prefix + k: v for k, v in own.items() if prefix + k not in wiring.ties})
         state.update({prefix + k: v for k, v in own_state.items()})
@@ -70,4 +76,6 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
 def _check_ties(wiring: Wiring, params: dict[str, Any]) -> None:
     for name, (to, _) in wiring.ties.items():
         if to not in params:
-            raise ValueError(f"{name} is tied to {to!r}, which the model does not have: {', '.join(params) or 'no arrays'}")
+            raise ValueError(
+                f"{name} is tied to {to!r}, which the model does not have: {', '.join(params) or 'no arrays'}"
+            )

@@ -20,7 +20,7 @@ from nnfunc._internal.validate import numeric, real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
 from nnfunc.core.kernel import Cache, Kernel, view
 from nnfunc.core.program import Program, run, run_backward
-from nnfunc.core.settings import Settings, arguments
+from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
 from nnfunc.core.values import Shapes, Value, map_leaves, rebuilt
 from nnfunc.keys import Keys
 from nnfunc.stacks import keys_of, with_axis, without_axis
@@ -41,7 +41,7 @@ class Fields(NamedTuple):
     """The fields of a `Layer`."""
 
     name: str
-    settings: Settings = Settings()
+    settings: Settings = NO_SETTINGS
     kernel: Kernel | None = None
     layers: tuple[tuple[str, Layer], ...] = ()
     wire: Callable[..., Value] | None = None
@@ -91,9 +91,7 @@ class Layer(Fields):
             said = f"tie({said}, {t.name!r}, to={t.to!r}{', transpose=True' if t.transposed else ''})"
         return f"freeze({said}, {list(self.frozen)})" if self.frozen else said
 
-    def init(
-        self, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32
-    ) -> tuple[ArrayDict, ArrayDict]:
+    def init(self, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
         """The initial parameters and state.
 
         Args:
@@ -216,7 +214,7 @@ class Run(NamedTuple):
 
 def make(
     name: str,
-    settings: Settings = Settings(),
+    settings: Settings = NO_SETTINGS,
     kernel: Kernel | None = None,
     layers: tuple[tuple[str, Layer], ...] = (),
     wire: Callable[..., Value] | None = None,
@@ -258,7 +256,9 @@ def check_stacks(params: ArrayDict, state: ArrayDict) -> None:
     """Raises an error for parameters of a stack with the state of one network, and the other way round."""
     if state.stack_shape != params.stack_shape and state.names and (params.names or params.stack_shape):
         named = [f"a stack of {s[0]}" if s else "of one network" for s in (params.stack_shape, state.stack_shape)]
-        raise ValueError(f"the parameters are {named[0]}, but the state is {named[1]}: pass the state that goes with them")
+        raise ValueError(
+            f"the parameters are {named[0]}, but the state is {named[1]}: pass the state that goes with them"
+        )
 
 
 def paired(function: Callable[..., Any], value: Value, shapes: Any, structure: Any) -> Any:

@@ -4,9 +4,9 @@
                                     %2 = relu1(%1)       max(x, 0)
 
 For parameters of one layout and inputs of one shape the wiring of a whole nested model is run once, together with the
-first forward, and what is left is the list. `forward` runs it, `backward` runs it in reverse: it adds where a value fans
-out, adds where an array is used twice, and leaves out what needs no gradient. All that looks into a model walks over
-the same list.
+first forward, and what is left is the list. `run` goes through it, `run_backward` in reverse: it adds where a value
+fans out, adds where an array is used twice, and leaves out what needs no gradient. All that looks into a model walks
+over the same list.
 """
 
 from __future__ import annotations
@@ -95,12 +95,10 @@ class Program(NamedTuple):
     ready: tuple[Ready, ...]
     gradients: dict[tuple[bool, bool], Gradients]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from nnfunc.models.listing import listing
 
         return listing(self)
-
-    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         from nnfunc.models.listing import html_listing
@@ -249,9 +247,13 @@ def folded(key: Keys | None, numbers: tuple[int, ...]) -> Keys | None:
 
 
 def _named(
-    names: Sequence[str], arrays: Sequence[NDArray[Any]], lead: int, params: ArrayDict | None = None, op: Op | None = None
+    names: Sequence[str],
+    arrays: Sequence[NDArray[Any]],
+    lead: int,
+    params: ArrayDict | None = None,
+    op: Op | None = None,
 ) -> ArrayDict:
-    """Arrays as the dict that a layer of your own takes: a group of the parameters where they are one, without a copy."""
+    """Arrays as the dict that a layer of your own takes: without a copy where they are a group of the parameters."""
     if params is not None and op is not None:
         group = params.group(op.path) if op.path else params
         if not any(op.turned) and tuple(group) == tuple(names) and all(p < len(params.names) for p in op.params):
@@ -265,8 +267,8 @@ def moved(state: ArrayDict, now: list[NDArray[Any]]) -> ArrayDict:
     """The state with the values that the calls left."""
     count = len(state.names)
     vector = new_vector(state._vector.shape, state.dtype)
-    for view, value in zip(state._layout.views(vector), now, strict=False):
-        view[...] = value
+    for array, value in zip(state._layout.views(vector), now, strict=False):
+        array[...] = value
     integers = {k: np.array(v, np.int64) for k, v in zip(state._integers, now[count:], strict=True)}
     for array in integers.values():
         array.setflags(write=False)
@@ -328,7 +330,7 @@ def _call_backward(
 ) -> None:
     """The backward of a call whose gradients are added to others, or that has several inputs or outputs.
 
-    `special` says for each array where its gradient goes, whether it is the first to go there, whether it is transposed.
+    `special` says for each array where its gradient goes, whether as the first one, and whether it is transposed.
     """
     if type(op.y) is int:
         dy = d[op.y]

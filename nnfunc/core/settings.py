@@ -49,6 +49,9 @@ def _settings(items: dict[str, Any]) -> Settings:
     return Settings(**items)
 
 
+NO_SETTINGS = Settings()
+
+
 def comparable(value: Any) -> Any:
     """A value that compares by what it is made of: arrays by their numbers, partial functions by their parts."""
     if isinstance(value, np.ndarray):

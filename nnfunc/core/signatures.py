@@ -110,11 +110,11 @@ def _wrong_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> str:
             break
     missing, extra = [k for k in expected if k not in shapes], [k for k in shapes if k not in expected]
     if missing:
-        return f"the parameters do not fit the model: {', '.join(missing)} missing (there: {', '.join(shapes) or 'no arrays'})"
+        there = ", ".join(shapes) or "no arrays"
+        return f"the parameters do not fit the model: {', '.join(missing)} missing (there: {there})"
     if extra:
-        return (
-            f"the parameters do not fit the model: {', '.join(extra)} too much (expected: {', '.join(expected) or 'none'})"
-        )
+        wanted = ", ".join(expected) or "none"
+        return f"the parameters do not fit the model: {', '.join(extra)} too much (expected: {wanted})"
     came = ", ".join(f"{k} {shape}" for k, shape in shapes.items())
     wanted = " and ".join(f"{k} ({', '.join(map(str, s))}{',' if len(s) == 1 else ''})" for k, s in expected.items())
     return (

@@ -131,7 +131,9 @@ def evaluate(
     if share is None:
         return Evaluation(value, unknown(ts.params))
     right, total = share
-    return Evaluation(value, right / np.where(total == 0, 1, total) if lead > 1 else right / total if total else math.nan)
+    return Evaluation(
+        value, right / np.where(total == 0, 1, total) if lead > 1 else right / total if total else math.nan
+    )
 
 
 def as_members(ts: HasParams, value: Any, name: str) -> Any:
@@ -209,7 +211,8 @@ def labels(Y: ArrayLike, y: Array, decision: Decision, lead: int) -> NDArray[Any
     if read is None:
         expected = y.shape[lead - 1 : -1] if largest or outputs == 1 else y.shape[lead - 1 :]
         raise ValueError(
-            f"Y has shape {T.shape[lead - 1 :]} but the outputs have shape {y.shape[lead - 1 :]}: expected classes {expected}"
+            f"Y has shape {T.shape[lead - 1 :]} but the outputs have shape {y.shape[lead - 1 :]}: expected classes "
+            f"{expected}"
         )
     highest = outputs - 1 if largest else 1
     bad = ~((read >= 0) & (highest >= read) & (np.floor(read) == read))

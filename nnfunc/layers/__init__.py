@@ -1,10 +1,10 @@
 """Layers and combinators. One file a family: a layer's constructor, signature, forward and backward stand together.
 
-    dense                                               batch_norm, layer_norm      dropout, reparametrize
-    relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
-    flatten, reshape, take                              concatenate, add, subtract, multiply
-    serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
-    freeze, unfreeze, tie, map_layers                   models from models
+dense                                               batch_norm, layer_norm      dropout, reparametrize
+relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
+flatten, reshape, take                              concatenate, add, subtract, multiply
+serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
+freeze, unfreeze, tie, map_layers                   models from models
 """
 
 from nnfunc.core.custom import layer, wired

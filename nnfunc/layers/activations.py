@@ -58,7 +58,8 @@ def _sigmoid(params: Params, x: Array) -> tuple[Array, Array]:
 
 def _sigmoid_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
     least = floor(y.dtype)
-    return dy * (np.maximum(y, least) * np.maximum(1 - y, least))
+    dx: Array = dy * (np.maximum(y, least) * np.maximum(1 - y, least))
+    return dx
 
 
 def _sigmoid_onnx(**_: Any) -> Expression:
@@ -352,9 +353,7 @@ def _silu_onnx(**_: Any) -> Expression:
     return op("Div", "x", op("Add", op("Exp", op("Neg", "x")), 1.0))
 
 
-SILU = Kernel(
-    _silu, _silu_backward, formula="x · σ(x)", onnx=_silu_onnx
-)
+SILU = Kernel(_silu, _silu_backward, formula="x · σ(x)", onnx=_silu_onnx)
 
 
 def softplus() -> Layer:

@@ -91,9 +91,7 @@ def _forward(params: Sequence[Array], x: Array) -> tuple[Array, Array]:
     return y, x
 
 
-def _backward(
-    params: Sequence[Array], x: Array, dy: Array, grads: Sequence[Array | None], need: bool
-) -> Array | None:
+def _backward(params: Sequence[Array], x: Array, dy: Array, grads: Sequence[Array | None], need: bool) -> Array | None:
     W, dW = params[0], grads[0]
     if not 2 == x.ndim == W.ndim:
         return _general_backward(params, x, dy, grads, need)
@@ -105,7 +103,7 @@ def _backward(
     return dx
 
 
-# The same for a stack of networks, whose arrays have a leading axis, and for axes of x between the rows and the features.
+# The same for a stack of networks, whose arrays have a leading axis, and for axes of x between rows and features.
 
 
 def _general_forward(params: Sequence[Array], x: Array) -> tuple[Array, Array]:
@@ -139,4 +137,3 @@ def _onnx(*, bias: bool, **_: Any) -> Expression:
 
 
 DENSE = Kernel(_forward, _backward, _signature, formula="x W + b", onnx=_onnx)
-

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from nnfunc._internal.validate import instance, number, positive_int
 from nnfunc.arrays import ArrayDict
@@ -29,7 +28,19 @@ from nnfunc.layers.reshaping import stack_steps, unstack_steps, zeros_of
 from nnfunc.layers.stochastic import dropout
 from nnfunc.layout import Patterns, matches
 
-__all__ = ["branch", "freeze", "map_layers", "mlp", "parallel", "residual", "scan", "serial", "shared", "tie", "unfreeze"]
+__all__ = [
+    "branch",
+    "freeze",
+    "map_layers",
+    "mlp",
+    "parallel",
+    "residual",
+    "scan",
+    "serial",
+    "shared",
+    "tie",
+    "unfreeze",
+]
 
 # Each combinator is a constructor and its wire.
 
@@ -74,7 +85,9 @@ def residual(*layers: Layer, **names: Layer) -> Layer:
 def _residual(call: Call, x: Value) -> Value:
     y = _serial(call, x)
     if not isinstance(y, tuple) and call.whole(x).shape != y.shape:
-        raise ValueError(f"the layers turn an example {x.shape} into {y.shape}: a residual adds them, so both must be equal")
+        raise ValueError(
+            f"the layers turn an example {x.shape} into {y.shape}: a residual adds them, so both must be equal"
+        )
     return call(add(), (x, y))
 
 
@@ -214,8 +227,6 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
     return serial(*layers)
 
 
-
-
 # -- parts that are constant, arrays that are one ----------------------------------------------------------------------
 
 
@@ -226,10 +237,10 @@ def freeze(model: Layer, where: Patterns) -> Layer:
         model: a layer or a composition.
         where: the patterns of what is frozen, by the names of parameters: "dense1.*", "body.*".
     Returns:
-        a model whose `init` puts the frozen arrays into the state, `state.group("frozen")`. They are not in the gradient, the
-        optimizer's state, the penalty or the norm that clipping uses, and backward stops above them. A layer whose
-        arrays are all frozen works as in prediction (a batch norm uses its averages and does not move them), and so
-        does one whose own name matches ("body.dropout1" by "body.*").
+        a model whose `init` puts the frozen arrays into the state, `state.group("frozen")`. They are not in the
+        gradient, the optimizer's state, the penalty or the norm that clipping uses, and backward stops above them. A
+        layer whose arrays are all frozen works as in prediction (a batch norm uses its averages and does not move
+        them), and so does one whose own name matches ("body.dropout1" by "body.*").
     Raises:
         ValueError: (when used) a pattern that matches no parameter.
 
@@ -263,10 +274,11 @@ def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, 
     (['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b'], [])
     """
     held = state.group(FROZEN[:-1])
-    kept = state.without(FROZEN + "*") if held else state
+    if not held:
+        return thaw(model), params, state
     thawed = {**held, **params}
     order = [k for path, _ in kernels(model) for k in thawed if k.startswith(f"{path}." if path else "")]
-    return thaw(model), ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape)), kept
+    return thaw(model), ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape)), state.without(FROZEN + "*")
 
 
 def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
@@ -306,7 +318,8 @@ def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
         transpose: whether it is its transpose: an output layer W (features, words) as that of an embedding E (words,
             features).
 
-    >>> model = nn.tie(nn.serial(nn.dense(3, bias=False), nn.tanh(), nn.dense(2, bias=False)), "dense2.W", "dense1.W", True)
+    >>> model = nn.serial(nn.dense(3, bias=False), nn.tanh(), nn.dense(2, bias=False))
+    >>> model = nn.tie(model, "dense2.W", to="dense1.W", transpose=True)
     >>> list(model.init(nn.key(0), (2,))[0])
     ['dense1.W']
     """
@@ -425,5 +438,3 @@ def last_layer(model: Layer) -> Layer:
 def is_serial(model: Layer) -> bool:
     """Whether a model is its layers one after another."""
     return model.wire is _serial
-
-

@@ -38,7 +38,9 @@ def _several(input_shape: Shapes, least: int = 1) -> tuple[Shape, ...]:
 def _concatenated(input_shape: Shapes) -> Signature:
     shapes = _several(input_shape)
     if len({s[:-1] for s in shapes}) > 1 or not all(shapes):
-        raise ValueError(f"the inputs have the shapes {', '.join(map(str, shapes))}, expected equal ones but for features")
+        raise ValueError(
+            f"the inputs have the shapes {', '.join(map(str, shapes))}, expected equal ones but for features"
+        )
     return Signature((*shapes[0][:-1], sum(s[-1] for s in shapes)))
 
 
@@ -132,9 +134,7 @@ def _multiply_backward(
     params: Sequence[Array], x: tuple[Array, ...], dy: Array, grads: Sequence[Array | None], need: tuple[bool, ...]
 ) -> tuple[Array | None, ...]:
     """dxᵢ = dy · the product of all others, which is taken without a division, as one of them may be 0."""
-    return tuple(
-        reduce(np.multiply, (*x[:i], *x[i + 1 :]), dy) if needed else None for i, needed in enumerate(need)
-    )
+    return tuple(reduce(np.multiply, (*x[:i], *x[i + 1 :]), dy) if needed else None for i, needed in enumerate(need))
 
 
 def _multiply_onnx(*, inputs: int, **_: Any) -> Expression:

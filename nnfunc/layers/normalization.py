@@ -196,8 +196,8 @@ def _backward(
 
 
 BATCH_NORM = Kernel(
-    _batch_norm, _backward, _batch_signature, formula="gamma · (x − mean)/√(var + eps) + beta", uses=("eps", "momentum"),
-    asks=("state", "train"), onnx=_batch_onnx,
+    _batch_norm, _backward, _batch_signature, formula="gamma · (x − mean)/√(var + eps) + beta",
+    uses=("eps", "momentum"), asks=("state", "train"), onnx=_batch_onnx,
 )  # fmt: skip
 LAYER_NORM = Kernel(
     _layer_norm, _backward, _layer_signature, formula="gamma · (x − mean)/√(var + eps) + beta", uses=("eps",),

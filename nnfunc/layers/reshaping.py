@@ -214,8 +214,6 @@ RESHAPE = Kernel(
     _reshape, _back_to, _reshape_signature, formula="x, in another shape", uses=("shape",), asks=("lead",), takes="any",
     onnx=_reshape_onnx,
 )  # fmt: skip
-UNSTACK = Kernel(
-    _unstack, _unstack_backward, _unstack_signature, formula="x₁, …, x_T", takes="any", onnx=_unstack_onnx
-)
+UNSTACK = Kernel(_unstack, _unstack_backward, _unstack_signature, formula="x₁, …, x_T", takes="any", onnx=_unstack_onnx)
 STACK = Kernel(_stack, _stack_backward, _stack_signature, formula="(x₁, …, x_T)", onnx=_stack_onnx)
 ZEROS = Kernel(_zeros, _zeros_backward, _zeros_signature, formula="0", uses=("units",), onnx=_zeros_onnx)

@@ -1,8 +1,8 @@
 """Losses: what a network is trained to make small. `base` says what they have in common, `targets` what they accept.
 
-    binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also ..._with_logits
-    mean_squared_error, mean_absolute_error, huber
-    combined    of several outputs
+binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also ..._with_logits
+mean_squared_error, mean_absolute_error, huber
+combined    of several outputs
 """
 
 from __future__ import annotations

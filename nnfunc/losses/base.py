@@ -4,10 +4,10 @@
     backward(cache) -> dy
 
 A loss is two functions: `values(y, target) -> (value per example, residual)` and `gradient(residual) -> ∂ values/∂y`.
-The weighted mean is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs): axes between
-are free, each position is an example; weights are given for each example, or for each position. Of a stack, y is marked
-by `nn.per_member`, and there is a value for each member. `cache.values` holds the values per example, `cache.total` Σ w.
-Where all weights are 0, the mean and its gradient are 0.
+The weighted mean is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs): axes
+between are free, each position is an example; weights are given for each example, or for each position. Of a stack, y
+is marked by `nn.per_member`, and there is a value for each member. `cache.values` holds the values per example,
+`cache.total` Σ w. Where all weights are 0, the mean and its gradient are 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import first_bad, real
 from nnfunc.arrays import Array, Scalar
-from nnfunc.core.settings import Settings, arguments, shown
+from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.losses.targets import ACCEPTS, Targets
 from nnfunc.stacks import PerMember, member, with_axis, without_axis
@@ -49,7 +49,7 @@ class Fields(NamedTuple):
     """The fields of a `Loss`."""
 
     name: str
-    settings: Settings = Settings()
+    settings: Settings = NO_SETTINGS
     values: Callable[..., tuple[Array, Residual]] | None = None
     gradient: Callable[..., Array] | None = None
     targets: Targets = "outputs"
@@ -70,7 +70,7 @@ class Loss(Fields):
         targets: what a target is: "outputs" (like y), "bits" (in [0, 1]), "one-hot" rows, "classes" (their numbers).
         activation: the output activation whose results it takes, "sigmoid" or "softmax"; None for any outputs.
         logits: the name of the same loss of the values before that activation, by which training computes the two.
-        decision: how outputs become classes: each is 1 above this number, or "largest"; None where there are no classes.
+        decision: how outputs become classes: each is 1 above this number, or "largest"; None: there are no classes.
         parts: the (weight, loss) pairs of a combined loss.
         own: the two functions of a loss of your own.
 
@@ -139,7 +139,7 @@ def stacked_by(y: Value) -> int | None:
 
 def make(
     name: str,
-    settings: Settings = Settings(),
+    settings: Settings = NO_SETTINGS,
     values: Callable[..., tuple[Array, Residual]] | None = None,
     gradient: Callable[..., Array] | None = None,
     targets: Targets = "outputs",
@@ -179,6 +179,7 @@ def loss_of(
     if class_weights is not None:
         w = _of_classes(loss, class_weights, T) * (1 if w is None else w)
     rows = per_example.shape[-1]
+    total: Any
     if w is None and lead == 1:
         value: Any = np.add.reduce(per_example) / rows
         share, total = one_of(rows, y.dtype), float(rows)
@@ -241,7 +242,8 @@ def weights_of(weights: Any, shape: tuple[int, ...], lead: int, dtype: np.dtype[
     if w.shape not in (shape[:-1], shape[:lead]):
         by_position = "" if len(shape) == lead + 1 else f", or for each position: {shape[lead - 1 : -1]}"
         raise ValueError(
-            f"weights has shape {w.shape[lead - 1 :]}, expected one for each example: {shape[lead - 1 : lead]}{by_position}"
+            f"weights has shape {w.shape[lead - 1 :]}, expected one for each example: {shape[lead - 1 : lead]}"
+            f"{by_position}"
         )
     bad = ~((w >= 0) & (w < math.inf))
     if bad.any():
@@ -317,11 +319,11 @@ def _combined(
             raise ValueError(f"{name} is {came}, expected a tuple of {count}, one for each loss")
     each = weights if isinstance(weights, tuple) else (weights,) * count
     results = [
-        loss_of(part, *given, None, lead)
-        for (_, part), *given in zip(loss.parts, y, target, each, strict=True)
-    ]  # fmt: skip
-    value: Any = sum(weight * v for (weight, _), (v, _) in zip(loss.parts, results, strict=True))
-    return value, Combined(cache for _, cache in results)
+        loss_of(part, output, wanted, w, None, lead)
+        for (_, part), output, wanted, w in zip(loss.parts, y, target, each, strict=True)
+    ]
+    total: Any = sum(weight * v for (weight, _), (v, _) in zip(loss.parts, results, strict=True))
+    return total, Combined(cache for _, cache in results)
 
 
 def combined(*losses: Loss, weights: Any = None) -> Loss:
@@ -344,7 +346,8 @@ def combined(*losses: Loss, weights: Any = None) -> Loss:
     if not losses or not all(isinstance(loss, Loss) for loss in losses):
         raise TypeError(f"losses={losses!r}: expected one loss for each output, like nn.mean_squared_error")
     numbers = (1.0,) * len(losses) if weights is None else tuple(weights)
-    if len(numbers) != len(losses) or not all(isinstance(c, (int, float, np.number)) and 0 <= c < math.inf for c in numbers):
+    if len(numbers) != len(losses) or not all(
+        isinstance(c, (int, float, np.number)) and 0 <= c < math.inf for c in numbers
+    ):
         raise ValueError(f"weights={weights!r}: expected {len(losses)} numbers of 0 or more, one for each loss")
     return make("combined", parts=tuple(zip(map(float, numbers), losses, strict=True)))
-

@@ -1,9 +1,9 @@
 """Cross-entropies, on probabilities and on logits.
 
-    binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
-    categorical_cross_entropy           −Σ Y log A, Y one-hot rows
-    sparse_categorical_cross_entropy    −log A_Y, Y class numbers
-    ..._with_logits                     the same of A = σ(z) or softmax(z), from z
+binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
+categorical_cross_entropy           −Σ Y log A, Y one-hot rows
+sparse_categorical_cross_entropy    −log A_Y, Y class numbers
+..._with_logits                     the same of A = σ(z) or softmax(z), from z
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Losses of numbers.
 
-    mean_squared_error      the mean over the outputs of (y − target)²
-    mean_absolute_error     the mean over the outputs of |y − target|
-    huber(delta)            a parabola near 0, lines beyond ±delta
+mean_squared_error      the mean over the outputs of (y − target)²
+mean_absolute_error     the mean over the outputs of |y − target|
+huber(delta)            a parabola near 0, lines beyond ±delta
 """
 
 from __future__ import annotations

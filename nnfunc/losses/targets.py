@@ -92,9 +92,10 @@ def one_hot_of(T: np.ndarray[tuple[int, ...], np.dtype[np.integer]], classes: in
         bad = (T < 0) | (classes <= T)
         raise ValueError(f"target contains {first_bad(T, bad)}, expected class numbers from 0 to {classes - 1}")
     if classes <= FEW_CLASSES:
-        rows: Array = _unit_rows(classes, np.dtype(dtype)).take(T, axis=0)
-        return rows
-    return (T[..., None] == np.arange(classes)).astype(dtype)
+        taken: Array = _unit_rows(classes, np.dtype(dtype)).take(T, axis=0)
+        return taken
+    rows: Array = (T[..., None] == np.arange(classes)).astype(dtype)
+    return rows
 
 
 @lru_cache(maxsize=16)

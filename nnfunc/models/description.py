@@ -2,8 +2,8 @@
 
     {"serial": {"layers": [{"dense": {"units": 16, "initializer": "he", ...}}, {"relu": {}}]}}
 
-The arguments are the settings of a layer. Named layers of a composition stand under "names", ties and frozen parts under
-"tie" and "freeze" around a model. Rebuilding calls only what `nnfunc.layers` and `INITIALIZERS` export.
+The arguments are the settings of a layer. Named layers of a composition stand under "names", ties and frozen parts
+under "tie" and "freeze" around a model. Rebuilding calls only what `nnfunc.layers` and `INITIALIZERS` export.
 """
 
 from __future__ import annotations
@@ -159,5 +159,3 @@ def _one(description: object, kind: str) -> tuple[str, dict[str, Any]]:
         if isinstance(arguments, dict):
             return str(name), dict(arguments)
     raise ValueError(f"{description!r} describes no {kind}: expected {{name: {{argument: value}}}}")
-
-

@@ -53,7 +53,7 @@ def rows(program: Program) -> list[tuple[str, ...]]:
 
 
 def _repetition(paths: Sequence[str]) -> tuple[int, int]:
-    """How many calls make the longest series at the beginning that comes three times or more, and how often it comes."""
+    """The longest series of calls at the beginning that comes three times or more: its length, and how often."""
     best = 1, 1
     for length in range(1, min(LONGEST, len(paths) // 3) + 1):
         times = 1

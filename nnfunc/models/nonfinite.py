@@ -64,7 +64,8 @@ def first_nonfinite(trace: Trace, params: ArrayDict) -> tuple[str, str]:
     for op in program.ops:
         for n in leaves(op.y):
             if bad := _bad(trace.values[n]):
-                return op.path, f"the activation of {op.path or op.layer.name} is the first that is not finite ({bad}); {ACTIVATION}"
+                where = op.path or op.layer.name
+                return op.path, f"the activation of {where} is the first that is not finite ({bad}); {ACTIVATION}"
     values = getattr(trace.loss_cache, "values", None)
     if values is not None and (bad := _bad(values)):
         return "the loss", f"the value of the loss is the first that is not finite ({bad}); {LOSS}"
@@ -82,7 +83,10 @@ def first_nonfinite(trace: Trace, params: ArrayDict) -> tuple[str, str]:
                 return op.path, f"the gradient of {where}.{name} is the first that is not finite ({bad}); {GRADIENT}"
         for n in leaves(op.x):
             if trace.d[n] is not None and (bad := _bad(trace.d[n])):
-                return op.path, f"the gradient of the input of {where} is the first that is not finite ({bad}); {GRADIENT}"
+                return (
+                    op.path,
+                    f"the gradient of the input of {where} is the first that is not finite ({bad}); {GRADIENT}",
+                )
     return "", ""
 
 
@@ -90,5 +94,3 @@ def _bad(array: Array | NDArray[Any]) -> str:
     """The first element that is not finite and where it is; "" if there is none."""
     good = np.isfinite(array)
     return "" if good.all() else first_bad(np.asarray(array), ~good)
-
-

@@ -13,8 +13,8 @@ The state is a dict of arrays: "step" (updates so far) and for each slot an arra
 
 A setting (learning rate, weight decay) is a number; or a schedule, a function of the number of updates so far; or an
 array (K,), a number for each network of a stack; or a dict of name patterns to any of these, of which the first that
-matches counts: `{"dense1.*": 1e-4, "*": 1e-3}`. A rate of 0 keeps parameters where they are, but their layers still work
-as in training (a batch norm's averages move): `nn.freeze` makes a part constant.
+matches counts: `{"dense1.*": 1e-4, "*": 1e-3}`. A rate of 0 keeps parameters where they are, but their layers still
+work as in training (a batch norm's averages move): `nn.freeze` makes a part constant.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
 from nnfunc.arrays import Array, ArrayDict, new_vector
-from nnfunc.core.settings import Settings, arguments, shown
+from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.stacks import member, stack, unstack
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -38,7 +38,7 @@ Plain: TypeAlias = "float | Schedule | ArrayLike"
 Setting: TypeAlias = "Plain | Mapping[str, Plain]"
 """A number, a schedule, an array (K,) for a stack, or a dict of name patterns to these."""
 
-Rule: TypeAlias = Callable[..., tuple[Array, ...]]
+Rule: TypeAlias = Callable[..., Sequence[Array]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
 
 BLOCK = 1 << 18
@@ -51,7 +51,7 @@ class Fields(NamedTuple):
     name: str
     rule: Rule | None = None
     slots: tuple[str, ...] = ()
-    settings: Settings = Settings()
+    settings: Settings = NO_SETTINGS
     elementwise: bool = True
     writes: bool = False
     inner: Optimizer | None = None
@@ -156,7 +156,7 @@ def make(
     name: str,
     rule: Rule | None = None,
     slots: tuple[str, ...] = (),
-    settings: Settings = Settings(),
+    settings: Settings = NO_SETTINGS,
     elementwise: bool = True,
     writes: bool = False,
     inner: Optimizer | None = None,
@@ -223,8 +223,8 @@ def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDi
     before, count = opt_state._vector, opt_state._integers["step"]
     if before.ndim != w.ndim or before.shape[:-1] != w.shape[:-1]:
         raise ValueError(
-            f"opt_state has the stack shape {opt_state.stack_shape}, but the parameters {params.stack_shape}: begin with "
-            "optimizer.init(params)"
+            f"opt_state has the stack shape {opt_state.stack_shape}, but the parameters {params.stack_shape}: begin "
+            "with optimizer.init(params)"
         )
     if count.ndim or (w.ndim > 1 and not elementwise):
         alike = not count.ndim or (count == count.flat[0]).all()  # else members that were trained for different times

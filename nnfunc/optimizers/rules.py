@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnfunc.arrays import Array
 from nnfunc._internal.validate import number
+from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, Rule, Setting, make
 

@@ -35,8 +35,8 @@ class Epoch(NamedTuple):
     `number` counts passes over these data in batches of this size from 1, those of an earlier run that this one goes
     on from included; `loss`
     (penalty included) and `accuracy` are means over the examples of all batches, each from before its update, by their
-    weights, as in `evaluate`; `validation` is the evaluation of the validation data after the epoch, or None; `state` is the
-    `TrainState` after it.
+    weights, as in `evaluate`; `validation` is the evaluation of the validation data after the epoch, or None; `state`
+    is the `TrainState` after it.
 
     >>> model = nn.mlp([2, 1], ["sigmoid"])
     >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(0.1))

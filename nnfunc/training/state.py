@@ -81,8 +81,8 @@ def train_state(
         if isinstance(key, tuple) and given.stack_shape != (len(key),):
             came = f"those of a stack of {given.stack_shape[0]}" if given.stack_shape else "those of one network"
             raise ValueError(f"key is a tuple of {len(key)} keys, but params are {came}")
-        if given.stack_shape and not isinstance(later, tuple):
-            init_key, later = (init_key,) * given.stack_shape[0], (later,) * given.stack_shape[0]
+        if given.stack_shape and not isinstance(key, tuple):
+            init_key, later = halves((key,) * given.stack_shape[0])
         given, own = sorted_by_freezing(model, given, own)
     if input_shape is not None:
         fresh, fresh_state = model.init(init_key, input_shape, dtype)

@@ -111,7 +111,11 @@ class TrainStep(NamedTuple):
         updated: Any = True
         if self.nonfinite == "skip":
             updated = _updated(value, vector, moved, new, new_opt)
-            new, moved, new_opt = (_kept(*pair, updated) for pair in ((params, new), (state, moved), (opt_state, new_opt)))
+            new, moved, new_opt = (
+                _kept(params, new, updated),
+                _kept(state, moved, updated),
+                _kept(opt_state, new_opt, updated),
+            )
         metrics = Metrics(value, view(trace.output), trace.weight, updated)
         return TrainState(new, moved, new_opt, key, t + 1), metrics
 

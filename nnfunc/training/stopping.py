@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 
 import numpy as np
 
-from nnfunc.arrays import Array
 from nnfunc._internal.validate import number, positive_int
+from nnfunc.arrays import Array
 from nnfunc.training.loop import Epoch, counted
 from nnfunc.training.progress import Counted
 
