@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.layers.base import Layer
+from nnfunc.core.kernel import Kernel
+from nnfunc.layers import Layer
 from nnfunc.testing import assert_layer_laws
 
 X = np.random.default_rng(0).normal(size=(5, 4))
@@ -60,7 +61,9 @@ def test_two_guilty_layers_are_both_named() -> None:
 
 
 def test_a_wrong_loss_is_named_and_no_layer() -> None:
-    loss = nn.mean_squared_error._replace(backward=lambda cache: -nn.mean_squared_error.backward(cache))
+    gradient = nn.mean_squared_error.gradient
+    assert gradient is not None
+    loss = nn.mean_squared_error._replace(gradient=lambda residual: -gradient(residual))
     report = check(nn.serial(nn.dense(4), nn.tanh()), target=X, loss=loss)
     assert [(f.where, f.name, f.kind) for f in report.findings] == [("loss", "dy", "sign")]
 
@@ -87,17 +90,15 @@ def test_whole_numbers_as_inputs_have_no_gradient() -> None:
 
 def test_a_mistake_in_one_mode_only() -> None:
     norm = nn.batch_norm()
+    assert norm.kernel is not None
+    right = norm.kernel.backward
 
-    def forward(params: ArrayDict, state: ArrayDict, x: Array, *, key: Any = None, train: bool = False) -> Any:
-        y, cache, new = norm.forward(params, state, x, key=key, train=train)
-        return y, (*cache, train), new
-
-    def backward(params: ArrayDict, cache: Any, dy: Array, **_: Any) -> tuple[Any, ArrayDict]:
-        dx, grads = norm.backward(params, cache[:-1], dy)
-        return np.asarray(dx) * (1.0 if cache[-1] else 1.5), grads
+    def backward(params: Any, cache: Any, dy: Array, grads: Any, need: Any, **settings: Any) -> Array:
+        dx: Array = right(params, cache, dy, grads, need, **settings)
+        return dx * (1.5 if cache.axis is None else 1.0)  # the statistics are fixed in prediction
 
     assert nn.check_layer(norm, (3,)).ok
-    wrong = norm._replace(forward=forward, backward=backward)
+    wrong = norm._replace(kernel=norm.kernel._replace(backward=backward))
     assert [(f.name, f.kind) for f in nn.check_layer(wrong, (3,)).findings] == [("dx", "scale")]
     params, state = wrong.init(nn.key(0), (4,), np.float64)
     assert nn.check_model(wrong, params, X, state=state, train=True).ok
@@ -125,9 +126,12 @@ def test_caches_and_inputs_belong_to_their_call() -> None:
         cache *= dy
         return dy * p["a"], {"a": cache.sum(axis=0)}
 
-    def centres_its_input(params: ArrayDict, state: ArrayDict, x: Array, **_: Any) -> tuple[Array, Array, ArrayDict]:
+    def centres_its_input(params: ArrayDict, x: Array) -> tuple[Array, Array]:
         x -= x.mean(axis=0)
-        return x * params["a"], x.copy(), state
+        return x * params["a"], x.copy()
+
+    def clips_its_input(params: Any, x: Array) -> tuple[Array, Array]:
+        return np.clip(x, -0.5, 0.5, out=x), abs(x) < 0.5
 
     def keeps_on_the_side(p: ArrayDict, x: Array) -> tuple[Array, None]:
         last["x"] = x
@@ -135,9 +139,16 @@ def test_caches_and_inputs_belong_to_their_call() -> None:
 
     parts = {"a": np.linspace(0.5, 2, 4)}
     used_up = nn.layer(lambda p, x: (x * p["a"], x.copy()), uses_its_cache_up, parts)
-    in_place = scaled(right)._replace(forward=centres_its_input)
+    in_place = nn.layer(centres_its_input, right, parts)
+    kernel = Kernel(clips_its_input, lambda p, inside, dy, grads, need: dy * inside)
+    in_a_kernel = nn.tanh()._replace(kernel=kernel)
     on_the_side = nn.layer(keeps_on_the_side, lambda p, _, dy: right(p, last["x"], dy), parts)
-    for layer, kind in ((used_up, "mutation"), (in_place, "mutation"), (on_the_side, "stale")):
+    for layer, kind in (
+        (used_up, "mutation"),
+        (in_place, "mutation"),
+        (in_a_kernel, "mutation"),
+        (on_the_side, "stale"),
+    ):
         assert {f.kind for f in check(nn.serial(nn.dense(4), layer, nn.tanh())).findings} == {kind}
 
 
@@ -220,6 +231,25 @@ def test_gradients_that_do_not_fit() -> None:
         assert {f.kind for f in check(scaled(backward)).findings} == {kind}
 
 
+def of_kernel(forward: Callable[..., Any], backward: Callable[..., Any]) -> Layer:
+    return nn.identity()._replace(kernel=Kernel(forward, backward))
+
+
+def lazy_backward(params: Any, x: Array, dy: Array, grads: Any, need: bool) -> Array | None:
+    """No gradients of the parameters where no dx is asked for."""
+    assert dense.kernel is not None
+    if need:
+        return dense.kernel.backward(params, x, dy, grads, need)  # type: ignore[no-any-return]  # of Callable[..., Any]
+    for g in grads:
+        g[...] = 0
+    return None
+
+
+dense = nn.dense(2)
+assert dense.kernel is not None
+lazy = dense.kernel._replace(backward=lazy_backward)
+
+
 @pytest.mark.parametrize(
     ("law", "layer"),
     {
@@ -227,15 +257,15 @@ def test_gradients_that_do_not_fit() -> None:
         "backward is linear in dy": nn.layer(lambda p, x: (x + 0, None), lambda p, c, dy: (dy + 0.1 * dy**2, {})),
         "not changed": nn.layer(lambda p, x: (x + 0, None), lambda p, c, dy: (np.multiply(dy, 1, out=dy), {})),
         "leading axes": scaled(right),
-        "y is no alias": nn.identity()._replace(
-            forward=lambda p, s, x, *, key=None, train=False: (x, (None, x.shape), s)
+        "dx is no alias": of_kernel(lambda p, x: (x + 0, None), lambda p, c, dy, g, need: dy),
+        "dtype": of_kernel(lambda p, x: (x.astype(float), None), lambda p, c, dy, g, need: dy + 0),
+        "leading axes are free in backward": of_kernel(
+            lambda p, x: (x + 0, x.shape), lambda p, shape, dy, g, need: dy.reshape(-1, shape[-1]) + 0
         ),
-        "dx is no alias": nn.identity()._replace(
-            backward=lambda p, c, dy, *, need_dx=True, out=None: (dy, nn.EMPTY)
+        "a member of a stack is the network alone": of_kernel(
+            lambda p, x: (x - x.mean(axis=0), None), lambda p, c, dy, g, need: dy - dy.mean(axis=0)
         ),
-        "dtype": nn.identity()._replace(
-            forward=lambda p, s, x, key=None, train=False: (x.astype(float), (None, x.shape), s)
-        ),
+        "the gradients are the same where dx is not asked for": nn.dense(2)._replace(kernel=lazy),
         "depends on its arguments": nn.layer(
             lambda p, x: (x + np.random.default_rng().normal(), None), lambda p, c, dy: (dy, {}), name="random"
         ),

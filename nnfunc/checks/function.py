@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc.arrays import Array
 from nnfunc._internal.validate import numeric
+from nnfunc.arrays import Array
 
 Arrays: TypeAlias = Mapping[str, Array]
 Claims: TypeAlias = Mapping[str, ArrayLike]

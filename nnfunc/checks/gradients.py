@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
@@ -18,7 +19,6 @@ from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.numeric import beside, central
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
-from nnfunc._internal.validate import positive_int
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 

@@ -59,6 +59,8 @@ def _inside(value: object, name: str) -> Iterator[tuple[str, object]]:
                     continue
         yield from ((n, value.__globals__[n]) for n in value.__code__.co_names if n in value.__globals__)
         yield from (value.__kwdefaults__ or {}).items()
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):  # a layer, a loss
+        yield from ((f"{name}.{k}" if name else k, v) for k, v in value._asdict().items())
     elif isinstance(value, Mapping):
         yield from ((f"{name}[{k!r}]", v) for k, v in list(value.items())[:100])
     elif isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""check_layer and check_model: every layer alone, on the values it really sees, then the whole chain."""
+"""check_layer and check_model: every layer alone, on the values it really sees, then the loss, then the whole."""
 
 from __future__ import annotations
 
@@ -6,12 +6,25 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from nnfunc._internal.validate import numeric, positive_int
 from nnfunc.arrays import EMPTY, Array, ArrayDict
+from nnfunc.checks.calls import (
+    Call,
+    WritesError,
+    calls,
+    checked_input,
+    drawn_input,
+    flat,
+    functions_of,
+    named,
+    named_like,
+    replaced,
+    shaped,
+)
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.diagnosis import Diagnosis, Hints
 from nnfunc.checks.function import Arrays, Claims, Function
@@ -19,41 +32,24 @@ from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
 from nnfunc.checks.report import Finding, Report, Row
-from nnfunc._internal.validate import first_bad, numeric, positive_int
-from nnfunc.keys import Key, Keys, fold_in, generator
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
+from nnfunc.keys import Key, fold_in, generator
 from nnfunc.keys import key as new_key
-from nnfunc.layers import Layer
-from nnfunc.layers.base import Cache, Shape, example_shape
-from nnfunc.layers.combinators import with_layers
-from nnfunc.losses import Loss
-from nnfunc.training.step import fused
+from nnfunc.losses.base import Loss
+from nnfunc.training.gradients import ValueAndGrad, value_and_grad
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
 
 
-Forward: TypeAlias = Callable[[], tuple[ArrayDict, Array, Cache]]
-
-
-class Call(NamedTuple):
-    """One call of a layer's forward inside a model: the layer and what it was given."""
-
-    path: str
-    layer: Layer
-    params: ArrayDict
-    state: ArrayDict
-    x: Array
-    key: Keys | None
-    train: bool
-
-
 def check_layer(
     layer: Layer,
-    input_shape: Shape,
+    input_shape: Shapes,
     *,
     params: ArrayDict | None = None,
     state: ArrayDict | None = None,
-    x: ArrayLike | None = None,
+    x: Value | None = None,
     batch_size: int = 4,
     inputs: int = 2,
     key: Key | None = None,
@@ -62,15 +58,16 @@ def check_layer(
 
     Args:
         layer: a layer, built-in, your own (`nn.layer`), or a composition of layers, each of which is checked.
-        input_shape: the shape of one example, as in `layer.init`.
+        input_shape: the shape of one example, as in `layer.init`; of several inputs a tuple of shapes.
         params, state: of the layer; made by its init, then moved away from zeros and ones, if not given.
         x: inputs (examples, ...) to check it on instead of generated ones: positive ones for a logarithm, whole
-            numbers for a layer that looks them up (which then has no dx).
+            numbers for a layer of your own that looks them up (which then has no dx).
         batch_size: how many examples the generated inputs have.
         inputs: how many inputs are generated, each checked in training and in prediction mode.
         key: of inputs, cotangents, dropout masks; nn.key(0) if not given.
     Returns:
-        a Report; findings have the layer's name as `where`, and "dx" or a parameter's name as `name`.
+        a Report; findings have the layer's name as `where`, and "dx" (of several inputs "dx[0]", "dx[1]") or a
+        parameter's name as `name`.
 
     >>> def forward(params, x):
     ...     return np.tanh(x * params["a"]), (x, np.tanh(x * params["a"]))
@@ -86,23 +83,21 @@ def check_layer(
     began = time.perf_counter()
     if not isinstance(layer, Layer):
         raise TypeError(f"layer is {type(layer).__name__}, expected a Layer: make one with nn.layer(forward, backward)")
-    shape = example_shape(input_shape)
+    shape = check_shapes(input_shape)
     positive_int(batch_size, "batch_size")
     positive_int(inputs, "inputs")
     key = new_key(0) if key is None else key
     if params is None:
         params, own = layer.init(fold_in(key, 0), shape, np.float64)
         state = own if state is None else state
-        if params:
-            moved = params.vector + 0.3 * generator(fold_in(key, 1)).normal(size=params.vector.shape)
-            params = params.with_vector(moved)
-    check = _Check(key)
-    given = None if x is None else _input(x, shape)
+        moved = params.vector + 0.3 * generator(fold_in(key, 1)).normal(size=params.vector.shape)
+        params = params.with_vector(moved)
+    check, params, state = _Check(key), _double(params), _double(state)
+    given = None if x is None else checked_input(x, shape)
     for i in range(inputs if given is None else 1):
-        values = generator(fold_in(key, 2 + i)).normal(size=(batch_size, *shape)) if given is None else given
+        values = drawn_input(layer, params, shape, batch_size, fold_in(key, 2 + i)) if given is None else given
         for train in (True, False):
-            call = Call(layer.name, layer, _double(params), _double(state), values, fold_in(key, 100 + i), train)
-            check.tree(call, root=True)
+            check.model(Call(layer.name, layer, params, state, values, fold_in(key, 100 + i), train))
             if check.findings:
                 return check.report(began)
     return check.report(began)
@@ -111,30 +106,31 @@ def check_layer(
 def check_model(
     model: Layer,
     params: ArrayDict,
-    x: ArrayLike,
+    x: Value,
     *,
-    target: ArrayLike | None = None,
-    loss: Loss | None = None,
+    target: Value | None = None,
+    loss: Loss | str | None = None,
     state: ArrayDict | None = None,
     key: Key | None = None,
     train: bool = True,
 ) -> Report:
-    """Checks every layer of a model alone, on the values it sees in it, then the loss, then the whole chain.
+    """Checks every layer of a model alone, on the values it sees in it, then the loss, then the whole.
 
     The report so names the guilty layer, not the layers below it whose gradients come out wrong because of it.
 
     Args:
         model: a layer or a composition, nested as you like.
         params: its parameters.
-        x: a batch of inputs (examples, ...).
-        target, loss: a loss value and what it takes beside the outputs; without them the output itself is the loss if
-            it is one number, and is weighted at random if not.
+        x: a batch of inputs (examples, ...), for several inputs a tuple.
+        target, loss: a loss value and what it takes beside the outputs; without them the outputs themselves are the
+            loss if they are one number, and are weighted at random if not.
         state: running averages; those of model.init if not given.
         key: of dropout masks and of the random directions; nn.key(0) if not given.
         train: whether the layers work as in training.
     Returns:
         a Report; a finding's `where` is the path of the layer ("dense2", "residual1.dense1"), "loss" (name "dy"), or ""
-        for mistakes that only the chain as a whole shows.
+        for mistakes that only the whole shows: gradients that are added, shared, tied. Of several inputs or outputs the
+        gradients are called "dx[0]", "dx[1]", "dy[0]"; integers have none, and neither have frozen parameters.
     Raises:
         TypeError, ValueError: the model does not take these parameters or inputs.
 
@@ -149,42 +145,25 @@ def check_model(
         raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
     if (loss is None) != (target is None):
         raise ValueError("loss and target go together: pass both, or none")
-    if loss is not None and not isinstance(loss, Loss):
-        raise TypeError(f"loss is {type(loss).__name__}, expected a Loss, like nn.mean_squared_error")
+    function = None if loss is None else value_and_grad(model, loss)
     key = new_key(0) if key is None else key
-    array = _input(x)
+    x = checked_input(x)
     if state is None:
-        state = _initial_state(model, key, array)
+        state = _initial_state(model, key, x)
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     if params.stack_shape:
         raise ValueError("params is a stack of networks: check one of them, nn.unstack(params)[0]")
     check = _Check(key)
-    root = Call("", model, _double(params), _double(state), array, key, train)
-    if not model.layers:
-        root = root._replace(path=model.name)
-    output = check.tree(root, root=True)
-    if loss is not None and target is not None:
-        check.loss(loss, output, target)
-    if not check.findings and (model.layers or loss is not None):
-        check.chain(root, loss, target)
+    path = model.name if model.wire is None else ""
+    target = None if function is None else map_leaves(lambda a: numeric(a, "target"), target)
+    check.model(Call(path, model, _double(params), _double(state), x, key, train), function, target)
     return check.report(began)
 
 
-def _input(x: ArrayLike, shape: Shape | None = None) -> Array:
-    """Inputs in float64, or whole numbers."""
-    array = numeric(x, "x")
-    if array.ndim < 1 or (shape is not None and array.shape[1:] != shape):
-        expected = "(examples, ...)" if shape is None else f"(examples, {', '.join(map(str, shape))})"
-        raise ValueError(f"x has shape {array.shape}, expected {expected}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"x contains {first_bad(array, ~np.isfinite(array))}: there is no derivative at such a point")
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
-
-
-def _initial_state(model: Layer, key: Key, x: Array) -> ArrayDict:
+def _initial_state(model: Layer, key: Key, x: Value) -> ArrayDict:
     """The state that a model begins with; none if it can't be initialised (own layers with parameters made by hand)."""
     try:
-        return model.init(key, x.shape[1:], np.float64)[1]
+        return model.init(key, map_leaves(lambda a: a.shape[1:], x), np.float64)[1]
     except Exception:  # whatever it is: a model that needs its state will say so in forward
         return EMPTY
 
@@ -213,90 +192,68 @@ class _Check:
             if before is None or "WRONG" in row.verdict or not row.worst <= before.worst:
                 self.rows[row.where, row.name] = row
 
-    def tree(self, call: Call, root: bool = False) -> Array:
-        """Checks the layers inside a layer, then the layer itself; returns its output."""
-        calls: list[Call] = []
-        recording = _recording(call.layer, call.path, calls)
-        try:
-            y, _, _ = recording.forward(call.params, call.state, call.x, key=call.key, train=call.train)
-        except _WritesError as error:
-            self.refused(error.path, "mutation", f"forward writes into what it was given ({error}): work on a copy")
-            return np.zeros(1)
-        for inner in calls:  # inner ones come before the composition that they are in
-            if not np.isfinite(inner.x).all() and self.findings:
-                continue  # what a layer before it did
-            guilty = any(f.where.startswith(f"{inner.path}.") for f in self.findings)
-            is_root = root and inner.path == call.path
-            if not guilty and not (is_root and inner.layer.layers and self.findings):
-                if is_root and inner.layer.layers:
-                    continue  # the chain as a whole
-                self.layer(inner)
-        if root and call.layer.layers and not self.findings:
-            self.chain(call, None, None) if call.path else None
-        return np.asarray(y)
-
     def refused(self, path: str, kind: str, text: str) -> None:
         """A layer that can't be checked further."""
         self.rows[path, ""] = Row(path, "", (), np.nan, f"WRONG: {kind}")
         self.findings.append(Finding(path, "", kind, f"{path}: {text}."))
 
-    def layer(self, call: Call) -> None:
-        """One layer alone, under a random cotangent."""
-        layer, state, key, train = call.layer, call.state, call.key, call.train
-        floating = call.x.dtype.kind == "f"
+    def model(self, root: Call, function: ValueAndGrad | None = None, target: Value | None = None) -> None:
+        """Checks each layer of a model alone, then the loss, then all of it."""
+        try:
+            found, y = calls(root)
+        except WritesError as error:
+            self.refused(error.path, "mutation", f"forward writes into what it was given ({error}): work on a copy")
+            return
+        seen: set[str] = set()
+        for call in found:
+            spoiled = self.findings and not all(np.isfinite(a).all() for a in leaves(call.x))  # by a layer before it
+            if call.arrays and not spoiled and not any(f.where == call.path for f in self.findings):
+                self.layer(call, again=call.path in seen)
+                seen.add(call.path)
+        if function is not None:
+            self.loss(function.loss, y, target)
+        if not self.findings and (root.layer.wire is not None or function is not None):
+            self.whole(root, function, target)
 
-        def forward(arrays: Arrays) -> tuple[ArrayDict, Array, Cache]:
-            own = ArrayDict({k: v for k, v in arrays.items() if k != "dx"}) if call.params else call.params
-            x = arrays["dx"] if floating else call.x
-            y, cache, _ = layer.forward(own, state, x, key=key, train=train)
-            return own, np.asarray(y), cache
+    def layer(self, call: Call, again: bool = False) -> None:
+        """One layer alone, under a random cotangent; one that was seen before by random directions."""
+        y = call.forward(call.arrays)[1]
+        dy = map_leaves(lambda a: self.rng.normal(size=a.shape), y)
+        weights = flat(dy)
 
-        shape = forward(_arrays(call))[1].shape
-        dy = self.rng.normal(size=shape)
-
-        def terms(arrays: Arrays) -> Array:
-            return dy * forward(arrays)[1]
-
-        def backward(arrays: Arrays, dy: Array) -> dict[str, Any]:
-            own, _, cache = forward(arrays)
+        def backward(arrays: Arrays, dy: Value) -> dict[str, Any]:
+            own, _, cache = call.forward(arrays)
             try:
-                dx, grads = layer.backward(own, cache, dy)
+                return call.gradients(own, cache, dy)
             except Exception as error:  # whatever it is, it is backward's
                 raise _RefusalError(error) from error
-            return {**({"dx": dx} if floating else {}), **grads}
 
-        arrays = _arrays(call)
-        function = Function(terms, lambda arrays: backward(arrays, dy), arrays)
-        sources: list[Callable[..., Any]] = [layer.forward, layer.backward]
-        values = held(sources)
-        batch = call.x.shape[0] if call.x.ndim > 1 else None
-        numbers = named_numbers({k: v for k, v in values.items() if k not in ("layers",)})
-        numbers += [(f"the length of {_axis_name(i, call.x.ndim)}", float(n)) for i, n in enumerate(call.x.shape) if i]
-        numbers += [(f"the length of y's axis {i}", float(n)) for i, n in enumerate(shape) if i]
-        opened = Opened(lambda a: forward(a)[1], backward, arrays)
+        arrays, sources = call.arrays, functions_of(call.layer)
+        function = Function(lambda a: weights * call.output(a), lambda a: backward(a, dy), arrays)
+        numbers = named_numbers(held(sources)) + call.lengths + _lengths(y)
+        opened = Opened(call.output, lambda a, dy: backward(a, shaped(dy, y)), arrays)
         try:
             rows, findings = examine(
-                function, sources, self.rng, Hints(numbers, batch), where=call.path, names=("forward", "backward"),
-                explain=partial(_explained, opened=opened, rng=self.rng),
+                function, sources, self.rng, Hints(numbers, call.batch), where=call.path, names=("forward", "backward"),
+                explain=partial(_explained, opened=opened, rng=self.rng), exhaustive=not again,
             )  # fmt: skip
         except _RefusalError as error:
             self.refused(call.path, error.kind, str(error))
             return
         self.add(function, rows, findings)
         if not findings:
-            self.cache(call, partial(forward, arrays), partial(backward, arrays, dy), dy)
+            self.cache(call, partial(backward, arrays, dy), dy)
 
-    def cache(self, call: Call, forward: Forward, result: Callable[[], Claims], dy: Array) -> None:
+    def cache(self, call: Call, result: Callable[[], Claims], dy: Value) -> None:
         """Whether backward depends on its cache alone, and leaves it as it is."""
-        own, _, cache = forward()
+        own, _, cache = call.forward(call.arrays)
         first = result()
-        if floating := call.x.dtype.kind == "f":
-            with suppress(Exception):  # another input may be outside the forward's domain
-                call.layer.forward(own, call.state, 0.9 * call.x + 0.01, key=call.key, train=call.train)
+        other = map_leaves(lambda a: 0.9 * a + 0.01 if a.dtype.kind == "f" else a, call.x)
+        with suppress(Exception):  # another input may be outside the forward's domain
+            call.layer.forward(own, call.state, other, key=call.key, train=call.train)
 
         def same() -> bool:
-            dx, grads = call.layer.backward(own, cache, dy)
-            gradients = {**({"dx": dx} if floating else {}), **grads}
+            gradients = call.gradients(own, cache, dy)
             return all(
                 np.array_equal(np.asarray(gradients[k]), np.asarray(v), equal_nan=True) for k, v in first.items()
             )
@@ -310,68 +267,76 @@ class _Check:
             text = "a second backward with the same cache gives another result: the first changed the cache"
             self.refused(call.path, "mutation", f"{text}; work on a copy")
 
-    def loss(self, loss: Loss, y: Array, target: ArrayLike) -> None:
-        """The loss alone, at the model's output."""
+    def loss(self, loss: Loss, y: Value, target: Value) -> None:
+        """The loss alone, at the model's outputs."""
+
+        def outputs(arrays: Arrays) -> Value:
+            return replaced("dy", y, arrays)
+
         function = Function(
-            lambda a: np.asarray(loss.forward(a["dy"], target)[0]),
-            lambda a: {"dy": loss.backward(loss.forward(a["dy"], target)[1])},
-            {"dy": y},
+            lambda a: np.asarray(loss.forward(outputs(a), target)[0]),
+            lambda a: named_like("dy", y, loss.backward(loss.forward(outputs(a), target)[1])),
+            named("dy", y),
         )
-        numbers = [(f"the length of y's axis {i}", float(n)) for i, n in enumerate(y.shape)]
+        hints = Hints(_lengths(y, 0), leaves(y)[0].shape[0] if leaves(y)[0].ndim else None)
         rows, findings = examine(
-            function, [loss.forward, loss.backward], self.rng, Hints(numbers, y.shape[0] if y.ndim else None),
-            where="loss", names=("forward", "backward"),
-        )  # fmt: skip
+            function, _functions(loss), self.rng, hints, where="loss", names=("forward", "backward")
+        )
         self.add(function, rows, findings)
 
-    def chain(self, call: Call, loss: Loss | None, target: ArrayLike | None) -> None:
+    def whole(self, root: Call, function: ValueAndGrad | None, target: Value) -> None:
         """All of it: only what the parts alone do not show can be wrong here."""
-        model, floating = call.layer, call.x.dtype.kind == "f"
+        y = root.forward(root.arrays)[1]
+        dy = map_leaves(lambda a: self.rng.normal(size=a.shape), y)
+        weights = flat(dy)
 
-        def forward(arrays: Arrays, model: Layer = model) -> tuple[ArrayDict, Array, Cache]:
-            own = ArrayDict({k: v for k, v in arrays.items() if k != "dx"}) if call.params else call.params
-            x = arrays["dx"] if floating else call.x
-            y, cache, _ = model.forward(own, call.state, x, key=call.key, train=call.train)
-            return own, np.asarray(y), cache
-
-        # the value from the logits, as in training: it has more digits where a sigmoid or softmax saturates
-        computed = None if loss is None else fused(model, loss)
-        weights = self.rng.normal(size=forward(_arrays(call))[1].shape)
+        def evaluated(arrays: Arrays, claimed: bool) -> Any:
+            assert function is not None
+            own, x = root.at(arrays)
+            return function(
+                own, root.state, (x, target), key=root.key, train=root.train, need_dx=claimed, need_grads=claimed
+            )
 
         def terms(arrays: Arrays) -> Array:
-            if computed is None or target is None:
-                return forward(arrays)[1] * weights
-            y = forward(arrays, computed[0])[1]
-            return np.asarray(computed[1].forward(y, target)[0])
+            # with a loss the value from the logits, as in training: it has more digits where a sigmoid saturates
+            return weights * root.output(arrays) if function is None else np.asarray(evaluated(arrays, False).value)
 
         def claims(arrays: Arrays) -> Claims:
-            own, y, cache = forward(arrays)
-            dy = weights if loss is None else loss.backward(loss.forward(y, target)[1])
-            dx, grads = model.backward(own, cache, dy)
-            return {**({"dx": dx} if floating and dx is not None else {}), **grads}
+            if function is None:
+                return root.backward(arrays, dy)
+            result = evaluated(arrays, True)
+            return {**named_like("dx", root.x, result.dx), **result.grads}
 
-        def backward(arrays: Arrays, dy: Array) -> Arrays:
-            own, _, cache = forward(arrays)
-            dx, grads = model.backward(own, cache, dy)
-            return {**({} if dx is None else {"dx": dx}), **grads}
-
-        function = Function(terms, claims, _arrays(call))
-        opened = Opened(lambda a: forward(a)[1], backward, _arrays(call))
-        hints = Hints((), call.x.shape[0] if call.x.ndim > 1 else None)
+        of = Function(terms, claims, root.arrays)
+        opened = Opened(root.output, lambda a, dy: root.backward(a, shaped(dy, y)), root.arrays)
+        sources, hints = functions_of(root.layer), Hints((), root.batch)
         rows, findings = examine(
-            function, [model.forward, model.backward], self.rng, hints, where=call.path, names=("forward", "backward"),
+            of, sources, self.rng, hints, where=root.path, names=("forward", "backward"),
             exhaustive=False, any_kink=True, explain=partial(_explained, opened=opened, rng=self.rng),
         )  # fmt: skip
-        self.add(function, [row._replace(where=row.where or "(whole)") for row in rows] if findings else [], findings)
+        self.add(of, [row._replace(where=row.where or "(whole)") for row in rows] if findings else [], findings)
 
 
-def _arrays(call: Call) -> Arrays:
-    x = {"dx": np.asarray(call.x, np.float64)} if call.x.dtype.kind == "f" else {}
-    return {**x, **call.params.to_dict()}
+def _lengths(y: Value, first: int = 1) -> list[tuple[str, float]]:
+    """(how it is called, length) of the axes of outputs."""
+    several = isinstance(y, tuple)
+    return [
+        (f"the length of y{f'[{k}]' if several else ''}'s axis {i}", float(n))
+        for k, a in enumerate(leaves(y))
+        for i, n in enumerate(a.shape)
+        if i >= first
+    ]
 
 
-def _axis_name(axis: int, ndim: int) -> str:
-    return "the features" if axis == ndim - 1 else f"x's axis {axis}"
+def _functions(loss: Loss) -> list[Callable[..., Any]]:
+    """What a loss computes with: to name the constants that it holds."""
+    if loss.own is not None:
+        return list(loss.own)
+    if loss.parts:
+        return [f for _, part in loss.parts for f in _functions(part)]
+    assert loss.values is not None
+    assert loss.gradient is not None
+    return [partial(loss.values, **loss.settings), partial(loss.gradient, **loss.settings)]
 
 
 def _explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
@@ -389,33 +354,3 @@ class _RefusalError(Exception):
         self.kind = "mutation" if "read-only" in str(error) else "shape"
         cause = ": it writes into what it was given; work on a copy" if self.kind == "mutation" else ""
         super().__init__(f"backward raises {type(error).__name__}: {error}{cause}")
-
-
-class _WritesError(Exception):
-    """A forward that writes into a read-only array."""
-
-    def __init__(self, path: str, error: Exception) -> None:
-        self.path = path
-        super().__init__(str(error))
-
-
-def _recording(layer: Layer, path: str, calls: list[Call]) -> Layer:
-    """The same layer, which notes each call of a forward in it, inner ones first."""
-    prefix = f"{path}." if path and layer.layers else ""
-    inner = layer
-    if layer.layers:
-        inner = with_layers(layer, tuple((name, _recording(part, prefix + name, calls)) for name, part in layer.layers))
-
-    def forward(
-        params: ArrayDict, state: ArrayDict, x: Array, *, key: Keys | None = None, train: bool = False
-    ) -> tuple[Array, Cache, ArrayDict]:
-        try:
-            result = inner.forward(params, state, x, key=key, train=train)
-        except ValueError as error:
-            if "read-only" not in str(error):
-                raise
-            raise _WritesError(path, error) from error
-        calls.append(Call(path, layer, params, state, np.array(x), key, train))
-        return result
-
-    return layer._replace(forward=forward)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.function import Arrays, Claims, Function, named_arrays
 from nnfunc.checks.numeric import EPS
 from nnfunc.checks.preflight import form
-from nnfunc._internal.validate import positive_int
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 

@@ -6,7 +6,17 @@ except ImportError as error:
     raise ImportError('nnfunc.testing needs hypothesis: pip install "nnfunc[testing]"') from error
 
 from nnfunc.testing.laws import assert_layer_laws, hold_laws
-from nnfunc.testing.strategies import Network, activations, arrays, cotangents, layers, networks, shapes
+from nnfunc.testing.strategies import (
+    Network,
+    activations,
+    arrays,
+    cotangents,
+    graph_layers,
+    graphs,
+    layers,
+    networks,
+    shapes,
+)
 
 __all__ = [
     "Network",
@@ -14,6 +24,8 @@ __all__ = [
     "arrays",
     "assert_layer_laws",
     "cotangents",
+    "graph_layers",
+    "graphs",
     "hold_laws",
     "layers",
     "networks",

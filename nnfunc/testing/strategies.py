@@ -12,8 +12,10 @@ from numpy.typing import DTypeLike, NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.layers.base import Layer, Shape
-from nnfunc.losses import Loss
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Shapes, Value
+from nnfunc.layout import Shape
+from nnfunc.losses import Loss, combined
 
 elements = st.one_of(st.integers(-12, 12).map(lambda i: i / 4), st.floats(-3, 3))
 """Values that hit kinks (0, ±0.75) and ties exactly and often, and any others in [−3, 3]."""
@@ -66,25 +68,107 @@ def activations() -> st.SearchStrategy[Layer]:
     )
 
 
-def layers(max_units: int = 5) -> st.SearchStrategy[Layer]:
+def layers(max_units: int = 5, depth: int = 1) -> st.SearchStrategy[Layer]:
     """Any layer for inputs of shape (examples, features), compositions included.
+
+    Args:
+        max_units: the largest number of outputs of a dense layer.
+        depth: how deep compositions of several paths nest.
 
     >>> from hypothesis import find
     >>> find(layers(), lambda layer: layer.name == "residual").name
     'residual'
     """
-    keeps_shape = st.one_of(
+    simple = st.one_of(_dense(max_units), _keeps_shape())
+    return st.one_of(simple, residuals(), series(max_units), *([graph_layers(max_units, depth)] if depth else []))
+
+
+def _dense(max_units: int) -> st.SearchStrategy[Layer]:
+    return st.builds(nn.dense, st.integers(1, max_units), bias=st.booleans())
+
+
+def _keeps_shape() -> st.SearchStrategy[Layer]:
+    return st.one_of(
         activations(),
         st.builds(nn.batch_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
         st.builds(nn.layer_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
         st.builds(nn.dropout, st.floats(0.3, 1)),
         st.builds(nn.flatten, st.just(1)),
     )
-    residual = st.lists(keeps_shape, min_size=1, max_size=2).map(lambda inner: nn.residual(*inner))
-    dense = st.builds(nn.dense, st.integers(1, max_units), bias=st.booleans())
-    simple = st.one_of(dense, keeps_shape)
-    series = st.lists(simple, min_size=1, max_size=2).map(lambda inner: nn.serial(*inner))
-    return st.one_of(dense, keeps_shape, residual, series)
+
+
+def residuals() -> st.SearchStrategy[Layer]:
+    """Residual layers of one or two that keep the shape.
+
+    >>> from hypothesis import find
+    >>> find(residuals(), lambda layer: len(layer.layers) == 2).name
+    'residual'
+    """
+    return st.lists(_keeps_shape(), min_size=1, max_size=2).map(lambda inner: nn.residual(*inner))
+
+
+def series(max_units: int = 5) -> st.SearchStrategy[Layer]:
+    """One or two simple layers in series.
+
+    >>> from hypothesis import find
+    >>> find(series(), lambda layer: len(layer.layers) == 2).name
+    'serial'
+    """
+    simple = st.one_of(_dense(max_units), _keeps_shape())
+    return st.lists(simple, min_size=1, max_size=2).map(lambda inner: nn.serial(*inner))
+
+
+JOINS: tuple[Callable[[], Layer], ...] = (nn.concatenate, nn.add, nn.subtract, nn.multiply)
+
+
+@st.composite
+def graph_layers(draw: st.DrawFn, max_units: int = 5, depth: int = 1) -> Layer:
+    """Layers of several paths for inputs of shape (examples, features): branches that are joined again, one layer used
+    twice, a part that is taken out, a sample, a scan over time, a wire of one's own, nested so deep.
+
+    >>> from hypothesis import find
+    >>> [name for name, _ in find(graph_layers(), lambda layer: "scan" in repr(layer)).layers]
+    ['dense1', 'reshape1', 'scan1', 'flatten1']
+    """
+    units = draw(st.integers(1, max_units))
+
+    def path() -> Layer:
+        """A layer whose output has `units` features."""
+        inner = draw(layers(max_units, depth - 1))
+        return nn.serial(inner, nn.dense(units)) if draw(st.booleans()) else nn.serial(nn.dense(units), draw(_smooth()))
+
+    kind = draw(st.sampled_from(["join", "shared", "take", "residual", "sample", "scan", "gate"]))
+    if kind == "join":
+        return nn.serial(nn.branch(path(), path()), draw(st.sampled_from(JOINS))())
+    if kind == "shared":
+        return nn.serial(nn.branch(nn.identity(), draw(_smooth())), nn.shared(path()), draw(st.sampled_from(JOINS))())
+    if kind == "take":
+        return nn.serial(nn.branch(path(), draw(layers(max_units, depth - 1))), nn.take(0))
+    if kind == "residual":
+        return nn.serial(nn.dense(units), nn.residual(nn.branch(path(), path()), nn.multiply()))
+    if kind == "sample":
+        logvar = nn.serial(nn.dense(units), nn.tanh())
+        return nn.serial(nn.branch(mu=path(), logvar=logvar), nn.reparametrize())
+    if kind == "scan":
+        steps, features = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        cell = nn.serial(nn.concatenate(), nn.dense(units), nn.tanh())
+        return nn.serial(
+            nn.dense(steps * features), nn.reshape(steps, features), nn.scan(cell, units), nn.flatten(axes=2)
+        )
+    return nn.wired(gate, {"f": path(), "g": path()}, name="gate")
+
+
+def _smooth() -> st.SearchStrategy[Layer]:
+    return st.sampled_from([nn.tanh, nn.sigmoid, nn.softplus]).map(lambda make: make())
+
+
+def gate(call: Callable[..., Value], x: Value) -> Value:
+    """A wire: tanh(f(x)) · σ(g(x)).
+
+    >>> nn.wired(gate, {"f": nn.dense(1), "g": nn.dense(1)}, name="gate").name
+    'gate'
+    """
+    return call(nn.multiply(), (call(nn.tanh(), call("f", x)), call(nn.sigmoid(), call("g", x))))
 
 
 class Network(NamedTuple):
@@ -101,9 +185,9 @@ class Network(NamedTuple):
     model: Layer
     params: ArrayDict
     state: ArrayDict
-    x: Array
+    x: Value
     loss: Loss
-    target: NDArray[Any]
+    target: Value
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -128,8 +212,10 @@ HEADS: tuple[Head, ...] = (
 
 
 @st.composite
-def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5) -> Network:
+def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5, depth: int = 0) -> Network:
     """Random networks: layers, parameters away from zeros and ones, a batch on the grid of kinks or off it, a loss.
+
+    With a `depth`, some layers have several paths; see `graphs` for networks of several inputs and outputs.
 
     >>> from hypothesis import find
     >>> network = find(networks(), lambda network: len(network.model.layers) > 2)
@@ -138,15 +224,55 @@ def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5) -> Networ
     """
     features, m, outputs = draw(st.integers(1, max_units)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
     head, loss, kind = draw(st.sampled_from(HEADS))
-    hidden = draw(st.lists(layers(max_units), min_size=0, max_size=max_layers))
+    hidden = draw(st.lists(layers(max_units, depth), min_size=0, max_size=max_layers))
     model = nn.serial(*hidden, nn.dense(outputs), head())
-    seed = draw(st.integers(0, 2**32))
-    params, state = model.init(nn.key(seed), (features,), np.float64)
-    rng = np.random.default_rng(seed)
-    spread = draw(st.sampled_from([0.3, 0.3, 1.0]))
-    params = params.with_vector(params.vector + spread * rng.normal(size=params.vector.shape))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    params, state = _initial(draw, model, (features,), rng)
     x = draw(arrays((m, features))) if draw(st.booleans()) else rng.normal(size=(m, features))
     return Network(model, params, state, x, loss, _target(kind, m, outputs, rng))
+
+
+@st.composite
+def graphs(draw: st.DrawFn, max_units: int = 3, depth: int = 2) -> Network:
+    """Random networks of several inputs, of several paths that nest, and of one output or two with a loss for each.
+
+    >>> from hypothesis import find
+    >>> network = find(graphs(), lambda network: isinstance(network.x, tuple) and isinstance(network.target, tuple))
+    >>> nn.check_model(network.model, network.params, network.x, **network.arguments).ok
+    True
+    """
+    m, units = draw(st.integers(1, 4)), draw(st.integers(1, max_units))
+    inner = layers(max_units, depth)
+    entrance = draw(st.sampled_from(["one", "parallel", "shared"]))
+    shape: Shapes = (draw(st.integers(1, max_units)),)
+    before: list[Layer] = []
+    if entrance == "parallel":
+        shape = shape, (draw(st.integers(1, max_units)),)
+        before = [nn.parallel(*(nn.serial(draw(inner), nn.dense(units)) for _ in shape))]
+    elif entrance == "shared":
+        shape = (shape,) * draw(st.integers(2, 3))
+        before = [nn.shared(draw(inner))]
+    if before:
+        several = len(shape) == 2
+        before.append(draw(st.sampled_from(JOINS if several else tuple(j for j in JOINS if j is not nn.subtract)))())
+    heads = [(draw(st.sampled_from(HEADS)), draw(st.integers(1, 3))) for _ in range(draw(st.integers(1, 2)))]
+    ends = [nn.serial(draw(inner), nn.dense(outputs), head()) for (head, _, _), outputs in heads]
+    model = nn.serial(*before, nn.branch(*ends)) if len(heads) == 2 else nn.serial(*before, *ends)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    params, state = _initial(draw, model, shape, rng)
+    x = tuple(rng.normal(size=(m, *s)) for s in shape) if before else rng.normal(size=(m, *shape))
+    targets = tuple(_target(kind, m, outputs, rng) for (_, _, kind), outputs in heads)
+    losses = [loss for (_, loss, _), _ in heads]
+    if len(heads) == 1:
+        return Network(model, params, state, x, losses[0], targets[0])
+    return Network(model, params, state, x, combined(*losses, weights=(1.0, draw(st.floats(0.1, 2)))), targets)
+
+
+def _initial(draw: st.DrawFn, model: Layer, shape: Shapes, rng: np.random.Generator) -> tuple[ArrayDict, ArrayDict]:
+    """Initial parameters, moved away from zeros and ones, and the state."""
+    params, state = model.init(nn.key(draw(st.integers(0, 100))), shape, np.float64)
+    spread = draw(st.sampled_from([0.3, 0.3, 1.0]))
+    return params.with_vector(params.vector + spread * rng.normal(size=params.vector.shape)), state
 
 
 def _target(kind: str, m: int, outputs: int, rng: np.random.Generator) -> NDArray[Any]:
