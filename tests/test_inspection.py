@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import nnfunc as nn
-from nnfunc import inspection
 from nnfunc.arrays import Array
-from nnfunc.layers.observe import Forward
+from nnfunc.inspection import findings
+from nnfunc.inspection.measure import Call
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 20))
@@ -354,8 +354,8 @@ def test_chance_is_calibrated() -> None:
     h = np.maximum(np.random.default_rng(2).normal(size=(30, 16)) + 1.5, 0)  # all inputs alike
     dead = (h @ np.random.default_rng(3).normal(size=(16, 4000)) <= 0).all(axis=0).mean()
     params = nn.ArrayDict({"W": np.zeros((16, 4))})
-    call = Forward("dense1", nn.dense(4), params, h, np.zeros((30, 4)))
-    assert inspection._share_dead_at_random(call) == pytest.approx(dead, abs=0.06)
+    call = Call("dense1", nn.dense(4), (h,), np.zeros((30, 4)), params, None, nn.EMPTY, (0,))
+    assert findings._share_dead_at_random(call) == pytest.approx(dead, abs=0.06)
     assert dead > 0.1
 
 
@@ -378,6 +378,7 @@ def test_single_layers_own_layers_and_nested_ones() -> None:
         "serial1.clip1",
         "residual1.dense1",
         "residual1.tanh1",
+        "residual1.add",
         "serial2.dense1",
         "serial2.softmax1",
     ]
@@ -392,7 +393,7 @@ def test_a_layer_of_the_full_form() -> None:
     def forward(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False) -> Any:
         return x**2 / 2, x, state
 
-    half_square = nn.Layer(nn.relu().init, forward, plain_backward, "square")  # type: ignore[arg-type]  # a short backward
+    half_square = nn.Layer(nn.relu().init, forward, plain_backward, "square")
     assert nn.inspect(half_square, {}, X).layers[0].name == "square"
     model = nn.serial(nn.dense(4), half_square, nn.dense(2))
     assert len(nn.inspect(model, made(model).params, X).layers) == 3
@@ -441,9 +442,11 @@ def test_without_a_state_batch_norm_takes_the_statistics_of_x() -> None:
     normed = nn.inspect(model, ts.params, 50 * X).layers[1].output
     np.testing.assert_allclose(normed.std(axis=0), 1, rtol=1e-3)
     assert nn.inspect(model, ts.params, X[:1]).ok  # a single row has no statistics
-    raw = nn.inspect(model, ts, 50 * X).layers[1].output
+    np.testing.assert_array_equal(nn.inspect(model, ts, 50 * X).layers[1].output, normed)  # never moved: none
+    moved = ts._replace(state=ts.state * 1.01)
+    raw = nn.inspect(model, moved, 50 * X).layers[1].output
     assert raw.std() > 20
-    np.testing.assert_array_equal(nn.inspect(model, ts.params, 50 * X, state=ts.state).layers[1].output, raw)
+    np.testing.assert_array_equal(nn.inspect(model, ts.params, 50 * X, state=moved.state).layers[1].output, raw)
 
 
 def test_dropout_drops_in_training_alone() -> None:
@@ -486,5 +489,162 @@ def test_the_report_is_a_table_and_words_of_80_columns() -> None:
     assert "100% saturated" in str(found)
     assert lines[-1] == "1 wrong: 200 examples"
     html = found._repr_html_()
-    assert html.count("<tr") == 6
+    assert html.count("<tr") == 8
     assert 'style="color' in html
+
+
+# -- networks that are no chain ----------------------------------------------------------------------------------------
+
+
+def towers() -> nn.Layer:
+    image = nn.serial(nn.flatten(), nn.dense(16), nn.relu())
+    return nn.serial(nn.parallel(image=image, table=nn.dense(8)), nn.concatenate(), nn.dense(3), nn.softmax())
+
+
+PAIR = RNG.normal(size=(100, 4, 4)), RNG.normal(size=(100, 5))
+
+
+def test_several_inputs_are_looked_at_one_by_one() -> None:
+    model = towers()
+    params, _ = model.init(nn.key(0), ((4, 4), (5,)))
+    found = nn.inspect(model, params, PAIR, target=np.arange(100) % 3, loss=SPARSE)
+    names = [layer.name.removeprefix("parallel1.") for layer in found.layers]
+    assert names == ["image.flatten1", "image.dense1", "image.relu1", "table", "concatenate1", "dense1", "softmax1"]
+    assert found.ok
+    [finding] = nn.inspect(model, params, (PAIR[0], PAIR[1] + 100)).findings
+    assert (finding.where, finding.kind) == ("x[1]", "inputs")
+    assert "x[1] is far from 0" in finding.message
+    dead = params.replace({"parallel1.image.dense1.b": np.full(16, -30.0)})
+    assert kinds(nn.inspect(model, dead, PAIR)) == [("parallel1.image.relu1", "dead")]
+    with pytest.raises(ValueError, match=r"x\[1\] contains NaN"):
+        nn.inspect(model, params, (PAIR[0], PAIR[1] * np.nan))
+
+
+def test_the_gradients_of_a_branch_are_those_of_training() -> None:
+    """Of several outputs, each activation that is one with its part of the loss has no gradient of its own."""
+    heads = nn.branch(kind=nn.serial(nn.dense(3), nn.softmax()), size=nn.dense(1))
+    model = nn.serial(nn.dense(8), nn.tanh(), heads)
+    loss = nn.losses.combined(nn.sparse_categorical_cross_entropy, nn.mean_squared_error)
+    target = LABELS % 3, X[:, :1]
+    ts = made(model)
+    found = nn.inspect(model, ts, X, target=target, loss=loss)
+    *_, kind, softmax, size = found.layers
+    assert [kind.name, softmax.name, size.name] == ["branch1.kind.dense1", "branch1.kind.softmax1", "branch1.size"]
+    y = nn.predict(model, ts, X)
+    np.testing.assert_allclose(softmax.output, y[0])
+    np.testing.assert_allclose(size.output, y[1])
+    assert softmax.gradient is None
+    result = nn.value_and_grad(model, loss)(ts.params, ts.state, (X, target), train=False)
+    for layer in found.layers:
+        for name, g in layer.grads.items():
+            np.testing.assert_allclose(g, result.grads[f"{layer.name}.{name}"])
+    confident = ts.params.replace({"branch1.kind.dense1.W": 50 * ts.params["branch1.kind.dense1.W"]})
+    for given in ({}, {"target": target, "loss": loss}):
+        assert "saturated" not in [f.kind for f in nn.inspect(model, confident, X, **given).findings]  # type: ignore[arg-type]
+
+
+def test_a_layer_that_is_called_more_than_once_stands_once_for_all_its_calls() -> None:
+    model = nn.serial(nn.shared(nn.serial(nn.dense(6), nn.relu())), nn.subtract(), nn.dense(1))
+    params, _ = model.init(nn.key(0), ((5,), (5,)))
+    a, b = PAIR[1], 2 * PAIR[1][::-1]
+    dense, relu, subtract, _ = nn.inspect(model, params, (a, b)).layers
+    assert dense.output.shape == (200, 6)
+    np.testing.assert_allclose(
+        dense.output,
+        np.concatenate([a, b]).astype(np.float32) @ params["shared1.serial1.dense1.W"],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert relu.gradient is not None
+    assert subtract.gradient is not None
+    np.testing.assert_array_equal(relu.gradient, np.concatenate([subtract.gradient, -subtract.gradient]))
+    # a unit that is 0 for one of two inputs is not dead
+    half = params.replace({"shared1.serial1.dense1.b": np.full(6, -20.0)})
+    assert nn.inspect(model, half, (a, b)).layers[1].dead == 6
+    assert nn.inspect(model, half, (a, 100 * b)).layers[1].dead == 0
+
+
+def test_a_bias_that_cancels_is_not_said_to_be_forgotten() -> None:
+    model = nn.serial(nn.shared(nn.dense(6)), nn.subtract(), nn.dense(1))
+    params, _ = model.init(nn.key(0), ((5,), (5,)))
+    assert nn.inspect(model, params, (PAIR[1], PAIR[1][::-1])).ok
+
+
+def test_a_scan_is_judged_by_all_steps_and_not_by_depth() -> None:
+    cell = nn.serial(nn.concatenate(), nn.dense(4), nn.tanh())
+    model = nn.serial(nn.scan(cell, units=4), nn.flatten(), nn.dense(2), nn.softmax())
+    params, _ = model.init(nn.key(0), (30, 3))
+    x = RNG.normal(size=(50, 30, 3))
+    found = nn.inspect(model, params, x, target=np.arange(50) % 2, loss=SPARSE)
+    layers = {layer.name: layer for layer in found.layers}
+    assert layers["scan1.serial1.tanh1"].output.shape == (50 * 30, 4)
+    assert found.ok
+    sure = params.replace({"scan1.serial1.dense1.W": 50 * params["scan1.serial1.dense1.W"]})
+    assert ("scan1.serial1.tanh1", "saturated") in kinds(nn.inspect(model, sure, x))
+    faint = params.replace({"scan1.serial1.dense1.W": 1e-4 * params["scan1.serial1.dense1.W"]})
+    assert not {"vanishing", "shrinking"} & {f.kind for f in nn.inspect(model, faint, x).findings}
+
+
+def test_frozen_layers_have_no_gradient_and_no_finding_for_it() -> None:
+    model = nn.freeze(relus(), "dense1.*")
+    params, state = model.init(nn.key(0), (20,), np.float64)
+    found = nn.inspect(model, params, X, state=state, target=LABELS, loss=SPARSE)
+    dense1, relu1, dense2, *_ = found.layers
+    assert dense1.gradient is None
+    assert relu1.gradient is None
+    assert (list(dense1.params), list(dense1.grads), list(dense2.grads)) == (["W", "b"], [], ["W", "b"])
+    assert found.ok
+    zero = params.replace({"dense3.W": 0 * params["dense3.W"]})
+    messages = [f.message for f in nn.inspect(model, zero, X, state=state).findings if f.kind == "no-gradient"]
+    assert len(messages) == 1
+    assert "dense2.W, dense2.b" in messages[0]
+    assert "dense1.W" not in messages[0]
+    with pytest.raises(ValueError, match="dense1"):  # frozen parameters are never drawn anew
+        nn.inspect(model, params, X)
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ({"ways": nn.residual}, False),
+        ({"ways": lambda *layers: nn.serial(nn.branch(nn.serial(*layers), nn.identity()), nn.concatenate())}, False),
+        ({"ways": nn.serial}, True),
+    ],
+)
+def test_depth_is_judged_where_the_signal_has_no_other_way(parts: Any, named: bool) -> None:
+    sigmoids = [part for _ in range(8) for part in (nn.dense(20), nn.sigmoid())]
+    model = nn.serial(nn.dense(20), parts["ways"](*sigmoids), nn.dense(5))
+    found = {f.kind for f in nn.inspect(model, made(model), X).findings}
+    assert ("vanishing" in found) == named
+
+
+def test_each_of_two_towers_has_a_depth_of_its_own() -> None:
+    deep = nn.serial(*[part for _ in range(8) for part in (nn.dense(16), nn.sigmoid())])
+    flat = nn.serial(nn.dense(16), nn.tanh())
+    model = nn.serial(nn.parallel(deep=deep, flat=flat), nn.concatenate(), nn.dense(3))
+    params, _ = model.init(nn.key(0), ((5,), (5,)))
+    findings = nn.inspect(model, params, (PAIR[1], PAIR[1][::-1])).findings
+    [vanishing] = [f for f in findings if f.kind == "vanishing"]
+    assert "at parallel1.deep.dense1" in vanishing.message
+    assert not [f for f in findings if f.where.startswith("parallel1.flat")]
+
+
+def test_tokens_are_no_inputs_to_be_scaled() -> None:
+    def look_up(params: nn.ArrayDict, x: Any) -> tuple[Array, Any]:
+        return params["table"][x], x
+
+    def backward(params: nn.ArrayDict, x: Any, dy: Array) -> tuple[None, dict[str, Array]]:
+        grads = np.zeros_like(params["table"])
+        np.add.at(grads, x, dy)
+        return None, {"table": grads}
+
+    table = nn.layer(look_up, backward, lambda key, shape: {"table": nn.generator(key).normal(size=(5000, 8))}, "table")
+    model = nn.serial(
+        nn.parallel(words=nn.serial(table, nn.flatten()), table=nn.dense(4)), nn.concatenate(), nn.dense(2)
+    )
+    params, _ = model.init(nn.key(0), ((6,), (5,)))
+    tokens = RNG.integers(0, 5000, (100, 6))
+    found = nn.inspect(model, params, (tokens, PAIR[1]))
+    assert found.ok
+    assert found.layers[0].output.shape == (100, 6, 8)
+    assert [f.where for f in nn.inspect(relus(), made(relus()), 1000 * RNG.integers(0, 5, (50, 20))).findings] == ["x"]

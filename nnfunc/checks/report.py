@@ -6,56 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnfunc.arrays import Array
 from nnfunc._internal.text import html_table, paragraphs, text_table
+from nnfunc.report import Finding
 
 KINDS = (
     "sign", "scale", "transpose", "flip", "shift", "axis", "missing-sum", "missing-term", "zero", "penalty", "mask",
     "sparse", "small", "precision", "nondeterministic", "mutation", "stale", "shape", "nonfinite", "unknown",
 )  # fmt: skip
-"""The words of `Finding.kind`.
+"""The words of `Finding.kind` in a report.
 
 >>> from nnfunc.checks.report import KINDS
 >>> len(KINDS)
 20
 """
-
-
-class Finding(NamedTuple):
-    """One mistake.
-
-    Attributes:
-        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers, "x" for the inputs.
-        name: the array whose gradient is wrong: a parameter's name, "dx" for a layer's input, "dy" for a loss's; "" if
-            it is no single one.
-        kind: what is wrong, one of `KINDS`; in an `Inspection` one of `nnfunc.inspection.KINDS`.
-        message: what is wrong, in a sentence or two.
-        index: the element that is furthest off, () for the whole (0-d arrays, or nothing of a single element).
-        analytic: the claimed gradient of that element.
-        numeric: its numeric derivative.
-        error: |analytic − numeric| / max(|analytic|, |numeric|), of that element.
-        fraction: the share of wrong elements in the array, estimated if not all were measured.
-        analytic_array, numeric_array: all that is known of the two (NaN where an element was not measured), for plots.
-
-    >>> report = nn.check_gradients(lambda p: p["w"] ** 2, lambda p: {"w": -2 * p["w"]}, {"w": 3.0})
-    >>> report.findings[0].kind, report.findings[0].name
-    ('sign', 'w')
-    """
-
-    where: str
-    name: str
-    kind: str
-    message: str
-    index: tuple[int, ...] = ()  # type: ignore[assignment]  # it hides tuple.index, which no one needs
-    analytic: float = np.nan
-    numeric: float = np.nan
-    error: float = np.nan
-    fraction: float = np.nan
-    analytic_array: Array | None = None
-    numeric_array: Array | None = None
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class Row(NamedTuple):
@@ -139,3 +102,6 @@ class Report(NamedTuple):
 def label(where: str, name: str) -> str:
     """How messages call an array: "dense2.W", "W", "dense2"."""
     return ".".join(part for part in (where, name) if part)
+
+
+__all__ = ["KINDS", "Finding", "Report", "Row", "label"]
