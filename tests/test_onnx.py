@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,13 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.models.description import CONSTRUCTORS
+from nnfunc.core.expressions import Expression, op
+from nnfunc.core.kernel import Kernel
+from nnfunc.core.layer import make
+from nnfunc.core.values import Value, leaves
+from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import FEATURES, LAYERS, NOT_LAYERS, bent, exported, randomized
+from tests.catalogue import FEATURES, LAYERS, bent, randomized
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -22,7 +27,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 import onnxruntime
 
-from nnfunc.interop.onnx import EXPORTS, to_onnx
+from nnfunc.interop.onnx import to_onnx
 
 TOLERANCE: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12}
 """The largest difference allowed, relative to the largest input or output (or to 1)."""
@@ -39,12 +44,20 @@ def moved(state: ArrayDict, seed: int) -> ArrayDict:
     return ArrayDict({k: rng.uniform(0.5, 2, a.shape).astype(a.dtype) for k, a in state.items()})
 
 
-def run(model: Any, x: Array) -> Array:
+def run(model: Any, x: Value) -> Array:
+    """The output of a graph with one."""
+    (y,) = run_all(model, x)
+    return y
+
+
+def run_all(model: Any, x: Value) -> list[Array]:
+    """The outputs of a graph, its inputs by their names."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    y: Array = session.run(None, {"x": x})[0]
-    return y
+    names = [f"x{i}" for i in range(len(x))] if isinstance(x, tuple) else ["x"]
+    ys: list[Array] = session.run(None, dict(zip(names, leaves(x), strict=True)))
+    return ys
 
 
 def difference(a: Array, b: Array, largest: float = 1.0) -> float:
@@ -70,15 +83,19 @@ def assert_exported(model: nn.Layer, params: ArrayDict, state: ArrayDict, *input
 
 # -- every layer -------------------------------------------------------------------------------------------------------
 
-COMPOSITIONS = {"residual", "serial"}
 
-
-def test_every_built_in_layer_has_an_export() -> None:
-    assert {make.__name__ for make in CONSTRUCTORS.values()} == EXPORTS.keys() | COMPOSITIONS
+def test_every_built_in_layer_has_an_expression() -> None:
+    arguments = {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5}
+    for kind, constructor in constructors().items():
+        required = [
+            p for p in inspect.signature(constructor).parameters.values() if p.default is p.empty and p.kind.value == 1
+        ]
+        layer = constructor(*[arguments.get(p.name, 3) for p in required])
+        assert layer.wire is not None or (layer.kernel is not None and layer.kernel.onnx is not None), kind
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", sorted(exported("Layer") - NOT_LAYERS - {"layer"}))
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {"layer"}))
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.1, 1.0, 10.0]))
 def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, seed: int, scale: float) -> None:
     layer = data.draw(LAYERS[name].filter(lambda layer: "bent" not in repr(layer)))
@@ -93,6 +110,75 @@ def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, s
 def test_whole_networks(network: Network, dtype: type[np.floating], seed: int) -> None:
     params, state = network.params.astype(dtype), moved(network.state, seed).astype(dtype)
     assert_exported(network.model, params, state, network.x)
+
+
+# -- graphs ------------------------------------------------------------------------------------------------------------
+
+TOWER = nn.serial(nn.dense(4), nn.gelu(), nn.layer_norm())
+
+
+def gate(call: Any, x: Any) -> Any:
+    return call(nn.multiply(), (call("f", x), call(nn.sigmoid(), call("f", call("g", x)))))
+
+
+GRAPHS: dict[str, tuple[nn.Layer, Any]] = {
+    "two inputs": (
+        nn.serial(
+            nn.parallel(image=nn.serial(nn.flatten(), nn.dense(4), nn.batch_norm()), table=nn.dense(4)),
+            nn.concatenate(),
+            nn.dense(3),
+        ),
+        ((2, 3), (5,)),
+    ),
+    "one of a tuple": (nn.serial(nn.take(0), nn.dense(3)), ((4,),)),
+    "shared": (nn.serial(nn.shared(TOWER), nn.subtract(), nn.dense(1)), ((3,), (3,))),
+    "several outputs": (nn.branch(nn.dense(2), nn.serial(nn.dense(3), nn.softmax()), nn.identity()), (4,)),
+    "inputs as outputs": (
+        nn.serial(nn.shared(nn.tanh()), nn.branch(nn.add(), nn.take(1), nn.multiply())),
+        ((3,), (3,)),
+    ),
+    "sample": (nn.serial(nn.branch(mu=nn.dense(2), logvar=nn.dense(2)), nn.reparametrize(), nn.reshape(2, 1)), (4,)),
+    "scan": (nn.serial(nn.scan(nn.serial(nn.concatenate(), nn.dense(4), nn.gelu()), 4), nn.dense(2)), (5, 3)),
+    "scan of one step": (nn.scan(nn.serial(nn.concatenate(), nn.dense(2)), 2), (1, 3)),
+    "scan in more axes": (nn.scan(nn.serial(nn.concatenate(), nn.dense(2)), 2), (2, 4, 3)),
+    "residual": (nn.residual(nn.residual(nn.layer_norm()), nn.dense(4), nn.dropout(0.5)), (4,)),
+    "wired": (nn.wired(gate, {"f": nn.dense(3), "g": nn.dense(3)}), (3,)),
+    "tied": (nn.tie(nn.serial(nn.dense(4), nn.tanh(), nn.dense(4)), "dense2.W", "dense1.W"), (4,)),
+    "tied transposed": (nn.tie(nn.serial(nn.dense(3), nn.tanh(), nn.dense(4)), "dense2.W", "dense1.W", True), (4,)),
+    "frozen": (
+        nn.freeze(nn.serial(nn.dense(3), nn.batch_norm(), nn.dense(2)), ["dense1.*", "batch_norm1.*"]),
+        (4,),
+    ),
+    "all frozen": (nn.freeze(nn.serial(nn.dense(3), nn.batch_norm()), "*"), (4,)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs(name: str, dtype: type[np.floating]) -> None:
+    model, shape = GRAPHS[name]
+    rng = np.random.default_rng(0)
+    params, state = (a.with_vector(rng.uniform(0.5, 1.5, a.vector.shape)) for a in model.init(nn.key(0), shape, dtype))
+    made = to_onnx(model, params, state, input_shape=shape)
+    onnx.checker.check_model(made, full_check=True)
+    several = isinstance(shape[0], tuple)
+    for m in (1, 7):
+        x = tuple(rng.normal(size=(m, *s)).astype(dtype) for s in (shape if several else [shape]))
+        expected = nn.predict(model, Trained(params, state), x if several else x[0])
+        ys = run_all(made, x if several else x[0])
+        for y, wanted in zip(ys, leaves(expected), strict=True):
+            assert difference(y, wanted) < TOLERANCE[dtype]
+        names = [value.name for value in made.graph.output]
+        assert names == ([f"y{i}" for i in range(len(ys))] if isinstance(expected, tuple) else ["y"])
+
+
+def test_an_array_that_is_used_twice_stands_there_once() -> None:
+    for name in ("shared", "scan", "tied", "tied transposed", "wired", "frozen"):
+        model, shape = GRAPHS[name]
+        params, state = model.init(nn.key(0), shape)
+        made = to_onnx(model, params, state, input_shape=shape)
+        arrays = [a.name for a in made.graph.initializer if "/constant" not in a.name]
+        assert sorted(arrays) == sorted(k.removeprefix("frozen.") for k in (*params, *state))
 
 
 # -- at the extremes ---------------------------------------------------------------------------------------------------
@@ -186,13 +272,24 @@ def test_the_graph_is_the_same_twice() -> None:
 
 def test_own_layers_are_all_named() -> None:
     relu = nn.layer(lambda p, x: (x, None), lambda p, c, dy: (dy, {}), name="relu")  # under a built-in name
-    renamed = nn.dense(3)._replace(name="dropout")
-    model = nn.serial(nn.dense(3), bent(), nn.residual(relu, nn.relu()), renamed)
-    with pytest.raises(ValueError, match=r"not built in.*: bent1, residual1\.relu1, dropout1$"):
+    model = nn.serial(nn.dense(3), bent(), nn.residual(relu, nn.relu()))
+    with pytest.raises(ValueError, match=r"ONNX has no formula.*: bent1, residual1\.relu1$"):
         to_onnx(model, *model.init(nn.key(0), (3,)), input_shape=(3,))
-    own = nn.serial(nn.relu())._replace(forward=nn.relu().forward, name="block")
-    with pytest.raises(ValueError, match=r"not built in.*: block$"):
-        to_onnx(own, nn.EMPTY, input_shape=(3,))
+    wired = nn.wired(lambda call, x: call(relu, call(nn.tanh(), x)), {}, name="block")  # called beside its layers
+    with pytest.raises(ValueError, match=r"ONNX has no formula.*: block1\.relu$"):
+        to_onnx(nn.serial(wired), nn.EMPTY, input_shape=(3,))
+
+
+def test_what_a_kernel_says_is_exported_whatever_its_layer_is_called() -> None:
+    named = nn.serial(nn.dense(3)._replace(name="dropout"))
+    params, state = named.init(nn.key(0), (3,))
+    assert_exported(named, params, state, np.random.default_rng(0).normal(size=(4, 3)))
+    kernel = Kernel(lambda params, x: (3 * x, None), lambda p, c, dy, g, need: 3 * dy, onnx=tripled)
+    assert_exported(make("tripled", kernel=kernel), nn.EMPTY, nn.EMPTY, np.ones((2, 3)))
+
+
+def tripled(**_: Any) -> Expression:
+    return op("Mul", "x", 3.0)
 
 
 def test_what_does_not_fit_is_refused() -> None:
@@ -209,9 +306,9 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fit the model"):
         to_onnx(nn.serial(nn.dense(4), nn.batch_norm()), params, state, input_shape=(2,))
     with pytest.raises(TypeError, match=r"input_shape=2: expected the shape of one example as a tuple, \(2,\)"):
-        to_onnx(model, params, state, input_shape=2)  # type: ignore[arg-type]  # refused by the types too
+        to_onnx(model, params, state, input_shape=2)
     with pytest.raises(TypeError, match="model is str, expected a layer"):
-        to_onnx("model", params, state, input_shape=(2,))  # type: ignore[arg-type]  # likewise
+        to_onnx("model", params, state, input_shape=(2,))  # type: ignore[arg-type]  # refused by the types too
     with pytest.raises(TypeError, match="params is NoneType, expected an ArrayDict or a TrainState"):
         to_onnx(model, None, state, input_shape=(2,))  # type: ignore[arg-type]  # likewise
 

@@ -27,7 +27,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from nnfunc.interop.sklearn import NNClassifier, NNRegressor, _split
+from nnfunc.interop.sklearn import NNClassifier, NNRegressor
+from nnfunc.interop.sklearn._base import split
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def test_early_stopping_on_given_data_stops_where_it_does_by_hand() -> None:
 def test_validation_data_are_evaluated_without_early_stopping() -> None:
     net = NNClassifier(epochs=3, random_state=0, class_weight="balanced")
     net.fit(X, Y, X_val=X, y_val=Y, sample_weight_val=np.ones(300))
-    assert net.history_["validation_accuracy"][-1] == pytest.approx(net.score(X, Y))
+    by_class = 1 / np.bincount(Y)[Y]  # the weights of the rows are those of their classes
+    assert net.history_["validation_accuracy"][-1] == pytest.approx(net.score(X, Y, by_class))
     without = NNClassifier(epochs=3, random_state=0, class_weight="balanced").fit(X, Y)
     assert nn.equal(net.state_.params, without.state_.params)
 
@@ -171,7 +173,7 @@ def test_held_out_rows_have_each_class_by_its_share_and_are_not_trained_on() -> 
     y = np.repeat(["rare", "common"], [30, 270])
     net = NNClassifier(epochs=2, patience=5, random_state=0).fit(X, y)
     holdout_key = nn.split(nn.key(0), 3)[2]
-    (_, trained), (_, held_out) = _split(holdout_key, (X, y), 0.1, y)
+    (_, trained), (_, held_out) = split(holdout_key, (X, y), 0.1, y)
     assert [(part == "rare").sum() for part in (trained, held_out)] == [27, 3]
     assert len(trained) + len(held_out) == 300
     assert net.history_["validation_loss"].shape == (2,)
@@ -226,11 +228,22 @@ def test_probabilities_are_of_each_class_and_sum_to_1(classes: int) -> None:
     assert net.state_.params["dense2.W"].shape[1] == (1 if classes == 2 else classes)
 
 
-@pytest.mark.parametrize("loss", [None, "categorical_cross_entropy", "sparse_categorical_cross_entropy", "huber"])
+@pytest.mark.parametrize("loss", [None, *(loss.name for loss in nn.losses.built_in())])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_losses_by_name(loss: str | None, classes: int) -> None:
-    net = NNClassifier(loss=loss, epochs=20, learning_rate=0.01, random_state=0).fit(X, Y % classes)
+def test_every_loss_by_name(loss: str | None, classes: int) -> None:
+    """What a loss asks of the network and of its targets is read from its fields: a new one is taken as it is."""
+    on_logits = loss is not None and loss.endswith("with_logits")
+    settings: dict[str, Any] = {"loss": loss, "learning_rate": 0.01, "random_state": 0}
+    net = NNClassifier(model=Tanh(32) if on_logits else None, epochs=40, **settings)
+    if loss == "binary_cross_entropy" and classes == 3:
+        with pytest.raises(ValueError, match=r"ends with softmax\(\), whose outputs are one decision"):
+            net.fit(X, Y % classes)
+        return
+    net.fit(X, Y % classes)
     assert net.score(X, Y % classes) > 0.9
+    assert net.predict_proba(X).sum(axis=1) == pytest.approx(1)
+    outputs = 2 if loss is not None and "categorical" in loss else 1
+    assert net.state_.params["dense2.b"].shape == (outputs if classes == 2 else 3,)
 
 
 def brier_forward(y: NDArray[Any], target: NDArray[Any]) -> tuple[float, NDArray[Any]]:

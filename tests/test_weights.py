@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,7 +26,8 @@ from nnfunc.interop.flax import from_variables, to_variables
 from nnfunc.interop.keras import from_weights, layer_names, to_weights
 from nnfunc.interop.torch import from_state_dict, to_state_dict
 from nnfunc.keys import Key
-from nnfunc.layers.base import Shape
+from nnfunc.layout import Shape
+from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
 from tests.catalogue import bent
 
@@ -38,8 +41,16 @@ CONVENTIONS = {
 }
 
 
+READ: dict[str, tuple[Callable[..., Any], str]] = {
+    "torch": (from_state_dict, "state_dict"),
+    "keras": (from_weights, "weights"),
+    "flax": (from_variables, "variables"),
+}
+
+
 def outputs(model: nn.Layer, params: ArrayDict, state: ArrayDict, x: Array = X) -> Array:
-    return model.forward(params, state, x)[0]
+    y: Array = model.forward(params, state, x)[0]
+    return y
 
 
 def assert_same_bits(ours: tuple[ArrayDict, ArrayDict], other: tuple[ArrayDict, ArrayDict]) -> None:
@@ -54,7 +65,8 @@ def assert_same_bits(ours: tuple[ArrayDict, ArrayDict], other: tuple[ArrayDict, 
 
 
 def features(network: Network) -> Shape:
-    return network.x.shape[1:]
+    shape: Shape = network.x.shape[1:]
+    return shape
 
 
 def bits(arrays: ArrayDict, seed: int, dtype: type[np.floating]) -> ArrayDict:
@@ -193,6 +205,111 @@ def test_nothing_is_shared() -> None:
     assert_same_bits(again, FRESH)
 
 
+# -- models that are no chain, tied and frozen ones --------------------------------------------------------------------
+
+GRAPH = nn.serial(
+    nn.parallel(image=nn.serial(nn.flatten(), nn.dense(4), nn.batch_norm()), table=nn.dense(4)),
+    nn.shared(nn.serial(nn.dense(4), nn.tanh())),
+    nn.branch(nn.concatenate(), head=nn.serial(nn.subtract(), nn.dense(2))),
+)
+"""Two inputs, one tower for both, two outputs."""
+
+
+def test_a_graph_comes_back_under_nested_names() -> None:
+    ours = GRAPH.init(nn.key(0), ((2, 3), (5,)))
+    there = {p.theirs: a for p, a in write(from_torch.CONVENTION, GRAPH, *ours, None).items()}
+    assert list(there) == [
+        *("0.0.1.weight", "0.0.1.bias", "0.0.2.weight", "0.0.2.bias", "0.0.2.running_mean", "0.0.2.running_var"),
+        *("0.1.weight", "0.1.bias", "1.0.0.weight", "1.0.0.bias", "2.1.1.weight", "2.1.1.bias"),
+    ]
+    assert_same_bits(read(from_torch.CONVENTION, GRAPH, there, ((2, 3), (5,)), None, None), ours)
+    assert_same_bits(from_weights(GRAPH, to_weights(GRAPH, *ours), ((2, 3), (5,))), ours)
+    assert_same_bits(from_variables(GRAPH, to_variables(GRAPH, *ours), ((2, 3), (5,))), ours)
+
+
+@pytest.mark.parametrize("where", ["dense1.*", ["batch_norm1.*", "residual1.layer_norm1.gamma"], "*"])
+@pytest.mark.parametrize("name", READ)
+def test_what_is_frozen_is_a_weight_like_any_other(name: str, where: Any) -> None:
+    model = nn.freeze(MODEL, where)
+    ours = model.init(nn.key(0), (5,))
+    assert any(k.startswith("frozen.") for k in ours[1])
+    pairs = write(CONVENTIONS[name], model, *ours, layer_names(model) if name == "keras" else None)
+    whole = write(CONVENTIONS[name], MODEL, *FRESH, layer_names(MODEL) if name == "keras" else None)
+    assert list(pairs) == list(whole)  # also whether an array is of the state
+    assert all(np.array_equal(pairs[p], whole[p]) for p in pairs)
+    assert_same_bits(READ[name][0](model, {p.theirs: a for p, a in pairs.items()}, (5,)), ours)
+
+
+def autoencoder(transpose: bool) -> nn.Layer:
+    model = nn.serial(nn.dense(4), nn.tanh(), nn.dense(4))
+    return nn.tie(model, "dense2.W", "dense1.W", transpose)
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_tied_array_is_there_once_but_where_modules_of_torch_have_both(name: str, transpose: bool) -> None:
+    model = autoencoder(transpose)
+    ours = model.init(nn.key(0), (4,))
+    there = given_arrays_of(name, model, ours)
+    assert len(there) == len(ours[0]) + (name == "torch" and not transpose)
+    assert_same_bits(READ[name][0](model, there, (4,)), ours)
+    if len(there) == 4:
+        first, _, second, _ = "0.weight", "0.bias", "2.weight", "2.bias"
+        assert np.array_equal(there[first], there[second])
+        assert_same_bits(from_state_dict(model, {k: a for k, a in there.items() if k != second}, (4,)), ours)
+        with pytest.raises(ValueError, match=r"'2.weight'] is not state_dict\['0.weight'\], but in the model the two"):
+            from_state_dict(model, {**there, second: there[first] + 1}, (4,))
+
+
+def given_arrays_of(name: str, model: nn.Layer, ours: tuple[ArrayDict, ArrayDict]) -> dict[str, Any]:
+    names = layer_names(model) if name == "keras" else None
+    return {p.theirs: a for p, a in write(CONVENTIONS[name], model, *ours, names).items()}
+
+
+def test_a_module_of_torch_with_tied_weights() -> None:
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 4))
+    net[2].weight = net[0].weight
+    params, state = from_state_dict(autoencoder(False), net.state_dict(), (4,))
+    x = rng.normal(size=(3, 4)).astype(np.float32)
+    close(outputs(autoencoder(False), params, state, x), net(torch.tensor(x)).detach().numpy(), np.float32)
+    net.load_state_dict(to_state_dict(autoencoder(False), params * 2, state))
+    assert np.array_equal(net[2].weight.detach().numpy().T, 2 * params["dense1.W"])
+
+
+def test_an_array_of_many_axes_is_no_stack_and_not_transposed() -> None:
+    """It is of a layer of one's own, whatever that is called."""
+
+    def forward(params: Any, x: Any) -> Any:
+        return x * params["W"].sum(), x
+
+    def backward(params: Any, cache: Any, dy: Any) -> Any:
+        return dy * params["W"].sum(), {"W": np.full(params["W"].shape, (dy * cache).sum())}
+
+    model = nn.serial(nn.layer(forward, backward, lambda key, shape: {"W": np.ones((2, 3, 4, 5))}, name="dense"))
+    ours = model.init(nn.key(0), (3,))
+    there = {p.theirs: a.shape for p, a in write(from_torch.CONVENTION, model, *ours, None).items()}
+    assert there == {"0.W": (2, 3, 4, 5)}
+    assert_same_bits(from_variables(model, to_variables(model, *ours), (3,)), ours)
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_every_built_in_layer_with_arrays_is_in_the_tables(name: str) -> None:
+    found, arguments = set(), {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5}
+    for kind, make in constructors().items():
+        required = [
+            p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind.value == 1
+        ]
+        layer = make(*[arguments.get(p.name, 3) for p in required])
+        if layer.wire is None:
+            for shape in ((8,), (8, 8), (8, 8, 8)):
+                with suppress(ValueError, TypeError):
+                    arrays = layer.init(nn.key(0), shape)
+                    found |= {(kind, k) for k in (*arrays[0], *arrays[1])}
+    assert {("dense", "W"), ("batch_norm", "var"), ("layer_norm", "beta")} <= found
+    assert found <= {(kind, k) for kind, table in CONVENTIONS[name].arrays.items() for k in table}
+
+
 # -- dtypes ------------------------------------------------------------------------------------------------------------
 
 
@@ -213,11 +330,6 @@ def test_the_dtype_is_that_of_the_weights() -> None:
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 SMALL = nn.mlp([2, 4, 3], ["relu", "softmax"])
-READ: dict[str, tuple[Callable[..., Any], str]] = {
-    "torch": (from_state_dict, "state_dict"),
-    "keras": (from_weights, "weights"),
-    "flax": (from_variables, "variables"),
-}
 
 
 def given_arrays(name: str, names: Mapping[str, str] | None = None, model: nn.Layer = SMALL) -> dict[str, Any]:
@@ -335,15 +447,26 @@ def test_what_cannot_be_written(write: Callable[..., Any]) -> None:
         pytest.importorskip("torch")
     params, state = FRESH
     ts = nn.train_state(MODEL, nn.adam(), nn.split(nn.key(0), 2), (5,))
-    unstacked = ArrayDict({k: np.stack([a, a]) for k, a in SMALL.init(nn.key(0), (2,))[0].items()})
-    for arguments in ((MODEL, ts), (MODEL, ts.params, ts.state), (SMALL, unstacked)):
+    for arguments in (
+        (MODEL, ts),
+        (MODEL, ts.params, ts.state),
+        (SMALL, nn.stack([SMALL.init(nn.key(0), (2,))[0]] * 2)),
+    ):
         with pytest.raises(ValueError, match=r"params are a stack of networks, expected one: .* nn\.unstack"):
             write(*arguments)
+    unsaid = ArrayDict({k: np.stack([a, a]) for k, a in SMALL.init(nn.key(0), (2,))[0].items()})
+    with pytest.raises(ValueError, match=r"dense1: the parameters do not fit the model: .*, or a stack of them"):
+        write(SMALL, unsaid)
     assert write(MODEL, nn.unstack(ts)[0]).keys() == write(MODEL, params, state).keys()
     with pytest.raises(
         ValueError, match=r"batch_norm1: the state has no mean and no var: pass the state that model.init"
     ):
         write(MODEL, params)
+    longer = ArrayDict({**state, "batch_norm1.var": np.ones(9, np.float32)})
+    with pytest.raises(
+        ValueError, match=r"batch_norm1: the state has var \(9,\), expected \(8,\): pass the state that"
+    ):
+        write(MODEL, params, longer)
     with pytest.raises(ValueError, match=r"the model has no layer for batch_norm1.mean, batch_norm1.var"):
         write(SMALL, SMALL.init(nn.key(0), (2,))[0], state)
     with pytest.raises(ValueError, match="do not fit the model"):

@@ -3,6 +3,8 @@
 How a library calls its arrays is data, a `Convention`. Weights are a flat dict {"layer.array": array} here, whatever a
 library makes of it. The name of a layer is its own and those of the compositions around it, joined; arrays of a layer
 of a user's own keep their names and are not transposed. Everything is paired by name, and nothing may be left over.
+What is frozen here is a weight there like any other. A layer that is used twice has its arrays once; so has a tied
+array, under the name of the one that it is, but where a library has both names.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc._internal.validate import first_bad, nearest, numeric
+from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.core.layer import Layer, check_stacks
+from nnfunc.core.signatures import said_for
+from nnfunc.core.values import Shapes
+from nnfunc.evaluation.predict import HasParams
 from nnfunc.keys import key
-from nnfunc.layers.base import Layer, Shape
-from nnfunc.layers.combinators import check_params
-from nnfunc.metrics import Trained
+from nnfunc.layers.combinators import all_ties, check_params, kernels, sorted_by_freezing, thaw, unfreeze
+from nnfunc.layout import Shape
+from nnfunc.models.description import is_built_in
 
 Names: TypeAlias = Mapping[str, str]
 """{layer of the model: its name in the other library}, like {"residual1.dense1": "block.fc"}; "" is the whole model."""
@@ -30,25 +36,27 @@ Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 class Convention(NamedTuple):
     """How a library calls the arrays of a network.
 
-    argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: (their array, is it
-    transposed?)}. default: the name of a layer that is given none, from its position in its composition, its kind, and
-    its number among those of this kind there, both from 0.
+    argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: (their array, the
+    order of our axes there)}, () for the same order. default: the name of a layer that is given none, from its position
+    in its composition, its kind, and its number among those of this kind there, both from 0. both_of_tied: whether an
+    array that two layers share stands under the names of both.
     """
 
     argument: str
     separator: str
-    arrays: Mapping[str, Mapping[str, tuple[str, bool]]]
+    arrays: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]]
     default: Callable[[int, str, int], str]
+    both_of_tied: bool = False
 
 
 class Pair(NamedTuple):
-    """An array of ours, its layer, whether it is of the state, and its name there."""
+    """An array of ours, its layer, whether it is of the state, its name there, and the order of its axes there."""
 
     ours: str
     layer: str
     of_state: bool
     theirs: str
-    transposed: bool
+    axes: tuple[int, ...]
 
 
 def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -68,7 +76,7 @@ def read(
     convention: Convention,
     model: Layer,
     given: Mapping[str, ArrayLike],
-    input_shape: Shape,
+    input_shape: Shapes,
     names: Names | None,
     dtype: DTypeLike | None,
 ) -> tuple[ArrayDict, ArrayDict]:
@@ -77,10 +85,13 @@ def read(
     if not isinstance(given, Mapping):
         raise TypeError(f"{what} is {type(given).__name__}, expected a dict of names to arrays")
     names = check_names(names, model)
-    params, state = model.init(key(0), input_shape)
+    params, state = thaw(model).init(key(0), input_shape)
     pairs, both = {p.theirs: p for p in _pairs(convention, model, params, state, names)}, {**params, **state}
     expected = {k: _theirs(both[pair.ours], pair) for k, pair in pairs.items()}
     arrays = {str(k): _numbers(v, f"{what}[{k!r}]") for k, v in given.items()}
+    for again, once in _tied(convention, model, pairs.values(), names).items():
+        if again in arrays and once in arrays and not np.array_equal(arrays.pop(again), arrays[once]):
+            raise ValueError(f"{what}[{again!r}] is not {what}[{once!r}], but in the model the two are tied")
     if arrays.keys() != expected.keys():
         raise ValueError(_difference(convention, pairs, expected, arrays))
     wrong = [
@@ -98,25 +109,31 @@ def read(
         floats = [a.dtype for k, a in arrays.items() if expected[k].dtype.kind == "f"]
         dtype = np.float32 if np.result_type(np.float32, *floats) == np.float32 else np.float64
     params, state = params.astype(dtype), state.astype(dtype)
-    values = {p.ours: _theirs(_finite(arrays[k], f"{what}[{k!r}]", params.dtype), p) for k, p in pairs.items()}
-    return params.replace({k: values[k] for k in params}), state.replace({k: values[k] for k in state})
+    values = {p.ours: _ours(_finite(arrays[k], f"{what}[{k!r}]", params.dtype), p) for k, p in pairs.items()}
+    params, state = params.replace({k: values[k] for k in params}), state.replace({k: values[k] for k in state})
+    return sorted_by_freezing(model, params, state)
 
 
 def write(
-    convention: Convention, model: Layer, params: ArrayDict | Trained, state: ArrayDict, names: Names | None
+    convention: Convention, model: Layer, params: ArrayDict | HasParams, state: ArrayDict, names: Names | None
 ) -> dict[Pair, NDArray[np.generic]]:
     """Copies of all arrays as they are in the other library, in the order of the layers."""
-    params, state = single(model, params, state)
-    pairs, both = _pairs(convention, model, params, state, check_names(names, model)), {**params, **state}
-    return {pair: _theirs(both[pair.ours], pair).copy("C") for pair in pairs}
+    model, params, state = single(model, params, state)
+    names, both = check_names(names, model), {**params, **state}
+    pairs = {p.theirs: p for p in _pairs(convention, model, params, state, names)}
+    tied = _tied(convention, model, pairs.values(), names).items()
+    also = [pairs[once]._replace(theirs=again) for again, once in tied]
+    return {pair: _theirs(both[pair.ours], pair).copy("C") for pair in (*pairs.values(), *also)}
 
 
-def single(model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY) -> tuple[ArrayDict, ArrayDict]:
-    """Parameters and state of one network, which are checked to be those of the model.
+def single(model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY) -> tuple[Layer, ArrayDict, ArrayDict]:
+    """The model without frozen parts, and its parameters and state of one network, which are checked to be the model's.
 
     Args:
         params: the parameters, or something that has params and state, like a `TrainState`.
     """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model is {type(model).__name__}, expected a layer or a composition of nnfunc")
     if not isinstance(params, Mapping):
         if not hasattr(params, "params") or not isinstance(getattr(params, "state", None), Mapping):
             raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict or a TrainState")
@@ -125,23 +142,39 @@ def single(model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY) 
         state, params = params.state, params.params
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     state = state if isinstance(state, ArrayDict) else ArrayDict(state)
-    inner = {path: layer for path, layer in layers(model) if layer.kernel is not None}
-    check_params(model, params)
-    shapes = [(k, a.ndim) for path in inner for k, a in _group(params, path).items()]
-    if params.stack_shape or any(axes != (2 if k == "W" else 1) for k, axes in shapes):
+    check_stacks(params, state)
+    if params.stack_shape or state.stack_shape:
         raise ValueError("params are a stack of networks, expected one: take a member, nn.unstack(params)[0]")
+    check_params(model, params, state)
+    model, params, state = unfreeze(model, params, state)
     for name, array in (*params.items(), *state.items()):
         if not np.isfinite(array).all():
             bad = first_bad(array, ~np.isfinite(array))
             raise ValueError(f"{name} contains {bad}: the network has diverged")
-    for path, layer in inner.items():
-        missing = [k for k in ("mean", "var") if layer.name == "batch_norm" and k not in _group(state, path)]
+    _check_state(model, params, state)
+    return model, params, state
+
+
+def _check_state(model: Layer, params: ArrayDict, state: ArrayDict) -> None:
+    """Raises an error for a state that has not the arrays and shapes of the model's layers; their own say nothing."""
+    known: set[str] = set()
+    for path, layer in kernels(model):
+        own = _group(state, path)
+        said = said_for(layer, _group(params, path).layout.shapes)
+        if said is None or layer.kernel is None or layer.kernel.named:
+            known |= {_joined(path, k, ".") for k in own if layer.kernel is None or layer.kernel.named}
+            continue
+        hint = "pass the state that model.init returned or training has moved, ts.state"
+        missing = [k for k in said.state if k not in own]
         if missing:
-            raise ValueError(
-                f"{path or layer.name}: the state has no {' and no '.join(missing)}: pass the state that model.init "
-                "returned or training has moved, ts.state"
-            )
-    return params, state
+            raise ValueError(f"{path or layer.name}: the state has no {' and no '.join(missing)}: {hint}")
+        wrong = [f"{k} {own[k].shape}, expected {a.shape}" for k, a in said.state.items() if own[k].shape != a.shape]
+        if wrong:
+            raise ValueError(f"{path or layer.name}: the state has {', '.join(wrong)}: {hint}")
+        known |= {_joined(path, k, ".") for k in said.state}
+    extra = [k for k in state if k not in known]
+    if extra:
+        raise ValueError(f"the model has no layer for {', '.join(extra)}")
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -149,25 +182,45 @@ def single(model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY) 
 
 def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: ArrayDict, names: Names) -> Iterator[Pair]:
     """Every array of the model, in the order of its layers, and its name there; no name comes twice."""
-    separator = convention.separator
     seen: dict[str, str] = {}
     for path, layer, theirs in _named(convention, model, names, "", names.get("", "")):
-        table = convention.arrays.get(layer.name, {}) if layer.kernel is not None else {}
-        groups = [(False, _group(params, path)), (True, _group(state, path))] if not layer.layers else []
-        for of_state, array in [(of_state, k) for of_state, arrays in groups for k in arrays]:
-            name, transposed = table.get(array, (array, False))
-            pair = Pair(_joined(path, array, "."), path, of_state, _joined(theirs, name, separator), transposed)
-            if pair.theirs in seen:
-                raise ValueError(
-                    f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
-                    "give their layers different names in names="
+        if layer.wire is not None:
+            continue
+        for of_state, arrays in ((False, _group(params, path)), (True, _group(state, path))):
+            for array in arrays:
+                name, axes = _called(convention, layer, array)
+                pair = Pair(
+                    _joined(path, array, "."), path, of_state, _joined(theirs, name, convention.separator), axes
                 )
-            seen[pair.theirs] = pair.ours
-            yield pair
-    known = set(seen.values())
-    extra = [k for k in (*params, *state) if k not in known]
-    if extra:
-        raise ValueError(f"the model has no layer for {', '.join(extra)}")
+                if pair.theirs in seen:
+                    raise ValueError(
+                        f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
+                        "give their layers different names in names="
+                    )
+                seen[pair.theirs] = pair.ours
+                yield pair
+
+
+def _tied(convention: Convention, model: Layer, pairs: Iterable[Pair], names: Names) -> dict[str, str]:
+    """Of tied arrays that are one array there too, the second name and the first."""
+    if not convention.both_of_tied:
+        return {}
+    ties, once, found = all_ties(model), {p.ours: p for p in pairs}, {}
+    for path, layer, theirs in _named(convention, model, names, "", names.get("", "")):
+        for ours, (to, transposed) in ties.items():
+            array = ours.removeprefix(f"{path}.") if path else ours
+            if layer.wire is not None or "." in array or to not in once:
+                continue
+            name, axes = _called(convention, layer, array)
+            if transposed == (axes != once[to].axes):  # transposed here and there, or nowhere
+                found[_joined(theirs, name, convention.separator)] = once[to].theirs
+    return found
+
+
+def _called(convention: Convention, layer: Layer, array: str) -> tuple[str, tuple[int, ...]]:
+    """What an array of a layer is called there, and the order of its axes."""
+    table = convention.arrays.get(layer.name, {}) if is_built_in(layer) else {}
+    return table.get(array, (array, ()))
 
 
 def _named(
@@ -207,8 +260,13 @@ def _group(arrays: ArrayDict, path: str) -> ArrayDict:
 
 
 def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
-    """An array of ours as it is there, and back."""
-    return array.T if pair.transposed else array
+    """An array of ours as it is there."""
+    return array.transpose(pair.axes) if pair.axes else array
+
+
+def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
+    """An array of theirs as it is here."""
+    return array.transpose(np.argsort(pair.axes)) if pair.axes else array
 
 
 def _numbers(value: ArrayLike, name: str) -> NDArray[np.generic]:

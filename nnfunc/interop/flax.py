@@ -33,22 +33,23 @@ from typing import Any, TypeAlias
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Shapes
+from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import Convention, Names, read, write
-from nnfunc.layers.base import Layer, Shape
-from nnfunc.metrics import Trained
 
 __all__ = ["from_variables", "to_variables"]
 
 Tree: TypeAlias = dict[str, Any]  # of trees and arrays
 
-SCALE_AND_SHIFT = {"gamma": ("scale", False), "beta": ("bias", False)}
+SCALE_AND_SHIFT = {"gamma": ("scale", ()), "beta": ("bias", ())}
 
 CONVENTION = Convention(
     argument="variables",
     separator="/",
     arrays={
-        "dense": {"W": ("kernel", False), "b": ("bias", False)},
-        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("mean", False), "var": ("var", False)},
+        "dense": {"W": ("kernel", ()), "b": ("bias", ())},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("mean", ()), "var": ("var", ())},
         "layer_norm": SCALE_AND_SHIFT,
     },
     default=lambda position, kind, number: f"{''.join(w[:1].upper() + w[1:] for w in kind.split('_'))}_{number}",
@@ -60,7 +61,7 @@ SEQUENTIAL = CONVENTION._replace(default=lambda position, kind, number: f"layers
 def from_variables(
     model: Layer,
     variables: Mapping[str, Any],
-    input_shape: Shape,
+    input_shape: Shapes,
     *,
     names: Names | None = None,
     dtype: DTypeLike | None = None,
@@ -71,7 +72,7 @@ def from_variables(
         model: with the layers of the module.
         variables: {"params": {...}, "batch_stats": {...}} of nested dicts, as from `module.init`; or, without these
             collections, one tree of all arrays.
-        input_shape: the shape of one example.
+        input_shape: the shape of one example, a tuple of shapes for several inputs.
         names: {layer of the model: its name in Flax}; without it, "Dense_0" or "layers_0", as they are called there.
         dtype: of the parameters; None: float64 if any array is float64, else float32.
     Returns:
@@ -99,7 +100,7 @@ def from_variables(
 
 def to_variables(
     model: Layer,
-    params: ArrayDict | Trained,
+    params: ArrayDict | HasParams,
     state: ArrayDict = EMPTY,
     *,
     names: Names | None = None,

@@ -29,23 +29,25 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Shapes
+from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import Convention, Names, check_names, layers, read, write
-from nnfunc.layers.base import Layer, Shape
-from nnfunc.metrics import Trained
+from nnfunc.models.description import is_built_in
 
 __all__ = ["from_weights", "layer_names", "to_weights"]
 
 KINDS = {"batch_norm": "batch_normalization", "layer_norm": "layer_normalization"}
 """What the layers are called there whose kind is called otherwise."""
 
-SCALE_AND_SHIFT = {"gamma": ("gamma", False), "beta": ("beta", False)}
+SCALE_AND_SHIFT = {"gamma": ("gamma", ()), "beta": ("beta", ())}
 
 CONVENTION = Convention(
     argument="weights",
     separator="/",
     arrays={
-        "dense": {"W": ("kernel", False), "b": ("bias", False)},
-        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("moving_mean", False), "var": ("moving_variance", False)},
+        "dense": {"W": ("kernel", ()), "b": ("bias", ())},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("moving_mean", ()), "var": ("moving_variance", ())},
         "layer_norm": SCALE_AND_SHIFT,
     },
     default=lambda position, kind, number: kind,  # of compositions, whose layers have whole names: see `layer_names`
@@ -55,7 +57,7 @@ CONVENTION = Convention(
 def from_weights(
     model: Layer,
     weights: Mapping[str, ArrayLike],
-    input_shape: Shape,
+    input_shape: Shapes,
     *,
     names: Names | None = None,
     dtype: DTypeLike | None = None,
@@ -65,7 +67,7 @@ def from_weights(
     Args:
         model: with the layers of the Keras model.
         weights: `{w.path: w.numpy() for w in net.weights}`.
-        input_shape: the shape of one example.
+        input_shape: the shape of one example, a tuple of shapes for several inputs.
         names: {layer of the model: its name in Keras}; without it, see `layer_names`.
         dtype: of the parameters; None: float64 if any array is float64, else float32.
     Returns:
@@ -86,7 +88,7 @@ def from_weights(
 
 
 def to_weights(
-    model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY, *, names: Names | None = None
+    model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, names: Names | None = None
 ) -> dict[str, NDArray[np.generic]]:
     """The weights of a Keras model with the layers of a model, each under its path.
 
@@ -128,7 +130,7 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
     {'dense1': 'dense', 'dense2': 'head'}
     """
     names = check_names(names, model)
-    inner = {path: layer for path, layer in layers(model) if not layer.layers}
+    inner = {path: layer for path, layer in layers(model) if layer.wire is None}
     around = [path for path in names if path not in inner]
     if around:
         raise ValueError(f"names: {around[0]!r} is a composition, and Keras takes no notice of these: name its layers")
@@ -144,7 +146,7 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
         numbered = {kind: sorted(those) for kind, those in numbered.items()}
     count: Counter[str] = Counter()
     for path, layer in inner.items():
-        if path not in found and (layer.kernel is None or layer.kernel.names):
+        if path not in found and (layer.name in CONVENTION.arrays or not is_built_in(layer)):  # it has weights
             kind = KINDS.get(layer.name, layer.name)
             i, those = count[kind], numbered.get(kind, [])
             found[path] = those[i][1] if i < len(those) else f"{kind}_{i}" if i else kind

@@ -3,32 +3,34 @@
     onnx.save(to_onnx(model, ts, input_shape=(64,)), "digits.onnx")
     y, = onnxruntime.InferenceSession("digits.onnx").run(None, {"x": x})
 
-The graph is the prediction, `nn.predict`. Its input "x" and output "y" have the dtype of the parameters and any number
-of examples as their first axis; its initializers have the names of the parameters and of the state ("dense1.W"). It
-needs operator set 17. Each layer is an expression of a few operators, in `EXPORTS`. They are chosen so that ONNX
-Runtime has them for float32 and float64, and that nothing overflows. Its outputs differ from `nn.predict` by some units
-in the last digit of the largest numbers; near 0 that may be all digits (its σ(−18) is 0 in float32). The exact `gelu`
-in float64 is an integral there, with 32 times the memory of its inputs; `gelu(True)` is not.
+The graph is the prediction, `nn.predict`: the model's program, each call of a layer by the expression of a few
+operators that its kernel says (`Kernel.onnx`). Its input "x" and output "y" (of several "x0", "x1", ..., "y0", "y1",
+...) have the dtype of the parameters and any number of examples as their first axis; its initializers have the names of
+the parameters and of the state ("dense1.W"). It needs operator set 17. The operators are chosen so that ONNX Runtime
+has them for float32 and float64, and that nothing overflows. Its outputs differ from `nn.predict` by some units in the
+last digit of the largest numbers; near 0 that may be all digits (its σ(−18) is 0 in float32). The exact `gelu` in
+float64 is an integral there, with 32 times the memory of its inputs; `gelu(True)` is not.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
-from nnfunc.interop._weights import layers, single
-from nnfunc.layers.base import Layer, Shape, example_shape, output_shape
-from nnfunc.layers.combinators import residual, serial
-from nnfunc.models.description import CONSTRUCTORS
-from nnfunc.metrics import Trained
-from nnfunc.values import hyperparameters, same
+from nnfunc.core import expressions
+from nnfunc.core.build import program
+from nnfunc.core.expressions import Expression, op
+from nnfunc.core.layer import Layer
+from nnfunc.core.program import Op, Program
+from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
+from nnfunc.evaluation.predict import HasParams
+from nnfunc.interop._weights import single
+from nnfunc.layers.combinators import kernels
 
 if TYPE_CHECKING:
     import onnx
@@ -38,37 +40,16 @@ __all__ = ["to_onnx"]
 OPSET, IR_VERSION = 17, 8
 
 
-class Op(NamedTuple):
-    """An ONNX operator on expressions."""
-
-    kind: str
-    inputs: tuple[Expression, ...]
-    attributes: dict[str, Any]  # whole numbers and lists of these
-
-
-Expression: TypeAlias = "str | float | NDArray[Any] | Op"  # Any: floats or whole numbers
-"""The input "x", a parameter by its name in the layer ("W"), a constant, or an operator on these."""
-
-
-def op(kind: str, *inputs: Expression, **attributes: object) -> Op:
-    """An operator on expressions.
-
-    >>> op("MatMul", "x", "W")
-    Op(kind='MatMul', inputs=('x', 'W'), attributes={})
-    """
-    return Op(kind, inputs, attributes)
-
-
 def to_onnx(
-    model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY, *, input_shape: Shape
+    model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, input_shape: Shapes
 ) -> onnx.ModelProto:
     """A model with its parameters as an ONNX model.
 
     Args:
-        model: of built-in layers.
+        model: of built-in layers, or of layers whose kernels say an expression.
         params: its parameters, of one network; or a `TrainState`, which has the state too.
         state: its state.
-        input_shape: the shape of one example.
+        input_shape: the shape of one example, a tuple of shapes for several inputs.
     Returns:
         a model that maps x (batch, *input_shape) to y (batch, ...), for `onnx.save`.
     Raises:
@@ -86,125 +67,68 @@ def to_onnx(
         from onnx import helper, numpy_helper
     except ImportError as error:
         raise ImportError('to_onnx needs onnx: pip install "nnfunc[onnx]"') from error
-    own = [path or layer.name for path, layer in layers(model) if not _is_built_in(layer)]
-    if own:
-        raise ValueError(
-            f"model contains layers that are not built in, for which ONNX has no formula: {', '.join(own)}"
-        )
-    params, state = single(model, params, state)
-    shape, dtype = example_shape(input_shape), params.dtype
+    model, params, state = single(model, params, state)
+    _check_expressions(kernels(model))
+    shapes, dtype = check_shapes(input_shape), params.dtype
     try:
-        y_shape = output_shape(model, params, state, shape)
-    except ValueError as error:
-        raise ValueError(f"input_shape={shape} does not fit the model: {error}") from None
+        made = program(model, shapes, params, state)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"input_shape={shapes} does not fit the model: {error}") from None
+    _check_expressions((op.path, op.layer) for op in made.ops)  # also of what a wire calls beside its named layers
 
     graph = Graph(dtype, [], {})
-    y = _add_layer(graph, model, "", params, state, shape, "x")
-    nodes = [*graph.nodes, Node("Identity", [y], "y", {})]  # there may be no other
-    values: Constants = {**params, **state, **graph.constants}
-    arrays = {k: a if a.dtype.kind == "i" else a.astype(dtype) for k, a in values.items()}
-    element = helper.np_dtype_to_tensor_dtype(dtype)
-    made = helper.make_graph(
-        [helper.make_node(n.kind, n.inputs, [n.output], n.output, **n.attributes) for n in nodes],
+    inputs, outputs = _names("x", made.inputs), _names("y", made.output)
+    values = dict(zip(leaves(made.inputs), inputs, strict=True))
+    state_names = (*state.names, *state.counts)
+    calls: Counter[str] = Counter()
+    for call in made.ops:
+        calls[call.path] += 1
+        _add_call(graph, made, call, calls[call.path], values, state_names)
+    for n, name in zip(leaves(made.output), outputs, strict=True):
+        graph.nodes.append(Node("Identity", [values[n]], name, {}))
+
+    def info(numbers: Value, names: list[str]) -> list[Any]:
+        return [
+            helper.make_tensor_value_info(
+                name, _element(np.int64 if made.integers[n] else dtype), ["batch", *made.shapes[n]]
+            )
+            for n, name in zip(leaves(numbers), names, strict=True)
+        ]
+
+    constants: Constants = {**params, **state, **graph.constants}
+    arrays = {k: a if a.dtype.kind == "i" else a.astype(dtype) for k, a in constants.items()}
+    proto = helper.make_graph(
+        [helper.make_node(n.kind, n.inputs, [n.output], n.output, **n.attributes) for n in graph.nodes],
         "nnfunc",
-        [helper.make_tensor_value_info("x", element, ["batch", *shape])],
-        [helper.make_tensor_value_info("y", element, ["batch", *y_shape])],
+        info(made.inputs, inputs),
+        info(made.output, outputs),
         [numpy_helper.from_array(a, name) for name, a in arrays.items()],
     )
     opset = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="nnfunc")
+    return helper.make_model(proto, opset_imports=opset, ir_version=IR_VERSION, producer_name="nnfunc")
 
 
-# -- the layers --------------------------------------------------------------------------------------------------------
+def _check_expressions(called: Iterable[tuple[str, Layer]]) -> None:
+    own = dict.fromkeys(
+        path or layer.name for path, layer in called if layer.kernel is None or layer.kernel.onnx is None
+    )
+    if own:
+        raise ValueError(f"model contains layers for which ONNX has no formula (Kernel.onnx): {', '.join(own)}")
 
 
-def _dense(*, bias: bool, **_: object) -> Expression:
-    product = op("MatMul", "x", "W")
-    return op("Add", product, "b") if bias else product
+def _names(name: str, numbers: Value) -> list[str]:
+    """The name alone, or of several "x0", "x1", ..."""
+    return [f"{name}{i}" for i, _ in enumerate(leaves(numbers))] if isinstance(numbers, tuple) else [name]
 
 
-def _flatten(*, axes: int | None, shape: Shape, **_: object) -> Expression:
-    kept = 1 if axes is None else 1 + len(shape) - axes  # with the axis of the examples; a 0 keeps an axis as it is
-    return op("Reshape", "x", np.array([0] * kept + [math.prod(shape[kept - 1 :])]))
+def _element(dtype: DTypeLike) -> int:
+    """What ONNX calls a dtype."""
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-def _batch_norm(*, eps: float, **_: object) -> Expression:
-    normalized = op("Div", op("Sub", "x", "mean"), op("Sqrt", op("Add", "var", eps)))
-    return op("Add", op("Mul", normalized, "gamma"), "beta")
-
-
-def _layer_norm(*, eps: float, **_: object) -> Expression:
-    def mean(e: Expression) -> Expression:
-        return op("ReduceMean", e, axes=[-1], keepdims=1)
-
-    shifted = op("Sub", "x", op("Gather", "x", np.array([0]), axis=-1))  # as ours, exactly 0 for equal features
-    centered = op("Sub", shifted, mean(shifted))
-    variance = mean(op("Mul", centered, centered))
-    normalized = op("Div", centered, op("Sqrt", op("Add", variance, eps)))
-    return op("Add", op("Mul", normalized, "gamma"), "beta")
-
-
-def _leaky_relu(*, negative_slope: float, **_: object) -> Expression:
-    return op("Max", "x", op("Mul", "x", negative_slope))
-
-
-def _elu(*, alpha: float, scale: float, **_: object) -> Expression:
-    below = op("Mul", op("Sub", op("Exp", op("Min", "x", 0.0)), 1.0), alpha)
-    return op("Mul", op("Add", op("Max", "x", 0.0), below), scale)
-
-
-def _gelu(*, approximate: bool, dtype: DTypeLike, **_: object) -> Expression:
-    if approximate:
-        cube = op("Mul", "x", op("Mul", "x", "x"))
-        inner = op("Mul", op("Add", "x", op("Mul", cube, 0.044715)), math.sqrt(2 / math.pi))
-        share: Expression = op("Tanh", inner)
-    else:
-        share = _erf(op("Mul", "x", math.sqrt(0.5)), dtype)
-    return op("Mul", op("Mul", "x", 0.5), op("Add", share, 1.0))
-
-
-def _erf(z: Expression, dtype: DTypeLike) -> Expression:
-    """erf(z); for float64, which ONNX Runtime has no Erf for, by Gauss's rule from 2z/√π ∫₀¹ exp(−z²t²) dt."""
-    if dtype == np.float32:
-        return op("Erf", z)
-    t, w = np.polynomial.legendre.leggauss(32)  # an error of 3e-15 up to |z| = 6, where erf is 1 in float64
-    sign, inside = op("Sign", z), op("Less", op("Abs", z), 6.0)
-    z = op("Min", op("Max", z, -6.0), 6.0)
-    square = op("Unsqueeze", op("Mul", z, z), np.array([-1]))
-    integral = op("MatMul", op("Exp", op("Mul", square, -(((t + 1) / 2) ** 2))), w / 2)
-    return op("Where", inside, op("Mul", op("Mul", z, 2 / math.sqrt(math.pi)), integral), sign)
-
-
-def _softplus(**_: object) -> Expression:
-    return op("Add", op("Max", "x", 0.0), op("Log", op("Add", op("Exp", op("Neg", op("Abs", "x"))), 1.0)))
-
-
-def _same(**_: object) -> Expression:
-    return "x"
-
-
-EXPORTS: dict[str, Callable[..., Expression]] = {
-    "batch_norm": _batch_norm,
-    "dense": _dense,
-    "dropout": _same,
-    "elu": _elu,
-    "flatten": _flatten,
-    "gelu": _gelu,
-    "identity": _same,
-    "layer_norm": _layer_norm,
-    "leaky_relu": _leaky_relu,
-    "relu": lambda **_: op("Relu", "x"),
-    "selu": _elu,
-    "sigmoid": lambda **_: op("Sigmoid", "x"),
-    "silu": lambda **_: op("Div", "x", op("Add", op("Exp", op("Neg", "x")), 1.0)),
-    "softmax": lambda **_: op("Softmax", "x", axis=-1),
-    "softplus": _softplus,
-    "tanh": lambda **_: op("Tanh", "x"),
-}
-"""The expression of each kind of layer, from the hyperparameters of its forward function and these: bias, the shape of
-one example and the dtype."""
-
-# -- the network -------------------------------------------------------------------------------------------------------
+# -- the graph ---------------------------------------------------------------------------------------------------------
 
 
 class Node(NamedTuple):
@@ -216,62 +140,55 @@ class Node(NamedTuple):
     attributes: dict[str, Any]
 
 
-Constants: TypeAlias = dict[str, NDArray[Any]]  # of floats or of whole numbers
+Constants: TypeAlias = dict[str, NDArray[Any]]  # of floats or of integers
 
 
 class Graph(NamedTuple):
-    """The dtype of all floats, the nodes in order and the constants that they use; both grow while layers are added."""
+    """The dtype of all floats, the nodes in order and the constants that they use; both grow while calls are added."""
 
     dtype: np.dtype[np.floating]
     nodes: list[Node]
     constants: Constants
 
 
-def _add_layer(graph: Graph, layer: Layer, path: str, params: ArrayDict, state: ArrayDict, shape: Shape, x: str) -> str:
-    """Adds the nodes of a layer whose input is x; gives the name of its output."""
-    label = path or layer.name
-    if layer.kernel is not None:
-        arrays = {k: f"{path}.{k}" if path else k for k in (*params, *state)}
-        given = {"bias": "b" in params, "shape": shape, "dtype": graph.dtype}
-        hyper = hyperparameters([layer.kernel.forward])
-        return _add(graph, EXPORTS[layer.name](**given, **hyper), label, {"x": x, **arrays}, {})
-    y = x
-    for name, inner in layer.layers:
-        parts = params.group(name), state.group(name)
-        y = _add_layer(graph, inner, f"{path}.{name}" if path else name, *parts, shape, y)
-        shape = output_shape(inner, *parts, shape)
-    return _add(graph, op("Add", "x", "y"), label, {"x": x, "y": y}, {}) if layer.name == "residual" else y
+def _add_call(
+    graph: Graph, made: Program, call: Op, number: int, values: dict[int, str], state_names: tuple[str, ...]
+) -> None:
+    """Adds the nodes of a call of a layer, the `number`th of this layer, and notes the names of its outputs."""
+    kernel = call.kernel
+    assert kernel.onnx is not None
+    label = (call.path or call.layer.name) + (f":{number}" if number > 1 else "")
+    inputs = _names("x", call.x)
+    known = dict(zip(inputs, (values[n] for n in leaves(call.x)), strict=True))
+    known |= dict(zip(call.names, call.full, strict=True))
+    known |= {k: state_names[i] for k, i in zip(call.state_names, call.state, strict=True)}
+    done: dict[int, str] = {}
+    changes: dict[str, Expression] = {k: op("Transpose", k) for k, t in zip(call.names, call.turned, strict=True) if t}
+    if call.casts:
+        integers = [x for x, n in zip(inputs, leaves(call.x), strict=True) if made.integers[n]]
+        changes |= {x: op("Cast", x, to=_element(graph.dtype)) for x in integers}
+    known |= {k: _add(graph, e, label, known, done) for k, e in changes.items()}
+
+    def shape(numbers: Value) -> Any:
+        return map_leaves(lambda n: made.shapes[n], numbers)
+
+    given = {"shape": shape(call.x), "after": shape(call.y), "dtype": graph.dtype, "inputs": len(inputs)}
+    expression = kernel.onnx(**{**call.layer.settings, **given})
+    for n, e in zip(leaves(call.y), expression if isinstance(call.y, tuple) else [expression], strict=True):
+        values[n] = _add(graph, e, label, known, done)
 
 
-def _add(graph: Graph, expression: Expression, path: str, names: dict[str, str], done: dict[int, str]) -> str:
+def _add(graph: Graph, expression: Expression, label: str, known: dict[str, str], done: dict[int, str]) -> str:
     """Adds the nodes of an expression, one that occurs twice once; gives the name of its value."""
     if isinstance(expression, str):
-        return names[expression]
+        return known[expression]
     if id(expression) not in done:
-        if isinstance(expression, Op):
-            inputs = [_add(graph, e, path, names, done) for e in expression.inputs]
-            name = f"{path}/{expression.kind}{len(done)}"
+        if isinstance(expression, expressions.Op):
+            inputs = [_add(graph, e, label, known, done) for e in expression.inputs]
+            name = f"{label}/{expression.kind}{len(done)}"
             graph.nodes.append(Node(expression.kind, inputs, name, expression.attributes))
         else:
-            name = f"{path}/constant{len(done)}"
+            name = f"{label}/constant{len(done)}"
             graph.constants[name] = np.asarray(expression)
         done[id(expression)] = name
     return done[id(expression)]
-
-
-def _is_built_in(layer: Layer) -> bool:
-    """Whether a layer, or a composition but for its layers, does what the built-in one of its name does."""
-    make, kernel = CONSTRUCTORS.get(layer.name), layer.kernel
-    if make is None or kernel is None:
-        return make in (serial, residual) and _function(layer.forward) is _function(make().forward)
-    known = inspect.signature(make).parameters
-    arguments = {k: v for k, v in hyperparameters((*layer, *kernel)).items() if k in known}
-    try:
-        made = make(**arguments).kernel
-    except (TypeError, ValueError):  # a layer of another kind under this name
-        return False
-    return made is not None and same(made, kernel)
-
-
-def _function(function: object) -> object:
-    return function.func if isinstance(function, partial) else function

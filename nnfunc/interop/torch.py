@@ -7,6 +7,7 @@ The names are those of an `nn.Sequential` with the same layers at the same posit
 is a nested one, "2.0.weight"), in which what follows the last layer with weights, like a softmax, may be missing. For
 any other module `names` says how its attributes are called, in full: {"dense1": "fc1", "residual1.dense1": "block.fc"};
 the name of a composition stands before the positions of the layers in it, and {"": "net"} before those of the model.
+Two tied arrays that are one tensor there have both names, as in the `state_dict` of such a module; one may be missing.
 
 What weights do not tell: eps is 1e-5 in both; `nn.GELU()` is `nn.gelu()` and `nn.GELU("tanh")` is `nn.gelu(True)`; a
 module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax either. When
@@ -24,26 +25,28 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.core.layer import Layer
+from nnfunc.core.values import Shapes
+from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import Convention, Names, read, write
-from nnfunc.layers.base import Layer, Shape
-from nnfunc.metrics import Trained
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["from_state_dict", "to_state_dict"]
 
-SCALE_AND_SHIFT = {"gamma": ("weight", False), "beta": ("bias", False)}
+SCALE_AND_SHIFT = {"gamma": ("weight", ()), "beta": ("bias", ())}
 
 CONVENTION = Convention(
     argument="state_dict",
     separator=".",
     arrays={
-        "dense": {"W": ("weight", True), "b": ("bias", False)},
-        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("running_mean", False), "var": ("running_var", False)},
+        "dense": {"W": ("weight", (1, 0)), "b": ("bias", ())},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("running_mean", ()), "var": ("running_var", ())},
         "layer_norm": SCALE_AND_SHIFT,
     },
     default=lambda position, kind, number: str(position),
+    both_of_tied=True,
 )
 
 COUNT, BESIDE = "num_batches_tracked", "running_mean"
@@ -53,7 +56,7 @@ COUNT, BESIDE = "num_batches_tracked", "running_mean"
 def from_state_dict(
     model: Layer,
     state_dict: Mapping[str, torch.Tensor | ArrayLike],
-    input_shape: Shape,
+    input_shape: Shapes,
     *,
     names: Names | None = None,
     dtype: DTypeLike | None = None,
@@ -63,7 +66,7 @@ def from_state_dict(
     Args:
         model: with the layers of the module.
         state_dict: `module.state_dict()`; tensors of any floating dtype on any device, or NumPy arrays.
-        input_shape: the shape of one example.
+        input_shape: the shape of one example, a tuple of shapes for several inputs.
         names: {layer of the model: its name in the module}; without it, that of an `nn.Sequential`.
         dtype: of the parameters; None: float64 if any tensor is float64, else float32.
     Returns:
@@ -92,7 +95,7 @@ the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may
 
 
 def to_state_dict(
-    model: Layer, params: ArrayDict | Trained, state: ArrayDict = EMPTY, *, names: Names | None = None
+    model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, names: Names | None = None
 ) -> dict[str, torch.Tensor]:
     """The `state_dict` of a PyTorch module with the layers of a model: `module.load_state_dict` takes it as it is.
 

@@ -1,0 +1,313 @@
+"""What the two estimators share: the constructor's arguments, a fit, and its history."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+import nnfunc as nn
+from nnfunc._internal.validate import by_name, instance, number
+from nnfunc.arrays import Array
+from nnfunc.initializers import Initializer, uniform
+from nnfunc.layers.combinators import last_layer, map_layers
+from nnfunc.losses import by_names
+from nnfunc.optimizers.base import Setting
+from nnfunc.optimizers.rules import OPTIMIZERS
+
+ModelFunction: TypeAlias = Callable[[int, int], nn.Layer]
+"""(n_features, n_outputs) -> model"""
+
+Labels: TypeAlias = NDArray[Any]  # numbers, strings, objects
+Rows: TypeAlias = tuple[NDArray[Any], ...]  # (X, target) or (X, target, weights)
+Weights: TypeAlias = Array | None
+Classes: TypeAlias = ArrayLike | None
+Given: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike | None]
+RandomState: TypeAlias = "int | np.integer[Any] | np.random.RandomState | None"
+
+
+class Head(NamedTuple):
+    """How a network ends: its outputs, their activation, and the loss on these and on logits."""
+
+    outputs: int
+    activation: str
+    loss: nn.Loss
+    loss_on_logits: nn.Loss
+
+
+@dataclass(kw_only=True, eq=False, repr=False)  # its constructor stores the arguments untouched, as sklearn asks
+class Network(BaseEstimator):
+    """What the two estimators share; its fields are the constructor's arguments."""
+
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str | nn.Layer = "relu"
+    keep_prob: float | Sequence[float] = 1.0
+    batch_norm: bool = False
+    initializer: Initializer = "glorot_uniform"  # as MLPClassifier's: on small tables it generalises better than "he"
+    model: ModelFunction | nn.Layer | None = None
+    loss: nn.Loss | str | None = None
+    optimizer: nn.Optimizer | str = "adam"
+    learning_rate: Setting | None = None
+    penalty: nn.Penalty | float | None = None
+    batch_size: int | None = 64
+    epochs: int = 200
+    patience: int | None = None
+    validation_fraction: float = 0.1
+    random_state: RandomState = None
+    dtype: DTypeLike = np.float64  # the estimator checks of scikit-learn ask for more digits than float32 has
+    warm_start: bool = False
+    verbose: bool = False
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Trains for `epochs` passes over the data, or until `patience` ends; with warm_start goes on from the last.
+
+        Args:
+            X: (examples, features).
+            y: (examples,), or (examples, outputs).
+            sample_weight: (examples,), how much each example counts.
+            X_val, y_val, sample_weight_val: data to evaluate after each epoch, and for early stopping. A pipeline
+                transforms X_val like X with `transform_input=["X_val"]` and metadata routing.
+        Raises:
+            ValueError: data or constructor arguments that do not fit.
+            NonFiniteError: the loss or a gradient became NaN or infinite.
+        """
+        validation = (X_val, y_val, sample_weight_val)
+        return self._train((X, y, sample_weight), validation, self.epochs, self.patience, self.warm_start)
+
+    def _train(
+        self,
+        given: Given,
+        validation: tuple[ArrayLike | None, ...],
+        epochs: int,
+        patience: int | None,
+        go_on: bool,
+        classes: Classes = None,
+    ) -> Self:
+        before = dict(vars(self))
+        try:
+            return self._trained(given, validation, epochs, patience, go_on and hasattr(self, "state_"), classes)
+        except BaseException:  # a fit that fails leaves all as it was
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _trained(
+        self,
+        given: Given,
+        validation: tuple[ArrayLike | None, ...],
+        epochs: int,
+        patience: int | None,
+        goes_on: bool,
+        classes: Classes,
+    ) -> Self:
+        X, y, weights = self._checked(*given, reset=not goes_on)
+        loss = None if self.loss is None else instance(by_name("loss", self.loss, by_names()), nn.Loss, "loss")
+        head = self._begin(y, weights, loss, classes, goes_on)
+        model = self._model(X.shape[1], head)
+        self._logits = self._ends_with_logits(last_layer(model), loss)
+        if loss is None:
+            loss = head.loss_on_logits if self._logits else head.loss
+        step = nn.train_step(model, loss, self._optimizer(), self._penalty())
+
+        if not goes_on:
+            self._key = nn.key(_seed(self.random_state))
+        init_key, order_key, holdout_key = nn.split(self._key, 3)
+        shapes = X.shape[1], head.outputs, self.dtype
+        ts = _continued(step, self.state_, *shapes) if goes_on else _started(step, init_key, *shapes)
+        X, y, weights = _counted(X, y, weights)
+        data = (X, *self._targets(y, weights, loss))
+        held_out: Rows | None = None
+        X_val, y_val, weights_val = validation
+        if X_val is not None and y_val is not None:
+            X, y, weights = _counted(*self._checked(X_val, y_val, weights_val, reset=False))
+            held_out = (X, *self._targets(y, weights, loss))
+        elif any(part is not None for part in validation):
+            raise ValueError("X_val and y_val belong together, and sample_weight_val to them: pass both or none")
+        elif patience is not None:
+            fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True, open_high=True)
+            data, held_out = split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
+
+        run: Iterable[nn.Epoch] = nn.train(
+            step, ts, data, epochs=epochs, batch_size=self.batch_size, key=order_key, validation=held_out
+        )
+        if self.verbose:
+            run = _shown(run)
+        log: list[nn.Epoch] = []
+        run = _recorded(run, log, ts)
+        if patience is None or held_out is None:
+            best = deque(run, maxlen=1).pop()
+        else:
+            if goes_on:  # the state to go on from may stay the best
+                run = chain([nn.Epoch(0, np.nan, np.nan, nn.evaluate(model, loss, ts, *held_out), ts)], run)
+            best = nn.best_epoch(nn.early_stopping(run, patience))
+        self.model_: nn.Layer = model
+        self.state_: nn.TrainState = best.state
+        self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, nn.history(log))
+        self.n_iter_ = len(self.history_["epoch"])
+        return self
+
+    def _checked(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, reset: bool
+    ) -> tuple[Array, Labels, Array | None]:
+        x, labels = validate_data(self, X, y, dtype=self.dtype, multi_output=True, reset=reset)
+        labels = labels.toarray() if hasattr(labels, "toarray") else labels  # scipy's sparse columns of 0 and 1
+        labels = column_or_1d(labels, warn=True) if labels.shape[1:] == (1,) else labels
+        if sample_weight is None:
+            return x, labels, None
+        return x, labels, _check_sample_weight(sample_weight, x, dtype=x.dtype, ensure_non_negative=True)
+
+    def _model(self, inputs: int, head: Head) -> nn.Layer:
+        if self.model is not None:
+            if isinstance(self.model, nn.Layer) or not callable(self.model):
+                return instance(self.model, nn.Layer, "model")
+            return instance(self.model(inputs, head.outputs), nn.Layer, "model")
+        hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
+        activations = [*[self.activation] * len(hidden), head.activation]
+        sizes = [inputs, *hidden, head.outputs]
+        model = nn.mlp(sizes, activations, self.keep_prob, self.initializer, self.batch_norm)
+        return map_layers(_with_random_biases, model)
+
+    def _optimizer(self) -> nn.Optimizer | str:
+        if self.learning_rate is None:
+            return self.optimizer
+        if not isinstance(self.optimizer, str):
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} beside {self.optimizer!r}, which has its own: pass one"
+            )
+        rated = {name: partial(make, learning_rate=self.learning_rate) for name, make in OPTIMIZERS.items()}
+        return by_name("optimizer", self.optimizer, rated)
+
+    def _penalty(self) -> nn.Penalty | None:
+        if self.penalty is None or isinstance(self.penalty, nn.Penalty):
+            return self.penalty
+        strength = number(self.penalty, "penalty", 0, np.inf, why="the λ of nn.l2, or an nn.Penalty like nn.l1(0.1)")
+        return nn.l2(strength) if strength else None
+
+    def _outputs(self, X: ArrayLike, dtype: DTypeLike) -> Array:
+        check_is_fitted(self, "state_")
+        x = validate_data(self, X, dtype=dtype, reset=False)
+        params, state = self.state_.params.astype(dtype), self.state_.state.astype(dtype)
+        y: Array = nn.predict(self.model_, self.state_._replace(params=params, state=state), x)
+        return y
+
+    def _begin(self, y: Labels, weights: Weights, loss: nn.Loss | None, classes: Classes, goes_on: bool) -> Head:
+        raise NotImplementedError
+
+    def _ends_with_logits(self, last: nn.Layer, loss: nn.Loss | None) -> bool:
+        return False
+
+    def _targets(self, y: Labels, weights: Weights, loss: nn.Loss) -> Rows:
+        raise NotImplementedError
+
+
+# -- a run and its history ---------------------------------------------------------------------------------------------
+
+
+def _with_random_biases(path: str, layer: nn.Layer) -> nn.Layer:
+    """A dense layer whose biases begin at random, as MLPClassifier's, so that ReLUs bend elsewhere than at 0."""
+    if layer.name != "dense":
+        return layer
+    made = layer.settings
+    biases = partial(uniform, limit=math.sqrt(6 / (made["inputs"] + made["units"])))
+    return nn.dense(made["units"], made["initializer"], biases, inputs=made["inputs"])
+
+
+def _started(step: nn.TrainStep, key: nn.Key, inputs: int, outputs: int, dtype: DTypeLike) -> nn.TrainState:
+    """The state to begin with, of a model that has as many outputs as y asks for."""
+    ts = nn.train_state(step.model, step.optimizer, key, (inputs,), dtype)
+    shape = nn.output_shape(step.model, ts.params, ts.state, (inputs,))
+    if shape != (outputs,):
+        raise ValueError(f"the model has outputs of shape {shape}, but y asks for {outputs}: end it with that many")
+    return ts
+
+
+def _continued(step: nn.TrainStep, ts: nn.TrainState, inputs: int, outputs: int, dtype: DTypeLike) -> nn.TrainState:
+    """The state of the last fit, if these arguments can go on from it."""
+    why = ""
+    try:
+        shape = nn.output_shape(step.model, ts.params, ts.state, (inputs,))
+        if shape != (outputs,):
+            why = f"it has outputs of shape {shape}, but y asks for {outputs}"
+    except ValueError as error:
+        why = str(error)
+    if ts.opt_state.keys() != step.optimizer.init(ts.params).keys():
+        why = why or "it is that of another optimizer"
+    if ts.params.dtype != np.dtype(dtype):
+        why = why or f"it is {ts.params.dtype}"
+    if why:
+        raise ValueError(f"the state of the last fit does not fit these arguments ({why}): fit with warm_start=False")
+    return ts
+
+
+def _counted(X: Array, y: Labels, weights: Weights) -> tuple[Array, Labels, Weights]:
+    """The rows that count: one with a weight of 0 is no row at all, in no batch, not held out."""
+    if weights is None:
+        return X, y, None
+    counted = weights > 0
+    return X[counted], y[counted], weights[counted]
+
+
+def _seed(random_state: RandomState) -> int:
+    if isinstance(random_state, bool) or (isinstance(random_state, (int, np.integer)) and random_state < 0):
+        raise ValueError(f"random_state={random_state!r}: expected a whole number, 0 or more, a RandomState or None")
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def split(key: nn.Key, data: Rows, fraction: float, classes: Labels | None) -> tuple[Rows, Rows]:
+    """The data without and with that fraction of random rows, in which each class has its share."""
+    rows = nn.generator(key).permutation(len(data[0]))
+    if classes is not None:
+        rows = rows[np.argsort(classes[rows], kind="stable")]
+    count = max(round(fraction * len(rows)), 1)
+    if count == len(rows):
+        raise ValueError(f"validation_fraction={fraction} of n_samples={count} leaves nothing to train on")
+    held_out = np.zeros(len(rows), bool)
+    held_out[rows[np.arange(count) * len(rows) // count]] = True  # every tenth, of rows in the order of their classes
+    return tuple(part[~held_out] for part in data), tuple(part[held_out] for part in data)
+
+
+def _recorded(epochs: Iterable[nn.Epoch], log: list[nn.Epoch], ts: nn.TrainState) -> Iterator[nn.Epoch]:
+    """The epochs, whose numbers go into the log; with one old state for all, as theirs would fill the memory."""
+    for epoch in epochs:
+        log.append(epoch._replace(state=ts))
+        yield epoch
+
+
+def _shown(epochs: Iterable[nn.Epoch]) -> Iterable[nn.Epoch]:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return (print(epoch) or epoch for epoch in epochs)
+    return tqdm(epochs)
+
+
+def _joined(old: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:
+    """The history of all epochs, with NaN where one of the two has no such column."""
+    before, after = len(old.get("epoch", ())), len(new["epoch"])
+    columns = {
+        name: np.concatenate([old.get(name, np.full(before, np.nan)), new.get(name, np.full(after, np.nan))])
+        for name in {**old, **new}
+    }
+    columns["epoch"] = np.arange(1, before + after + 1)  # of this estimator, whatever data each of them saw
+    return {name: column for name, column in columns.items() if not np.isnan(column).all()}
