@@ -278,7 +278,8 @@ def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, 
         return thaw(model), params, state
     thawed = {**held, **params}
     order = [k for path, _ in kernels(model) for k in thawed if k.startswith(f"{path}." if path else "")]
-    return thaw(model), ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape)), state.without(FROZEN + "*")
+    params = ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape))
+    return thaw(model), params, state.without(FROZEN + "*")
 
 
 def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:

@@ -47,9 +47,9 @@ def _flatten(params: Sequence[Array], x: Array, *, lead: int, axes: int | None) 
 
 
 def _back_to(
-    params: Sequence[Array], shape: Shape, dy: Array, grads: Sequence[Array | None], need: bool, **_: Any
+    params: Sequence[Array], before: Shape, dy: Array, grads: Sequence[Array | None], need: bool, **_: Any
 ) -> Array:
-    return view(dy, shape)  # type: ignore[no-any-return]  # a view of an array is one
+    return view(dy, before)  # type: ignore[no-any-return]  # a view of an array is one
 
 
 def _flatten_onnx(*, axes: int | None, shape: Shape, **_: Any) -> Expression:
