@@ -438,6 +438,30 @@ def test_a_fit_that_fails_leaves_the_last_one_whole() -> None:
         new.predict(X)
 
 
+@pytest.mark.parametrize("patience", [None, 30])
+def test_an_interrupted_fit_keeps_its_whole_epochs(patience: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"learning_rate": 0.01, "patience": patience, "random_state": 0}
+    whole = NNClassifier(epochs=3, **settings).fit(X, Y)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        for i, epoch in enumerate(train(*args, **kwargs)):
+            if i == stop_at:
+                raise KeyboardInterrupt
+            yield epoch
+
+    train = nn.train
+    monkeypatch.setattr(nn, "train", interrupted)
+    stop_at, net = 3, NNClassifier(epochs=100, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y)
+    assert same_bits(net, whole)
+    stop_at, new = 0, NNClassifier(epochs=100, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        new.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+
+
 def test_a_warm_start_keeps_the_best_of_all_epochs() -> None:
     net = NNClassifier(learning_rate=0.02, epochs=40, patience=2, random_state=0, warm_start=True).fit(X, Y)
     best, first = net.history_["validation_loss"].min(), net.n_iter_

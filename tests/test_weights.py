@@ -434,6 +434,9 @@ def test_wrong_arguments(name: str) -> None:
         read("SMALL", there, (2,))
     with pytest.raises(TypeError, match=rf"{what}\['more'\] has dtype <U1, expected real numbers"):
         read(SMALL, {**there, "more": ["a"]}, (2,))
+    masked = np.ma.array(there[W := next(iter(there))], mask=True)
+    with pytest.raises(TypeError, match=rf"{what}\['{W}'\] is a masked array"):
+        read(SMALL, {**there, W: masked}, (2,))
     with pytest.raises(TypeError, match=r"input_shape=2: expected the shape of one example as a tuple"):
         read(SMALL, there, 2)
 

@@ -272,7 +272,7 @@ def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
 def _numbers(value: ArrayLike, name: str) -> NDArray[np.generic]:
     if isinstance(value, Mapping):
         raise TypeError(f"{name} is a dict, expected an array: pass the inner dict, of arrays alone")
-    array = np.asarray(value)
+    array = value if isinstance(value, np.ma.MaskedArray) else np.asarray(value)  # `numeric` refuses a mask
     if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):  # bfloat16, which NumPy does not know
         array = array.astype(np.float32)
     return numeric(array, name)

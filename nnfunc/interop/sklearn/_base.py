@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +88,7 @@ class Network(BaseEstimator):
         Raises:
             ValueError: data or constructor arguments that do not fit.
             NonFiniteError: the loss or a gradient became NaN or infinite.
+            KeyboardInterrupt: as it came; the state after the last whole epoch (with patience, the best one) is kept.
         """
         validation = (X_val, y_val, sample_weight_val)
         return self._train((X, y, sample_weight), validation, self.epochs, self.patience, self.warm_start)
@@ -104,11 +104,14 @@ class Network(BaseEstimator):
     ) -> Self:
         before = dict(vars(self))
         try:
-            return self._trained(given, validation, epochs, patience, go_on and hasattr(self, "state_"), classes)
+            stop = self._trained(given, validation, epochs, patience, go_on and hasattr(self, "state_"), classes)
         except BaseException:  # a fit that fails leaves all as it was
             vars(self).clear()
             vars(self).update(before)
             raise
+        if stop is not None:
+            raise stop
+        return self
 
     def _trained(
         self,
@@ -118,7 +121,8 @@ class Network(BaseEstimator):
         patience: int | None,
         goes_on: bool,
         classes: Classes,
-    ) -> Self:
+    ) -> KeyboardInterrupt | None:
+        """A fit; of one that is interrupted the epochs before are kept, and the interrupt is returned."""
         X, y, weights = self._checked(*given, reset=not goes_on)
         loss = None if self.loss is None else instance(by_name("loss", self.loss, by_names()), nn.Loss, "loss")
         head = self._begin(y, weights, loss, classes, goes_on)
@@ -153,17 +157,24 @@ class Network(BaseEstimator):
             run = _shown(run)
         log: list[nn.Epoch] = []
         run = _recorded(run, log, ts)
-        if patience is None or held_out is None:
-            best = deque(run, maxlen=1).pop()
-        else:
+        if patience is not None and held_out is not None:
             if goes_on:  # the state to go on from may stay the best
                 run = chain([nn.Epoch(0, np.nan, np.nan, nn.evaluate(model, loss, ts, *held_out), ts)], run)
-            best = nn.best_epoch(nn.early_stopping(run, patience))
+            run = nn.early_stopping(run, patience)
+        best: nn.Epoch | None = None
+        stop: KeyboardInterrupt | None = None
+        try:
+            for epoch in run:
+                best = nn.best_epoch([best, epoch]) if patience is not None and best is not None else epoch
+        except KeyboardInterrupt as interrupt:
+            stop = interrupt
+        if best is None or (stop is not None and not log):  # before the end of the first epoch
+            raise stop or RuntimeError("a run without an epoch")
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
         self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, nn.history(log))
         self.n_iter_ = len(self.history_["epoch"])
-        return self
+        return stop
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, reset: bool
