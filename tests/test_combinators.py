@@ -47,7 +47,9 @@ MODELS: dict[str, tuple[nn.Layer, Any, Any]] = {
     ),
     "nested tuples": (
         nn.serial(
-            nn.parallel(nn.serial(nn.shared(TOWER), nn.add()), nn.dense(3)), nn.subtract(), nn.branch(nn.dense(2), TOWER)
+            nn.parallel(nn.serial(nn.shared(TOWER), nn.add()), nn.dense(3)),
+            nn.subtract(),
+            nn.branch(nn.dense(2), TOWER),
         ),
         (((4,), (4,)), (2,)),
         ((reals(4), reals(4)), reals(2)),
@@ -111,7 +113,7 @@ def test_gradients_of_graphs(name: str, train: bool) -> None:
     dx, grads = model.backward(params, cache, dy)
 
     def value(params: nn.ArrayDict, x: Any) -> float:
-        return float(sum((a * b).sum() for a, b in zip(leaves(outputs(params, x)[0]), leaves(dy), strict=True)))
+        return sum(float((a * b).sum()) for a, b in zip(leaves(outputs(params, x)[0]), leaves(dy), strict=True))
 
     def slope(f: Any, vector: nn.Array, i: int) -> float:
         moved = [vector.copy(), vector.copy()]
@@ -127,7 +129,7 @@ def test_gradients_of_graphs(name: str, train: bool) -> None:
         for i in range(0, part.size, 3):
 
             def moved_input(v: nn.Array, n: int = n, part: nn.Array = part) -> float:
-                parts = iter(leaves(x)[:n] + [v.reshape(part.shape)] + leaves(x)[n + 1 :])
+                parts = iter([*leaves(x)[:n], v.reshape(part.shape), *leaves(x)[n + 1 :]])
                 return value(params, map_leaves(lambda _: next(parts), x))
 
             assert gradient.ravel()[i] == pytest.approx(slope(moved_input, part.ravel(), i), abs=2e-7)
@@ -325,7 +327,7 @@ ERRORS = {
         "tied to 'dense2.b'",
     ),
     "a pair for a layer": (
-        lambda: nn.serial(*nn.serial(nn.dense(1)).layers),
+        lambda: nn.serial(*nn.serial(nn.dense(1)).layers),  # type: ignore[arg-type]  # what must fail
         TypeError,
         r"a \(name, layer\) pair came.*pass layer for name, layer in model.layers",
     ),
@@ -334,6 +336,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors_name_the_part_and_the_cause(name: str) -> None:
+    call: Any
     call, kind, message = ERRORS[name]
     with pytest.raises(kind, match=message):
         call()

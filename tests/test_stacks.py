@@ -87,7 +87,9 @@ RUNS: dict[str, tuple[nn.Layer, Any, Any, Any, Any, Any]] = {
     ),
     "tuples": (
         nn.serial(
-            nn.parallel(nn.serial(nn.flatten(), nn.dense(3)), nn.dense(3)), nn.add(), nn.branch(nn.dense(2), nn.dense(1))
+            nn.parallel(nn.serial(nn.flatten(), nn.dense(3)), nn.dense(3)),
+            nn.add(),
+            nn.branch(nn.dense(2), nn.dense(1)),
         ),
         nn.losses.combined(nn.mean_squared_error, nn.mean_absolute_error, weights=(1.0, 0.5)),
         nn.adam(0.1),

@@ -20,7 +20,7 @@ ASKED = ("key", "train", "state")
 
 
 def layer(
-    forward: Callable[..., tuple[Value, Cache]],
+    forward: Callable[..., tuple[Any, ...]],
     backward: Callable[[ArrayDict, Cache, Value], tuple[Value, Mapping[str, ArrayLike]]],
     init: Callable[..., Mapping[str, ArrayLike]] | Mapping[str, ArrayLike] | None = None,
     name: str = "layer",

@@ -86,7 +86,9 @@ class Layer(Fields):
             repr(layer) if name.rstrip("0123456789") == layer.name else f"{name}={layer!r}"
             for name, layer in self.layers
         ]
-        said = f"{self.name}({', '.join(filter(None, [*inner, arguments(self.settings)]))})"
+        own = self.kernel is not None and self.kernel.named
+        given = {k: self.settings[k] for k in ("forward", "backward")} if own else self.settings
+        said = f"{self.name}({', '.join(filter(None, [*inner, arguments(given)]))})"
         for t in self.ties:
             said = f"tie({said}, {t.name!r}, to={t.to!r}{', transpose=True' if t.transposed else ''})"
         return f"freeze({said}, {list(self.frozen)})" if self.frozen else said
