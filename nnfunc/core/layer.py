@@ -21,7 +21,7 @@ from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
 from nnfunc.core.kernel import Cache, Kernel, view
 from nnfunc.core.program import Program, run, run_backward
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
-from nnfunc.core.values import Shapes, Value, map_leaves, rebuilt
+from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt
 from nnfunc.keys import Keys
 from nnfunc.stacks import keys_of, with_axis, without_axis
 
@@ -153,14 +153,16 @@ class Layer(Fields):
             array = real(gradient, "dy", dtype)
             if array.shape != shape:
                 raise ValueError(f"{last}dy has shape {array.shape}, expected the output's shape {shape}")
-            return array
+            return view(array)
 
         dy = paired(checked, dy, cache.y_shape, program.output)
         vector = new_vector(params._vector.shape, params.dtype) if need_grads else None
         d = run_backward(program, params, cache.state, cache.caches, dy, vector, need_dx)
 
         def of_input(n: int, shape: Any) -> Any:  # a float that the outputs do not depend on has the gradient 0
-            return np.zeros(shape, dtype) if d[n] is None and not program.integers[n] else d[n]
+            if d[n] is None:
+                return None if program.integers[n] else np.zeros(shape, leaves(dy)[0].dtype)
+            return view(d[n]) if type(program.inputs) is tuple else d[n]  # two inputs may have one gradient, of a sum
 
         dx = paired(of_input, program.inputs, cache.x_shape, program.inputs) if need_dx else None
         return dx, EMPTY if vector is None else ArrayDict._of(params._layout, vector)
