@@ -1,11 +1,12 @@
 """Everything the package exports that has a backward or an update, with strategies for its hyperparameters.
 
-The tests of the laws run over all of it, and fail if the package exports something that is missing here."""
+What can be made with default arguments is here by itself; the rest has an entry, and a test names what has none."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from numpy.typing import NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.core.values import Shapes
 from nnfunc.keys import Key
-from nnfunc.layers.base import Shape
+from nnfunc.layers import activations
+from nnfunc.layout import Shape
+from nnfunc.optimizers.base import Schedule
+from nnfunc.testing.strategies import gate
 
 # -- a layer of a user's own: the bent identity with a trained strength ------------------------------------------------
 
@@ -39,21 +44,49 @@ def bent() -> nn.Layer:
     return nn.layer(bent_forward, bent_backward, bent_init, name="bent")
 
 
-# -- strategies --------------------------------------------------------------------------------------------------------
+# -- what is exported --------------------------------------------------------------------------------------------------
+
+
+def exported(kind: str) -> set[str]:
+    """The exported names, of the package and of its modules, that are of a kind or make one."""
+    return {name for name, value in PUBLIC.items() if made(value) == kind}
+
+
+PUBLIC: dict[str, Any] = {
+    name: value
+    for module in (nn, nn.layers, nn.losses, nn.optimizers, nn.schedules, nn.penalties)
+    for name, value in vars(module).items()
+    if name in getattr(module, "__all__", [name]) and not name.startswith("_") and name != "make"
+}
+
+
+def made(value: object) -> str:
+    """The kind of a value, or of what a function makes."""
+    return str(inspect.signature(value).return_annotation) if inspect.isfunction(value) else type(value).__name__
+
+
+def by_default(kind: str, given: set[str], *passed: str) -> set[str]:
+    """The exported names of a kind, not given, whose arguments have defaults, but for those that are passed."""
+    return {
+        name
+        for name in exported(kind) - given
+        if callable(PUBLIC[name])
+        and all(p.default is not p.empty or k in passed for k, p in inspect.signature(PUBLIC[name]).parameters.items())
+    }
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+FEATURES = 3
+PAIR = (FEATURES,), (FEATURES,)
+SHAPES: tuple[Shapes, ...] = ((FEATURES,), PAIR, (4, FEATURES), (4, 4, FEATURES))
+"""Shapes of an example that layers with default arguments are tried with; the first that one takes is its own."""
 
 ACTIVATIONS: dict[str, st.SearchStrategy[nn.Layer]] = {
+    **{name: st.builds(PUBLIC[name]) for name in sorted(activations.__all__)},
     "elu": st.builds(nn.elu, st.floats(0, 3)),
     "gelu": st.builds(nn.gelu, st.booleans()),
-    "identity": st.builds(nn.identity),
     "leaky_relu": st.builds(nn.leaky_relu, st.floats(0, 1)),
-    "relu": st.builds(nn.relu),
-    "selu": st.builds(nn.selu),
-    "sigmoid": st.builds(nn.sigmoid),
-    "silu": st.builds(nn.silu),
-    "softmax": st.builds(nn.softmax),
-    "softplus": st.builds(nn.softplus),
-    "swish": st.builds(nn.swish),
-    "tanh": st.builds(nn.tanh),
 }
 
 SIMPLE: dict[str, st.SearchStrategy[nn.Layer]] = {
@@ -66,9 +99,7 @@ SIMPLE: dict[str, st.SearchStrategy[nn.Layer]] = {
     "layer_norm": st.builds(nn.layer_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
 }
 
-
-LAYERS: dict[str, st.SearchStrategy[nn.Layer]] = {
-    **SIMPLE,
+COMPOSED: dict[str, st.SearchStrategy[nn.Layer]] = {
     "mlp": st.builds(
         lambda dims, name, keep, norm: nn.mlp(
             [*dims, 2], [name] * (len(dims) - 1) + ["softmax"], keep_prob=keep, batch_norm=norm
@@ -83,55 +114,109 @@ LAYERS: dict[str, st.SearchStrategy[nn.Layer]] = {
     ),
     "serial": st.lists(st.one_of(*SIMPLE.values()), min_size=1, max_size=3).map(lambda layers: nn.serial(*layers)),
 }
+
+small = st.one_of(*(SIMPLE[k] for k in ("dense", "tanh", "layer_norm")))
+
+
+def tied() -> nn.Layer:
+    """A part of it has the weights of another, transposed."""
+    body = nn.serial(nn.dense(4, bias=False), nn.tanh(), nn.dense(3))
+    return nn.tie(body, "dense2.W", to="dense1.W", transpose=True)
+
+
+def cell() -> nn.Layer:
+    return nn.serial(nn.concatenate(), nn.dense(4), nn.tanh())
+
+
+OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
+    "branch": (st.builds(nn.branch, small, small), (FEATURES,)),
+    "freeze": (
+        st.builds(nn.freeze, st.just(nn.mlp([3, 4, 2], ["tanh", "sigmoid"])), st.sampled_from(["dense1.*", "*.b"])),
+        (FEATURES,),
+    ),
+    "parallel": (st.builds(nn.parallel, small, small), PAIR),
+    "reshape": (st.sampled_from([(9,), (-1, 1), (1, 9), (3, -1)]).map(lambda shape: nn.reshape(*shape)), (3, FEATURES)),
+    "scan": (st.builds(nn.scan, st.builds(cell), st.just(4)), (2, FEATURES)),
+    "shared": (st.builds(nn.shared, small), PAIR),
+    "take": (st.builds(nn.take, st.integers(0, 1)), PAIR),
+    "tie": (st.builds(tied), (FEATURES,)),
+    "wired": (st.builds(lambda f, g: nn.wired(gate, {"f": f, "g": g}, name="gate"), st.builds(nn.dense, st.just(2)),
+                        st.builds(nn.dense, st.just(2))), (FEATURES,)),
+}  # fmt: skip
+"""Layers with the shape of an example that they take, where they are not simply in `LAYERS`: other inputs than one
+array of 3 features, several outputs, parts that are constant or one."""
+
+LAYERS: dict[str, st.SearchStrategy[nn.Layer]] = {**SIMPLE, **COMPOSED}
 """Layers that take an input of 3 features."""
 
-FEATURES = 3
+MODELS_FROM_MODELS = {"map_layers"}  # it changes a composition, and makes none
+
+
+def taken(layer: nn.Layer) -> Shapes | None:
+    """The shape of an example that a layer takes."""
+    for shape in SHAPES:
+        with suppress(ValueError, TypeError):
+            layer.init(nn.key(0), shape)
+            return shape
+    return None
+
+
+for name in sorted(by_default("Layer", {*LAYERS, *OTHERS, *MODELS_FROM_MODELS})):
+    shape = taken(PUBLIC[name]())
+    if shape == (FEATURES,):
+        LAYERS[name] = st.builds(PUBLIC[name])
+    elif shape is not None:
+        OTHERS[name] = st.builds(PUBLIC[name]), shape
+
+EVERY: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
+    **{name: (layers, (FEATURES,)) for name, layers in LAYERS.items()},
+    **OTHERS,
+}
+"""All layers with the shape of an example that they take."""
+
+NOT_LAYERS = {*MODELS_FROM_MODELS, *OTHERS}
+"""What is exported, makes a layer and is not in `LAYERS`."""
+
+ONE_MASK = {"dropout", "mlp", "reparametrize", "reshape", "residual", "serial"}
+"""Layers that draw for x of any shape, mix examples, or take the axes of an example as they are: (2, m) examples are
+not 2 m."""
+
+# -- losses, optimizers, penalties, schedules --------------------------------------------------------------------------
+
+KINDS = {"outputs": "reals", "bits": "bits", "one-hot": "one-hot", "classes": "classes"}
 
 LOSSES: dict[str, tuple[nn.Loss, str, str]] = {
-    "binary_cross_entropy": (nn.binary_cross_entropy, "probabilities", "bits"),
-    "binary_cross_entropy_with_logits": (nn.binary_cross_entropy_with_logits, "reals", "bits"),
-    "categorical_cross_entropy": (nn.categorical_cross_entropy, "probabilities", "one-hot"),
-    "categorical_cross_entropy_with_logits": (nn.categorical_cross_entropy_with_logits, "reals", "one-hot"),
-    "huber": (nn.huber(0.75), "reals", "reals"),
-    "mean_absolute_error": (nn.mean_absolute_error, "reals", "reals"),
-    "mean_squared_error": (nn.mean_squared_error, "reals", "reals"),
-    "sparse_categorical_cross_entropy": (nn.sparse_categorical_cross_entropy, "probabilities", "classes"),
-    "sparse_categorical_cross_entropy_with_logits": (
-        nn.sparse_categorical_cross_entropy_with_logits,
-        "reals",
-        "classes",
-    ),
+    loss.name: (loss, "probabilities" if loss.activation else "reals", KINDS[loss.targets])
+    for loss in nn.losses.built_in()
 }
-"""Each loss with the kind of outputs and of targets that it takes."""
+"""Each loss with the kind of outputs and of targets that it takes, as its fields say."""
+
+NOT_LOSSES = {"combined"}  # of several outputs: `nnfunc.testing.graphs` makes them
+
+
+def follow_the_sign(w: Array, g: Array, *, t: int, rate: float) -> tuple[Array]:
+    return (w - rate * np.sign(g),)
+
 
 OPTIMIZERS: dict[str, nn.Optimizer] = {
-    "adagrad": nn.adagrad(0.1),
-    "adam": nn.adam(0.1),
-    "adamw": nn.adamw(0.1, weight_decay=0.1),
     "clip_by_global_norm": nn.clip_by_global_norm(nn.adam(0.1), 0.5),
     "clip_by_value": nn.clip_by_value(nn.momentum(0.1), 0.5),
-    "gd": nn.gd(0.1),
-    "momentum": nn.momentum(0.1),
     "nesterov": nn.nesterov(0.1, dampening=0.0),
-    "optimizer": nn.optimizer(lambda w, g, *, t, rate: (w - rate * np.sign(g),), rate=0.1),
-    "rmsprop": nn.rmsprop(0.1),
+    "optimizer": nn.optimizer(follow_the_sign, rate=0.1),
+}
+OPTIMIZERS |= {
+    name: PUBLIC[name](learning_rate=0.1) for name in sorted(by_default("Optimizer", {*OPTIMIZERS}, "learning_rate"))
 }
 
-PENALTIES: dict[str, nn.Penalty] = {"l1": nn.l1(0.3), "l2": nn.l2(0.3)}
+PENALTIES: dict[str, nn.Penalty] = {name: PUBLIC[name](0.3) for name in by_default("Penalty", set(), "strength")}
 
-
-def exported(kind: str) -> set[str]:
-    """The exported names that are of a kind or make one."""
-    names = set()
-    for name in nn.__all__:
-        value = getattr(nn, name)
-        made = inspect.signature(value).return_annotation if inspect.isfunction(value) else type(value).__name__
-        if made == kind:
-            names.add(name)
-    return names
-
-
-NOT_LAYERS = {"map_layers"}  # changes a composition, and makes none
+SCHEDULES: dict[str, Schedule] = {
+    "constant_schedule": nn.constant_schedule(0.1),
+    "cosine_decay": nn.cosine_decay(0.1, steps=10),
+    "exponential_decay": nn.exponential_decay(0.1, factor=0.5, every=3),
+    "linear_warmup": nn.linear_warmup(3, then=0.1),
+    "step_decay": nn.step_decay(0.1, factor=0.5, every=3),
+}
 
 elements = st.one_of(st.integers(-12, 12).map(lambda i: i / 4), st.floats(-3, 3))
 """Values that hit kinks (0, ±0.75) exactly and often, and any others."""

@@ -219,6 +219,9 @@ def _pure(point: Point) -> None:
     dx, _ = _backward(layer, params, cache, dy)
     _law("y is no alias of x that could be written to", not _written_through(y, x))
     _law("dx is no alias of dy that could be written to", not _written_through(dx, dy))
+    parts = [a for a in leaves(dx) if a is not None]
+    aliases = any(_written_through(a, b) for i, a in enumerate(parts) for b in parts[:i])
+    _law("the gradients of two inputs are no aliases that could be written to", not aliases)
 
 
 def _linear(point: Point) -> None:
