@@ -49,7 +49,8 @@ from nnfunc.models.description import build, describe
 from nnfunc.training.state import TrainState
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]  # floats, whole numbers and, in an npz, text
-VERSION = 2
+STATES, VERSION = 1, 2
+"""The format version of a train state alone, which older versions read, and that of any tuple."""
 GROUPS = ("params", "state", "opt_state")
 
 
@@ -94,9 +95,11 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
     (True, array([0, 1, 2]))
     """
     suffix = _suffix(path)
-    if not isinstance(ts, tuple):
+    from nnfunc.training.loop import Epoch
+
+    if not isinstance(ts, tuple) or isinstance(ts, Epoch):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: that of an epoch is epoch.state")
-    about: dict[str, Any] = {"version": 1 if isinstance(ts, TrainState) else 2}
+    about: dict[str, Any] = {"version": STATES if isinstance(ts, TrainState) else VERSION}
     if model is not None:
         instance(model, Layer, "model")
         own = ts if isinstance(ts, TrainState) else next((part for part in ts if isinstance(part, TrainState)), None)

@@ -178,3 +178,87 @@ def test_equality() -> None:
     assert not nn.allclose({"W": [1.0]}, {"W": [[1.0]]})
     with pytest.raises(TypeError, match="unhashable"):
         hash(a)
+
+
+# -- parts and joins ---------------------------------------------------------------------------------------------------
+
+
+def test_join_is_the_inverse_of_group() -> None:
+    params, _ = nn.serial(enc=nn.dense(3), dec=nn.serial(nn.dense(2))).init(nn.key(0), (4,))
+    joined = nn.join(enc=params.group("enc"), dec=params.group("dec"))
+    assert joined == params
+    assert joined.layout is params.layout
+    counts = nn.join(a=ArrayDict({"W": [1.0], "step": np.array(3)}), b=ArrayDict({"W": [2.0]}))
+    assert list(counts) == ["a.W", "b.W", "a.step"]
+    assert counts.group("a")["step"] == 3
+
+
+def test_join_of_what_does_not_go_together() -> None:
+    one, other = ArrayDict({"W": [1.0]}), ArrayDict({"W": [1.0]}, np.float32)
+    with pytest.raises(TypeError, match="dtypes float32, float64"):
+        nn.join(a=one, b=other)
+    with pytest.raises(ValueError, match=r"stacks of shapes \(\), \(2,\)"):
+        nn.join(a=one, b=nn.stack([one, one]))
+    with pytest.raises(TypeError, match="b is dict, expected an ArrayDict"):
+        nn.join(a=one, b={"W": np.ones(1)})  # type: ignore[arg-type]  # what must fail
+
+
+def test_all_but_a_pattern() -> None:
+    params, _ = nn.serial(nn.dense(3), nn.dense(2)).init(nn.key(0), (4,))
+    assert list(params.without("dense1.*")) == ["dense2.W", "dense2.b"]
+    assert list(params.without(["*.W", "dense2.b"])) == ["dense1.b"]
+    assert len(params.without("*")) == 0
+    assert params.without("*").dtype == params.dtype
+    with pytest.raises(ValueError, match="matches none"):
+        params.without("dense3.*")
+
+
+def test_the_dtype_of_the_left_one_stays() -> None:
+    params = ArrayDict({"W": [1.0]}, np.float32)
+    assert (params | {"rate": 0.1}).dtype == np.float32
+    assert (params | {"W": np.array([2.0])}).dtype == np.float32
+    assert (params | {"step": np.array(3)})["step"].dtype == np.int64
+
+
+def test_numbers_that_a_dtype_cannot_hold_are_an_error() -> None:
+    params = ArrayDict({"W": [1.0]}, np.float32)
+    for call in (
+        lambda: ArrayDict({"W": [1e300]}, np.float32),
+        lambda: params.with_vector([1e300]),
+        lambda: params.replace(W=[1e300]),
+        lambda: params | {"W": [1e300]},
+        lambda: ArrayDict({"W": [1e300]}).astype(np.float32),
+        lambda: params.like({"W": [1e300]}),
+    ):
+        with pytest.raises(ValueError, match=r"contains 1e\+300 at \[0\], too large for float32"):
+            call()
+    assert np.isinf(ArrayDict({"W": [np.inf]}, np.float32)["W"]).all()  # what was infinite stays so
+
+
+def test_names_with_brackets_can_be_chosen() -> None:
+    params = ArrayDict({"W[0]": [1.0], "b": [2.0]})
+    assert list(params.select("W[0]")) == ["W[0]"]
+    moved, _ = nn.gd({"W[0]": 1.0, "*": 0.0}).step(params, params, nn.gd().init(params))
+    assert moved.vector.tolist() == [0.0, 2.0]
+
+
+def test_groups_that_are_asked_for_in_vain_are_not_kept() -> None:
+    params = ArrayDict({"W": [1.0]})
+    for i in range(1000):
+        assert len(params.group(f"x{i}")) == 0
+    assert not params._groups
+
+
+def test_slots_keep_their_order_whatever_dict_they_come_in() -> None:
+    def rule(w: Array, g: Array, a: Array, b: Array, *, t: int) -> tuple[Array, ...]:
+        return w - a - 2 * b - g, a + g, b + 2 * g
+
+    optimizer = nn.optimizer(rule, ("z", "a"))
+    params, grads = ArrayDict({"W": [1.0, 2.0], "b": [3.0]}), ArrayDict({"W": [1.0, 1.0], "b": [1.0]})
+    state = optimizer.init(params)
+    params, state = optimizer.step(params, grads, state)
+    turned = {k: state[k] for k in sorted(state)}
+    assert optimizer.step(params, grads, turned)[0] == optimizer.step(params, grads, state)[0]  # type: ignore[arg-type]  # a plain dict will do
+    for slots in (("a.x", "b"), ("m", "m"), ("step",), ("",)):
+        with pytest.raises(ValueError, match="names that differ, without dots"):
+            nn.optimizer(rule, slots)

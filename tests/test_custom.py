@@ -193,7 +193,7 @@ def test_the_gradient_of_a_layer_with_a_state_is_checked() -> None:
         (lambda: nn.layer(same, same_backward, asks=("rng",)), ValueError, "expected some of key, train, state"),
         (lambda: nn.layer(same, same_backward, state={"a": np.ones(1)}), ValueError, "does not ask for it"),
         (lambda: nn.layer(same, 3), TypeError, "backward=3 is not callable"),  # type: ignore[arg-type]  # what must fail
-        (lambda: nn.layer(same, same_backward, shape=(3,)), TypeError, "shape=.*expected a function"),  # type: ignore[arg-type]  # what must fail
+        (lambda: nn.layer(same, same_backward, shape=(3,)), TypeError, r"shape=.*expected a function"),  # type: ignore[arg-type]  # what must fail
         (lambda: nn.layer(same, same_backward, name="a.b"), ValueError, "without dots"),
     ],
 )

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from nnfunc import files
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.combinators import map_layers
-from nnfunc.models.description import CONSTRUCTORS, build, describe
+from nnfunc.models.description import build, constructors, describe
 from tests.benchmarks import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported
 
@@ -258,10 +258,10 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_file_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "VERSION", 2)
+    monkeypatch.setattr(files, "STATES", 3)
     nn.save(path, state())
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"run.*has format version 2, expected 1: a newer nnfunc reads it"):
+    with pytest.raises(ValueError, match=r"run.*has format version 3, expected 2: a newer nnfunc reads it"):
         nn.load(path)
 
 
@@ -340,9 +340,9 @@ def test_what_is_no_state_is_refused(path: Path) -> None:
         nn.train_step(MODEL, nn.sparse_categorical_cross_entropy, nn.adam()), state(), (X, Y), epochs=1, key=nn.key(0)
     )
     with pytest.raises(TypeError, match=r"ts is Epoch, expected a TrainState: that of an epoch is epoch\.state"):
-        nn.save(path, epoch)  # type: ignore[arg-type]  # refused by the types too
+        nn.save(path, epoch)
     with pytest.raises(TypeError, match=r"ts.state is dict, expected an ArrayDict"):
-        nn.save(path, state()._replace(state={}))  # type: ignore[arg-type]  # likewise
+        nn.save(path, state()._replace(state={}))  # type: ignore[arg-type]  # refused by the types too
     for name in ("a\0b", "a\\b", "\ud800"):
         with pytest.raises(ValueError, match="has characters that a file cannot hold"):
             nn.save(path, state()._replace(params=ArrayDict({name: [1.0]})))
@@ -447,22 +447,29 @@ OTHER_ARGUMENTS: dict[str, Any] = {
     "bias": False,
     "bias_initializer": partial(nn.initializers.constant, value=0.1),
     "eps": 0.25,
+    "i": 1,
     "initializer": nn.initializers.orthogonal,
     "inputs": 7,
     "keep_prob": 0.5,
     "momentum": 0.5,
     "negative_slope": 0.5,
+    "shape": (2, 3),
     "units": 3,
 }
 """For each argument of a layer constructor a value that is not its default."""
 
 
-@pytest.mark.parametrize("name", sorted(CONSTRUCTORS))
+WITH_LAYERS = {"branch", "parallel", "residual", "scan", "serial", "shared"}
+
+
+@pytest.mark.parametrize("name", sorted(constructors().keys() - WITH_LAYERS))
 def test_every_argument_is_described(name: str) -> None:
-    parameters = inspect.signature(CONSTRUCTORS[name]).parameters.values()
-    arguments = {p.name: OTHER_ARGUMENTS[p.name] for p in parameters if p.kind is not p.VAR_POSITIONAL}
-    layer = CONSTRUCTORS[name](**arguments)
-    assert describe(layer)[layer.name].keys() - {"layers"} == arguments.keys()
+    make = constructors()[name]
+    parameters = inspect.signature(make).parameters.values()
+    arguments = {p.name: OTHER_ARGUMENTS[p.name] for p in parameters}
+    several = [n for p in parameters if p.kind is p.VAR_POSITIONAL for n in arguments[p.name]]
+    layer = make(*several, **{p.name: arguments[p.name] for p in parameters if p.kind is not p.VAR_POSITIONAL})
+    assert describe(layer)[layer.name].keys() == arguments.keys()
     assert_described(layer)
 
 
@@ -582,3 +589,46 @@ def test_the_import_of_nnfunc_does_not_import_files() -> None:
         "nnfunc.save; assert 'nnfunc.files' in sys.modules and 'safetensors' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- tuples of dicts and arrays ----------------------------------------------------------------------------------------
+
+
+class Replay(NamedTuple):
+    """What a run of reinforcement learning keeps."""
+
+    observations: Any
+    actions: Any
+    average: nn.ArrayDict
+    key: Any
+    size: int
+
+
+def test_a_tuple_of_dicts_and_arrays_is_saved_beside_a_state(path: Path) -> None:
+    ts = state()
+    replay = Replay(np.arange(6, dtype=np.uint8).reshape(2, 3), np.array([True, False]), ts.params * 0.5, nn.key(3), 7)
+    value = (ts, replay, {"targets": ts.params, "counts": np.arange(3, dtype=np.int32)}, nn.split(nn.key(1), 2), 0.5)
+    nn.save(path, value, MODEL)
+    saved = nn.load(path)
+    assert saved.model == MODEL
+    assert_same_bits(saved.state[0], ts)
+    again = saved.state[1]
+    assert again._fields == Replay._fields
+    assert (again.average, again.key, again.size) == (replay.average, replay.key, 7)
+    for a, b in ((again.observations, replay.observations), (again.actions, replay.actions)):
+        assert (a.dtype, a.tolist()) == (b.dtype, b.tolist())
+    assert saved.state[2]["targets"] == ts.params
+    assert saved.state[2]["counts"].dtype == np.int32
+    assert saved.state[3:] == (nn.split(nn.key(1), 2), 0.5)
+
+
+def test_what_a_file_cannot_hold_is_named(path: Path) -> None:
+    with pytest.raises(TypeError, match="1 is builtin_function_or_method, expected a dict of arrays"):
+        nn.save(path, (state(), print))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_state_alone_is_written_as_before(path: Path) -> None:
+    nn.save(path, state(), MODEL)
+    if path.suffix == ".npz":
+        assert json.loads(str(np.load(path)["nnfunc"]))["version"] == 1

@@ -112,6 +112,9 @@ def _described(layer: Layer, path: str, own: list[str]) -> Description:
         return {"tie": {"name": last.name, "to": last.to, "transpose": last.transposed, "model": described}}
     noted = len(own)
     arguments: dict[str, Any] = {}
+    if layer.kernel is not None and layer.kernel.named:
+        own.append(path or layer.name)
+        return {layer.name: arguments}
     for name, value in layer.settings.items():
         arguments[name] = value if _plain(value) else _described_initializer(value)
         if arguments[name] is None and value is not None:

@@ -38,18 +38,29 @@ def rows(program: Program) -> list[tuple[str, ...]]:
             op.kernel.formula,
             _numbers(op.x),
             ", ".join(f"{n}ᵀ" if t else n for n, t in zip(op.full, op.turned, strict=True)),
-            f"{_shapes(program.shapes, op.x)} → {_shapes(program.shapes, op.y)}",
+            f"{shapes_text(program.shapes, op.x)} → {shapes_text(program.shapes, op.y)}",
             "yes" if any(needed[n] for n in leaves(op.y)) else "no",
         )
         for op in program.ops
     ]
     result: list[tuple[str, ...]] = []
-    i = 0
-    while i < len(found):
-        length, times = _repetition([row[1] for row in found[i:]])
+    for i, length, times in series([row[1] for row in found]):
         result += [(f"{row[0]} × {times}" if times > 1 else row[0], *row[1:]) for row in found[i : i + length]]
-        i += length * times
     return result
+
+
+def series(paths: Sequence[str]) -> list[tuple[int, int, int]]:
+    """The calls of these layers cut into series that repeat themselves: where one begins, its length, how often it comes.
+
+    >>> series(["a", "b", "c", "b", "c", "b", "c"])
+    [(0, 1, 1), (1, 2, 3)]
+    """
+    found, i = [], 0
+    while i < len(paths):
+        length, times = _repetition(paths[i:])
+        found.append((i, length, times))
+        i += length * times
+    return found
 
 
 def _repetition(paths: Sequence[str]) -> tuple[int, int]:
@@ -69,6 +80,11 @@ def _numbers(value: Value) -> str:
     return ", ".join(found if len(found) <= 4 else [*found[:2], "…", found[-1]])
 
 
-def _shapes(shapes: Sequence[tuple[int, ...]], value: Value) -> str:
+def shapes_text(shapes: Sequence[tuple[int, ...]], value: Value) -> str:
+    """The shapes of the parts of a value, in short.
+
+    >>> shapes_text([(3,), (4,)], (0, 1))
+    '(3,), (4,)'
+    """
     found = [str(shapes[n]) for n in leaves(value)]
     return ", ".join(found) if len(found) <= 4 else f"{len(found)} × {found[0]}"
