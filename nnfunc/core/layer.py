@@ -153,7 +153,8 @@ class Layer(Fields):
             array = real(gradient, "dy", dtype)
             if array.shape != shape:
                 raise ValueError(f"{last}dy has shape {array.shape}, expected the output's shape {shape}")
-            return view(array)
+            seen: Array = view(array)
+            return seen
 
         dy = paired(checked, dy, cache.y_shape, program.output)
         vector = new_vector(params._vector.shape, params.dtype) if need_grads else None
