@@ -20,6 +20,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from nnfunc import plots
+from nnfunc.plots.inspection import BINS, _density
 
 HISTORY = {
     "epoch": np.array([1, 2, 3]),
@@ -290,8 +291,12 @@ def test_long_names_and_many_classes_are_drawn_without_overlap() -> None:
     apart(ax, ax.get_yticklabels())
 
 
+def laid_out(ax: Any) -> None:
+    ax.figure.draw_without_rendering()
+
+
 def apart(ax: Any, texts: Any) -> None:
-    ax.figure.canvas.draw()
+    laid_out(ax)
     boxes = [text.get_window_extent() for text in texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
@@ -381,6 +386,145 @@ def test_the_modules_beside_are_there_without_an_import_of_their_own() -> None:
 
 def test_a_gradient_of_1_is_drawn() -> None:
     """Its logarithm is 0, which is not the absence of a gradient."""
-    _, share = plots._density(np.zeros((4, 3)), np.linspace(-1, 1, plots.BINS + 1))
+    _, share = _density(np.zeros((4, 3)), np.linspace(-1, 1, BINS + 1))
     assert share == 1
-    assert plots._density(np.array([0.0, -np.inf]), np.linspace(-1, 1, plots.BINS + 1))[1] == 0.5
+    assert _density(np.array([0.0, -np.inf]), np.linspace(-1, 1, BINS + 1))[1] == 0.5
+
+
+# -- the wiring of a model ---------------------------------------------------------------------------------------------
+
+
+def boxes(ax: Any) -> list[tuple[str, Any]]:
+    return [(patch.get_gid(), patch) for patch in ax.patches if "→" not in patch.get_gid()]
+
+
+def arrows(ax: Any) -> list[tuple[str, ...]]:
+    return [tuple(patch.get_gid().split(" → ")) for patch in ax.patches if "→" in patch.get_gid()]
+
+
+def corners(patch: Any) -> tuple[float, float, float, float]:
+    return patch.get_x(), patch.get_y(), patch.get_x() + patch.get_width(), patch.get_y() + patch.get_height()
+
+
+def gate(call: Any, x: Any) -> Any:
+    return call(nn.multiply(), (call(nn.tanh(), call("f", x)), call(nn.sigmoid(), call("g", x))))
+
+
+TOWERS = nn.serial(
+    nn.parallel(image=nn.serial(nn.flatten(), nn.dense(16), nn.relu()), table=nn.dense(8)),
+    nn.concatenate(),
+    nn.dense(3),
+)
+SIAMESE = nn.serial(nn.shared(nn.serial(nn.dense(8), nn.relu())), nn.subtract(), nn.dense(1))
+RECURRENT = nn.serial(nn.scan(nn.serial(nn.concatenate(), nn.dense(4), nn.tanh()), units=4), nn.flatten(), nn.dense(2))
+FROZEN = nn.freeze(nn.serial(body=nn.serial(nn.dense(8), nn.relu()), head=nn.dense(3)), "body.*")
+RESIDUAL = nn.serial(nn.dense(4), *[nn.residual(nn.dense(4), nn.relu(), nn.residual(nn.tanh())) for _ in range(3)])
+WIRED: dict[str, tuple[nn.Layer, Any]] = {
+    "mlp": (nn.mlp([64, 32, 16, 10], ["relu", "relu", "softmax"], keep_prob=0.8, batch_norm=True), (64,)),
+    "towers": (TOWERS, ((8, 8), (5,))),
+    "siamese": (SIAMESE, ((3,), (3,))),
+    "recurrent": (RECURRENT, (7, 3)),
+    "frozen": (FROZEN, (4,)),
+    "residual": (RESIDUAL, (4,)),
+    "heads": (nn.serial(nn.dense(4), nn.branch(a=nn.serial(nn.dense(2), nn.tanh(), nn.dense(9)), b=nn.dense(1))), (3,)),
+    "gate": (nn.serial(nn.wired(gate, {"f": nn.dense(3), "g": nn.dense(3)}, name="gate"), nn.dense(1)), (2,)),
+    "tied": (nn.tie(nn.serial(nn.dense(3, bias=False), nn.dense(4, bias=False)), "dense2.W", "dense1.W", True), (4,)),
+    "one layer": (nn.dense(2), (3,)),
+}
+
+
+def test_the_wiring_of_towers_has_a_box_for_each_call_and_an_arrow_for_each_value() -> None:
+    ax = plots.wiring(*WIRED["towers"])
+    image = [f"parallel1.image.{name}" for name in ("flatten1", "dense1", "relu1")]
+    assert [name for name, _ in boxes(ax)] == ["x[0]", "x[1]", *image, "parallel1.table", "concatenate1", "dense1", "y"]
+    assert set(arrows(ax)) == {
+        ("x[0]", image[0]), (image[0], image[1]), (image[1], image[2]), (image[2], "concatenate1"),
+        ("x[1]", "parallel1.table"), ("parallel1.table", "concatenate1"), ("concatenate1", "dense1"), ("dense1", "y"),
+    }  # fmt: skip
+    said = [text.get_text() for text in ax.texts]
+    assert said[said.index("parallel1.table") :][:3] == ["parallel1.table", "x W + b", "(8,)"]
+    assert (said.count("x₁"), said.count("x₂")) == (1, 1)  # which input of the concatenation each arrow is
+
+
+@pytest.mark.parametrize("name", WIRED)
+def test_boxes_stand_below_what_they_are_made_of_and_apart(name: str) -> None:
+    ax = plots.wiring(*WIRED[name])
+    at = [corners(patch) for _, patch in boxes(ax)]
+    for i, (left, low, right, high) in enumerate(at):
+        for a, b, c, d in at[:i]:
+            assert right <= a or c <= left or high <= b or d <= low
+    low, high = ax.get_xlim()
+    assert all(low < left and right < high for left, _, right, _ in at)
+    height = {name: corner[1] for (name, _), corner in zip(boxes(ax), at, strict=True)}
+    back = [(a, b) for a, b in arrows(ax) if height[a] <= height[b]]
+    assert back == ([("scan1.serial1.tanh1", "scan1.serial1.concatenate1")] if name == "recurrent" else [])
+
+
+@pytest.mark.parametrize("name", WIRED)
+def test_texts_fit_into_their_boxes_and_arrows_lead_around_boxes(name: str) -> None:
+    ax = plots.wiring(*WIRED[name])
+    laid_out(ax)
+    shown = [patch.get_window_extent() for _, patch in boxes(ax)]
+    for text in ax.texts:
+        if text.get_fontsize() == 8:  # not the numbers of inputs beside the arrows
+            extent = text.get_window_extent()
+            inside = [
+                b for b in shown if b.x0 <= extent.x0 and extent.x1 <= b.x1 and b.y0 <= extent.y0 and extent.y1 <= b.y1
+            ]
+            assert len(inside) == 1, text.get_text()
+    at = [corners(patch) for _, patch in boxes(ax)]
+    for patch in ax.patches:
+        if "→" in str(patch.get_gid()):
+            curve = patch.get_path().interpolated(1).to_polygons(closed_only=False)
+            for x, y in np.concatenate(curve)[1:-1]:
+                assert not any(a + 0.02 < x < c - 0.02 and b + 0.02 < y < d - 0.02 for a, b, c, d in at), (
+                    patch.get_gid()
+                )
+
+
+def test_shared_parameters_have_one_colour() -> None:
+    fills = [(name, patch.get_facecolor()) for name, patch in boxes(plots.wiring(*WIRED["siamese"]))]
+    dense = [fill for name, fill in fills if name == "shared1.serial1.dense1"]
+    assert len(dense) == 2
+    assert dense[0] == dense[1] != to_rgba("white")
+    assert {fill for name, fill in fills if name in ("subtract1", "dense1")} == {to_rgba("white")}
+    tied = {name: patch.get_facecolor() for name, patch in boxes(plots.wiring(*WIRED["tied"]))}
+    assert tied["dense1"] == tied["dense2"] != to_rgba("white")
+    three = nn.serial(nn.shared(nn.dense(2)), nn.add())  # no scan: each call has a box
+    assert [name for name, _ in boxes(plots.wiring(three, ((3,),) * 3))].count("shared1.dense1") == 3
+
+
+def test_frozen_layers_are_grey() -> None:
+    ax = plots.wiring(*WIRED["frozen"])
+    fills = {name: patch.get_facecolor() for name, patch in boxes(ax)}
+    assert fills["body.dense1"] == fills["body.relu1"] == to_rgba("0.92")
+    assert fills["head"] == to_rgba("white")
+    assert "body.dense1, frozen" in [text.get_text() for text in ax.texts]
+
+
+def test_the_steps_of_a_scan_are_drawn_once() -> None:
+    ax = plots.wiring(*WIRED["recurrent"])
+    names = [name for name, _ in boxes(ax)]
+    cell = [f"scan1.serial1.{name}" for name in ("concatenate1", "dense1", "tanh1")]
+    assert names == ["x", "scan1.steps", "scan1.zeros", *cell, "scan1.sequence", "flatten1", "dense1", "y"]
+    assert "scan1.serial1.dense1 × 7" in [text.get_text() for text in ax.texts]
+    assert (cell[2], cell[0]) in arrows(ax)
+    assert len(arrows(ax)) == len(set(arrows(ax)))
+
+
+def test_a_wiring_is_drawn_on_the_axes_given_in_letters_that_fit() -> None:
+    given = plots.figure(2, 2).add_subplot()
+    assert plots.wiring(*WIRED["residual"], ax=given) is given
+    assert float(given.texts[0].get_fontsize()) < 4
+    with pytest.raises(ValueError, match="dense1"):
+        plots.wiring(nn.serial(nn.dense(3, inputs=4)), (5,))
+    with pytest.raises(TypeError, match="expected a Layer"):
+        plots.wiring("mlp", (5,))  # type: ignore[arg-type]  # refused
+
+
+def test_layers_of_your_own_are_called_by_their_names() -> None:
+    own = nn.layer(
+        lambda p, x: (x * p["a"], x), lambda p, x, dy: (dy * p["a"], {"a": (dy * x).sum(axis=0)}), name="scale"
+    )
+    ax = plots.wiring(own, (3,), params=nn.ArrayDict({"a": np.ones(3)}))
+    assert [text.get_text() for text in ax.texts][2:5] == ["scale", "scale", "(3,)"]

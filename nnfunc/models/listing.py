@@ -50,7 +50,7 @@ def rows(program: Program) -> list[tuple[str, ...]]:
 
 
 def series(paths: Sequence[str]) -> list[tuple[int, int, int]]:
-    """The calls of these layers cut into series that repeat themselves: where one begins, its length, how often it comes.
+    """The calls of these layers cut into series that repeat themselves: where one begins, its length, how often it is.
 
     >>> series(["a", "b", "c", "b", "c", "b", "c"])
     [(0, 1, 1), (1, 2, 3)]

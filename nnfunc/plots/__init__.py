@@ -1,0 +1,35 @@
+"""Plots: functions of arrays that draw with matplotlib (`pip install "nnfunc[plot]"`) and return the Axes.
+
+Each takes `ax=`, the Axes to draw on; without it, it draws on a new figure. Figures are made without pyplot, so nothing
+is global and no window or screen is needed: save one by `ax.figure.savefig("name.png")`. To see one in a window, hand
+in pyplot's: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(history, ax=ax); plt.show()`.
+"""
+
+from nnfunc.plots.axes import COLOURS, WRONG, figure
+from nnfunc.plots.checks import error_map, gradient_scatter, taylor
+from nnfunc.plots.classes import confusion, decision_boundary
+from nnfunc.plots.images import predictions, weight_images
+from nnfunc.plots.inspection import activations, gradients
+from nnfunc.plots.network import wiring
+from nnfunc.plots.optimizers import optimizer_animation
+from nnfunc.plots.training import accuracy_curves, loss_curves, spread
+
+__all__ = [
+    "COLOURS",
+    "WRONG",
+    "accuracy_curves",
+    "activations",
+    "confusion",
+    "decision_boundary",
+    "error_map",
+    "figure",
+    "gradient_scatter",
+    "gradients",
+    "loss_curves",
+    "optimizer_animation",
+    "predictions",
+    "spread",
+    "taylor",
+    "weight_images",
+    "wiring",
+]

@@ -1,0 +1,150 @@
+"""Images: the weights of a first layer, and pictures with what was predicted for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nnfunc._internal.validate import number, positive_int
+from nnfunc.plots.axes import WRONG, axes, shaped
+
+if TYPE_CHECKING:  # matplotlib is imported where it is used
+    from matplotlib.axes import Axes
+
+
+def _class_numbers(value: ArrayLike, name: str, count: int) -> list[int]:
+    classes = shaped(value, name, "(images,), a class for each image", 1, count)
+    if (classes != np.round(classes)).any() or (classes < 0).any():
+        raise ValueError(f"{name} has numbers that are no classes, 0, 1, 2 ...: pass nn.predict_classes(model, ts, X)")
+    numbers: list[int] = classes.astype(int).tolist()
+    return numbers
+
+
+def weight_images(
+    W: ArrayLike,
+    shape: tuple[int, int],
+    *,
+    count: int | None = None,
+    columns: int | None = None,
+    limit: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The weights that go into each unit as an image, all on one scale that is symmetric about 0.
+
+    Args:
+        W: (inputs, units), the weights of a first layer: `ts.params["dense1.W"]`.
+        shape: (height, width) of an image; height · width = inputs.
+        count: how many units to show, from the first; without it, all.
+        columns: how many images stand in a row; without it, about as many as rows.
+        limit: the colours range from −limit to limit; without it, to the largest weight.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: W is not two-dimensional, or its inputs do not fill an image.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.weight_images(np.eye(4), (2, 2))
+    >>> len(ax.images), ax.images[0].get_clim()
+    (4, (-1.0, 1.0))
+    """
+    W = shaped(W, "W", "(inputs, units)", 2)
+    if len(shape) != 2 or W.shape[0] != math.prod(shape):
+        raise ValueError(f"W has shape {W.shape} but an image of shape {tuple(shape)} has {math.prod(shape)} pixels")
+    shown = W[:, : W.shape[1] if count is None else positive_int(count, "count")]
+    known = np.abs(shown[np.isfinite(shown)])
+    end = float(known.max(initial=0.0)) or 1.0 if limit is None else number(limit, "limit", 0, math.inf, open_low=True)
+    ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-end, vmax=end)
+    ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]  # drawn on a figure
+    return ax
+
+
+def predictions(
+    images: ArrayLike,
+    predicted: ArrayLike,
+    true: ArrayLike,
+    *,
+    names: Sequence[str] | None = None,
+    columns: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Images with the class that was predicted for each; a wrong one has a frame and says what is true.
+
+    Args:
+        images: (images, height, width), the larger the darker.
+        predicted: (images,) class numbers, from `nn.predict_classes`.
+        true: (images,) class numbers.
+        names: of the classes; without them, their numbers.
+        columns: how many images stand in a row; without it, about as many as rows.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: images of another shape, or lengths that differ.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.predictions(np.zeros((2, 8, 8)), [3, 5], [3, 8])
+    >>> [text.get_text() for text in ax.texts]
+    ['3', '5, not 8']
+    """
+    grey = shaped(images, "images", "(images, height, width)", 3)
+    guess, truth = (_class_numbers(v, n, len(grey)) for v, n in ((predicted, "predicted"), (true, "true")))
+    if names is not None and max(guess + truth) >= len(names):
+        raise ValueError(f"names has {len(names)} names, expected one for each class from 0 to {max(guess + truth)}")
+    pairs = [(str(g), str(t)) if names is None else (names[g], names[t]) for g, t in zip(guess, truth, strict=True)]
+    between = ", not " if names is None else "\nnot "
+    said = [g if g == t else f"{g}{between}{t}" for g, t in pairs]
+    widest = max(len(line) for text in said for line in text.split("\n"))
+    label = 0.32 if names is None else 0.55
+    ax = _tiles(
+        ax,
+        grey,
+        columns,
+        label=label,
+        letters=widest,
+        cmap="gray_r",
+        vmin=float(grey.min()),
+        vmax=float(grey.max()) or 1.0,
+    )
+    from matplotlib.patches import Rectangle
+
+    box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
+    unit = 72 * min(box.width / np.ptp(ax.get_xlim()), box.height / np.ptp(ax.get_ylim()))  # the height of an image
+    fontsize = min(9, 1.25 * unit * LETTER * 9 / 5.2)  # the layout makes the Axes larger by a quarter
+    for image, text, g, t in zip(ax.images, said, guess, truth, strict=True):
+        left, right, bottom, top = image.get_extent()
+        colour = "black" if g == t else WRONG
+        ax.text(
+            (left + right) / 2,
+            top - 0.04,
+            text,
+            ha="center",
+            va="bottom",
+            color=colour,
+            fontsize=fontsize,
+            linespacing=1,
+        )
+        frame = (left, top), right - left, bottom - top
+        ax.add_patch(Rectangle(*frame, fill=False, edgecolor="0.85" if g == t else WRONG, linewidth=1 if g == t else 2))
+    return ax
+
+
+LETTER = 0.105
+"""The width of a letter of 9 points on an image 0.7 inches high, in heights of the image."""
+
+
+def _tiles(
+    ax: Axes | None, images: NDArray[Any], columns: int | None, *, label: float, letters: int = 0, **look: Any
+) -> Axes:
+    """Images in rows and columns on one Axes, above each a free strip of `label` times its height for `letters`."""
+    n, height, width = images.shape
+    across = math.ceil(math.sqrt(n)) if columns is None else positive_int(columns, "columns")
+    down, gap = math.ceil(n / across), 0.12
+    wide, tall = max(width / height, letters * LETTER) + gap, 1 + gap + label  # of a cell, in heights of an image
+    ax = axes(ax, min(max(across * wide * 0.7, 3.2), 10), min(max(down * tall * 0.7, 2.4), 10))
+    for i, image in enumerate(images):
+        left, top = (i % across + 0.5) * wide - (width / height + gap) / 2, i // across * tall + label
+        ax.imshow(image, extent=(left, left + width / height, top + 1, top), interpolation="nearest", **look)
+    ax.set(xlim=(-gap / 2, across * wide - gap / 2), ylim=(down * tall, -gap / 2), aspect="equal")
+    ax.axis("off")
+    return ax
