@@ -507,7 +507,8 @@ def test_layers_of_a_users_own_are_named(path: Path) -> None:
     disguised = nn.layer(lambda p, x: (x, None), lambda p, c, dy: (dy, {}), name="relu")
     changed = map_layers(lambda _, layer: nn.tanh() if layer.name == "relu" else layer, nn.serial(nn.relu()))
     numpy_value = nn.dense(2, partial(nn.initializers.constant, value=np.float64(0.1)))
-    for layer in (disguised, changed, numpy_value):  # would come back as another
+    assert build(describe(changed)) == changed
+    for layer in (disguised, numpy_value):  # would come back as another
         with pytest.raises(ValueError, match="not built in"):
             describe(layer)
 

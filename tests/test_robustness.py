@@ -133,7 +133,7 @@ def test_parameters_that_do_not_fit_are_refused(params: dict[str, Array], messag
 def test_running_averages_and_scales_that_do_not_fit_are_refused() -> None:
     layer = nn.batch_norm()
     params, state = layer.init(nn.key(0), (2,))
-    with pytest.raises(ValueError, match=r"the running averages have shapes \(1,\)"):
+    with pytest.raises(ValueError, match=r"the state mean has shape \(1,\), expected \(2,\)"):
         layer.forward(params, ArrayDict({"mean": [0.0], "var": [1.0]}), X)
     with pytest.raises(ValueError, match=r"gamma \(2,\), beta \(1,\)"):
         layer.forward(ArrayDict({"gamma": [1.0, 1.0], "beta": [0.0]}), state, X)
@@ -209,9 +209,9 @@ def test_a_state_that_overflows_is_noticed() -> None:
 def test_an_all_equal_batch_is_normalized_to_0(value: float, rows: int) -> None:
     for layer in (nn.batch_norm(), nn.layer_norm()):
         params, state = layer.init(nn.key(0), (3,))
-        y, (cache, _), _ = layer.forward(params, state, np.full((rows, 3), value, np.float32), train=True)
+        y, run, _ = layer.forward(params, state, np.full((rows, 3), value, np.float32), train=True)
         assert not y.any()
-        np.testing.assert_allclose(cache.inverse_std, 1 / np.sqrt(1e-5), rtol=1e-6)
+        np.testing.assert_allclose(run.caches[0].inverse_std, 1 / np.sqrt(1e-5), rtol=1e-6)
 
 
 def test_infinite_settings_are_refused() -> None:
@@ -225,14 +225,16 @@ def test_infinite_settings_are_refused() -> None:
 # -- data --------------------------------------------------------------------------------------------------------------
 
 
-def test_data_for_each_network_are_not_shuffled_among_the_networks() -> None:
+def test_data_for_each_network_are_said_to_be_so() -> None:
     model = nn.serial(nn.dense(1))
     step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.1))
     ts = nn.train_state(model, step.optimizer, nn.split(nn.key(0), 4), (2,))
     data = rng.normal(size=(4, 50, 2)), rng.normal(size=(4, 50, 1))
-    with pytest.raises(ValueError, match=r"X has shape \(4, 50, 2\), data for each of 4 networks"):
-        nn.train(step, ts, data, epochs=1, key=nn.key(0))
-    assert np.shape(step(ts, data)[1].loss) == (4,)
+    shared, own = step(ts, data)[1], step(ts, nn.per_member(data))[1]
+    assert np.shape(shared.output) == (4, 4, 50, 1)
+    assert np.shape(own.output) == (4, 50, 1)
+    [epoch] = nn.train(step, ts, nn.per_member(data), epochs=1, batch_size=None, key=nn.key(0))
+    np.testing.assert_allclose(epoch.loss, own.loss, rtol=1e-6)
 
 
 def test_further_leading_axes_of_one_network_are_more_rows() -> None:
@@ -321,10 +323,10 @@ def test_whole_numbers_into_a_residual_give_the_parameters_dtype() -> None:
     model = nn.residual(nn.dense(2))
     params, state = model.init(nn.key(0), (2,))
     y, cache, _ = model.forward(params, state, np.ones((3, 2), int))
-    dx, _ = model.backward(params, cache, np.ones((3, 2)))
-    assert dx is not None
-    assert y.dtype == dx.dtype == np.float32
-    with pytest.raises(ValueError, match=r"the layers turn x \(1, 2\) into \(1, 3\)"):
+    dx, grads = model.backward(params, cache, np.ones((3, 2)))
+    assert dx is None
+    assert y.dtype == grads.dtype == np.float32
+    with pytest.raises(ValueError, match=r"the layers turn an example \(2,\) into \(3,\)"):
         nn.residual(nn.dense(3)).init(nn.key(0), (2,))
 
 
@@ -463,13 +465,17 @@ def test_losses_penalties_and_rules_of_a_users_own_see_one_network_at_a_time() -
     )
 
 
-def test_batches_that_could_be_data_of_each_network_are_refused() -> None:
+def test_batches_of_as_many_rows_as_networks_are_shared_by_all() -> None:
     model = nn.serial(nn.dense(3), nn.tanh(), nn.dense(2))
     step = nn.train_step(model, "mean_squared_error", nn.gd(0.1))
-    ts = nn.train_state(model, step.optimizer, nn.split(nn.key(0), 4), (4,))
-    data = np.ones((12, 5, 4)), np.ones((12, 5, 2))
-    with pytest.raises(ValueError, match=r"batches of 4 rows of X .* would be taken for data of each of 4 networks"):
-        nn.train(step, ts, data, epochs=1, batch_size=4, key=nn.key(5))
+    keys = nn.split(nn.key(0), 4)
+    data = rng.normal(size=(12, 5, 4)), rng.normal(size=(12, 5, 2))
+    (epoch,), *alone = (
+        nn.train(step, nn.train_state(model, step.optimizer, k, (4,)), data, epochs=1, batch_size=4, key=nn.key(5))
+        for k in (keys, *keys)
+    )
+    for member, (own,) in zip(nn.unstack(epoch.state), alone, strict=True):
+        assert nn.allclose(member.params, own.state.params, rtol=1e-4, atol=1e-6)
 
 
 # -- layers of a user's own in the full form ---------------------------------------------------------------------------
@@ -500,7 +506,8 @@ def test_a_state_of_nothing_is_no_state(given: Any) -> None:
     def forward(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False) -> Any:
         return x + 0, None, given
 
-    model = nn.serial(nn.dense(2), nn.identity()._replace(forward=forward, backward=doubled_plain), nn.batch_norm())
+    own = nn.Layer(nn.identity().init, forward, doubled_plain, "own")
+    model = nn.serial(nn.dense(2), own, nn.batch_norm())
     params, before = model.init(nn.key(0), (3,))
     _, _, after = model.forward(params, before, np.arange(12.0).reshape(4, 3), train=True)
     assert after.names == before.names
@@ -516,14 +523,14 @@ def test_a_state_with_other_names_is_refused_by_the_layers_name() -> None:
     def forward(params: Any, state: Any, x: Array, *, key: Any = None, train: bool = False) -> Any:
         return x + 0, None, {"seen": np.ones(1)}
 
-    model = nn.serial(nn.dense(2), nn.identity()._replace(forward=forward, name="watch"))
+    model = nn.serial(nn.dense(2), nn.Layer(nn.identity().init, forward, doubled_plain, "watch"))
     with pytest.raises(ValueError, match=r"watch1: .*state that forward returned has seen too much"):
         model.forward(*model.init(nn.key(0), (3,)), np.ones((4, 3)))
 
 
 def test_a_backward_that_writes_into_dy_is_refused() -> None:
-    own = nn.identity()._replace(
-        backward=doubled_plain, forward=lambda p, s, x, key=None, train=False: (x + 0, None, s)
+    own = nn.Layer(
+        nn.identity().init, lambda p, s, x, key=None, train=False: (x + 0, None, s), doubled_plain, "identity"
     )
     model = nn.residual(nn.dense(3), own)
     params, state = model.init(nn.key(0), (3,))
@@ -573,7 +580,8 @@ def test_weights_of_few_digits_and_of_nothing() -> None:
     data = np.ones((rows, 1)), np.ones(rows), np.ones(rows, np.float16)
     [epoch] = nn.train(step, ts, data, epochs=1, batch_size=None, key=nn.key(0))
     assert epoch.loss > 0
-    assert np.isnan(nn.accuracy(nn.sigmoid(), nn.train_state(nn.sigmoid(), "gd", nn.key(0), (1,)), np.ones((0, 1)), []))
+    with pytest.raises(ValueError, match="x is empty"):
+        nn.accuracy(nn.sigmoid(), nn.train_state(nn.sigmoid(), "gd", nn.key(0), (1,)), np.ones((0, 1)), [])
 
 
 def test_settings_are_those_of_the_moment_when_they_were_given() -> None:

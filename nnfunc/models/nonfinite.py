@@ -70,8 +70,8 @@ def first_nonfinite(trace: Trace, params: ArrayDict) -> tuple[str, str]:
     if values is not None and (bad := _bad(values)):
         return "the loss", f"the value of the loss is the first that is not finite ({bad}); {LOSS}"
     if not np.isfinite(trace.value).all():
-        cause = LOSS if values is None else WEIGHTS
-        return "the loss", f"the mean of the loss is the first that is not finite ({np.asarray(trace.value)}); {cause}"
+        what, cause = ("value", LOSS) if values is None else ("mean", WEIGHTS)
+        return "the loss", f"the {what} of the loss is the first that is not finite ({np.asarray(trace.value)}); {cause}"
     for leaf in leaves(trace.dy):
         if bad := _bad(leaf):
             return "the loss", f"the gradient of the loss is the first that is not finite ({bad}); {GRADIENT}"
