@@ -12,6 +12,7 @@ import pytest
 import nnfunc as nn
 from nnfunc.arrays import Array
 from nnfunc.inspection import findings
+from nnfunc.inspection.graph import graph
 from nnfunc.inspection.measure import Call
 
 RNG = np.random.default_rng(0)
@@ -616,6 +617,30 @@ def test_depth_is_judged_where_the_signal_has_no_other_way(parts: Any, named: bo
     model = nn.serial(nn.dense(20), parts["ways"](*sigmoids), nn.dense(5))
     found = {f.kind for f in nn.inspect(model, made(model), X).findings}
     assert ("vanishing" in found) == named
+
+
+def test_what_has_another_way_around_it_is_read_off_the_wiring() -> None:
+    def around(model: nn.Layer, shape: Any) -> list[str]:
+        made = nn.program(model, shape)
+        found = graph(made.ops, made.inputs, len(made.shapes)).around
+        return [op.path for op, way in zip(made.ops, found, strict=True) if way]
+
+    assert around(nn.serial(nn.dense(3), nn.residual(nn.dense(3), nn.tanh()), nn.dense(1)), (2,)) == [
+        "residual1.dense1", "residual1.tanh1",
+    ]  # fmt: skip
+    assert around(towers(), ((4, 4), (5,))) == []
+    joined = nn.serial(nn.dense(3), nn.branch(a=nn.serial(nn.dense(2), nn.tanh()), b=nn.dense(1)), nn.concatenate())
+    assert around(joined, (2,)) == ["branch1.a.dense1", "branch1.a.tanh1", "branch1.b"]
+    assert around(nn.serial(nn.dense(3), nn.branch(a=nn.dense(2), b=nn.dense(1))), (2,)) == []  # two outputs
+
+
+def test_a_residual_that_begins_at_0_is_no_fault() -> None:
+    """Its last layer returns 0 for all examples, and passes no gradient on, but the signal goes around it."""
+    block = nn.residual(nn.dense(20), nn.relu(), nn.dense(20, "zeros"))
+    model = nn.serial(nn.dense(20), block, nn.dense(5))
+    assert nn.inspect(model, made(model), X).ok
+    chain = nn.serial(nn.dense(20), nn.relu(), nn.dense(20, "zeros"), nn.dense(5))
+    assert {f.kind for f in nn.inspect(chain, made(chain), X).findings} == {"constant", "no-gradient"}
 
 
 def test_each_of_two_towers_has_a_depth_of_its_own() -> None:
