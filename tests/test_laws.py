@@ -223,16 +223,12 @@ def test_parameters_that_do_not_fit_are_refused_each_time() -> None:
 def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, train: bool) -> None:
     K = 3
     layer = data.draw(LAYERS[name])
-    if "flatten" in repr(layer) and shared:
-        return
     members = [layer.init(nn.key(i), (FEATURES,), np.float64) for i in range(K)]
     members = [(randomized(p, i), s) for i, (p, s) in enumerate(members)]
     params, state = nn.stack([p for p, _ in members]), nn.stack([s for _, s in members])
     x = data.draw(reals((4, FEATURES) if shared else (K, 4, FEATURES)))
     keys = nn.split(nn.key(7), K)
-    y, cache, new = layer.forward(params, state, x, key=keys, train=train)
-    if shared and y.ndim == 2:
-        return  # nothing of this layer depends on the member
+    y, cache, new = layer.forward(params, state, x if shared else nn.per_member(x), key=keys, train=train)
     dy = np.random.default_rng(0).normal(size=y.shape)
     dx, grads = layer.backward(params, cache, dy)
     assert dx is not None
@@ -247,11 +243,11 @@ def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, tr
         assert not si or nn.allclose(nn.unstack(new)[i], si, rtol=1e-9, atol=1e-12)
 
 
-def test_arrays_with_a_leading_axis_are_a_stack_however_they_came() -> None:
+def test_arrays_with_a_leading_axis_are_a_stack_if_they_are_said_to_be() -> None:
     model = nn.serial(nn.dense(4), nn.batch_norm(), nn.relu(), nn.dense(2))
     members = [model.init(nn.key(i), (3,), np.float64) for i in range(5)]
     stacked = nn.stack([p for p, _ in members])
-    by_hand = ArrayDict({k: np.stack([p[k] for p, _ in members]) for k in stacked})
+    by_hand = ArrayDict({k: np.stack([p[k] for p, _ in members]) for k in stacked}, stacked=True)
     state = nn.stack([s for _, s in members])
     x = np.random.default_rng(0).normal(size=(6, 3))
     (y, cache, _), (z, other, _) = (model.forward(p, state, x, train=True) for p in (stacked, by_hand))
@@ -267,7 +263,7 @@ def test_a_loss_of_a_stack_has_a_value_for_each_member(name: str, m: int, n: int
     pairs = [outputs_and_targets((kinds[0], kinds[1]), m, n, seed + i) for i in range(3)]
     y = np.stack([p[0] for p in pairs])
     target = pairs[0][1] if shared else np.stack([p[1] for p in pairs])
-    values, cache = loss.forward(y, target)
+    values, cache = loss.forward(nn.per_member(y), target if shared else nn.per_member(target))
     dy = loss.backward(cache)
     for i in range(3):
         value, one = loss.forward(y[i], target if shared else target[i])
