@@ -69,6 +69,8 @@ def checked(name: str) -> None:
 def lawful() -> None:
     assert_layer_laws(nn.serial(nn.dense(3), nn.tanh(), nn.dense(2)), (3,), max_examples=3)
     assert_layer_laws(nn.serial(nn.shared(nn.dense(2)), nn.add()), ((3,), (3,)), max_examples=3)
+    assert_layer_laws(nn.serial(nn.add(), nn.tanh()), ((3,), (3,)), max_examples=3)
+    assert_layer_laws(nn.serial(), (3,), max_examples=3)
 
 
 def each_call_draws_its_own() -> None:
@@ -149,6 +151,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "dx is computed where it is not asked for": (
         program.needs, "need_dx and not program.integers[n]", "True", "integers",
+    ),
+    "dx is dy itself": (Layer.backward, "seen: Array = view(array)", "seen: Array = array", "laws"),
+    "the gradients of two inputs are one array": (
+        Layer.backward, "view(d[n]) if type(program.inputs) is tuple else d[n]", "d[n]", "laws",
     ),
     "the key of the second call is that of the first": (
         wiring.Call.__call__, "(-again,) if again else ()", "()", "keys",
