@@ -20,7 +20,7 @@ Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes"]
 
 def same_outputs(y: Array, target: ArrayLike, lead: int = 1) -> Array:
     """The target in y's dtype; of one output (examples, ...) will do."""
-    T = target if type(target) is np.ndarray and target.dtype == y.dtype else real(target, "target", y.dtype)
+    T = real(target, "target", y.dtype)
     if T.shape == y.shape:
         return T
     if T.shape == y.shape[:-1] and y.shape[-1] == 1:
@@ -44,7 +44,8 @@ def _length_or_kind(target: tuple[int, ...], y: tuple[int, ...]) -> str:
 
 def bits(y: Array, target: ArrayLike, lead: int = 1) -> Array:
     """Targets in [0, 1]."""
-    T = same_outputs(y, target, lead)
+    known = type(target) is np.ndarray and target.dtype == y.dtype and target.shape == y.shape
+    T: Array = target if known else same_outputs(y, target, lead)  # type: ignore[assignment]  # an array, as is known
     if not (np.minimum.reduce(T, axis=None) >= 0 and np.maximum.reduce(T, axis=None) <= 1):
         bad = ~((T >= 0) & (T <= 1))
         raise ValueError(f"target contains {first_bad(T, bad)}, expected labels of 0 and 1 (or probabilities)")

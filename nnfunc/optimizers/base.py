@@ -236,7 +236,10 @@ def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDi
     if not settings.floats:
         values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in values.items()}
     n = layout.size
-    new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
+    if w.ndim == 1:
+        new, moved = np.empty(n, w.dtype), np.empty(where.size, w.dtype)
+    else:
+        new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
     old, out = [w, g], [new]
     for start in range(0, n * len(slots), n or 1):
         part: Any = slice(start, start + n) if w.ndim == 1 else (..., slice(start, start + n))

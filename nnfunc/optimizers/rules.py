@@ -173,11 +173,16 @@ def _adam(
 ) -> Out:
     new_w, new_m, new_v = out
     np.multiply(g, g, out=new_w)
-    _sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
-    _sum(m, beta1, g, 1 - beta1, out=new_m, scratch=new_w)
+    new_w *= 1 - beta2
+    np.multiply(v, beta2, out=new_v)
+    new_v += new_w
+    np.multiply(g, 1 - beta1, out=new_w)
+    np.multiply(m, beta1, out=new_m)
+    new_m += new_w
     c = 1 - beta2**t  # √(v/c + eps_root) + eps, times √c: both corrections in the learning rate save passes
     _divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
-    _descend(w, new_w, learning_rate * (math.sqrt(c) / (1 - beta1**t)), out=new_w)
+    new_w *= learning_rate * (math.sqrt(c) / (1 - beta1**t))
+    np.subtract(w, new_w, out=new_w)
     return out
 
 
