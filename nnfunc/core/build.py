@@ -61,11 +61,11 @@ def program(
         the arrays that it uses, the shapes of one example, and whether a backward goes through it in training.
 
     >>> nn.program(nn.serial(nn.dense(3), nn.residual(nn.tanh())), (2,))
-    value  layer            formula      of      arrays              shapes             backward
-    --------------------------------------------------------------------------------------------
-    %1     dense1           x W + b      %0      dense1.W, dense1.b  (2,) → (3,)        yes
-    %2     residual1.tanh1  tanh x       %1                          (3,) → (3,)        yes
-    %3     residual1.add    x₁ + x₂ + …  %1, %2                      (3,), (3,) → (3,)  yes
+    value  layer            formula      of      arrays  shapes             backward
+    --------------------------------------------------------------------------------
+    %1     dense1           x W + b      %0      W, b    (2,) → (3,)        yes
+    %2     residual1.tanh1  tanh x       %1              (3,) → (3,)        yes
+    %3     residual1.add    x₁ + x₂ + …  %1, %2          (3,), (3,) → (3,)  yes
     """
     if not isinstance(model, Layer):
         raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
@@ -164,7 +164,10 @@ class Builder:
         assert kernel is not None
         integers = [node.integers for node in leaves(x)]
         if kernel.takes == "integers" and not all(integers):
-            raise TypeError("x is made of floats, expected integers: pass x.astype(int)")
+            if self.run is not None:
+                raise TypeError("x is made of floats, expected integers: pass x.astype(int)")
+            for node in leaves(x):  # only shapes were given
+                node.integers = True
         own = self.own_arrays(wiring, prefix, kernel.named)
         shape = map_leaves(lambda node: node.shape, x)
         first = all(node.number < self.inputs for node in leaves(x))

@@ -10,7 +10,7 @@ from nnfunc.core.program import needs
 from nnfunc.core.values import Value, leaves
 
 if TYPE_CHECKING:
-    from nnfunc.core.program import Program
+    from nnfunc.core.program import Op, Program
 
 HEAD = ("value", "layer", "formula", "of", "arrays", "shapes", "backward")
 LONGEST = 32
@@ -37,7 +37,7 @@ def rows(program: Program) -> list[tuple[str, ...]]:
             op.path or op.layer.name,
             op.kernel.formula,
             _numbers(op.x),
-            ", ".join(f"{n}ᵀ" if t else n for n, t in zip(op.full, op.turned, strict=True)),
+            ", ".join(_array(op, k) for k in range(len(op.names))),
             f"{shapes_text(program.shapes, op.x)} → {shapes_text(program.shapes, op.y)}",
             "yes" if any(needed[n] for n in leaves(op.y)) else "no",
         )
@@ -61,6 +61,12 @@ def series(paths: Sequence[str]) -> list[tuple[int, int, int]]:
         found.append((i, length, times))
         i += length * times
     return found
+
+
+def _array(op: Op, k: int) -> str:
+    """An array by its name in the layer; a tied one by that in the model."""
+    own = op.full[k] == (f"{op.path}.{op.names[k]}" if op.path else op.names[k])
+    return f"{op.names[k] if own else op.full[k]}{'ᵀ' * op.turned[k]}"
 
 
 def _repetition(paths: Sequence[str]) -> tuple[int, int]:
