@@ -89,7 +89,7 @@ def swish_backward_without_sum(
     return dx, {"beta": grads["beta"] / len(dy)}
 
 
-forgotten = swish._replace(backward=nn.layer(swish_forward, swish_backward_without_sum).backward)
+forgotten = nn.layer(swish_forward, swish_backward_without_sum, swish_init, name="swish")
 print(nn.check_layer(forgotten, input_shape=(3,)).text(), end="\n\n")
 
 # %% [markdown]

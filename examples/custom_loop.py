@@ -1,4 +1,4 @@
-"""A training loop from the bare parts: forward, loss, backward, step, with nothing between you and the gradient.
+"""A training loop from the bare parts: value, gradient, step, with nothing between you and the gradient.
 
     python examples/custom_loop.py
 
@@ -42,20 +42,20 @@ data_key, init_key, loop_key = nn.split(nn.key(0), 3)
 X, Y = waves(data_key, 2048)
 
 # %% [markdown]
-# The parts. The model, the loss and the optimizer are named tuples of pure functions; parameters, the model's state and
-# the optimizer's state are immutable dicts of arrays, which the loop hands on.
+# The parts. The model, the loss and the optimizer are named tuples with pure functions; parameters, the model's state
+# and the optimizer's state are immutable dicts of arrays, which the loop hands on.
 
 # %%
 model = nn.mlp([1, 64, 64, 1], ["tanh", "tanh", "identity"], initializer="glorot")
-loss = nn.mean_squared_error
+value_and_grad = nn.value_and_grad(model, nn.mean_squared_error)
 optimizer = nn.adam(nn.cosine_decay(1e-2, UPDATES))
 params, state = model.init(init_key, (1,))
 opt_state = optimizer.init(params)
 
 # %% [markdown]
-# The loop. `forward` gives the prediction and a cache, which `backward` takes, beside the gradient of the loss with
-# respect to the prediction. 8 small batches are added up to one gradient $g$; if its norm is above 2, it is scaled down
-# to it: $g \min(1, 2 / \lVert g \rVert)$. All parameters are one vector, so the norm is one call.
+# The loop. `value_and_grad` is the first half of a step: forward, loss and backward of a batch. 8 small batches are
+# added up to one gradient $g$; if its norm is above 2, it is scaled down to it: $g \min(1, 2 / \lVert g \rVert)$. All
+# parameters are one vector, so the norm is one call.
 
 # %%
 values, norms = [], []
@@ -63,12 +63,11 @@ for update in range(UPDATES):
     update_key = nn.fold_in(loop_key, update)
     value, gradient = 0.0, params * 0.0
     small = nn.minibatches(update_key, (X, Y), batch_size=32)
-    for part, (x, target) in zip(range(PARTS), small, strict=False):
-        y, cache, state = model.forward(params, state, x, key=nn.fold_in(update_key, part), train=True)
-        part_value, loss_cache = loss.forward(y, target)
-        _, grads = model.backward(params, cache, loss.backward(loss_cache), need_dx=False)
-        value += float(part_value) / PARTS
-        gradient = gradient + grads / PARTS  # dicts add up by name
+    for part, batch in zip(range(PARTS), small, strict=False):
+        result = value_and_grad(params, state, batch, key=nn.fold_in(update_key, part))
+        state = result.state  # of a batch norm, say; this model has none
+        value += float(result.value) / PARTS
+        gradient = gradient + result.grads / PARTS  # dicts add up by name
 
     norm = float(np.linalg.norm(gradient.vector))
     clipped = gradient * min(1.0, MAX_NORM / norm)

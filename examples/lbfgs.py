@@ -36,17 +36,15 @@ def main(picture: Path) -> None:
 
     model = nn.mlp([64, 32, 10], ["tanh", "identity"])  # its outputs are logits, which the loss takes
     loss, penalty = nn.sparse_categorical_cross_entropy_with_logits, nn.l2(0.1)
+    value_and_grad = nn.value_and_grad(model, loss, penalty)
     start, state = model.init(nn.key(0), (64,), np.float64)  # a line search needs more digits than float32 has
     curves: dict[str, list[float]] = {"L-BFGS": []}
 
     # All of it: from SciPy's vector to parameters and back. Every array of a dict is a view of its vector.
     def loss_and_gradient(vector: Array) -> tuple[float, Array]:
-        params = start.with_vector(vector)
-        y, cache, _ = model.forward(params, state, data[0])
-        value, loss_cache = loss.forward(y, data[1])
-        _, grads = model.backward(params, cache, loss.backward(loss_cache), need_dx=False)
-        curves["L-BFGS"].append(float(value + penalty.forward(params, len(y))))
-        return curves["L-BFGS"][-1], (grads + penalty.backward(params, len(y))).vector
+        result = value_and_grad(start.with_vector(vector), state, data)
+        curves["L-BFGS"].append(float(result.value))
+        return curves["L-BFGS"][-1], result.grads.vector
 
     options = {"maxfun": EVALUATIONS - 1}  # SciPy makes one more
     found = minimize(loss_and_gradient, start.vector, jac=True, method="L-BFGS-B", options=options)
