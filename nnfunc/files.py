@@ -44,7 +44,7 @@ from nnfunc._internal.validate import instance, numeric, positive_int
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.keys import Key, Keys, check
-from nnfunc.layers.combinators import check_params
+from nnfunc.layers.structure import check_params
 from nnfunc.models.description import build, describe
 from nnfunc.training.state import TrainState
 

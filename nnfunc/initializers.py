@@ -17,8 +17,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nnfunc.arrays import Array
 from nnfunc._internal.validate import nearest
+from nnfunc.arrays import Array
 from nnfunc.keys import Key, generator
 
 __all__ = [

@@ -26,7 +26,7 @@ import nnfunc as nn
 from nnfunc import files
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
-from nnfunc.layers.combinators import map_layers
+from nnfunc.layers.structure import map_layers
 from nnfunc.models.description import build, constructors, describe
 from tests.benchmarks import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported

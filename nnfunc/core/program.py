@@ -267,8 +267,8 @@ def moved(state: ArrayDict, now: list[NDArray[Any]]) -> ArrayDict:
     """The state with the values that the calls left."""
     count = len(state.names)
     vector = new_vector(state._vector.shape, state.dtype)
-    for array, value in zip(state._layout.views(vector), now, strict=False):
-        array[...] = value
+    for part, value in zip(state._layout.views(vector), now, strict=False):
+        part[...] = value
     integers = {k: np.array(v, np.int64) for k, v in zip(state._integers, now[count:], strict=True)}
     for array in integers.values():
         array.setflags(write=False)

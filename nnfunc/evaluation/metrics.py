@@ -13,7 +13,7 @@ from nnfunc.arrays import Array, ArrayDict, Scalar
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, map_leaves
 from nnfunc.evaluation.predict import HasParams, predict
-from nnfunc.layers.combinators import last_layer
+from nnfunc.layers.structure import last_layer
 from nnfunc.losses import by_names
 from nnfunc.losses.base import Decision, Loss, loss_of, weights_of
 from nnfunc.stacks import with_axis, without_axis

@@ -11,7 +11,7 @@ from nnfunc._internal.validate import cast, numeric
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, leaves, map_leaves
-from nnfunc.layers.combinators import by_rows
+from nnfunc.layers.structure import by_rows
 from nnfunc.stacks import PerMember
 
 

@@ -15,7 +15,7 @@ from nnfunc.core.wiring import FROZEN
 from nnfunc.inspection.graph import Graph, graph
 from nnfunc.keys import Key, fold_in, generator
 from nnfunc.keys import key as new_key
-from nnfunc.layers.combinators import is_serial
+from nnfunc.layers.structure import is_serial
 from nnfunc.losses.base import Loss
 from nnfunc.training.gradients import Trace, value_and_grad
 

@@ -23,7 +23,8 @@ from nnfunc.core.signatures import said_for
 from nnfunc.core.values import Shapes
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.keys import key
-from nnfunc.layers.combinators import all_ties, check_params, kernels, sorted_by_freezing, thaw, unfreeze
+from nnfunc.layers.parts import sorted_by_freezing, thaw, unfreeze
+from nnfunc.layers.structure import all_ties, check_params, kernels
 from nnfunc.layout import Shape
 from nnfunc.models.description import is_built_in
 

@@ -30,7 +30,7 @@ from nnfunc.core.program import Op, Program
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import single
-from nnfunc.layers.combinators import kernels
+from nnfunc.layers.structure import kernels
 
 if TYPE_CHECKING:
     import onnx

@@ -24,23 +24,13 @@ from nnfunc.layers.activations import (
     tanh,
 )
 from nnfunc.layers.affine import dense
-from nnfunc.layers.combinators import (
-    branch,
-    freeze,
-    map_layers,
-    mlp,
-    parallel,
-    residual,
-    scan,
-    serial,
-    shared,
-    tie,
-    unfreeze,
-)
+from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, serial, shared
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
 from nnfunc.layers.normalization import batch_norm, layer_norm
+from nnfunc.layers.parts import freeze, tie, unfreeze
 from nnfunc.layers.reshaping import flatten, reshape, take
 from nnfunc.layers.stochastic import dropout, reparametrize
+from nnfunc.layers.structure import map_layers
 
 __all__ = [
     "Layer",

@@ -8,17 +8,15 @@ nest, and so do the names ("residual1.dense1.W").
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from nnfunc._internal.validate import instance, number, positive_int
-from nnfunc.arrays import ArrayDict
+from nnfunc._internal.validate import number, positive_int
 from nnfunc.core.custom import check_layer
-from nnfunc.core.layer import Layer, Tie, make
+from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
-from nnfunc.core.signatures import check_parameters
 from nnfunc.core.values import Value
-from nnfunc.core.wiring import FROZEN, Call, located
+from nnfunc.core.wiring import FROZEN, Call
 from nnfunc.initializers import Initializer
 from nnfunc.layers.activations import activation
 from nnfunc.layers.affine import dense
@@ -26,23 +24,26 @@ from nnfunc.layers.joining import add
 from nnfunc.layers.normalization import batch_norm as normalization  # `mlp` has an argument of that name
 from nnfunc.layers.reshaping import stack_steps, unstack_steps, zeros_of
 from nnfunc.layers.stochastic import dropout
-from nnfunc.layout import Patterns, matches
 
-__all__ = [
-    "branch",
-    "freeze",
-    "map_layers",
-    "mlp",
-    "parallel",
-    "residual",
-    "scan",
-    "serial",
-    "shared",
-    "tie",
-    "unfreeze",
-]
+__all__ = ["branch", "mlp", "parallel", "residual", "scan", "serial", "shared"]
 
-# Each combinator is a constructor and its wire.
+# Each combinator is a constructor and its wire. What has layers names them:
+
+
+def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[str, Layer], ...]:
+    """The layers with their names: kind and count, or the name that they are given."""
+    count: Counter[str] = Counter()
+    pairs = []
+    for layer in layers:
+        check_layer(layer)
+        count[layer.name] += 1
+        pairs.append((f"{layer.name}{count[layer.name]}", layer))
+    pairs += [(name, check_layer(layer)) for name, layer in names.items()]
+    if FROZEN[:-1] in dict(pairs):
+        raise ValueError("a layer has the name 'frozen', which is kept for frozen arrays in the state: choose another")
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
+    return tuple(pairs)
 
 
 def serial(*layers: Layer, **names: Layer) -> Layer:
@@ -225,217 +226,3 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
         if i < hidden and keep[i] != 1:
             layers.append(dropout(keep[i]))
     return serial(*layers)
-
-
-# -- parts that are constant, arrays that are one ----------------------------------------------------------------------
-
-
-def freeze(model: Layer, where: Patterns) -> Layer:
-    """`model` with a part that is a constant: its arrays stand in the state, so there is no gradient of them.
-
-    Args:
-        model: a layer or a composition.
-        where: the patterns of what is frozen, by the names of parameters: "dense1.*", "body.*".
-    Returns:
-        a model whose `init` puts the frozen arrays into the state, `state.group("frozen")`. They are not in the
-        gradient, the optimizer's state, the penalty or the norm that clipping uses, and backward stops above them. A
-        layer whose arrays are all frozen works as in prediction (a batch norm uses its averages and does not move
-        them), and so does one whose own name matches ("body.dropout1" by "body.*").
-    Raises:
-        ValueError: (when used) a pattern that matches no parameter.
-
-    `nn.train_state(freeze(model, ...), ..., params=params, state=state)` takes the parameters of the whole model and
-    sorts them; `unfreeze` gives them back.
-
-    >>> model = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
-    >>> params, state = model.init(nn.key(0), (2,))
-    >>> list(params), list(state)
-    (['dense2.W', 'dense2.b'], ['frozen.dense1.W', 'frozen.dense1.b'])
-    """
-    instance(model, Layer, "model")
-    patterns = (where,) if isinstance(where, str) else tuple(where)
-    if not all(isinstance(p, str) for p in patterns) or not patterns:
-        raise TypeError(f"where={where!r}: expected one or more name patterns, like 'dense1.*'")
-    return model._replace(frozen=(*model.frozen, *patterns))
-
-
-def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, ArrayDict, ArrayDict]:
-    """A model without frozen parts, and its parameters and state, to go on from.
-
-    Args:
-        model: of `freeze`, or with parts that are.
-        params, state: of it.
-    Returns:
-        (model, params, state), in which the arrays that were frozen are parameters again.
-
-    >>> frozen = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
-    >>> model, params, state = nn.unfreeze(frozen, *frozen.init(nn.key(0), (2,)))
-    >>> list(params), list(state)
-    (['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b'], [])
-    """
-    held = state.group(FROZEN[:-1])
-    if not held:
-        return thaw(model), params, state
-    thawed = {**held, **params}
-    order = [k for path, _ in kernels(model) for k in thawed if k.startswith(f"{path}." if path else "")]
-    params = ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape))
-    return thaw(model), params, state.without(FROZEN + "*")
-
-
-def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
-    """Parameters and state in which what the model holds frozen stands in the state."""
-    patterns = frozen_patterns(model)
-    held = [k for k in params.names if is_frozen(k, patterns)]
-    if not held:
-        return params, state
-    both = {**state, **{FROZEN + k: params[k] for k in held}}
-    return params.without(held), ArrayDict(both, stacked=bool(params.stack_shape))
-
-
-def frozen_patterns(model: Layer, path: str = "") -> list[tuple[str, str]]:
-    """(prefix, pattern) of all that is frozen in a model."""
-    prefix = f"{path}." if path else ""
-    inner = [p for name, layer in model.layers for p in frozen_patterns(layer, prefix + name)]
-    return [*((prefix, pattern) for pattern in model.frozen), *inner]
-
-
-def is_frozen(name: str, patterns: Sequence[tuple[str, str]]) -> bool:
-    """Whether a parameter of this name is frozen."""
-    return any(name.startswith(prefix) and matches(name[len(prefix) :], pattern) for prefix, pattern in patterns)
-
-
-def thaw(model: Layer) -> Layer:
-    """The model without frozen parts."""
-    return model._replace(frozen=(), layers=tuple((name, thaw(layer)) for name, layer in model.layers))
-
-
-def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
-    """`model` in which the array `name` is the array `to`: one array, whose gradients add.
-
-    Args:
-        model: a composition.
-        name: the parameter that is no array of its own any more, like "dense1.W".
-        to: the one that it is.
-        transpose: whether it is its transpose: an output layer W (features, words) as that of an embedding E (words,
-            features).
-
-    >>> model = nn.serial(nn.dense(3, bias=False), nn.tanh(), nn.dense(2, bias=False))
-    >>> model = nn.tie(model, "dense2.W", to="dense1.W", transpose=True)
-    >>> list(model.init(nn.key(0), (2,))[0])
-    ['dense1.W']
-    """
-    instance(model, Layer, "model")
-    if name == to or not isinstance(name, str) or not isinstance(to, str):
-        raise ValueError(f"name={name!r}, to={to!r}: expected the names of two parameters, like 'dense2.W', 'dense1.W'")
-    if any(name in t[:2] for t in model.ties) or any(to == t.name for t in model.ties):
-        raise ValueError(f"{name!r} or {to!r} is tied already: tie each array once, to one that is not tied itself")
-    return model._replace(ties=(*model.ties, Tie(name, to, bool(transpose))))
-
-
-# -- names and what looks into compositions ----------------------------------------------------------------------------
-
-
-def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[str, Layer], ...]:
-    """The layers with their names: kind and count, or the name that they are given."""
-    count: Counter[str] = Counter()
-    pairs = []
-    for layer in layers:
-        check_layer(layer)
-        count[layer.name] += 1
-        pairs.append((f"{layer.name}{count[layer.name]}", layer))
-    pairs += [(name, check_layer(layer)) for name, layer in names.items()]
-    if FROZEN[:-1] in dict(pairs):
-        raise ValueError("a layer has the name 'frozen', which is kept for frozen arrays in the state: choose another")
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
-    return tuple(pairs)
-
-
-def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
-    """The same composition with `function(path, layer)` in the place of each layer that is no composition.
-
-    >>> doubled = map_layers(lambda path, layer: nn.dense(2 * layer.settings["units"]), nn.serial(nn.dense(3)))
-    >>> doubled.layers[0][1].settings["units"]
-    6
-    """
-    if model.wire is None:
-        return instance(function(path, model), Layer, "what the function returned")
-    prefix = f"{path}." if path else ""
-    layers = tuple((name, map_layers(function, layer, prefix + name)) for name, layer in model.layers)
-    return model._replace(layers=layers)
-
-
-def kernels(model: Layer, path: str = "") -> list[tuple[str, Layer]]:
-    """All layers that are no composition, with their paths.
-
-    >>> kernels(nn.serial(nn.dense(2), nn.residual(nn.relu())))
-    [('dense1', dense(units=2, initializer='he', bias_initializer='zeros', bias=True)), ('residual1.relu1', relu())]
-    """
-    if model.wire is None:
-        return [(path, model)]
-    prefix = f"{path}." if path else ""
-    return [pair for name, layer in model.layers for pair in kernels(layer, prefix + name)]
-
-
-def by_rows(model: Layer) -> bool:
-    """Whether in prediction each row of the outputs depends on its own row of x alone, as far as is known.
-
-    >>> by_rows(nn.mlp([2, 3, 1], ["relu", "sigmoid"])), by_rows(nn.layer(lambda p, x: (x, None), lambda p, c, dy: dy))
-    (True, False)
-    """
-    return all(layer.kernel is not None and layer.kernel.by_rows for _, layer in kernels(model))
-
-
-def check_params(model: Layer, params: ArrayDict, state: ArrayDict | None = None) -> None:
-    """Raises an error if the parameters have not the names and shapes that the model's layers take.
-
-    A layer of your own does not say what it takes, so its arrays are not looked at.
-
-    >>> check_params(nn.serial(nn.dense(3)), nn.ArrayDict({"dense1.W": np.ones((2, 4)), "dense1.b": np.ones(4)}))
-    Traceback (most recent call last):
-    ValueError: dense1: the parameters do not fit the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,), ...
-    """
-    patterns, ties = frozen_patterns(model), all_ties(model)
-    shapes = {**params.layout.shapes}
-    if state is not None:
-        shapes |= state.group(FROZEN[:-1]).layout.shapes
-    elif patterns:  # what is frozen is not here
-        return
-    known: set[str] = set()
-    for path, layer in kernels(model):
-        prefix = f"{path}." if path else ""
-        own = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix)}
-        for name, (to, transposed) in ties.items():
-            if name.startswith(prefix) and to in shapes:
-                own[name[len(prefix) :]] = shapes[to][::-1] if transposed else shapes[to]
-        known.update(k for k in (*shapes, *params.counts) if k.startswith(prefix))
-        try:
-            check_parameters(layer, own)
-        except ValueError as error:
-            raise located(error, path) from error
-    extra = ", ".join(k for k in (*shapes, *params.counts) if k not in known)
-    if extra:
-        raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
-
-
-def all_ties(model: Layer, path: str = "") -> dict[str, tuple[str, bool]]:
-    """Of all tied arrays in a model the one that they are, and whether transposed."""
-    prefix = f"{path}." if path else ""
-    found = {prefix + t.name: (prefix + t.to, t.transposed) for t in model.ties}
-    for name, layer in model.layers:
-        found |= all_ties(layer, prefix + name)
-    return found
-
-
-def last_layer(model: Layer) -> Layer:
-    """The layer that makes a model's outputs: the last of a series, also of a nested one.
-
-    >>> last_layer(nn.mlp([2, 3, 1], ["relu", "sigmoid"]))
-    sigmoid()
-    """
-    return last_layer(model.layers[-1][1]) if is_serial(model) and model.layers else model
-
-
-def is_serial(model: Layer) -> bool:
-    """Whether a model is its layers one after another."""
-    return model.wire is _serial

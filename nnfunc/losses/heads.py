@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nnfunc import losses
 from nnfunc.core.layer import Layer
-from nnfunc.layers.combinators import _branch, _parallel, is_serial, last_layer
+from nnfunc.layers.combinators import _branch, _parallel
+from nnfunc.layers.structure import is_serial, last_layer
 from nnfunc.losses.base import Loss
 
 

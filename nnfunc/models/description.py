@@ -17,7 +17,8 @@ from nnfunc import layers
 from nnfunc._internal.validate import nearest
 from nnfunc.core.layer import Layer
 from nnfunc.initializers import INITIALIZERS
-from nnfunc.layers.combinators import freeze, named, tie
+from nnfunc.layers.combinators import named
+from nnfunc.layers.parts import freeze, tie
 
 T = TypeVar("T")
 

@@ -71,7 +71,8 @@ def first_nonfinite(trace: Trace, params: ArrayDict) -> tuple[str, str]:
         return "the loss", f"the value of the loss is the first that is not finite ({bad}); {LOSS}"
     if not np.isfinite(trace.value).all():
         what, cause = ("value", LOSS) if values is None else ("mean", WEIGHTS)
-        return "the loss", f"the {what} of the loss is the first that is not finite ({np.asarray(trace.value)}); {cause}"
+        came = np.asarray(trace.value)
+        return "the loss", f"the {what} of the loss is the first that is not finite ({came}); {cause}"
     for leaf in leaves(trace.dy):
         if bad := _bad(leaf):
             return "the loss", f"the gradient of the loss is the first that is not finite ({bad}); {GRADIENT}"

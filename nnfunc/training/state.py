@@ -14,7 +14,7 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
 from nnfunc.keys import Key, Keys, check, split
-from nnfunc.layers.combinators import sorted_by_freezing
+from nnfunc.layers.parts import sorted_by_freezing
 from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.rules import OPTIMIZERS
 

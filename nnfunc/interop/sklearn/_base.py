@@ -19,7 +19,7 @@ import nnfunc as nn
 from nnfunc._internal.validate import by_name, instance, number
 from nnfunc.arrays import Array
 from nnfunc.initializers import Initializer, uniform
-from nnfunc.layers.combinators import last_layer, map_layers
+from nnfunc.layers.structure import last_layer, map_layers
 from nnfunc.losses import by_names
 from nnfunc.optimizers.base import Setting
 from nnfunc.optimizers.rules import OPTIMIZERS
