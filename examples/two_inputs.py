@@ -28,7 +28,7 @@ It prints
     another's table        45.0%                0.80
 
 and draws two_inputs.png.
-"""  # noqa: E501
+"""
 
 # %%
 from typing import Any

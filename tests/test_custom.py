@@ -127,6 +127,16 @@ def test_initial_values_are_copied() -> None:
     assert layer.init(nn.key(0), (2,))[0]["a"].tolist() == [1.0, 1.0]
 
 
+def test_a_gradient_of_another_dtype_is_cast_though_the_layer_has_no_parameters() -> None:
+    doubled = nn.layer(lambda p, x: (2 * x, None), lambda p, c, dy: (np.full(dy.shape, 2.0) * dy, {}), name="doubled")
+    model = nn.serial(nn.dense(3), doubled, nn.dense(1))
+    params, state = model.init(nn.key(0), (2,))
+    y, cache, _ = model.forward(params, state, np.ones((4, 2)))
+    dx, grads = model.backward(params, cache, np.ones_like(y))
+    assert dx.dtype == np.float32
+    np.testing.assert_allclose(grads["dense1.b"], 8 * params["dense2.W"][:, 0], rtol=1e-6)
+
+
 # -- what a forward may ask for ----------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.kernel import Cache, Kernel, Signature
 from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
-from nnfunc.core.values import Shapes, Value, map_leaves
+from nnfunc.core.values import Shapes, Value, leaves, map_leaves
 from nnfunc.keys import Key, Keys
 
 ASKED = ("key", "train", "state")
@@ -183,10 +183,10 @@ def _backward(
     for array, written in zip((given[name] for name in params), grads, strict=True):
         if written is not None:
             written[...] = array
-    return _checked(dx, x_shape, need, params.dtype if params.size else None)
+    return _checked(dx, x_shape, need, params.dtype if params.size else leaves(dy)[0].dtype)
 
 
-def _checked(dx: Value, shape: Any, need: Any, dtype: DTypeLike | None) -> Value:
+def _checked(dx: Value, shape: Any, need: Any, dtype: DTypeLike) -> Value:
     """dx with the structure, shapes and dtype of x; None where it is not needed."""
     if isinstance(need, tuple):
         if not isinstance(dx, tuple) or len(dx) != len(need):
