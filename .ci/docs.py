@@ -21,8 +21,8 @@ from pdoc import doc, doc_types
 
 import nnfunc as nn
 
-TOPICS = ["keys", "arrays", "initializers", "layers", "losses", "penalties", "optimizers", "training", "metrics"]
-TOPICS += ["files", "checks", "inspection", "errors"]
+TOPICS = ["keys", "arrays", "stacks", "initializers", "layers", "losses", "penalties", "optimizers", "training"]
+TOPICS += ["evaluation", "core.build", "models.summary", "files", "checks", "inspection", "errors"]
 """The modules of what stands in `nnfunc` itself, in the way the data go."""
 
 OTHERS = ["plots", "testing", "interop"]
@@ -66,7 +66,8 @@ def entry(module: ModuleType) -> str:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    public = {name for name in nn.__all__ if getattr(nn, name) is not None}  # the lazy ones are imported
+    # the lazy ones are imported, the modules have pages of their own
+    public = {name for name in nn.__all__ if not isinstance(getattr(nn, name), ModuleType)} | {"initializers"}
     topics, others = ([import_module(f"nnfunc.{name}") for name in names] for names in (TOPICS, OTHERS))
     left = set(public)
     for module in topics:

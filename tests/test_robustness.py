@@ -472,7 +472,7 @@ def test_batches_of_as_many_rows_as_networks_are_shared_by_all() -> None:
     data = rng.normal(size=(12, 5, 4)), rng.normal(size=(12, 5, 2))
     (epoch,), *alone = (
         nn.train(step, nn.train_state(model, step.optimizer, k, (4,)), data, epochs=1, batch_size=4, key=nn.key(5))
-        for k in (keys, *keys)
+        for k in (keys, *keys)  # the stack, then each alone
     )
     for member, (own,) in zip(nn.unstack(epoch.state), alone, strict=True):
         assert nn.allclose(member.params, own.state.params, rtol=1e-4, atol=1e-6)

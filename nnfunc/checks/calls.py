@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from nnfunc._internal.validate import first_bad, numeric
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.checks.function import Arrays
+from nnfunc.core.forward import folded, put
 from nnfunc.core.layer import Layer, Run
-from nnfunc.core.program import Op, Program, folded, put
+from nnfunc.core.program import Op, Program
 from nnfunc.core.signatures import probed
 from nnfunc.core.values import Shapes, Value, is_shape, leaves, map_leaves, map_shapes, rebuilt
 from nnfunc.core.wiring import FROZEN, Wiring

@@ -1,4 +1,7 @@
-"""The engine: values, kernels, layers, and the program that the wiring of a model leaves.
+"""The engine, in the way data go.
 
-values → kernel → layer → program        custom: layers from functions of your own
+    values, kernel, settings → layer → wiring → initial, build → program → forward, backward
+
+`custom` makes layers of functions of your own; `signatures` says whether parameters fit, `expressions` what a kernel is
+to other runtimes.
 """

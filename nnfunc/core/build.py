@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.core.forward import Moving, called, folded, moved, put, put_several
 from nnfunc.core.initial import initial
 from nnfunc.core.kernel import Cache, Signature
 from nnfunc.core.layer import Layer, check_stacks
-from nnfunc.core.program import Moving, Op, Program, Ready, called, folded, moved, prepared, put, put_several
+from nnfunc.core.program import Op, Program, Ready, prepared
 from nnfunc.core.signatures import fitted, probed
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
 from nnfunc.core.wiring import FROZEN, Wiring

@@ -18,8 +18,10 @@ from numpy.typing import DTypeLike
 
 from nnfunc._internal.validate import numeric, real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
+from nnfunc.core.backward import run_backward
+from nnfunc.core.forward import run
 from nnfunc.core.kernel import Cache, Kernel, view
-from nnfunc.core.program import Program, run, run_backward
+from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
 from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt
 from nnfunc.keys import Keys

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
+from nnfunc.core.backward import run_backward
 from nnfunc.core.layer import Layer
-from nnfunc.core.program import Op, run_backward
+from nnfunc.core.program import Op
 from nnfunc.core.values import Value, leaves
 from nnfunc.core.wiring import FROZEN
 from nnfunc.inspection.graph import Graph, graph

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import by_name, instance, numeric, real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, new_vector
+from nnfunc.core.backward import run_backward
 from nnfunc.core.kernel import Cache, view
 from nnfunc.core.layer import Layer, as_dict
-from nnfunc.core.program import Program, run_backward
+from nnfunc.core.program import Program
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.keys import Keys
 from nnfunc.losses import by_names

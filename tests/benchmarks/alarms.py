@@ -13,7 +13,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import nnfunc as nn
-from nnfunc.arrays import Array, ArrayDict
-from nnfunc.layers.base import Cache, Layer
+from nnfunc.arrays import Array
+from nnfunc.core.kernel import Cache
+from nnfunc.core.layer import Layer
+from nnfunc.core.signatures import signature
+from nnfunc.core.values import leaves, map_leaves
 from nnfunc.testing import Network, networks
 
 Mutation = Callable[[np.random.Generator, Array, Array], Array]
@@ -60,20 +62,30 @@ MUTATIONS: dict[str, Mutation] = {f.__name__: f for f in (sign, scale, transpose
 
 
 def broken(layer: Layer, name: str, mutation: Mutation, number: int) -> Layer:
-    """The layer with one of its gradients ("dx" or a parameter's) mutated."""
-    return layer._replace(
-        backward=partial(_backward, backward=layer.backward, name=name, mutation=mutation, number=number)
-    )
+    """The layer with one of its gradients ("dx", "dx[0]" or a parameter's) mutated."""
+    kernel = layer.kernel
+    assert kernel is not None
+
+    def backward(params: Any, cache: Cache, dy: Any, grads: Any, need: Any, **settings: Any) -> Any:
+        dx = kernel.backward(params, cache, dy, grads, need, **settings)
+        rng, first = np.random.default_rng(number), leaves(dy)[0]
+        if name.startswith("dx"):
+            at = iter(range(len(leaves(dx))))
+            chosen = int(name[3:-1]) if "[" in name else 0
+            return map_leaves(lambda g: mutation(rng, first, np.array(g)) if next(at) == chosen else g, dx)
+        names = params.names if kernel.named else list(fitting_names(layer, params))
+        written = grads[list(names).index(name)]
+        if written is not None:
+            written[...] = mutation(rng, first, written.copy())
+        return dx
+
+    return layer._replace(kernel=kernel._replace(backward=backward))
 
 
-def _backward(
-    params: ArrayDict, cache: Cache, dy: Array, *, backward: Any, name: str, mutation: Mutation, number: int, **_: Any
-) -> tuple[Array, ArrayDict]:
-    dx, grads = backward(params, cache, dy)
-    rng = np.random.default_rng(number)
-    if name == "dx":
-        return mutation(rng, dy, np.array(dx)), grads
-    return dx, grads.replace({name: mutation(rng, dy, np.array(grads[name]))})
+def fitting_names(layer: Layer, params: Any) -> list[str]:
+    """What a layer calls its arrays, in their order."""
+    shapes = [array.shape for array in params]
+    return [k for k, a in signature(layer, shapes[0][:1]).params.items() if a.shape in shapes]
 
 
 class Study:

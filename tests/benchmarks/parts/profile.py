@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import nnfunc as nn
-from nnfunc.training.step import fused
+from nnfunc.losses.heads import fused
 from tests.benchmarks.networks import TASKS, Task
 from tests.benchmarks.peers.numpy_loops import bare_steps
 from tests.benchmarks.peers.ours import steps
