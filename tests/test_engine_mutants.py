@@ -13,7 +13,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.checks.calls import drawn_input
-from nnfunc.core import program, wiring
+from nnfunc.core import backward, forward, program, wiring
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes, Value, leaves
 from nnfunc.layers.reshaping import unstack_steps
@@ -115,36 +115,36 @@ Mutant = tuple[Callable[..., Any], str, str, str]
 
 MUTANTS: dict[str, Mutant] = {
     "a gradient is overwritten where a value fans out": (
-        program.run_backward, "d[i] = dx if d[i] is None else d[i] + dx", "d[i] = dx", "fan-out",
+        backward.run_backward, "d[i] = dx if d[i] is None else d[i] + dx", "d[i] = dx", "fan-out",
     ),
     "and where it goes into a call with several inputs": (
-        program._hand_down, "gradient if d[n] is None else d[n] + gradient", "gradient", "scan",
+        backward._hand_down, "gradient if d[n] is None else d[n] + gradient", "gradient", "scan",
     ),
     "the gradient of a value that is two outputs is that of one": (
-        program._add, "value if d[numbers] is None else d[numbers] + value", "value", "one value, two outputs",
+        backward._add, "value if d[numbers] is None else d[numbers] + value", "value", "one value, two outputs",
     ),
     "the second use of shared parameters overwrites": (
-        program._call_backward, "written[position] += gradient", "written[position][...] = gradient", "shared",
+        backward._call_backward, "written[position] += gradient", "written[position][...] = gradient", "shared",
     ),
     "the second use of shared parameters is forgotten": (
-        program._call_backward, "written[position] += gradient", "pass", "shared",
+        backward._call_backward, "written[position] += gradient", "pass", "shared",
     ),
     "a tied gradient is not transposed": (
-        program._call_backward, "gradient.mT if turned else gradient", "gradient", "tied",
+        backward._call_backward, "gradient.mT if turned else gradient", "gradient", "tied",
     ),
     "a tied array is not transposed": (program._turned, "arrays[p].mT if t else arrays[p]", "arrays[p]", "tied"),
     "a frozen part has a gradient": (
-        program._gradients, "p if need_grads and p < program.arrays else None", "p", "frozen",
+        program.planned, "p if need_grads and p < program.arrays else None", "p", "frozen",
     ),
     "the gradient stops above whatever is frozen": (
         program.needs, "trained or any(found[n] for n in leaves(op.x))", "trained", "fan-out to several inputs",
     ),
     "what is frozen works as in training": (
-        program.called, "moving.train and not op.predicts", "moving.train", "predicts",
+        forward.called, "moving.train and not op.predicts", "moving.train", "predicts",
     ),
-    "the gradient of a dead output is garbage": (program._call_backward, "np.zeros(*s)", "np.ones(*s)", "dead output"),
+    "the gradient of a dead output is garbage": (backward._call_backward, "np.zeros(*s)", "np.ones(*s)", "dead output"),
     "parameters that are not used have garbage for a gradient": (
-        program.run_backward, "written[p][...] = 0", "written[p][...] = 7", "unused",
+        backward.run_backward, "written[p][...] = 0", "written[p][...] = 7", "unused",
     ),
     "without dx parameters below others have no gradient": (
         program.needs, "need_grads and any(p < program.arrays for p in op.params)", "need_dx", "laws",
