@@ -64,14 +64,14 @@ def play(params: nn.ArrayDict, key: nn.Key) -> tuple[Array, Array, Array]:
 #
 # REINFORCE (Williams, 1992) makes actions more probable that went better than expected, and those less that went worse:
 # $L = -\frac{1}{m} \sum_i A_i \log p(a_i \mid s_i)$, a cross-entropy with weights that may be negative. The advantage
-# $A$ is what was earned from then on, beyond the mean of all episodes at that time. A target may be a tuple.
+# $A$ is what was earned from then on, beyond the mean of all episodes at that time. A loss of one's own gets the weights
+# as they came.
 
 # %%
 cross_entropy = nn.binary_cross_entropy_with_logits
 
 
-def reinforce(logits: Array, target: tuple[Array, Array]) -> tuple[float, Any]:
-    actions, advantages = target
+def reinforce(logits: Array, actions: Array, advantages: Array) -> tuple[float, Any]:
     _, cache = cross_entropy.forward(logits, actions)
     return float(np.mean(advantages * cache.values)), (cache, advantages)
 
@@ -108,7 +108,7 @@ for run, key in enumerate(nn.split(nn.key(0), RUNS)):
         states, actions, going = play(ts.params, nn.fold_in(play_key, update))
         earned = returns(going)
         expected = earned.sum(axis=1) / np.maximum(going.sum(axis=1), 1)
-        ts, _ = step(ts, (states[going], (actions[going], (earned - expected[:, None])[going])))
+        ts, _ = step(ts, (states[going], actions[going], (earned - expected[:, None])[going]))
         lengths[run, update] = going.sum(axis=0).mean()
 for update in (1, 10, 20, 40, 60):
     print(f"{update:6}  {'  '.join(f'{length:5.1f}' for length in lengths[:, update - 1])}")

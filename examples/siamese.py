@@ -4,10 +4,10 @@
 
 It prints
 
-    epoch   1: loss 0.0907
-    epoch  10: loss 0.0289
-    epoch 100: loss 0.0024
-    nearest image of the same digit: 98.6% by the 64 pixels, 97.5% in the plane
+    Epoch 1: loss=0.094
+    Epoch 10: loss=0.0294
+    Epoch 100: loss=0.0018
+    nearest image of the same digit: 98.6% by the 64 pixels, 98.1% in the plane
 
 and draws siamese.png.
 """
@@ -53,12 +53,7 @@ def contrastive(y: tuple[Array, Array], same: Array) -> tuple[float, Array]:
     return float(value), np.where(same, 1, -gap / distance) * difference / len(difference)
 
 
-def contrastive_backward(slope: Array) -> tuple[Array, Array]:
-    return slope, -slope
-
-
-loss = nn.Loss(contrastive, contrastive_backward)
-
+loss = nn.Loss(contrastive, lambda slope: (slope, -slope))
 
 # %% [markdown]
 # ## Training
@@ -80,14 +75,12 @@ step = nn.train_step(model, loss, nn.adam(nn.cosine_decay(3e-3, EPOCHS * 23)))
 ts = nn.train_state(model, step.optimizer, init_key, input_shape=((64,), (64,)))
 x, same = pairs(loop_key)
 nn.check_model(model, ts.params, (x[0][:4], x[1][:4]), target=same[:4], loss=loss, state=ts.state).assert_ok()
-for epoch in range(1, EPOCHS + 1):
-    key = nn.fold_in(loop_key, epoch)
-    values = []
-    for batch in nn.minibatches(key, pairs(key), batch_size=64):
-        ts, metrics = step(ts, batch)
-        values.append(float(metrics.loss))
-    if epoch in (1, 10, EPOCHS):
-        print(f"epoch {epoch:3}: loss {np.mean(values):.4f}")
+for number in range(1, EPOCHS + 1):
+    key = nn.fold_in(loop_key, number)
+    epoch = next(nn.train(step, ts, pairs(key), epochs=1, batch_size=64, key=key))
+    ts = epoch.state
+    if number in (1, 10, EPOCHS):
+        print(epoch)
 
 # %% [markdown]
 # ## The plane
