@@ -191,6 +191,23 @@ def test_a_saturated_sigmoid_below_its_loss() -> None:
     assert nn.check_model(model, params, x, target=target, loss=nn.binary_cross_entropy).ok
 
 
+@pytest.mark.parametrize(
+    "vector",
+    [
+        [0.4116305363741328, 1.0425133694426776, -0.1285346629440343, 1.3664634705496859, -0.6651946734866135,
+         0.3515100700930197, 0.9034701816518086, 0.09401229776087457],
+        [-4.204560644752284, 1.508048549624597, 2.969139099857415, -0.4928837778758721, -3.223094574685304,
+         2.6191264578651197, -3.841181834143719, -2.1392042851778164],
+    ],
+)  # fmt: skip
+def test_few_digits_and_small_kinks_of_right_parts_are_no_mistake_of_the_whole(vector: list[float]) -> None:
+    """Saturated, beside a path that is not: the slope 1 − y² has few digits, and a kink below it hardly shows."""
+    f, g = nn.serial(nn.residual(nn.leaky_relu(0.875)), nn.dense(1)), nn.serial(nn.dense(1), nn.tanh())
+    model = nn.wired(gate, {"f": f, "g": g}, name="gate")
+    params = model.init(nn.key(0), (3,), np.float64)[0].with_vector(vector)
+    assert nn.check_model(model, params, np.array([[0.0, -5.0, 0.0]]), train=False).ok
+
+
 @pytest.mark.parametrize("tiny", [0.0, 4e-116, 1e-14])
 def test_inputs_at_and_beside_a_kink(tiny: float) -> None:
     x = np.array([[0.0, 0.0, tiny], [tiny, -tiny, 1.0], [-1.0, 0.5, -tiny]])
