@@ -64,8 +64,8 @@ def play(params: nn.ArrayDict, key: nn.Key) -> tuple[Array, Array, Array]:
 #
 # REINFORCE (Williams, 1992) makes actions more probable that went better than expected, and those less that went worse:
 # $L = -\frac{1}{m} \sum_i A_i \log p(a_i \mid s_i)$, a cross-entropy with weights that may be negative. The advantage
-# $A$ is what was earned from then on, beyond the mean of all episodes at that time. A loss of one's own gets the weights
-# as they came.
+# $A$ is what was earned from then on, beyond the mean of all episodes at that time. A loss of one's own gets the
+# weights as they came.
 
 # %%
 cross_entropy = nn.binary_cross_entropy_with_logits

@@ -99,7 +99,7 @@ def same_digit(points: Array) -> float:
 print(f"nearest image of the same digit: {same_digit(X):.1%} by the 64 pixels, {same_digit(points):.1%} in the plane")
 
 # %%
-fig = plt.figure(figsize=(10, 4.6), layout="constrained")
+fig = plt.figure(figsize=(10, 5), layout="constrained")
 sets = {"Training images": training, "Held-out images": held_out}
 for ax, (title, rows) in zip(fig.subplots(1, 2), sets.items(), strict=True):
     for digit in range(10):
