@@ -29,9 +29,9 @@ def mutant(layer: Layer, break_: Break) -> Layer:
 
     def backward(params: Any, cache: Cache, dy: Array, grads: Any, need: Any, **settings: Any) -> Array:
         dx = right(params, cache, dy, grads, need, **settings)
-        named = dict(zip(NAMES[layer.name], params, strict=True)), dict(zip(NAMES[layer.name], grads, strict=True))
-        wrong_dx, wrong = break_(named[0], cache, dy, np.array(dx), {k: v.copy() for k, v in named[1].items()})
-        for name, array in named[1].items():
+        arrays, gradients = (dict(zip(NAMES[layer.name], group, strict=True)) for group in (params, grads))
+        wrong_dx, wrong = break_(arrays, cache, dy, np.array(dx), {k: v.copy() for k, v in gradients.items()})
+        for name, array in gradients.items():
             array[...] = wrong[name]
         return wrong_dx
 
