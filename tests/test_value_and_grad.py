@@ -243,3 +243,30 @@ def test_a_cache_follows_arrays_that_are_changed_in_place() -> None:
     after = model.backward(params, cache, np.ones_like(y))[1]
     assert before != after
     assert not after["dense1.W"].any()
+
+
+def squares(y: Any, target: Any, weights: Any = 1.0) -> tuple[float, Any]:
+    return float(np.mean(weights * ((y - target) ** 2)[:, 0])), (y - target, weights)
+
+
+def of_squares(cache: Any) -> Any:
+    """In float64, whatever the model computes in."""
+    difference, weights = cache
+    return 2.0 * np.broadcast_to(np.float64(weights), len(difference))[:, None] * difference / len(difference)
+
+
+def test_a_part_of_a_combined_loss_may_be_ones_own() -> None:
+    model = nn.branch(a=nn.dense(1), b=nn.serial(nn.dense(3), nn.dense(1)))
+    target, own = (X[:, :1], X[:, 1:2]), nn.Loss(squares, of_squares)
+    params, state = model.init(nn.key(0), (4,))
+    built_in = nn.losses.combined(nn.mean_squared_error, nn.mean_squared_error)
+    for loss in (nn.losses.combined(nn.mean_squared_error, own), nn.losses.combined(own, nn.mean_squared_error)):
+        result = nn.value_and_grad(model, loss)(params, state, (X, target))
+        expected = nn.value_and_grad(model, built_in)(params, state, (X, target))
+        assert nn.allclose(result.grads, expected.grads, atol=1e-6)
+        assert np.isclose(result.value, expected.value)
+    weights = np.full(7, 0.5), None
+    assert nn.value_and_grad(model, nn.losses.combined(own, own))(params, state, (X, target, weights)).weight == 3.5
+    flat = nn.Loss(squares, lambda cache: of_squares(cache)[:, 0])
+    with pytest.raises(ValueError, match=r"loss.backward returned shape \(7,\), expected that of"):
+        nn.value_and_grad(model, nn.losses.combined(own, flat))(params, state, (X, target))

@@ -219,7 +219,7 @@ def total_weight(cache: Any, y: Value, weights: Any, lead: int) -> Scalar:
     if isinstance(cache, LossCache):
         return cache.total
     if isinstance(cache, Combined):
-        return total_weight(cache[0], y[0], weights, lead)
+        return total_weight(cache[0], y[0], weights[0] if isinstance(weights, tuple) else weights, lead)
     shape = np.shape(leaves(y)[0])[:-1] or (1,)
     if weights is None:
         rows = float(math.prod(shape[lead - 1 :]))

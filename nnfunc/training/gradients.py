@@ -160,7 +160,7 @@ class ValueAndGrad(NamedTuple):
         y = values[program.output] if type(program.output) is int else _taken(values, program.output)
         value, loss_cache = loss_of(loss, y, target, weights, self.class_weights, lead)
         dy = gradient_of(loss, loss_cache)
-        if loss.own is not None:
+        if loss.own is not None or loss.parts:
             dy = _checked_dy(dy, y)
         vector = None
         if need_grads:
@@ -228,7 +228,7 @@ def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
 
 
 def _checked_dy(dy: Value, y: Value) -> Value:
-    """What a loss of your own returned as its gradient, with y's structure, shapes and dtype."""
+    """What a loss of your own, or one among several, returned as its gradient, with y's structure, shapes and dtype."""
     if isinstance(dy, tuple) != isinstance(y, tuple) or len(leaves(dy)) != len(leaves(y)):
         raise ValueError(f"loss.backward returned {len(leaves(dy))} arrays, expected one for each of {len(leaves(y))}")
 
