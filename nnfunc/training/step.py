@@ -19,8 +19,12 @@ from nnfunc.models.nonfinite import where_it_began
 from nnfunc.optimizers.base import Optimizer, update
 from nnfunc.optimizers.rules import OPTIMIZERS
 from nnfunc.penalties import Penalty
+from nnfunc.training.bound import Straight, bind, layouts_of
 from nnfunc.training.gradients import Batch, ValueAndGrad, value_and_grad
 from nnfunc.training.state import TrainState
+
+BOUND = 8
+"""How many layouts and shapes a step is bound to at most."""
 
 
 class Metrics(NamedTuple):
@@ -41,7 +45,15 @@ class Metrics(NamedTuple):
     updated: Any = True
 
 
-class TrainStep(NamedTuple):
+class Fields(NamedTuple):
+    """The fields of a `TrainStep`."""
+
+    value_and_grad: ValueAndGrad
+    optimizer: Optimizer
+    nonfinite: Literal["raise", "skip"] = "raise"
+
+
+class TrainStep(Fields):
     """A training step as a value: call it with a state and a batch. Made by `train_step`.
 
     `value_and_grad` is its first half; `model`, `loss`, `penalty` and `class_weights` are those of that.
@@ -51,9 +63,13 @@ class TrainStep(NamedTuple):
     (gd(learning_rate=0.1), l2(strength=0.1, where='*W'), binary_cross_entropy_with_logits)
     """
 
-    value_and_grad: ValueAndGrad
-    optimizer: Optimizer
-    nonfinite: Literal["raise", "skip"] = "raise"
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TrainStep, tuple(self)
+
+    @property
+    def _bound(self) -> dict[Any, Straight]:
+        """The steps that are bound so far; they say nothing that this value does not."""
+        return self.__dict__.setdefault("_straight", {})  # type: ignore[no-any-return]  # what is put in below
 
     @property
     def model(self) -> Layer:
@@ -96,6 +112,20 @@ class TrainStep(NamedTuple):
         """
         if not isinstance(ts, TrainState):
             raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
+        which = layouts_of(ts, batch[0]) if type(batch) is tuple and len(batch) == 2 else None
+        straight = None if which is None else self._bound.get(which)
+        if straight is not None:
+            try:
+                result = straight(ts, *batch)
+            except Exception:  # the general way says what is wrong
+                result = None
+            if result is not None:
+                params, opt_state, state, value, y, rows = result
+                return TrainState(params, state, opt_state, ts.key, ts.step + 1), Metrics(value, view(y), rows)
+        return self._general(ts, batch, which)
+
+    def _general(self, ts: TrainState, batch: Batch, which: tuple[Any, ...] | None) -> tuple[TrainState, Metrics]:
+        """The step for whatever comes; it binds one that is plain, for the next time."""
         params, state, opt_state, key, t = ts
         trace = self.value_and_grad.trace(params, state, batch, key, folds=(t,))
         value, vector, moved = trace.total, trace.vector, trace.state
@@ -116,6 +146,12 @@ class TrainStep(NamedTuple):
                 _kept(state, moved, updated),
                 _kept(opt_state, new_opt, updated),
             )
+        if which is not None and which not in self._bound:
+            straight = bind(self, ts, trace.program)
+            if straight is not None:
+                if len(self._bound) >= BOUND:
+                    self._bound.pop(next(iter(self._bound)), None)
+                self._bound[which] = straight
         metrics = Metrics(value, view(trace.output), trace.weight, updated)
         return TrainState(new, moved, new_opt, key, t + 1), metrics
 

@@ -1,0 +1,103 @@
+"""A step bound once to the layouts and shapes that it is called with, so that it is straight on from there.
+
+What depends on these alone (which program, which reader of targets, which rule with which numbers) is looked up when it is
+bound. It covers the plain case: one network, one array in, one row of outputs for each example, a built-in loss without
+weights. It checks nothing and says nothing: where anything is out of the ordinary it gives up, and the step goes the
+general way, which gives the same bits or the error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from nnfunc._internal.validate import all_finite
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.core.backward import run_backward
+from nnfunc.core.forward import run
+from nnfunc.core.program import Program
+from nnfunc.losses.base import one_of
+from nnfunc.losses.targets import ACCEPTS
+from nnfunc.optimizers.base import BLOCK, Optimizer, update
+
+if TYPE_CHECKING:
+    from nnfunc.training.state import TrainState
+    from nnfunc.training.step import TrainStep
+
+Straight: TypeAlias = "Callable[[TrainState, Array, Any], tuple[Any, ...] | None]"
+"""(ts, x, target) -> (params, state, opt_state, value, outputs, examples), or None where it gives up."""
+
+Advance: TypeAlias = Callable[[ArrayDict, Array, ArrayDict], tuple[ArrayDict, ArrayDict]]
+"""(params, gradient, opt_state) -> (params, opt_state)"""
+
+
+def layouts_of(ts: TrainState, x: Any) -> tuple[Any, ...] | None:
+    """What a step is bound to; None for what is not plain."""
+    params, state, opt_state, key, _ = ts
+    if type(x) is not np.ndarray or type(key) is tuple or x.ndim < 2 or not x.size or x.dtype.kind != "f":
+        return None
+    w, s = params._vector, opt_state._vector
+    if w.ndim != 1 or s.ndim != 1 or state._vector.ndim != 1 or w.dtype != s.dtype or not w.size:
+        return None
+    return params._layout, state._layout, opt_state._layout, x.shape[1:], w.dtype
+
+
+def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
+    """The step for states and inputs like these; None for one that is not plain."""
+    _, loss = step.computed
+    function = step.value_and_grad
+    output = program.output
+    if loss.values is None or loss.gradient is None or function.class_weights is not None or step.nonfinite != "raise":
+        return None
+    if type(output) is not int or len(program.shapes[output]) != 1 or type(program.inputs) is not int:
+        return None
+    values, gradient, settings, accept = loss.values, loss.gradient, loss.settings._items, ACCEPTS[loss.targets]
+    penalty, size = function.penalty, ts.params.size
+    advance = _advance(step.optimizer, ts)
+
+    def straight(ts: TrainState, x: Array, target: Any) -> tuple[Any, ...] | None:
+        params, state, opt_state, key, t = ts
+        dtype = params._vector.dtype
+        found, caches, moved = run(program, params, state, x if x.dtype == dtype else x.astype(dtype), key, True, (t,))
+        y = found[output]
+        per_example, residual = values(y, accept(y, target, 1), **settings)
+        rows = len(per_example)
+        value = float(np.add.reduce(per_example) / rows)
+        dy = gradient(residual, **settings)
+        dy *= one_of(rows, dtype)
+        g = np.empty(size, dtype)
+        run_backward(program, params, state, caches, dy, g, False)
+        if penalty is not None:
+            value = value + penalty.forward(params, rows)  # type: ignore[assignment]  # one network: one number
+            g += penalty.backward(params, rows)._vector
+        if not (math.isfinite(value) and all_finite(g) and (moved is state or all_finite(moved._vector))):
+            return None
+        return (*advance(params, g, opt_state), moved, value, y, float(rows))
+
+    return straight
+
+
+def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
+    """The update of an optimizer, bound to the layout if its settings are plain numbers."""
+    if optimizer.inner is not None or optimizer.own is not None:
+        return lambda params, g, opt_state: optimizer.step(params, ArrayDict._of(params._layout, g), opt_state)
+    rule, settings, n = optimizer.rule, optimizer.settings._items, ts.params.size
+    where, stacked = ts.params._layout, ts.params._layout.repeated(optimizer.slots)
+    plain = optimizer.writes and optimizer.settings.floats and n <= BLOCK and ts.opt_state._layout is stacked
+    if rule is None or not plain or ts.opt_state._integers["step"].ndim:
+        return lambda params, g, opt_state: update(optimizer, params, g, opt_state)
+    parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
+    total = stacked.size
+
+    def advance(params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
+        w, before, t = params._vector, opt_state._vector, opt_state._integers["step"].item() + 1
+        new, moved = np.empty(n, w.dtype), np.empty(total, w.dtype)
+        rule(w, g, *[before[p] for p in parts], out=(new, *[moved[p] for p in parts]), t=t, **settings)
+        steps = np.array(t)
+        steps.setflags(write=False)
+        return ArrayDict._of(where, new), ArrayDict._of(stacked, moved, {"step": steps})
+
+    return advance
