@@ -127,11 +127,13 @@ fig = plt.figure(figsize=(10, 4), layout="constrained")
 left, right = fig.subplots(1, 2)
 left.plot(np.arange(1, UPDATES + 1), lengths.T)
 left.axhline(LENGTH, color="black", linestyle="--", linewidth=1)
-left.set(xlabel="update", ylabel="steps of an episode", title=f"{RUNS} runs: how long the pole is balanced")
+left.set(xlabel="update", ylabel="steps of an episode")
 field = right.pcolormesh(np.degrees(angle), turn, 1 / (1 + np.exp(-logits)), cmap="RdBu", vmin=0, vmax=1)
 right.plot(np.degrees(states[going[:, 0], 0, 2]), states[going[:, 0], 0, 3], ".", color="black", markersize=3)
-right.set(xlabel="angle (degrees)", ylabel="angular velocity (1/s)", title="What it does")
+right.set(xlabel="angle (degrees)", ylabel="angular velocity (1/s)")
 fig.colorbar(field, ax=right, label="probability of a push to the right")
+for ax, title in ((left, f"{RUNS} runs: how long the pole is balanced"), (right, "What the network does")):
+    ax.set_title(title)
 
 # %% tags=["active-py"]
 fig.savefig(__file__.replace(".py", ".png"), dpi=75)

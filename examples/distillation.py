@@ -95,7 +95,6 @@ left.set(title=f"A {Y[others[most]]} of the training set", xticks=[], yticks=[])
 for offset, T in ((-0.2, 1), (0.2, 8)):
     middle.bar(np.arange(10) + offset, softened(logits, T)[most], width=0.4, label=f"T = {T}")
 middle.set(title="What the teacher says of it", xlabel="digit", ylabel="probability", xticks=range(10))
-middle.legend(frameon=False)
 labels, *soft = right.values()
 for i, (what, colour) in enumerate({"all digits": "tab:blue", "the 3s": "tab:orange"}.items()):
     of_soft = np.stack([both[i] for both in soft])
@@ -103,7 +102,8 @@ for i, (what, colour) in enumerate({"all digits": "tab:blue", "the 3s": "tab:ora
     last_ax.axhline(labels[i].mean(), color=colour, linestyle="--", linewidth=1)
 last_ax.set(title="Students that saw no 3 (dashed: by labels)", xlabel="temperature", ylabel="accuracy", xscale="log")
 last_ax.set_xticks(TEMPERATURES, [str(T) for T in TEMPERATURES])
-last_ax.legend(frameon=False)
+for ax in (middle, last_ax):
+    ax.legend(frameon=False)
 
 # %% tags=["active-py"]
 fig.savefig(__file__.replace(".py", ".png"), dpi=75)

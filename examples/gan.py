@@ -85,13 +85,13 @@ for ax, (update, points) in zip(scatters, shown.items(), strict=True):
     ax.plot(*ring(data_key, 1000).T, ".", color="0.8", markersize=3, label="data")
     ax.plot(*points.T, ".", color="tab:blue", markersize=2, label="generator")
     ax.set(title=f"after {update:,} updates", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
-scatters[-1].legend(frameon=False, loc="center", markerscale=3)
 smooth = np.stack([np.convolve(values, np.full(50, 1 / 50), "valid") for values in zip(*losses, strict=True)])
 for name, values in zip(("discriminator", "generator"), smooth, strict=True):
     right.plot(values, label=name, linewidth=1)
 right.axhline(np.log(2), color="black", linestyle="--", linewidth=1, label="log 2: it cannot tell")
 right.set(title="Losses", xlabel="update")
-right.legend(frameon=False)
+for ax, where in ((scatters[-1], "center"), (right, "upper right")):
+    ax.legend(frameon=False, loc=where, markerscale=3)
 
 # %% tags=["active-py"]
 fig.savefig(__file__.replace(".py", ".png"), dpi=75)

@@ -130,11 +130,12 @@ left.imshow(tiles.swapaxes(1, 2).reshape(48, 60), cmap="gray_r")
 for i, row in enumerate(shown):
     text = f"{said[row].argmax()}, {leaning[row, 0]:+.1f}"
     left.text(12 * (i % 5) + 5.5, 12 * (i // 5) + 2, text, ha="center", color="tab:blue")
-left.set_title("Digit and slant, as the network says")
 left.axis("off")
 right_ax.plot(slants, leaning, ".", markersize=4)
 right_ax.axline((0, 0), slope=1, color="black", linestyle="--", linewidth=1)
-right_ax.set(xlabel="slant of the whole digit", ylabel="what is said", title="Held-out digits", aspect="equal")
+right_ax.set(xlabel="slant of the whole digit", ylabel="what is said", aspect="equal")
+for ax, title in ((left, "Digit and slant, as the network says"), (right_ax, "Held-out digits")):
+    ax.set_title(title)
 
 # %% tags=["active-py"]
 fig.savefig(__file__.replace(".py", ".png"), dpi=75)
