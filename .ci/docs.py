@@ -22,7 +22,7 @@ from pdoc import doc, doc_types
 import nnfunc as nn
 
 TOPICS = ["keys", "arrays", "stacks", "initializers", "layers", "losses", "penalties", "optimizers", "training"]
-TOPICS += ["evaluation", "core.build", "models.summary", "files", "checks", "inspection", "errors"]
+TOPICS += ["evaluation", "models", "files", "checks", "inspection", "errors"]
 """The modules of what stands in `nnfunc` itself, in the way the data go."""
 
 OTHERS = ["plots", "testing", "interop"]

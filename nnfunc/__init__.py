@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from nnfunc import arrays, initializers, keys, layers, losses, optimizers, penalties, training
 from nnfunc import evaluation as metrics
 from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, join
-from nnfunc.core.build import output_shape, program
 from nnfunc.errors import NonFiniteError
 from nnfunc.evaluation import Evaluation, accuracy, confusion_matrix, evaluate, predict, predict_classes
 from nnfunc.keys import Key, fold_in, generator, key, split
@@ -75,7 +74,7 @@ from nnfunc.losses import (
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
-from nnfunc.models.summary import summary
+from nnfunc.models import output_shape, program, summary
 from nnfunc.optimizers import (
     Optimizer,
     adagrad,

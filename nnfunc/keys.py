@@ -10,6 +10,7 @@ different keys are independent, however alike the keys are.
 from __future__ import annotations
 
 from operator import index
+from sys import byteorder
 from threading import local
 from typing import TYPE_CHECKING, TypeAlias, overload
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # of PCG64 (O'Neill 2014): full period modulo 2^128 with odd steps
 _INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
 _MASK, _HALF = (1 << 128) - 1, (1 << 64) - 1
+_LITTLE = byteorder == "little"
 _thread = local()
 """A generator for each thread, which is given a key before it is used."""
 
@@ -112,13 +114,17 @@ def random_bits(key: Key, n: int) -> NDArray[np.uint32]:
     >>> random_bits(key(0), 3).dtype
     dtype('uint32')
     """
-    if not hasattr(_thread, "philox"):  # to make a Philox takes ten times as long as to give one another key
-        _thread.philox = generator(key).bit_generator
-        _thread.state = _thread.philox.state
-    _thread.state["state"]["key"][:] = check(key) & _HALF, key >> 64
-    _thread.philox.state = _thread.state
-    numbers: NDArray[np.uint64] = _thread.philox.random_raw((n + 1) // 2)
-    return numbers.astype("<u8", copy=False).view("<u4")[:n]
+    if type(key) is not Key:
+        check(key)
+    known = _thread.__dict__
+    if not known:  # to make a Philox takes ten times as long as to give one another key
+        philox = generator(key).bit_generator
+        known.update(philox=philox, state=philox.state)
+    philox, state = known["philox"], known["state"]
+    state["state"]["key"][:] = key & _HALF, key >> 64
+    philox.state = state
+    numbers: NDArray[np.uint64] = philox.random_raw((n + 1) // 2)
+    return (numbers if _LITTLE else numbers.astype("<u8", copy=False)).view("<u4")[:n]
 
 
 def check(key: object, name: str = "key") -> Key:

@@ -65,14 +65,14 @@ def made(value: object) -> str:
     return str(inspect.signature(value).return_annotation) if inspect.isfunction(value) else type(value).__name__
 
 
-def by_default(kind: str, given: set[str], *passed: str) -> set[str]:
+def by_default(kind: str, given: set[str], *passed: str) -> list[str]:
     """The exported names of a kind, not given, whose arguments have defaults, but for those that are passed."""
-    return {
+    return [
         name
-        for name in exported(kind) - given
+        for name in sorted(exported(kind) - given)
         if callable(PUBLIC[name])
         and all(p.default is not p.empty or k in passed for k, p in inspect.signature(PUBLIC[name]).parameters.items())
-    }
+    ]
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def taken(layer: nn.Layer) -> Shapes | None:
     return None
 
 
-for name in sorted(by_default("Layer", {*LAYERS, *OTHERS, *MODELS_FROM_MODELS})):
+for name in by_default("Layer", {*LAYERS, *OTHERS, *MODELS_FROM_MODELS}):
     shape = taken(PUBLIC[name]())
     if shape == (FEATURES,):
         LAYERS[name] = st.builds(PUBLIC[name])
@@ -205,7 +205,7 @@ OPTIMIZERS: dict[str, nn.Optimizer] = {
     "optimizer": nn.optimizer(follow_the_sign, rate=0.1),
 }
 OPTIMIZERS |= {
-    name: PUBLIC[name](learning_rate=0.1) for name in sorted(by_default("Optimizer", {*OPTIMIZERS}, "learning_rate"))
+    name: PUBLIC[name](learning_rate=0.1) for name in by_default("Optimizer", {*OPTIMIZERS}, "learning_rate")
 }
 
 PENALTIES: dict[str, nn.Penalty] = {name: PUBLIC[name](0.3) for name in by_default("Penalty", set(), "strength")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -222,14 +223,15 @@ def test_the_dtype_of_the_left_one_stays() -> None:
 
 def test_numbers_that_a_dtype_cannot_hold_are_an_error() -> None:
     params = ArrayDict({"W": [1.0]}, np.float32)
-    for call in (
+    calls: tuple[Callable[[], ArrayDict], ...] = (
         lambda: ArrayDict({"W": [1e300]}, np.float32),
         lambda: params.with_vector([1e300]),
         lambda: params.replace(W=[1e300]),
         lambda: params | {"W": [1e300]},
         lambda: ArrayDict({"W": [1e300]}).astype(np.float32),
         lambda: params.like({"W": [1e300]}),
-    ):
+    )
+    for call in calls:
         with pytest.raises(ValueError, match=r"contains 1e\+300 at \[0\], too large for float32"):
             call()
     assert np.isinf(ArrayDict({"W": [np.inf]}, np.float32)["W"]).all()  # what was infinite stays so

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import namedtuple
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_gradients_of_graphs(name: str, train: bool) -> None:
         pairs = zip(leaves(outputs(params, x)[0]), leaves(dy), strict=True)
         return float(sum(np.sum(a * b) for a, b in pairs))
 
-    def slope(f: Any, vector: nn.Array, i: int) -> float:
+    def slope(f: Callable[[nn.Array], float], vector: nn.Array, i: int) -> float:
         moved = [vector.copy(), vector.copy()]
         moved[0][i] += 1e-6
         moved[1][i] -= 1e-6

@@ -247,7 +247,7 @@ def test_ones_own_functions_cannot_change_what_they_are_given() -> None:
         x *= 2
         return x, None
 
-    with pytest.raises(ValueError, match="layer1: .*read-only"):
+    with pytest.raises(ValueError, match=r"layer1: .*read-only"):
         call(nn.layer(forward, same_backward))
     kept: list[nn.Array] = []
 

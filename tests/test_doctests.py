@@ -27,6 +27,11 @@ EXTRAS = {
 OPTIONS = doctest.IGNORE_EXCEPTION_DETAIL
 
 
+def needed(name: str) -> str | None:
+    """What a module or the package that it is in needs."""
+    return next((extra for part, extra in EXTRAS.items() if f"{name}.".startswith(f"{part}.")), None)
+
+
 def of_values(module: ModuleType) -> dict[str, str]:
     """The docstrings that stand below module-level assignments: those of losses and tables."""
     body = ast.parse(inspect.getsource(module)).body
@@ -40,8 +45,8 @@ def of_values(module: ModuleType) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name: str) -> None:
-    if name in EXTRAS:
-        pytest.importorskip(EXTRAS[name])
+    if extra := needed(name):
+        pytest.importorskip(extra)
     module = importlib.import_module(name)
     names = {**vars(module), "np": np, "nn": nn}
     assert doctest.testmod(module, extraglobs={"np": np, "nn": nn}, optionflags=OPTIONS).failed == 0
@@ -69,10 +74,11 @@ PUBLIC += [name for name in MODULES if name.startswith("nnfunc.interop.") and ".
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_an_example(name: str) -> None:
-    if name in EXTRAS:
-        pytest.importorskip(EXTRAS[name])
+    if extra := needed(name):
+        pytest.importorskip(extra)
     module = importlib.import_module(name)
-    values = {k: v for m in set(MODULES) - set(EXTRAS) for k, v in of_values(importlib.import_module(m)).items()}
+    readable = [importlib.import_module(m) for m in MODULES if needed(m) in (None, needed(name))]
+    values = {k: v for m in readable for k, v in of_values(m).items()}
     without = []
     for member in public(module):
         value = getattr(module, member)

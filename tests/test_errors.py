@@ -322,7 +322,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     # own layers
     "an own forward without its cache": (
-        lambda: nn.layer(lambda p, x: x, lambda p, c, dy: (dy, {})).forward(nn.EMPTY, nn.EMPTY, X),  # type: ignore[arg-type]  # must fail
+        lambda: nn.layer(lambda p, x: x, lambda p, c, dy: (dy, {})).forward(nn.EMPTY, nn.EMPTY, X),
         TypeError,
         r"forward returned ndarray, expected the pair \(y, cache\)",
     ),

@@ -11,6 +11,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.keys import Keys
 from nnfunc.layout import Shape
 from tests.catalogue import bent
 
@@ -469,10 +470,11 @@ def test_batches_of_as_many_rows_as_networks_are_shared_by_all() -> None:
     model = nn.serial(nn.dense(3), nn.tanh(), nn.dense(2))
     step = nn.train_step(model, "mean_squared_error", nn.gd(0.1))
     keys = nn.split(nn.key(0), 4)
+    each: tuple[Keys, ...] = (keys, *keys)
     data = rng.normal(size=(12, 5, 4)), rng.normal(size=(12, 5, 2))
     (epoch,), *alone = (
         nn.train(step, nn.train_state(model, step.optimizer, k, (4,)), data, epochs=1, batch_size=4, key=nn.key(5))
-        for k in (keys, *keys)  # the stack, then each alone
+        for k in each  # the stack, then each alone
     )
     for member, (own,) in zip(nn.unstack(epoch.state), alone, strict=True):
         assert nn.allclose(member.params, own.state.params, rtol=1e-4, atol=1e-6)

@@ -82,10 +82,8 @@ def _batch_norm(
     rows = _rows(x, gamma)
     if train:
         mean, var, centered = _statistics(rows, ROWS)
-        state = (
-            momentum * old_mean + (1 - momentum) * mean[..., 0, :],
-            momentum * old_var + (1 - momentum) * var[..., 0, :],
-        )
+        kept, new = momentum, 1 - momentum
+        state = kept * old_mean + new * mean[..., 0, :], kept * old_var + new * var[..., 0, :]
     else:
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
     y, cache = _normalize(centered, var, eps, ROWS if train else None, gamma, beta)
@@ -152,7 +150,7 @@ def _statistics(x: Array, axis: int) -> tuple[Array, Array, Array]:
     shifted = x - first
     mean = _mean(shifted, axis)
     centered = np.subtract(shifted, mean, out=shifted)
-    return first + mean, _mean(np.square(centered), axis), centered
+    return first + mean, _mean(centered * centered, axis), centered
 
 
 def _normalize(

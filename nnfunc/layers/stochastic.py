@@ -58,7 +58,9 @@ def _mask(key: Keys, shape: Shape, keep_prob: float, dtype: np.dtype[np.floating
     if isinstance(key, tuple):
         return np.stack([_mask(k, shape[1:], keep_prob, dtype) for k in key])
     kept = random_bits(key, prod(shape)).reshape(shape) < np.uint32(keep_prob * 2**32)
-    return np.multiply(kept, 1 / keep_prob, dtype=dtype)
+    mask: Array = kept.astype(dtype)
+    mask *= 1 / keep_prob
+    return mask
 
 
 def _dropout_backward(

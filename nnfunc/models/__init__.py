@@ -1,1 +1,6 @@
-"""Readers of a model's program: its table, its listing, its description in files, and where NaN began."""
+"""A model's program, and its readers: its table, its listing, its description in files, and where NaN began."""
+
+from nnfunc.core.build import output_shape, program
+from nnfunc.models.summary import summary
+
+__all__ = ["output_shape", "program", "summary"]

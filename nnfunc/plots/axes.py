@@ -27,6 +27,11 @@ WRONG = COLOURS[1]
 """
 
 MARKERS = "os^DvP*X"
+"""One for each colour, so that lines and classes can be told apart without colours.
+
+>>> len(nn.plots.MARKERS) == len(nn.plots.COLOURS)
+True
+"""
 
 
 def figure(width: float = 6.4, height: float = 4.8) -> Figure:
