@@ -9,7 +9,7 @@ vector. The arrays of a group ("dense1.W", "dense1.b") stand together, so a grou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -524,11 +524,42 @@ def _root(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+np.empty(30 << 20, np.uint8)
+"""The C library takes blocks of memory from the system, which clears them, and hands them back when they are free; this
+costs more than the arithmetic on them. glibc keeps blocks of up to the size that a program once freed, 32 MiB at most
+(mallopt(3), dynamic mmap threshold). This one is freed at once and never written, so it takes no memory itself."""
+
+
 def new_vector(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """A vector (n,), or that of a stack (K, n), to be written into and then wrapped; its values are arbitrary."""
     if len(shape) == 1:
         return np.empty(shape, dtype)
     return StackVector(shape, dtype).view(np.ndarray)
+
+
+class _GivenAway:
+    """What stands in a dict in place of its vector after `give_away`."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ValueError("these arrays were handed to a step to be overwritten (donate=True): use those it returned")
+
+
+def give_away(old: ArrayDict) -> Array:
+    """The memory of a dict that nobody else uses, to write its successor into; to use the dict is an error from now on.
+
+    >>> old = ArrayDict({"b": [1.0, 2.0]})
+    >>> give_away(old)
+    array([1., 2.])
+    >>> old["b"]
+    Traceback (most recent call last):
+    ValueError: these arrays were handed to a step to be overwritten (donate=True): use those it returned
+    """
+    vector, owner = old._vector, _root(old._vector)
+    if owner.size != vector.size or not owner.flags.owndata:  # part of a larger one, or of memory that is not NumPy's
+        return new_vector(vector.shape, vector.dtype)
+    owner.setflags(write=True)
+    old._vector, old._arrays, old._groups = _GivenAway(), None, None  # type: ignore[assignment]  # so that uses fail
+    return owner.view(np.ndarray)
 
 
 def _copy(vector: Array) -> Array:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from tests.catalogue import OPTIMIZERS
 
 rng = np.random.default_rng(0)
 X, classes = rng.normal(size=(50, 4)), rng.integers(0, 3, size=50)
@@ -166,6 +167,44 @@ def test_states_that_make_no_stack_are_refused() -> None:
         nn.unstack(a)
     with pytest.raises(TypeError, match="stacked is dict"):
         nn.unstack({})  # type: ignore[call-overload]  # likewise
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize(("members", "width"), [(None, 8), (None, 40_000), (3, 8), (3, 20_000)])
+def test_a_donated_state_is_written_over_and_changes_no_bit(name: str, members: int | None, width: int) -> None:
+    model = nn.mlp([4, width, 2], ["tanh", "softmax"])
+    step = nn.train_step(model, "sparse_categorical_cross_entropy", nn.clip_by_global_norm(OPTIMIZERS[name], 1.0))
+    batch = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32), np.arange(6) % 2
+    keys = nn.key(0) if members is None else nn.split(nn.key(0), members)
+    kept = given = nn.train_state(model, step.optimizer, keys, (4,))
+    for i in range(4):
+        old = given
+        kept, expected = step(kept, batch)
+        given, metrics = step(given, batch, donate=i > 0)
+        assert np.array_equal(metrics.loss, expected.loss)
+        assert nn.equal(given.params, kept.params)
+        assert nn.equal(given.opt_state, kept.opt_state)
+        assert not np.shares_memory(given.params.vector, old.params.vector)
+        if i and name != "optimizer":  # a rule of one's own may read what it remembers after it was written
+            with pytest.raises(ValueError, match=r"handed to a step to be overwritten \(donate=True\)"):
+                old.opt_state.vector  # noqa: B018
+            with pytest.raises(ValueError, match="handed to a step"):
+                step(old, batch)
+
+
+def test_what_cannot_be_donated_stays() -> None:
+    model = nn.dense(2)
+    batch = np.ones((6, 4)), np.zeros((6, 2))
+    stacked = nn.train_state(model, nn.adam(), nn.split(nn.key(0), 3), (4,))
+    part = nn.unstack(stacked)[0]  # shares the memory of the stack
+    step = nn.train_step(model, "mean_squared_error", nn.adam())
+    skipping = nn.train_step(model, "mean_squared_error", nn.adam(), nonfinite="skip")
+    before = stacked.opt_state.vector.copy()
+    for some in (step, skipping):
+        for ts in (part, nn.train_state(model, nn.adam(), nn.key(0), (4,))):
+            some(ts, batch, donate=some is skipping or ts is part)
+            assert not ts.opt_state.vector.any()
+    assert np.array_equal(stacked.opt_state.vector, before)
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from nnfunc.core.forward import Moving, called, folded, moved, put, put_several
 from nnfunc.core.initial import initial
 from nnfunc.core.kernel import Cache, Signature
 from nnfunc.core.layer import Layer, check_stacks
-from nnfunc.core.program import Op, Program, Ready, prepared
+from nnfunc.core.program import Op, Program, Ready, last_uses, prepared
 from nnfunc.core.signatures import fitted, probed
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
 from nnfunc.core.wiring import FROZEN, Wiring
@@ -155,6 +155,7 @@ class Builder:
             constants=any(p >= len(where.names) for op in self.ops for p in op.params),
             asks_key=any("key" in op.kernel.asks for op in self.ops),
             lead=self.lead,
+            last=last_uses(self.ops, _numbers(output)),
             ready=tuple(self.ready),
             gradients={},
         )

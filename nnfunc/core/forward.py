@@ -38,10 +38,12 @@ def run(
     key: Keys | None,
     train: bool,
     folds: tuple[int, ...] = (),
+    keep: bool = True,
 ) -> tuple[list[Any], list[Cache], ArrayDict]:
     """All values by their numbers, the caches of the calls, and the new state.
 
     `folds` are numbers to fold into the key before those of a layer, which is done where a layer asks for its key.
+    Without `keep`, nothing is kept that the outputs do not need: no backward follows.
     """
     values: list[Any] = [None] * len(program.shapes)
     if type(program.inputs) is int:
@@ -67,6 +69,10 @@ def run(
                     values[o] = y
                 else:
                     cache = put_several(values, o, y, cache)
+            if not keep:
+                cache = None
+                for n in program.last[len(caches)]:
+                    values[n] = None
             caches.append(cache)
     except Exception as error:
         raise located(error, program.ops[len(caches)].path) from error

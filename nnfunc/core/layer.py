@@ -178,9 +178,11 @@ class Layer(Fields):
         key: Keys | None,
         train: bool,
         folds: tuple[int, ...] = (),
+        keep: bool = True,
     ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
         """The program for parameters and inputs of these layouts and shapes, and its run: all values by their numbers,
-        the caches of its calls, the new state. `folds` are numbers to fold into the key first."""
+        the caches of its calls, the new state. `folds` are numbers to fold into the key first; without `keep`, only
+        the outputs are sure to be there."""
         vector = params._vector
         dtype = vector.dtype if vector.size else state.dtype if state.size else None
         if vector.ndim == 1 and type(x) is np.ndarray and type(key) is not tuple:  # what training passes
@@ -199,7 +201,7 @@ class Layer(Fields):
         if program is not None:
             if state._vector.ndim != vector.ndim:
                 check_stacks(params, state)
-            return program, *run(program, params, state, x, key, train, folds)
+            return program, *run(program, params, state, x, key, train, folds, keep)
         from nnfunc.core.build import build
 
         program, values, caches, new = build(self, params, state, x, lead, key, train, folds)

@@ -73,6 +73,7 @@ class Program(NamedTuple):
         constants: whether some arrays of layers stand in the state, since they are frozen.
         asks_key: whether some layer takes a key.
         lead: how many axes stand before those of one example: 1, in a stack 2.
+        last: for each call the numbers of the values that no later one takes, and that are no output.
         ready: what `forward` runs, an entry for each call; `gradients`: what `backward` runs, made when it is asked
             for, by (need_dx, need_grads).
     """
@@ -86,6 +87,7 @@ class Program(NamedTuple):
     constants: bool
     asks_key: bool
     lead: int
+    last: tuple[tuple[int, ...], ...]
     ready: tuple[Ready, ...]
     gradients: dict[tuple[bool, bool], Gradients]
 
@@ -148,6 +150,15 @@ def needs(program: Program, need_dx: bool, need_grads: bool) -> list[bool]:
             for n in leaves(op.y):
                 found[n] = not program.integers[n]
     return found
+
+
+def last_uses(ops: Sequence[Op], output: Value) -> tuple[tuple[int, ...], ...]:
+    """For each call the values that it takes or makes and that nobody needs after it."""
+    needed, found = set(leaves(output)), []
+    for op in reversed(ops):
+        found.append(tuple({*leaves(op.x), *leaves(op.y)} - needed))
+        needed.update(leaves(op.x))
+    return tuple(reversed(found))
 
 
 def planned(program: Program, need_dx: bool, need_grads: bool) -> Gradients:

@@ -60,7 +60,8 @@ def predict(model: Layer, ts: HasParams, X: Value) -> Value:
 
     def outputs(rows: slice) -> Value:
         part = map_leaves(lambda a: a if isinstance(a, PerMember) or not a.ndim else a[rows], x)
-        return model.forward(params, ts.state, map_leaves(ready, part))[0]
+        program, values, *_ = model.run(params, ts.state, map_leaves(ready, part), None, False, keep=False)
+        return map_leaves(lambda n: values[n], program.output)
 
     first = leaves(x)[0]
     many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > ROWS

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
-from nnfunc.arrays import Array, ArrayDict, new_vector
+from nnfunc.arrays import Array, ArrayDict, give_away, new_vector
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.stacks import member, stack, unstack
 
@@ -113,7 +113,7 @@ class Optimizer(Fields):
         return ArrayDict._of(where, vector, {"step": _read_only(np.zeros((), int))})
 
     def step(
-        self, params: ArrayDict, grads: Mapping[str, ArrayLike], opt_state: ArrayDict
+        self, params: ArrayDict, grads: Mapping[str, ArrayLike], opt_state: ArrayDict, donate: bool = False
     ) -> tuple[ArrayDict, ArrayDict]:
         """The parameters and the state after one update.
 
@@ -121,6 +121,7 @@ class Optimizer(Fields):
             params: the parameters.
             grads: their gradients, a dict of the same names and shapes.
             opt_state: from `init` or the last step.
+            donate: gives the memory of opt_state away for the new one: see `TrainStep.__call__`.
         Raises:
             ValueError: names or shapes that differ, a state of another optimizer.
         """
@@ -137,7 +138,7 @@ class Optimizer(Fields):
             optimizer = optimizer.inner
             if optimizer.own is not None:
                 return optimizer._own_step(params, ArrayDict._of(params._layout, g), opt_state)
-        return update(optimizer, params, g, opt_state)
+        return update(optimizer, params, g, opt_state, donate)
 
     def _own_step(self, params: ArrayDict, grads: ArrayDict, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
         assert self.own is not None
@@ -213,8 +214,13 @@ def _read_only(array: Any) -> Any:
     return array
 
 
-def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
-    """One update by a rule, from the vector of the gradients."""
+def update(
+    optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict, donate: bool = False
+) -> tuple[ArrayDict, ArrayDict]:
+    """One update by a rule, from the vector of the gradients.
+
+    The built-in rules may write what they remember where the old one was: they read each slot once, before they write.
+    """
     slots, elementwise = optimizer.slots, optimizer.elementwise
     layout, w = params._layout, params._vector
     where = layout._repeated.get(slots) or layout.repeated(slots)
@@ -236,10 +242,9 @@ def update(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDi
     if not settings.floats:
         values = {k: v if type(v) is float else resolved(k, v, t - 1, params) for k, v in values.items()}
     n = layout.size
-    if w.ndim == 1:
-        new, moved = np.empty(n, w.dtype), np.empty(where.size, w.dtype)
-    else:
-        new, moved = new_vector(w.shape, w.dtype), new_vector((*w.shape[:-1], where.size), w.dtype)
+    new = new_vector(w.shape, w.dtype)
+    donate = donate and optimizer.writes
+    moved = give_away(opt_state) if donate else new_vector((*w.shape[:-1], where.size), w.dtype)
     old, out = [w, g], [new]
     for start in range(0, n * len(slots), n or 1):
         part: Any = slice(start, start + n) if w.ndim == 1 else (..., slice(start, start + n))

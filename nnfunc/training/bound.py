@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from nnfunc.training.state import TrainState
     from nnfunc.training.step import TrainStep
 
-Straight: TypeAlias = "Callable[[TrainState, Array, Any], tuple[Any, ...] | None]"
-"""(ts, x, target) -> (params, state, opt_state, value, outputs, examples), or None where it gives up."""
+Straight: TypeAlias = "Callable[[TrainState, Array, Any, bool], tuple[Any, ...] | None]"
+"""(ts, x, target, donate) -> (params, state, opt_state, value, outputs, examples), or None where it gives up."""
 
-Advance: TypeAlias = Callable[[ArrayDict, Array, ArrayDict], tuple[ArrayDict, ArrayDict]]
-"""(params, gradient, opt_state) -> (params, opt_state)"""
+Advance: TypeAlias = Callable[[ArrayDict, Array, ArrayDict, bool], tuple[ArrayDict, ArrayDict]]
+"""(params, gradient, opt_state, donate) -> (params, opt_state)"""
 
 
 def layouts_of(ts: TrainState, x: Any) -> tuple[Any, ...] | None:
@@ -58,7 +58,7 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
     penalty, size = function.penalty, ts.params.size
     advance = _advance(step.optimizer, ts)
 
-    def straight(ts: TrainState, x: Array, target: Any) -> tuple[Any, ...] | None:
+    def straight(ts: TrainState, x: Array, target: Any, donate: bool) -> tuple[Any, ...] | None:
         params, state, opt_state, key, t = ts
         dtype = params._vector.dtype
         found, caches, moved = run(program, params, state, x if x.dtype == dtype else x.astype(dtype), key, True, (t,))
@@ -75,7 +75,7 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
             g += penalty.backward(params, rows)._vector
         if not (math.isfinite(value) and all_finite(g) and (moved is state or all_finite(moved._vector))):
             return None
-        return (*advance(params, g, opt_state), moved, value, y, float(rows))
+        return (*advance(params, g, opt_state, donate), moved, value, y, float(rows))
 
     return straight
 
@@ -83,16 +83,16 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
 def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     """The update of an optimizer, bound to the layout if its settings are plain numbers."""
     if optimizer.inner is not None or optimizer.own is not None:
-        return lambda params, g, opt_state: optimizer.step(params, ArrayDict._of(params._layout, g), opt_state)
+        return lambda params, g, *rest: optimizer.step(params, ArrayDict._of(params._layout, g), *rest)
     rule, settings, n = optimizer.rule, optimizer.settings._items, ts.params.size
     where, stacked = ts.params._layout, ts.params._layout.repeated(optimizer.slots)
     plain = optimizer.writes and optimizer.settings.floats and n <= BLOCK and ts.opt_state._layout is stacked
     if rule is None or not plain or ts.opt_state._integers["step"].ndim:
-        return lambda params, g, opt_state: update(optimizer, params, g, opt_state)
+        return lambda *given: update(optimizer, *given)
     parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
     total = stacked.size
 
-    def advance(params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
+    def advance(params: ArrayDict, g: Array, opt_state: ArrayDict, _: bool) -> tuple[ArrayDict, ArrayDict]:
         w, before, t = params._vector, opt_state._vector, opt_state._integers["step"].item() + 1
         new, moved = np.empty(n, w.dtype), np.empty(total, w.dtype)
         rule(w, g, *[before[p] for p in parts], out=(new, *[moved[p] for p in parts]), t=t, **settings)

@@ -182,7 +182,7 @@ def _epochs(
         if not isinstance(given, Iterable):
             raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
         for batch in given:
-            ts, metrics = step(ts, batch)
+            ts, metrics = step(ts, batch, donate=ts.step > first)  # nobody has seen the states within an epoch
             loss, weight = loss + metrics.weight * metrics.loss, weight + metrics.weight
             if decision is not None:
                 target, weights = as_members(ts, batch[1], "Y"), None
