@@ -342,3 +342,42 @@ def test_errors_name_the_part_and_the_cause(name: str) -> None:
     call, kind, message = ERRORS[name]
     with pytest.raises(kind, match=message):
         call()
+
+
+def test_an_output_that_nothing_depends_on_needs_no_gradient() -> None:
+    model = nn.branch(nn.dense(2), nn.serial(nn.dense(3), nn.tanh()))
+    params, state = model.init(nn.key(0), (4,), np.float64)
+    x, dy = reals(4), reals(3)
+    _, cache, _ = model.forward(params, state, x)
+    dx, grads = model.backward(params, cache, (None, dy))
+    same_dx, same_grads = model.backward(params, cache, (np.zeros((ROWS, 2)), dy))
+    assert np.array_equal(dx, same_dx)
+    assert nn.equal(grads, same_grads)
+
+
+def test_a_layer_with_parameters_has_a_name_in_a_wire() -> None:
+    model = nn.wired(lambda call, x: call(nn.serial(nn.dense(3)), x), {})
+    params = nn.ArrayDict({"serial.dense1.W": np.ones((2, 3)), "serial.dense1.b": np.ones(3)})
+    for use in (lambda: model.init(nn.key(0), (2,)), lambda: model.forward(params, nn.EMPTY, reals(2))):
+        with pytest.raises(ValueError, match=r"serial.dense1: has the arrays W, b, so it needs a name: nn.wired\(wire"):
+            use()
+
+
+@pytest.mark.parametrize("wire", [lambda call, x: x * x, lambda call, x: 1.0 - x, lambda call, x: x + call("a", x)])
+def test_arithmetic_in_a_wire_says_what_to_call(wire: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"call\(nn.add\(\), \(a, b\)\), and so with nn.subtract, nn.multiply"):
+        nn.wired(wire, {"a": nn.tanh()}).init(nn.key(0), (2,))
+
+
+def test_softmax_needs_an_axis_of_classes() -> None:
+    with pytest.raises(ValueError, match=r"input_shape=\(\) has no features"):
+        nn.softmax().forward(nn.EMPTY, nn.EMPTY, np.ones(4))
+
+
+def test_weights_for_a_loss_that_takes_none_are_an_error() -> None:
+    own = nn.Loss(lambda y, t: (float(np.mean(y - t)), y), lambda y: np.ones_like(y) / y.size)
+    both = nn.losses.combined(nn.mean_squared_error, own)
+    y = reals(2)
+    for loss, outputs in ((own, y), (both, (y, y))):
+        with pytest.raises(TypeError, match=r"a loss that takes none: write its forward as \(y, target, weights\)"):
+            loss.forward(outputs, outputs, np.ones(ROWS))

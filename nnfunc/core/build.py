@@ -171,6 +171,7 @@ class Builder:
             for node in leaves(x):  # only shapes were given
                 node.integers = True
         own = self.own_arrays(wiring, prefix, kernel.named)
+        wiring.check_named(path, list(own))
         shape = map_leaves(lambda node: node.shape, x)
         first = all(node.number < self.inputs for node in leaves(x))
         said = fitted(layer, {k: self.own_shape(*place) for k, place in own.items()}, shape, self.rows, first)

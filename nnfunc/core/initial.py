@@ -53,6 +53,7 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
         else:
             arrays = draw(said.params), draw(said.state)
         own, own_state = arrays
+        wiring.check_named(path, [*own, *own_state])
         params.update({prefix + k: v for k, v in own.items() if prefix + k not in wiring.ties})
         state.update({prefix + k: v for k, v in own_state.items()})
         if kernel.named and said.output is None:

@@ -139,7 +139,7 @@ class Layer(Fields):
         Args:
             params: those of the forward.
             cache: what the forward returned.
-            dy: the gradient of y, of y's shape.
+            dy: the gradient of y, of y's shape; of several outputs None for one that nothing depends on.
             need_dx: without it dx is None, and nothing is computed for it alone.
             need_grads: without it grads is empty, and nothing is computed for it alone.
         Returns:
@@ -152,6 +152,8 @@ class Layer(Fields):
         last = f"{program.ops[-1].path}: " if program.ops and program.ops[-1].path else ""
 
         def checked(gradient: Any, shape: Any) -> Array:
+            if gradient is None and type(program.output) is tuple:
+                gradient = np.zeros(shape, dtype)
             array = real(gradient, "dy", dtype)
             if array.shape != shape:
                 raise ValueError(f"{last}dy has shape {array.shape}, expected the output's shape {shape}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from nnfunc.core.values import Value, leaves
 from nnfunc.layout import Shape, matches, matching
@@ -33,6 +33,11 @@ class Node:
             self._shape = self._shape()
         return self._shape
 
+    def _no_arithmetic(self, other: object) -> NoReturn:
+        raise TypeError("a wire computes by calls alone: call(nn.add(), (a, b)), and so with nn.subtract, nn.multiply")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
+
 
 FROZEN = "frozen."
 """What stands before the names of frozen arrays in the state."""
@@ -50,6 +55,7 @@ class Wiring:
         self.calls: Counter[str] = Counter()
         self.ties: dict[str, tuple[str, bool]] = {}
         self.frozen: list[tuple[str, str]] = []
+        self.unnamed: set[str] = set()
         self.failed = False
 
     def node(self, shape: Shape | Callable[[], Shape], integers: bool = False) -> Node:
@@ -76,6 +82,14 @@ class Wiring:
     def is_frozen(self, name: str) -> bool:
         """Whether an array, or a layer by its path and a dot, is a constant."""
         return any(name.startswith(prefix) and matches(name[len(prefix) :], p) for prefix, p in self.frozen)
+
+    def check_named(self, path: str, arrays: Sequence[str]) -> None:
+        """Raises an error if arrays belong to a layer without a name: two of those would share them."""
+        if arrays and any(f"{path}.".startswith(f"{unnamed}.") for unnamed in self.unnamed):
+            raise ValueError(
+                f"has the arrays {', '.join(arrays)}, so it needs a name: "
+                "nn.wired(wire, {'a': layer}), and call('a', x)"
+            )
 
     def check_frozen(self, names: Sequence[str]) -> None:
         """Raises an error for a pattern that freezes nothing."""
@@ -109,6 +123,8 @@ class Call:
         else:
             raise ValueError(f"the wire calls {layer!r}, but its layers are {', '.join(self.layers) or 'none'}")
         path = f"{self._path}.{name}" if self._path else name
+        if not isinstance(layer, str):
+            self._wiring.unnamed.add(path)
         again = 0 if not isinstance(layer, str) else self._wiring.calls[path]
         self._wiring.calls[path] += 1
         key = (*self._key, number, *((-again,) if again else ()))  # each call of one layer has a key of its own

@@ -15,9 +15,11 @@ from nnfunc._internal.numerics import SMALL, floor, largest_exponent, logistic, 
 from nnfunc._internal.validate import by_name, number
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op, same
-from nnfunc.core.kernel import Kernel, view
+from nnfunc.core.kernel import Kernel, Signature, view
 from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
+from nnfunc.core.values import Shapes
+from nnfunc.layers.affine import features
 
 __all__ = [
     "elu",
@@ -87,6 +89,11 @@ def softmax() -> Layer:
     return make("softmax", kernel=SOFTMAX)
 
 
+def _over_features(input_shape: Shapes, **_: object) -> Signature:
+    features(input_shape)
+    return Signature(input_shape)
+
+
 def _softmax(params: Params, x: Array) -> tuple[Array, Array]:
     _, y, total = shifted_exp(x)
     y /= total
@@ -103,7 +110,7 @@ def _softmax_onnx(**_: Any) -> Expression:
 
 
 SOFTMAX = Kernel(
-    _softmax, _softmax_backward, formula="exp(x) / Σ exp(x)", decision="largest",
+    _softmax, _softmax_backward, _over_features, formula="exp(x) / Σ exp(x)", decision="largest",
     onnx=_softmax_onnx,
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from inspect import signature
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -293,6 +294,13 @@ def _own(
         ]
         return np.array([value for value, _ in parts], first.dtype), Members([cache for _, cache in parts])
     given = {} if class_weights is None else {"class_weights": class_weights}
+    if weights is not None:
+        try:
+            signature(function).bind(y, target, weights, **given)
+        except TypeError as error:
+            raise TypeError(
+                "weights were passed to a loss that takes none: write its forward as (y, target, weights)"
+            ) from error
     result = function(y, target, **given) if weights is None else function(y, target, weights, **given)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"loss.forward returned {type(result).__name__}, expected the pair (value, cache)")
