@@ -381,3 +381,12 @@ def test_weights_for_a_loss_that_takes_none_are_an_error() -> None:
     for loss, outputs in ((own, y), (both, (y, y))):
         with pytest.raises(TypeError, match=r"a loss that takes none: write its forward as \(y, target, weights\)"):
             loss.forward(outputs, outputs, np.ones(ROWS))
+
+
+def test_the_cache_of_another_model_is_an_error() -> None:
+    model, equal, other = (nn.serial(nn.dense(2), activation()) for activation in (nn.tanh, nn.tanh, nn.relu))
+    params, state = model.init(nn.key(0), (4,), np.float64)
+    y, cache, _ = model.forward(params, state, reals(4))
+    equal.backward(params, cache, y)
+    with pytest.raises(ValueError, match="cache is what another model's forward returned"):
+        other.backward(params, cache, y)

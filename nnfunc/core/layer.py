@@ -129,7 +129,7 @@ class Layer(Fields):
         params, state = as_dict(params, "params"), as_dict(state, "state")
         program, values, caches, new = self.run(params, state, x, key, train)
         x, y = (map_leaves(lambda n: values[n], numbers) for numbers in (program.inputs, program.output))
-        return view(y), Run(program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
+        return view(y), Run(self, program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
 
     def backward(
         self, params: ArrayDict, cache: Run, dy: Value, *, need_dx: bool = True, need_grads: bool = True
@@ -148,6 +148,8 @@ class Layer(Fields):
         params = as_dict(params, "params")
         if not isinstance(cache, Run):
             raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
+        if cache.model is not self and cache.model != self:
+            raise ValueError("cache is what another model's forward returned: call the forward of this one first")
         program, dtype = cache.program, params.dtype if params.size else None
         last = f"{program.ops[-1].path}: " if program.ops and program.ops[-1].path else ""
 
@@ -214,8 +216,10 @@ class Layer(Fields):
 
 
 class Run(NamedTuple):
-    """What a forward leaves for the backward: its program, the cache of each call, the state, the shapes of y and x."""
+    """What a forward leaves for the backward: the model, its program, the cache of each call, the state, the shapes of y
+    and x."""
 
+    model: Layer
     program: Program
     caches: list[Cache]
     state: ArrayDict

@@ -134,9 +134,12 @@ class Study:
 
     def _shows(self, network: Network, model: Layer) -> bool:
         """Whether the mutation changes the layer's gradient under a general dy, beyond rounding."""
-        y, cache, _ = network.model.forward(network.params, network.state, network.x, key=nn.key(0), train=True)
-        dy = np.random.default_rng(0).normal(size=y.shape)
-        right, wrong = (m.backward(network.params, cache, dy) for m in (network.model, model))
+        params, state, x = network.params, network.state, network.x
+        runs = [m.forward(params, state, x, key=nn.key(0), train=True) for m in (network.model, model)]
+        dy = np.random.default_rng(0).normal(size=runs[0][0].shape)
+        right, wrong = (
+            m.backward(params, cache, dy) for m, (_, cache, _) in zip((network.model, model), runs, strict=True)
+        )
         pairs = ((np.asarray(right[0]), np.asarray(wrong[0])), (right[1].vector, wrong[1].vector))
         return not all(np.allclose(a, b, rtol=1e-6, atol=1e-9 * np.abs(a).max(initial=0)) for a, b in pairs)
 
