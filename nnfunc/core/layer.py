@@ -216,8 +216,7 @@ class Layer(Fields):
 
 
 class Run(NamedTuple):
-    """What a forward leaves for the backward: the model, its program, the cache of each call, the state, the shapes of y
-    and x."""
+    """What a forward leaves for the backward: the model, its program, each call's cache, the state, the shapes."""
 
     model: Layer
     program: Program
