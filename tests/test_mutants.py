@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.kernel import Cache
 from nnfunc.core.layer import Layer
+from nnfunc.core.values import leaves, map_leaves
 from nnfunc.losses import Loss
-from tests.catalogue import outputs_and_targets, randomized
+from tests.catalogue import EVERY, PENALTIES, outputs_and_targets, randomized
+from tests.catalogue import LOSSES as EXPORTED_LOSSES
 
 Params = dict[str, Array]
 Result = tuple[Array, dict[str, Array]]
@@ -205,3 +209,57 @@ def test_a_broken_penalty_is_found() -> None:
         grads = nn.l2(0.3).backward(params, 4) * wrong
         checked = nn.check_gradients(lambda p: nn.l2(0.3).forward(p, 4), grads, params)
         assert [(f.name, f.kind) for f in checked.findings] == [("W", kind)]
+
+
+# -- every export, without a table that could lack one -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=3)
+@given(data=st.data())
+def test_each_gradient_of_each_exported_layer_is_found_wrong(name: str, data: st.DataObject) -> None:
+    layers, shape = EVERY[name]
+    model = data.draw(layers)
+    ops = nn.program(model, shape).ops
+    if not ops:  # it hands on what it gets
+        return
+    op = data.draw(st.sampled_from(ops))
+    array = data.draw(st.sampled_from(["dx", *op.names]))
+    right = op.kernel.backward
+    changed: list[np.bool] = []
+
+    def backward(params: Any, cache: Cache, dy: Any, grads: Any, need: Any, **settings: Any) -> Any:
+        dx = right(params, cache, dy, grads, need, **settings)
+        if array == "dx":
+            changed.extend(np.any(d) for d in leaves(dx) if d is not None)
+            return map_leaves(lambda d: None if d is None else d * 1.3, dx)
+        gradient = grads[op.names.index(array)]
+        if gradient is not None:
+            changed.append(gradient.any())
+            gradient *= 1.3
+        return dx
+
+    def broken(path: str, layer: Layer) -> Layer:
+        return layer._replace(kernel=op.kernel._replace(backward=backward)) if path == op.path else layer
+
+    findings = nn.check_layer(nn.map_layers(broken, model), shape, inputs=1).findings
+    assert bool(findings) == any(changed)
+    where = f"{model.name}.{op.path}".rstrip(".")
+    assert {(f.where, f.name.partition("[")[0]) for f in findings} <= {(where, array)}
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTED_LOSSES))
+def test_the_gradient_of_each_exported_loss_is_found_wrong(name: str) -> None:
+    loss, *kinds = EXPORTED_LOSSES[name]
+    y, target = outputs_and_targets((kinds[0], kinds[1]), 4, 3, 1)
+    dy = loss.backward(loss.forward(y, target)[1])
+    report = nn.check_gradients(lambda p: loss.forward(p["y"], target)[0], {"y": dy * 1.3}, {"y": y})
+    assert [f.name for f in report.findings] == ["y"]
+
+
+@pytest.mark.parametrize("name", sorted(PENALTIES))
+def test_the_gradient_of_each_exported_penalty_is_found_wrong(name: str) -> None:
+    params = ArrayDict({"W": [[1.0, -2.0]]})
+    grads = PENALTIES[name].backward(params, 4) * 1.3
+    report = nn.check_gradients(lambda p: PENALTIES[name].forward(p, 4), grads, params)
+    assert [f.kind for f in report.findings] == ["scale"]
