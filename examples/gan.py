@@ -9,7 +9,7 @@ It prints
     update  100: 10% of 1,000 in a cloud, 3 to 29 in each
     update 1000: 71% of 1,000 in a cloud, 50 to 132 in each
     update 6000: 93% of 1,000 in a cloud, 91 to 131 in each
-    losses of the last 1,000 updates: [0.683 0.733]; of a draw: 0.693
+    losses of the last 1,000 updates: 0.683 and 0.733; of a draw: 0.693
 
 and draws gan.png.
 """
@@ -76,7 +76,8 @@ for update in range(1, STEPS + 1):
         near = distances.min(axis=1) < 0.3
         counts = np.bincount(distances.argmin(axis=1)[near], minlength=CLOUDS)
         print(f"update {update:4}: {near.mean():3.0%} of 1,000 in a cloud, {counts.min()} to {counts.max()} in each")
-print(f"losses of the last 1,000 updates: {np.mean(losses[-1000:], axis=0).round(3)}; of a draw: {np.log(2):.3f}")
+told, made = np.mean(losses[-1000:], axis=0)
+print(f"losses of the last 1,000 updates: {told:.3f} and {made:.3f}; of a draw: {np.log(2):.3f}")
 
 # %%
 fig = plt.figure(figsize=(12, 3.4), layout="constrained")

@@ -358,6 +358,10 @@ class ArrayDict(Mapping[str, Array]):
         >>> (ArrayDict({"b": [1.0]}, np.float32) | {"rate": 0.1}).dtype
         dtype('float32')
         """
+        theirs = other.stack_shape if isinstance(other, ArrayDict) and other.size and self.size else ()
+        if theirs not in ((), self.stack_shape):
+            mine = f"one of {self.stack_shape[0]}" if self.stack_shape else "none"
+            raise ValueError(f"the right dict is a stack of {theirs[0]}, but the left one is {mine}")
         return self._rebuilt({**self, **other})
 
     def _rebuilt(self, arrays: Mapping[str, ArrayLike]) -> ArrayDict:
@@ -476,6 +480,8 @@ def join(**dicts: ArrayDict) -> ArrayDict:
         tuple((f"{p}.{k}", shape) for p, d in parts.items() for k, shape in d._layout.shapes.items()),
         tuple(f"{p}.{k}" for p, d in parts.items() for k in d._integers),
     )
+    if len(where.entries) < sum(len(d.names) for d in parts.values()):
+        raise ValueError(f"two arrays get one name: {', '.join(f'{p}.{k}' for p, d in parts.items() for k in d)}")
     vector = new_vector((*first.stack_shape, where.size), first.dtype)
     np.concatenate([d._vector for d in parts.values() if d], axis=-1, out=vector) if where.size else None
     return ArrayDict._of(where, vector, {f"{p}.{k}": v for p, d in parts.items() for k, v in d._integers.items()})

@@ -390,3 +390,16 @@ def test_the_cache_of_another_model_is_an_error() -> None:
     equal.backward(params, cache, y)
     with pytest.raises(ValueError, match="cache is what another model's forward returned"):
         other.backward(params, cache, y)
+
+
+@pytest.mark.parametrize("name", ["dense9.W", "Dense2.W", "dense2.w"])
+def test_a_tie_of_what_no_layer_has_is_an_error(name: str) -> None:
+    model = nn.tie(nn.serial(nn.dense(4), nn.dense(4)), name, to="dense1.W")
+    with pytest.raises(ValueError, match=f"'{name}' is tied, but no layer of the model has it: dense1.W, dense1.b, "):
+        model.init(nn.key(0), (4,))
+
+
+@pytest.mark.parametrize("make", [nn.serial, nn.branch, nn.parallel, nn.residual])
+def test_a_name_with_a_dot_is_an_error(make: Callable[..., nn.Layer]) -> None:
+    with pytest.raises(ValueError, match=r"name='a\.b': expected a string without dots"):
+        make(**{"a.b": nn.dense(3)})

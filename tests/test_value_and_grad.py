@@ -266,7 +266,10 @@ def test_a_part_of_a_combined_loss_may_be_ones_own() -> None:
         assert nn.allclose(result.grads, expected.grads, atol=1e-6)
         assert np.isclose(result.value, expected.value)
     weights = np.full(7, 0.5), None
-    assert nn.value_and_grad(model, nn.losses.combined(own, own))(params, state, (X, target, weights)).weight == 3.5
+    assert (
+        nn.value_and_grad(model, nn.losses.combined(own, own))(params, state, (X, target, weights)).weight
+        == (3.5 + 7) / 2
+    )
     flat = nn.Loss(squares, lambda cache: of_squares(cache)[:, 0])
     with pytest.raises(ValueError, match=r"loss.backward returned shape \(7,\), expected that of"):
         nn.value_and_grad(model, nn.losses.combined(own, flat))(params, state, (X, target))

@@ -145,6 +145,12 @@ class Builder:
         if left:
             raise ValueError(f"the parameters do not fit the model: it has no layer for {', '.join(left)}")
         wiring.check_frozen([n for op in self.ops for n in op.full])
+        for name in where.names:
+            if wiring.is_frozen(name):
+                raise ValueError(
+                    f"{name} is frozen in this model, but stands among the parameters: "
+                    "nn.train_state(model, optimizer, key, params=params, state=state) puts it into the state"
+                )
         return Program(
             ops=tuple(self.ops),
             inputs=_numbers(inputs),

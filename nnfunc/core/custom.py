@@ -74,7 +74,7 @@ def layer(
         raise TypeError(f"state={state!r}: expected a function input_shape -> dict, a dict of arrays, or None")
     if shape is not None and not callable(shape):
         raise TypeError(f"shape={shape!r}: expected a function, input_shape -> shape of one example of y")
-    _check_name(name)
+    check_name(name)
     asks = (asks,) if isinstance(asks, str) else tuple(asks)
     if not set(asks) <= set(ASKED):
         raise ValueError(f"asks={asks!r}: expected some of {', '.join(ASKED)}")
@@ -92,8 +92,8 @@ def layer(
     return make(name, settings, OWN[frozenset(asks)])
 
 
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not name or "." in name:
+def check_name(name: str) -> None:
+    if not isinstance(name, str) or not name.strip() or "." in name:
         raise ValueError(
             f"name={name!r}: expected a string without dots, which separate a layer's name from its arrays'"
         )
@@ -244,9 +244,9 @@ def wired(wire: Callable[..., Value], layers: Mapping[str, Layer], name: str = "
         raise TypeError(f"wire={wire!r} is not callable: pass a function (call, x) -> y")
     if not isinstance(layers, Mapping):
         raise TypeError(f"layers is {type(layers).__name__}, expected a dict of names to layers")
-    _check_name(name)
+    check_name(name)
     for key, inner in layers.items():
-        _check_name(key)
+        check_name(key)
         check_layer(inner)
     return make(name, Settings(**settings), layers=tuple(layers.items()), wire=wire)
 
@@ -278,7 +278,7 @@ def from_functions(
     for what, function in (("init", init), ("forward", forward), ("backward", backward)):
         if not callable(function):
             raise TypeError(f"{what}={function!r} is not callable: a Layer is made of three functions and a name")
-    _check_name(name)
+    check_name(name)
     return make(name, Settings(init=init, forward=forward, backward=backward), FULL)
 
 

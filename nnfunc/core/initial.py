@@ -32,6 +32,7 @@ def initial(model: Layer, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.
 def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> tuple[ArrayDict, ArrayDict]:
     params: dict[str, Any] = {}
     state: dict[str, Any] = {}
+    asked: set[str] = set()
 
     def leaf(wiring: Wiring, path: str, layer: Layer, x: Value, numbers: tuple[int, ...], again: int) -> Value:
         kernel, prefix = layer.kernel, f"{path}." if path else ""
@@ -53,6 +54,7 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
         else:
             arrays = draw(said.params), draw(said.state)
         own, own_state = arrays
+        asked.update(prefix + k for k in (*own, *said.params))
         wiring.check_named(path, [*own, *own_state])
         params.update({prefix + k: v for k, v in own.items() if prefix + k not in wiring.ties})
         state.update({prefix + k: v for k, v in own_state.items()})
@@ -64,7 +66,7 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
 
     wiring = Wiring(leaf)
     wiring.run("", model, map_shapes(wiring.node, check_shapes(input_shape)))
-    _check_ties(wiring, params)
+    _check_ties(wiring, params, asked)
     wiring.check_frozen(list(params))
     held = {FROZEN + k: np.asarray(v, dtype) for k, v in params.items() if wiring.is_frozen(k)}
     trained = {k: v for k, v in params.items() if FROZEN + k not in held}
@@ -74,7 +76,12 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
     return ArrayDict(trained, dtype, stacked=False), ArrayDict({**kept, **held}, stacked=False)
 
 
-def _check_ties(wiring: Wiring, params: dict[str, Any]) -> None:
+def _check_ties(wiring: Wiring, params: dict[str, Any], asked: set[str]) -> None:
+    for name in wiring.ties:
+        if name not in asked:
+            raise ValueError(
+                f"{name!r} is tied, but no layer of the model has it: {', '.join(sorted(asked)) or 'none'}"
+            )
     for name, (to, _) in wiring.ties.items():
         if to not in params:
             raise ValueError(

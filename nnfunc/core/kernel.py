@@ -44,6 +44,8 @@ def same_shape(input_shape: Shapes, **_: object) -> Signature:
     >>> same_shape((8, 8)).output
     (8, 8)
     """
+    if input_shape and isinstance(input_shape[-1], tuple):
+        raise TypeError(f"x is a tuple of {len(input_shape)} values, but the layer takes one array: nn.shared(layer)?")
     return Signature(input_shape)
 
 

@@ -198,6 +198,9 @@ class Layer(Fields):
             K = vector.shape[0] if vector.ndim > 1 else None
             lead, key = 1 if K is None else 2, keys_of(key, K)
             x = map_leaves(lambda a: as_input(a, dtype), without_axis(x, "x") if K is None else with_axis(x, K, "x"))
+            if type(x) is tuple and len(rows := {a.shape[:lead] for a in leaves(x)}) > 1:
+                numbers = " and ".join(str(shape[-1]) for shape in sorted(rows) if len(shape) == lead)
+                raise ValueError(f"the parts of x have {numbers} rows, expected one number: rows are examples")
             spec = map_leaves(lambda a: (a.shape[lead:], a.dtype.kind, a.ndim), x)
             which = params._layout, state._layout, spec, lead
         programs: dict[Any, Program] = self.__dict__.setdefault("_programs", {})

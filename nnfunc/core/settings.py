@@ -69,14 +69,14 @@ def shown(value: Any) -> str:
     >>> shown(max), shown(partial(int, base=2)), shown(0.5)
     ('max', 'int(base=2)', '0.5')
     """
-    if isinstance(value, partial):
+    if type(value) is partial:
         given = [*map(shown, value.args), *(f"{k}={shown(v)}" for k, v in value.keywords.items())]
         return f"{shown(value.func)}({', '.join(given)})"
     if type(value) is dict:
         return "{" + ", ".join(f"{k!r}: {shown(v)}" for k, v in value.items()) + "}"
     if type(value) in (tuple, list) and any(map(callable, value)):
         return f"[{', '.join(map(shown, value))}]"
-    if callable(value) and not isinstance(value, tuple):
+    if callable(value) and not isinstance(value, (tuple, partial)):
         return str(getattr(value, "__name__", type(value).__name__))
     return repr(value)
 

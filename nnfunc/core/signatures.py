@@ -138,9 +138,11 @@ def probed(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shape
         try:
             with np.errstate(all="ignore"):
                 y = kernel.forward(params, x, **given)[0]
-            return tuple(np.shape(y)[1:])
         except Exception:  # whatever it is: a batch without examples need not be taken
             continue
+        if isinstance(y, tuple):
+            raise TypeError(f"forward returned a tuple of {len(y)} outputs: say their shapes, nn.layer(..., shape=...)")
+        return tuple(np.shape(y)[1:])
     first = input_shape
     while not is_shape(first):
         first = first[0]

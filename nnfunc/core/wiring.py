@@ -33,9 +33,10 @@ class Node:
             self._shape = self._shape()
         return self._shape
 
-    def _no_arithmetic(self, other: object) -> NoReturn:
+    def _no_arithmetic(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("a wire computes by calls alone: call(nn.add(), (a, b)), and so with nn.subtract, nn.multiply")
 
+    __array_ufunc__ = __array_function__ = __neg__ = __pow__ = __truediv__ = __matmul__ = _no_arithmetic
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
 
 

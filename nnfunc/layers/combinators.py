@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from nnfunc._internal.validate import number, positive_int
-from nnfunc.core.custom import check_layer
+from nnfunc.core.custom import check_layer, check_name
 from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
 from nnfunc.core.values import Value
@@ -39,6 +39,8 @@ def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[st
         count[layer.name] += 1
         pairs.append((f"{layer.name}{count[layer.name]}", layer))
     pairs += [(name, check_layer(layer)) for name, layer in names.items()]
+    for name in names:
+        check_name(name)
     if FROZEN[:-1] in dict(pairs):
         raise ValueError("a layer has the name 'frozen', which is kept for frozen arrays in the state: choose another")
     if len(dict(pairs)) != len(pairs):

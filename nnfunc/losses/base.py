@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import first_bad, real
 from nnfunc.arrays import Array, Scalar
+from nnfunc.core.kernel import view
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.losses.targets import ACCEPTS, Targets
@@ -191,7 +192,7 @@ def loss_of(
         total = np.add.reduce(w, axis=-1)
         safe = np.where(total == 0, y.dtype.type(1), total)  # a batch of padding rows alone moves nothing
         share = (w / safe[..., None])[..., None]
-        value = np.add.reduce(per_example * w, axis=-1) / safe
+        value = np.add.reduce(np.where(w == 0, 0, per_example) * w, axis=-1) / safe  # also where a target is NaN
         total = float(total) if lead == 1 else total
     if len(shape) > lead + 1:
         per_example = per_example.reshape(shape[:-1])
@@ -211,16 +212,21 @@ def gradient_of(loss: Loss, cache: Any) -> Value:
             for (weight, part), own in zip(loss.parts, cache, strict=True)
         )
     dy = loss.gradient(cache.residual, **loss.settings._items)
+    if cache.share.ndim:
+        dy = np.where(cache.share == 0, 0, dy)
     dy *= cache.share
     return dy if dy.shape == cache.shape else dy.reshape(cache.shape)
 
 
 def total_weight(cache: Any, y: Value, weights: Any, lead: int) -> Scalar:
-    """Σ w over the examples: what the loss divided by. Of a loss of your own the number of rows, or their weights."""
+    """Σ w over the examples: what the loss divided by; of several outputs the mean of theirs. Of a loss of your own the
+    number of rows, or their weights."""
     if isinstance(cache, LossCache):
         return cache.total
     if isinstance(cache, Combined):
-        return total_weight(cache[0], y[0], weights[0] if isinstance(weights, tuple) else weights, lead)
+        each = weights if isinstance(weights, tuple) else (weights,) * len(y)
+        totals = [total_weight(*part, lead) for part in zip(cache, y, each, strict=True)]
+        return sum(totals) / len(totals)
     shape = np.shape(leaves(y)[0])[:-1] or (1,)
     if weights is None:
         rows = float(math.prod(shape[lead - 1 :]))
@@ -293,6 +299,7 @@ def _own(
             for k in range(len(first))
         ]
         return np.array([value for value, _ in parts], first.dtype), Members([cache for _, cache in parts])
+    y, target = (map_leaves(lambda a: view(np.asarray(a)), value) for value in (y, target))
     given = {} if class_weights is None else {"class_weights": class_weights}
     if weights is not None:
         try:
@@ -326,6 +333,8 @@ def _combined(
             came = f"a tuple of {len(value)}" if isinstance(value, tuple) else "one array"
             raise ValueError(f"{name} is {came}, expected a tuple of {count}, one for each loss")
     each = weights if isinstance(weights, tuple) else (weights,) * count
+    if len(each) != count:
+        raise ValueError(f"weights is a tuple of {len(each)}, expected one for all, or a tuple of {count}")
     results = [
         loss_of(part, output, wanted, w, None, lead)
         for (_, part), output, wanted, w in zip(loss.parts, y, target, each, strict=True)
@@ -343,7 +352,8 @@ def combined(*losses: Loss, weights: Any = None) -> Loss:
     Raises:
         ValueError: another number of weights.
 
-    Weights of examples are those of all parts, or a tuple with the weights of each.
+    Weights of examples are those of all parts, or a tuple with the weights of each. The m of a penalty is the mean of
+    theirs.
 
     >>> both = nn.losses.combined(nn.mean_squared_error, nn.mean_absolute_error, weights=(1.0, 0.5))
     >>> y, target = (np.array([[2.0]]), np.array([[3.0]])), (np.array([[0.0]]), np.array([[0.0]]))
@@ -353,7 +363,7 @@ def combined(*losses: Loss, weights: Any = None) -> Loss:
     """
     if not losses or not all(isinstance(loss, Loss) for loss in losses):
         raise TypeError(f"losses={losses!r}: expected one loss for each output, like nn.mean_squared_error")
-    numbers = (1.0,) * len(losses) if weights is None else tuple(weights)
+    numbers = (1.0,) * len(losses) if weights is None else tuple(weights) if np.ndim(weights) else (weights,)
     if len(numbers) != len(losses) or not all(
         isinstance(c, (int, float, np.number)) and 0 <= c < math.inf for c in numbers
     ):

@@ -246,8 +246,8 @@ def update(
     donate = donate and optimizer.writes
     moved = give_away(opt_state) if donate else new_vector((*w.shape[:-1], where.size), w.dtype)
     old, out = [w, g], [new]
-    for start in range(0, n * len(slots), n or 1):
-        part: Any = slice(start, start + n) if w.ndim == 1 else (..., slice(start, start + n))
+    for i in range(len(slots)):
+        part: Any = slice(i * n, (i + 1) * n) if w.ndim == 1 else (..., slice(i * n, (i + 1) * n))
         old.append(before[part])
         out.append(moved[part])
     if w.size > BLOCK and elementwise:

@@ -10,7 +10,25 @@ from collections.abc import Callable
 from functools import partial
 
 from nnfunc._internal.validate import number, positive_int
+from nnfunc.core.settings import arguments, comparable
 from nnfunc.optimizers.base import Schedule
+
+
+class Formula(partial[float]):
+    """A function of the step with its numbers, equal by value and printed as the call that made it.
+
+    >>> nn.step_decay(0.1, factor=0.5, every=10), nn.constant_schedule(0.1) == nn.constant_schedule(0.1)
+    (step_decay(initial=0.1, factor=0.5, every=10), True)
+    """
+
+    def __repr__(self) -> str:
+        return f"{self.func.__name__[1:]}({arguments(self.keywords)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Formula) and comparable(self) == comparable(other)
+
+    def __hash__(self) -> int:
+        return hash((self.func, tuple(self.keywords)))
 
 
 def constant_schedule(value: float) -> Schedule:
@@ -19,7 +37,7 @@ def constant_schedule(value: float) -> Schedule:
     >>> nn.constant_schedule(0.1)(1000)
     0.1
     """
-    return partial(_constant, value=number(value, "value", 0, math.inf))
+    return Formula(_constant, value=number(value, "value", 0, math.inf))
 
 
 def _constant(step: int, *, value: float) -> float:
@@ -34,7 +52,7 @@ def step_decay(initial: float, factor: float, every: int) -> Schedule:
     """
     number(initial, "initial", 0, math.inf)
     number(factor, "factor", 0, math.inf, open_low=True)
-    return partial(_step_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
+    return Formula(_step_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
 
 
 def _step_decay(step: int, *, initial: float, factor: float, every: int) -> float:
@@ -49,7 +67,7 @@ def exponential_decay(initial: float, factor: float, every: int) -> Schedule:
     """
     number(initial, "initial", 0, math.inf)
     number(factor, "factor", 0, math.inf, open_low=True)
-    return partial(_exponential_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
+    return Formula(_exponential_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
 
 
 def _exponential_decay(step: int, *, initial: float, factor: float, every: int) -> float:
@@ -64,7 +82,7 @@ def cosine_decay(initial: float, steps: int, final: float = 0.0) -> Schedule:
     """
     number(initial, "initial", 0, math.inf)
     number(final, "final", 0, math.inf)
-    return partial(_cosine_decay, initial=initial, steps=positive_int(steps, "steps"), final=final)
+    return Formula(_cosine_decay, initial=initial, steps=positive_int(steps, "steps"), final=final)
 
 
 def _cosine_decay(step: int, *, initial: float, steps: int, final: float) -> float:
@@ -83,7 +101,7 @@ def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
     [0.025, 0.05, 0.1, 0.1, 0.05, 0.0]
     """
     schedule = then if callable(then) else constant_schedule(then)
-    return partial(_linear_warmup, steps=positive_int(steps, "steps"), then=schedule)
+    return Formula(_linear_warmup, steps=positive_int(steps, "steps"), then=schedule)
 
 
 def _linear_warmup(step: int, *, steps: int, then: Callable[[int], float]) -> float:

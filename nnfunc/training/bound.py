@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from nnfunc._internal.validate import all_finite
-from nnfunc.arrays import Array, ArrayDict
+from nnfunc.arrays import Array, ArrayDict, give_away
 from nnfunc.core.backward import run_backward
 from nnfunc.core.forward import run
 from nnfunc.core.program import Program
@@ -92,9 +92,9 @@ def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
     total = stacked.size
 
-    def advance(params: ArrayDict, g: Array, opt_state: ArrayDict, _: bool) -> tuple[ArrayDict, ArrayDict]:
+    def advance(params: ArrayDict, g: Array, opt_state: ArrayDict, donate: bool) -> tuple[ArrayDict, ArrayDict]:
         w, before, t = params._vector, opt_state._vector, opt_state._integers["step"].item() + 1
-        new, moved = np.empty(n, w.dtype), np.empty(total, w.dtype)
+        new, moved = np.empty(n, w.dtype), give_away(opt_state) if donate else np.empty(total, w.dtype)
         rule(w, g, *[before[p] for p in parts], out=(new, *[moved[p] for p in parts]), t=t, **settings)
         steps = np.array(t)
         steps.setflags(write=False)

@@ -24,6 +24,9 @@ class Counted(Iterator[T]):
     def __init__(self, items: Iterator[T], count: int | None, text: Callable[[T], str] | None = None) -> None:
         self._items, self._left, self._text = items, count, text
 
+    def __repr__(self) -> str:
+        return "an iterator" if self._left is None else f"an iterator of {self._left} more"
+
     def __len__(self) -> int:
         if self._left is None:
             raise TypeError("how many items these are is not known before the end")

@@ -104,8 +104,9 @@ class TrainStep(Fields):
             ts: from `train_state`, or the last step.
             batch: (x, target) or (x, target, weights).
             donate: gives the memory of `ts.opt_state` away for the new one, which saves time where it is large (tens of
-                MB). What is done with the old one afterwards is an error; its parameters stay. `nn.train` does so
-                within an epoch. It changes nothing with `nonfinite="skip"` or a rule of your own.
+                MB). What is done with the old one afterwards is an error, and whatever shares its memory (its arrays
+                and groups, the members of `nn.unstack`) changes; the parameters stay. `nn.train` does so within an
+                epoch. It changes nothing with `nonfinite="skip"` or a rule of your own.
         Raises:
             NonFiniteError: the loss or the gradient is NaN or infinite; the message says in which layer it began.
             ValueError: shapes or labels that do not fit, dropout without a key, parameters that are not the model's.
@@ -180,9 +181,10 @@ def train_step(
         optimizer: an optimizer, or the name of one with its default settings.
         penalty: `nn.l2(λ)`, `nn.l1(λ)`, or one of your own.
         class_weights: (classes,), the weight of the examples of each class.
-        nonfinite: what happens where the loss, a gradient or the update is NaN or infinite: "raise" an error that says
-            where it began, or "skip" the update: the network (in a stack each that diverged) stays as it is, and
-            `metrics.updated` says so.
+        nonfinite: what happens where the loss or a gradient is NaN or infinite: "raise" an error that says where it
+            began (an update that is not finite is noticed by the next step, by `nn.train` at the end of the epoch), or
+            "skip" the update, also one that is not finite itself: the network (in a stack each that diverged) stays as
+            it is, and `metrics.updated` says so.
     Raises:
         ValueError: an unknown name; the message has the nearest one.
 
@@ -216,4 +218,7 @@ def _kept(old: ArrayDict, new: ArrayDict, updated: Any) -> ArrayDict:
         return old
     vector = new_vector(new._vector.shape, new.dtype)
     vector[...] = np.where(updated[:, None], new._vector, old._vector)
-    return ArrayDict._of(new._layout, vector, new._integers)
+    counts = {k: np.where(updated, new._integers[k], old._integers[k]) for k in new._integers}
+    for count in counts.values():
+        count.setflags(write=False)
+    return ArrayDict._of(new._layout, vector, counts)
