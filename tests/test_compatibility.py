@@ -130,7 +130,7 @@ RUNS: dict[str, Run] = {
 
 
 def probe() -> NDArray[Any]:
-    """The bits of this machine's products, exponentials and roots, of the sizes of the runs."""
+    """The bits of this machine's products, exponentials, roots and factors, of the sizes of the runs."""
     rng = np.random.default_rng(1)
     found = []
     for dtype in (np.float32, np.float64):
@@ -139,6 +139,7 @@ def probe() -> NDArray[Any]:
             product = a.dot(b)
             found += [product, a.T.dot(product), np.matmul(np.stack([a, a]), b)]
             found += [np.exp(a), np.tanh(a), np.log(np.square(a))]
+    found += [np.linalg.qr(rng.normal(size=shape)).Q for shape in ((4, 4), (5, 4), (8, 4))]
     return np.concatenate([f.astype(np.float64).ravel() for f in found])
 
 
