@@ -17,6 +17,7 @@ from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Kernel
 from nnfunc.core.layer import make
 from nnfunc.core.values import Value, leaves
+from nnfunc.layers import activations
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
 from tests.catalogue import FEATURES, LAYERS, bent, randomized
@@ -184,20 +185,7 @@ def test_an_array_that_is_used_twice_stands_there_once() -> None:
 # -- at the extremes ---------------------------------------------------------------------------------------------------
 
 EXTREME: list[Any] = [-1000.0, -100.0, -20.0, -5.0, -1e-3, 0.0, 1e-3, 5.0, 20.0, 100.0, 1000.0]
-ACTIVATIONS = {
-    "elu": nn.elu(),
-    "gelu": nn.gelu(),
-    "gelu_tanh": nn.gelu(True),
-    "identity": nn.identity(),
-    "leaky_relu": nn.leaky_relu(),
-    "relu": nn.relu(),
-    "selu": nn.selu(),
-    "sigmoid": nn.sigmoid(),
-    "silu": nn.silu(),
-    "softmax": nn.softmax(),
-    "softplus": nn.softplus(),
-    "tanh": nn.tanh(),
-}
+ACTIVATIONS = {name: make() for name, make in activations.ACTIVATIONS.items()} | {"gelu_tanh": nn.gelu(True)}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

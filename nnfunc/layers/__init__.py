@@ -2,6 +2,7 @@
 
 dense                                               batch_norm, layer_norm      dropout, reparametrize
 relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
+mish, softsign, log_softmax, hard_sigmoid, hard_swish, hard_tanh, relu6
 flatten, reshape, take                              concatenate, add, subtract, multiply
 serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
 freeze, unfreeze, tie, map_layers                   models from models
@@ -12,14 +13,21 @@ from nnfunc.core.layer import Layer
 from nnfunc.layers.activations import (
     elu,
     gelu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
     identity,
     leaky_relu,
+    log_softmax,
+    mish,
     relu,
+    relu6,
     selu,
     sigmoid,
     silu,
     softmax,
     softplus,
+    softsign,
     swish,
     tanh,
 )
@@ -44,15 +52,21 @@ __all__ = [
     "flatten",
     "freeze",
     "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
     "identity",
     "layer",
     "layer_norm",
     "leaky_relu",
+    "log_softmax",
     "map_layers",
+    "mish",
     "mlp",
     "multiply",
     "parallel",
     "relu",
+    "relu6",
     "reparametrize",
     "reshape",
     "residual",
@@ -64,6 +78,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "softsign",
     "subtract",
     "swish",
     "take",

@@ -1,6 +1,7 @@
 """Activations: layers without parameters that act on each element (softmax: on the last axis).
 
-Each is a constructor, its forward and its backward. At a kink the slope is that of the left side (0 for ReLU).
+Each is a constructor, its forward and its backward. At a kink the slope is that of the left side (0 for ReLU), of a
+cut line 0.
 """
 
 from __future__ import annotations
@@ -24,14 +25,21 @@ from nnfunc.layers.affine import features
 __all__ = [
     "elu",
     "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
     "identity",
     "leaky_relu",
+    "log_softmax",
+    "mish",
     "relu",
+    "relu6",
     "selu",
     "sigmoid",
     "silu",
     "softmax",
     "softplus",
+    "softsign",
     "swish",
     "tanh",
 ]
@@ -112,6 +120,35 @@ def _softmax_onnx(**_: Any) -> Expression:
 SOFTMAX = Kernel(
     _softmax, _softmax_backward, _over_features, formula="exp(x) / Σ exp(x)", decision="largest",
     onnx=_softmax_onnx,
+)  # fmt: skip
+
+
+def log_softmax() -> Layer:
+    """log softmax(x) = x − max x − log Σ exp(x − max x) over the last axis; dx = dy − softmax(x) · Σ dy.
+
+    >>> nn.log_softmax().forward(nn.EMPTY, nn.EMPTY, np.array([[1000.0, 1000.0]]))[0].round(4)
+    array([[-0.6931, -0.6931]])
+    """
+    return make("log_softmax", kernel=LOG_SOFTMAX)
+
+
+def _log_softmax(params: Params, x: Array) -> tuple[Array, Array]:
+    shifted, _, total = shifted_exp(x)
+    y = shifted - np.log(total)
+    return y, y
+
+
+def _log_softmax_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy - np.exp(y) * sum_of_columns(dy)[..., None]
+
+
+def _log_softmax_onnx(**_: Any) -> Expression:
+    return op("LogSoftmax", "x", axis=-1)
+
+
+LOG_SOFTMAX = Kernel(
+    _log_softmax, _log_softmax_backward, _over_features, formula="x − log Σ exp(x)", decision="largest",
+    onnx=_log_softmax_onnx,
 )  # fmt: skip
 
 
@@ -254,6 +291,137 @@ SELU = Kernel(
 )  # fmt: skip
 
 
+# -- cut lines: min(max(slope · x + shift, low), high) ---------------------------------------------------------------
+
+
+def hard_tanh() -> Layer:
+    """min(max(x, −1), 1).
+
+    >>> nn.hard_tanh().forward(nn.EMPTY, nn.EMPTY, np.array([[-2.0, 0.5, 2.0]]))[0]
+    array([[-1. ,  0.5,  1. ]])
+    """
+    return make("hard_tanh", kernel=HARD_TANH)
+
+
+def relu6() -> Layer:
+    """min(max(x, 0), 6) (Howard et al. 2017, MobileNets).
+
+    >>> nn.relu6().forward(nn.EMPTY, nn.EMPTY, np.array([[-2.0, 0.5, 7.0]]))[0]
+    array([[0. , 0.5, 6. ]])
+    """
+    return make("relu6", kernel=RELU6)
+
+
+def hard_sigmoid() -> Layer:
+    """min(max(x/6 + 1/2, 0), 1), PyTorch's and Flax's form.
+
+    >>> nn.hard_sigmoid().forward(nn.EMPTY, nn.EMPTY, np.array([[-4.0, 0.0, 1.5]]))[0]
+    array([[0.  , 0.5 , 0.75]])
+    """
+    return make("hard_sigmoid", kernel=HARD_SIGMOID)
+
+
+def hard_swish() -> Layer:
+    """x · hard_sigmoid(x) (Howard et al. 2019, MobileNetV3).
+
+    >>> nn.hard_swish().forward(nn.EMPTY, nn.EMPTY, np.array([[-4.0, 0.0, 4.0]]))[0] + 0.0
+    array([[0., 0., 4.]])
+    """
+    return make("hard_swish", kernel=HARD_SWISH)
+
+
+Line: TypeAlias = tuple[float, float, float, float]
+"""(slope, shift, low, high)"""
+
+
+def _cut(x: Array, line: Line) -> tuple[Array, Array]:
+    slope, shift, low, high = line
+    z = x * x.dtype.type(slope) + x.dtype.type(shift)
+    return np.clip(z, low, high), z
+
+
+def _cut_backward(z: Array, dy: Array, line: Line) -> Array:
+    slope, _, low, high = line
+    return dy * np.where((z > low) & (z < high), z.dtype.type(slope), z.dtype.type(0))
+
+
+def _cut_onnx(line: Line) -> Expression:
+    slope, shift, low, high = line
+    return op("Min", op("Max", op("Add", op("Mul", "x", slope), shift), low), high)
+
+
+HARD_TANH_LINE: Line = (1.0, 0.0, -1.0, 1.0)
+
+
+def _hard_tanh(params: Params, x: Array) -> tuple[Array, Array]:
+    return _cut(x, HARD_TANH_LINE)
+
+
+def _hard_tanh_backward(params: Params, z: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return _cut_backward(z, dy, HARD_TANH_LINE)
+
+
+def _hard_tanh_onnx(**_: Any) -> Expression:
+    return _cut_onnx(HARD_TANH_LINE)
+
+
+RELU6_LINE: Line = (1.0, 0.0, 0.0, 6.0)
+
+
+def _relu6(params: Params, x: Array) -> tuple[Array, Array]:
+    return _cut(x, RELU6_LINE)
+
+
+def _relu6_backward(params: Params, z: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return _cut_backward(z, dy, RELU6_LINE)
+
+
+def _relu6_onnx(**_: Any) -> Expression:
+    return _cut_onnx(RELU6_LINE)
+
+
+HARD_SIGMOID_LINE: Line = (1 / 6, 0.5, 0.0, 1.0)
+
+
+def _hard_sigmoid(params: Params, x: Array) -> tuple[Array, Array]:
+    return _cut(x, HARD_SIGMOID_LINE)
+
+
+def _hard_sigmoid_backward(params: Params, z: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return _cut_backward(z, dy, HARD_SIGMOID_LINE)
+
+
+def _hard_sigmoid_onnx(**_: Any) -> Expression:
+    return _cut_onnx(HARD_SIGMOID_LINE)
+
+
+HARD_TANH = Kernel(
+    _hard_tanh, _hard_tanh_backward, formula="min(max(x, −1), 1)", limits=(-1.0, 1.0), onnx=_hard_tanh_onnx
+)
+RELU6 = Kernel(_relu6, _relu6_backward, formula="min(max(x, 0), 6)", onnx=_relu6_onnx)
+HARD_SIGMOID = Kernel(
+    _hard_sigmoid, _hard_sigmoid_backward, formula="min(max(x/6 + 1/2, 0), 1)", limits=(0.0, 1.0),
+    onnx=_hard_sigmoid_onnx,
+)  # fmt: skip
+
+
+def _hard_swish(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    share, _ = _hard_sigmoid(params, x)
+    return x * share, (x, share)
+
+
+def _hard_swish_backward(params: Params, cache: tuple[Array, Array], dy: Array, grads: Grads, need: bool) -> Array:
+    x, share = cache
+    return dy * (share + x * np.where((share > 0) & (share < 1), x.dtype.type(1 / 6), x.dtype.type(0)))
+
+
+def _hard_swish_onnx(**_: Any) -> Expression:
+    return op("Mul", "x", _hard_sigmoid_onnx())
+
+
+HARD_SWISH = Kernel(_hard_swish, _hard_swish_backward, formula="x · min(max(x/6 + 1/2, 0), 1)", onnx=_hard_swish_onnx)
+
+
 # -- smooth relatives of ReLU --------------------------------------------------------------------------------------
 
 
@@ -385,6 +553,57 @@ def _softplus_onnx(**_: Any) -> Expression:
 
 
 SOFTPLUS = Kernel(_softplus, _softplus_backward, formula="log(1 + exp(x))", onnx=_softplus_onnx)
+
+
+def mish() -> Layer:
+    """x · tanh(log(1 + exp(x))) (Misra, BMVC 2020).
+
+    >>> nn.mish().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 1.0]]))[0].round(4)
+    array([[0.    , 0.8651]])
+    """
+    return make("mish", kernel=MISH)
+
+
+def _mish(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    t = np.tanh(np.logaddexp(x, 0, dtype=x.dtype))
+    return x * t, (x, t)
+
+
+def _mish_backward(params: Params, cache: tuple[Array, Array], dy: Array, grads: Grads, need: bool) -> Array:
+    x, t = cache
+    return dy * (t + x * (1 - t * t) * logistic(x))
+
+
+def _mish_onnx(**_: Any) -> Expression:
+    return op("Mul", "x", op("Tanh", _softplus_onnx()))
+
+
+MISH = Kernel(_mish, _mish_backward, formula="x · tanh(log(1 + exp(x)))", onnx=_mish_onnx)
+
+
+def softsign() -> Layer:
+    """x/(1 + |x|); dx = dy/(1 + |x|)².
+
+    >>> nn.softsign().forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 0.0, 3.0]]))[0]
+    array([[-0.5 ,  0.  ,  0.75]])
+    """
+    return make("softsign", kernel=SOFTSIGN)
+
+
+def _softsign(params: Params, x: Array) -> tuple[Array, Array]:
+    size = 1 + np.abs(x)
+    return x / size, size
+
+
+def _softsign_backward(params: Params, size: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy / (size * size)
+
+
+def _softsign_onnx(**_: Any) -> Expression:
+    return op("Div", "x", op("Add", op("Abs", "x"), 1.0))
+
+
+SOFTSIGN = Kernel(_softsign, _softsign_backward, formula="x/(1 + |x|)", limits=(-1.0, 1.0), onnx=_softsign_onnx)
 
 
 # -- identity and names --------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Losses: what a network is trained to make small. `base` says what they have in common, `targets` what they accept.
 
 binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also ..._with_logits
-mean_squared_error, mean_absolute_error, huber
+hinge
+mean_squared_error, mean_absolute_error, huber, log_cosh, quantile, poisson
 combined    of several outputs
 """
 
@@ -15,10 +16,11 @@ from nnfunc.losses.classification import (
     binary_cross_entropy_with_logits,
     categorical_cross_entropy,
     categorical_cross_entropy_with_logits,
+    hinge,
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
-from nnfunc.losses.regression import huber, mean_absolute_error, mean_squared_error
+from nnfunc.losses.regression import huber, log_cosh, mean_absolute_error, mean_squared_error, poisson, quantile
 from nnfunc.losses.targets import one_hot
 
 __all__ = [
@@ -29,10 +31,14 @@ __all__ = [
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
     "combined",
+    "hinge",
     "huber",
+    "log_cosh",
     "mean_absolute_error",
     "mean_squared_error",
     "one_hot",
+    "poisson",
+    "quantile",
     "sparse_categorical_cross_entropy",
     "sparse_categorical_cross_entropy_with_logits",
 ]

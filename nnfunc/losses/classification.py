@@ -3,6 +3,7 @@
 binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
 categorical_cross_entropy           −Σ Y log A, Y one-hot rows
 sparse_categorical_cross_entropy    −log A_Y, Y class numbers
+hinge                               Σ max(0, 1 − s y), s = ±1 for the two classes
 ..._with_logits                     the same of A = σ(z) or softmax(z), from z
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
+    "hinge",
     "sparse_categorical_cross_entropy",
     "sparse_categorical_cross_entropy_with_logits",
 ]
@@ -146,4 +148,28 @@ sparse_categorical_cross_entropy_with_logits = make(
 
 >>> nn.sparse_categorical_cross_entropy_with_logits.forward(np.array([[1000.0, 0.0]]), np.array([1]))[0]
 1000.0
+"""
+
+
+# -- margins -----------------------------------------------------------------------------------------------------------
+
+
+def _hinge(y: Array, T: Array) -> tuple[Array, Residual]:
+    sign = 2 * T - 1
+    margin = 1 - sign * y
+    return sum_of_columns(np.maximum(margin, zero(y.dtype))), (margin, sign)
+
+
+def _hinge_gradient(residual: tuple[Array, Array]) -> Array:
+    margin, sign = residual
+    return np.where(margin > 0, -sign, zero(sign.dtype))
+
+
+hinge = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", decision=0.0)
+"""Σ max(0, 1 − s y), summed over the outputs, s = 2 Y − 1 = ±1 (Cortes & Vapnik 1995). y above 0 means class 1.
+
+y (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.
+
+>>> nn.hinge.forward(np.array([[2.0], [0.5]]), np.array([[1.0], [1.0]]))[0]
+0.25
 """

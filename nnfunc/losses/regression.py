@@ -3,6 +3,9 @@
 mean_squared_error      the mean over the outputs of (y − target)²
 mean_absolute_error     the mean over the outputs of |y − target|
 huber(delta)            a parabola near 0, lines beyond ±delta
+log_cosh                log cosh(y − target): the same, smooth
+quantile(level)         a line of another slope on each side: the least for the quantile of the target
+poisson                 exp(y) − target · y: counts, by the logarithm of their rate
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.losses.base import Loss, Residual, make
 
-__all__ = ["huber", "mean_absolute_error", "mean_squared_error"]
+__all__ = ["huber", "log_cosh", "mean_absolute_error", "mean_squared_error", "poisson", "quantile"]
 
 
 def _per_output(elements: Array) -> Array:
@@ -81,3 +84,62 @@ def _huber(y: Array, T: Array, *, delta: float) -> tuple[Array, Residual]:
 
 def _huber_gradient(d: Array, *, delta: float) -> Array:
     return _per_output(np.clip(d, -delta, delta))
+
+
+def _log_cosh(y: Array, T: Array) -> tuple[Array, Residual]:
+    d = np.abs(y - T)
+    return _mean_of_outputs(d + np.log1p(np.exp(-2 * d)) - math.log(2)), y - T
+
+
+def _log_cosh_gradient(d: Array) -> Array:
+    return _per_output(np.tanh(d))
+
+
+log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient)
+"""The mean over the outputs of log cosh(y − target): ½d² near 0, |d| − log 2 far away.
+
+>>> round(nn.log_cosh.forward(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))[0], 4)
+499.6534
+"""
+
+
+def quantile(level: float = 0.5) -> Loss:
+    """The mean over the outputs of max(level · d, (level − 1) · d), d = target − y (Koenker & Bassett 1978).
+
+    Its minimum is the quantile of the targets: with 0.9, nine of ten targets are below y. Where y is the target, the
+    gradient is 0.
+
+    >>> nn.quantile(0.9).forward(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))[0]
+    0.5
+    """
+    level = number(level, "level", 0, 1, open_low=True, open_high=True, why="the share of targets below y")
+    return make("quantile", Settings(level=level), _quantile, _quantile_gradient)
+
+
+def _quantile(y: Array, T: Array, *, level: float) -> tuple[Array, Residual]:
+    d = T - y
+    return _mean_of_outputs(np.maximum(level * d, (level - 1) * d)), d
+
+
+def _quantile_gradient(d: Array, *, level: float) -> Array:
+    above, below, one = (d.dtype.type(a) for a in (-level, 1 - level, 0))
+    return _per_output(np.where(d > 0, above, np.where(d < 0, below, one)))
+
+
+def _poisson(y: Array, T: Array) -> tuple[Array, Residual]:
+    rate = np.exp(y)
+    return _mean_of_outputs(rate - T * y), rate - T
+
+
+def _poisson_gradient(d: Array) -> Array:
+    return _per_output(d)
+
+
+poisson = make("poisson", values=_poisson, gradient=_poisson_gradient)
+"""The mean over the outputs of exp(y) − target · y: −log of the Poisson likelihood of counts, without log(target!).
+
+y is the logarithm of the rate.
+
+>>> nn.poisson.forward(np.array([[0.0]]), np.array([[3.0]]))[0]
+1.0
+"""
