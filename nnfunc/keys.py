@@ -83,6 +83,8 @@ def fold_in(key: Keys, i: int) -> Keys:
         return tuple(fold_in(k, i) for k in key)
     if type(key) is not Key:
         check(key)
+    if isinstance(i, str) or not hasattr(i, "__index__"):
+        raise TypeError(f"i={i!r}: expected a whole number, like the epoch's")
     return Key((key * _MULTIPLIER + (2 * index(i) + 1) * _INCREMENT) & _MASK)
 
 

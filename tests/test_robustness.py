@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -736,3 +737,32 @@ def test_an_own_layer_of_several_outputs_says_their_shapes() -> None:
     split = nn.layer(lambda p, z: ((z[..., :1], z[..., 1:]), None), lambda p, c, dy: (np.concatenate(dy, -1), {}))
     with pytest.raises(TypeError, match="forward returned a tuple of 2 outputs: say their shapes"):
         nn.serial(split, nn.concatenate()).init(nn.key(0), (3,))
+
+
+EPOCH = nn.Epoch(1, 0.5, 0.5, None, nn.train_state(CHAIN, "gd", nn.key(0), (3,)))
+ANY: tuple[Any, ...] = None, [1, 2], "loss", np.ones(2), 3, "a", EPOCH  # whose types are wrong on purpose
+DOORS: dict[str, tuple[Callable[[], object], str]] = {
+    "one epoch": (lambda: nn.best_epoch(ANY[6]), "epochs is one Epoch, expected several"),
+    "no epochs": (lambda: nn.early_stopping(ANY[0]), "epochs is NoneType, expected several"),
+    "numbers": (lambda: list(nn.early_stopping(ANY[1])), "epochs has a part that is int"),
+    "a name": (lambda: nn.early_stopping([EPOCH], monitor=ANY[2]), "monitor='loss': expected a function"),
+    "nothing": (lambda: nn.best_epoch([EPOCH], monitor=lambda e: ANY[0]), "monitor returned None, expected one number"),
+    "several": (lambda: nn.best_epoch([EPOCH], monitor=lambda e: ANY[3]), r"an array of shape \(2,\)"),
+    "summary": (lambda: nn.summary(ANY[4], (4,)), "model is int, expected a Layer"),
+    "freeze": (lambda: nn.freeze(CHAIN, ANY[4]), "where=3: expected one or more name patterns"),
+    "fold_in": (lambda: nn.fold_in(nn.key(0), ANY[5]), "i='a': expected a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_what_is_no_such_thing_is_said_at_the_door(name: str) -> None:
+    call, message = DOORS[name]
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 5), 3, "all"])
+def test_rows_that_are_no_numbers_of_rows(rows: Any) -> None:
+    step = nn.train_step(CHAIN, "mean_squared_error", "gd")
+    with pytest.raises((TypeError, ValueError), match="rows has shape"):
+        next(nn.train(step, nn.train_state(CHAIN, "gd", nn.key(0), (3,)), (X3, T2), epochs=1, key=nn.key(0), rows=rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nnfunc._internal.validate import instance
 from nnfunc.arrays import ArrayDict
@@ -37,7 +37,7 @@ def freeze(model: Layer, where: Patterns) -> Layer:
     (['dense2.W', 'dense2.b'], ['frozen.dense1.W', 'frozen.dense1.b'])
     """
     instance(model, Layer, "model")
-    patterns = (where,) if isinstance(where, str) else tuple(where)
+    patterns = (where,) if isinstance(where, str) else tuple(where) if isinstance(where, Iterable) else ()
     if not all(isinstance(p, str) for p in patterns) or not patterns:
         raise TypeError(f"where={where!r}: expected one or more name patterns, like 'dense1.*'")
     return model._replace(frozen=(*model.frozen, *patterns))

@@ -31,6 +31,8 @@ def summary(model: Layer, input_shape: Shapes, file: TextIO | None = None) -> No
     ----------------------------------
     total                           13
     """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
     params, state = model.init(key(0), input_shape)
     called = program(model, input_shape, params, state)
     sizes = {k: v.size for k, v in (*params.items(), *state.group(FROZEN[:-1]).items())}

@@ -167,7 +167,7 @@ def _epochs(
     around: Callable[[Counted[Rows]], Iterable[Rows]],
     rows: ArrayLike | PerMember | None,
 ) -> Iterator[Epoch]:
-    total = row_count(leaves(data[0])[0]) if rows is None else np.shape(_bare(rows))[-1]
+    total = row_count(leaves(data[0])[0]) if rows is None else (np.shape(_bare(rows)) or (0,))[-1]
     per_epoch = 1 if size is None else math.ceil(total / size)
     decision = decision_under(*step.computed)
     lead = 1 + len(ts.params.stack_shape)

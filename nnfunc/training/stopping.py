@@ -18,7 +18,7 @@ def validation_loss(epoch: Epoch) -> float:
     loss = epoch.loss if epoch.validation is None else epoch.validation.loss
     if np.ndim(loss):
         raise ValueError("a stack of networks has a loss for each: pass monitor=, a function of an epoch to one number")
-    return math.inf if math.isnan(loss) else float(loss)  # NaN is no best
+    return float(loss)
 
 
 def early_stopping(
@@ -42,6 +42,7 @@ def early_stopping(
     >>> [epoch.number for epoch in nn.early_stopping(epochs, patience=2)]
     [1, 2, 3, 4]
     """
+    _check(epochs, monitor)
     positive_int(patience, "patience")
     number(min_delta, "min_delta", 0, np.inf)
     count = len(epochs) if isinstance(epochs, Sized) else None
@@ -54,7 +55,7 @@ def _until_patience_ends(
     best, waited = np.inf, 0
     for epoch in epochs:
         yield epoch
-        value = monitor(epoch)
+        value = _number(monitor, epoch)
         best, waited = (value, 0) if value < best - min_delta else (best, waited + 1)
         if waited >= patience:
             return
@@ -66,10 +67,30 @@ def best_epoch(epochs: Iterable[Epoch], monitor: Callable[[Epoch], float] = vali
     >>> nn.best_epoch([Epoch(i, loss, 0.0, None, None) for i, loss in enumerate([3.0, 1.0, 2.0], 1)]).number
     2
     """
-    best = min(epochs, key=monitor, default=None)
+    _check(epochs, monitor)
+    best = min(epochs, key=lambda epoch: _number(monitor, epoch), default=None)
     if best is None:
         raise ValueError("epochs is empty: was the iterator used up before?")
     return best
+
+
+def _check(epochs: object, monitor: object) -> None:
+    if isinstance(epochs, Epoch) or not isinstance(epochs, Iterable):
+        came = "one Epoch" if isinstance(epochs, Epoch) else type(epochs).__name__
+        raise TypeError(f"epochs is {came}, expected several: what nn.train gives, or a list of it")
+    if not callable(monitor):
+        raise TypeError(f"monitor={monitor!r}: expected a function of an epoch, like lambda epoch: -epoch.accuracy")
+
+
+def _number(monitor: Callable[[Epoch], float], epoch: Epoch) -> float:
+    """What is to become small; NaN is no best."""
+    if not isinstance(epoch, Epoch):
+        raise TypeError(f"epochs has a part that is {type(epoch).__name__}, expected what nn.train gives")
+    value = np.asarray(monitor(epoch))
+    if value.ndim or value.dtype.kind not in "fiu":
+        came = f"an array of shape {value.shape}" if value.ndim else repr(value[()])
+        raise TypeError(f"monitor returned {came}, expected one number (of a stack of networks too)")
+    return math.inf if math.isnan(value) else float(value)
 
 
 def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
