@@ -17,6 +17,15 @@ Patterns: TypeAlias = "str | Sequence[str]"
 """One or more name patterns, as in a shell: "*.W", "dense1.*"."""
 
 
+def within(path: str) -> str:
+    """How the names of all that stands in a layer begin; the model itself is "".
+
+    >>> within("residual1.dense1"), within("")
+    ('residual1.dense1.', '')
+    """
+    return f"{path}." if path else ""
+
+
 class Group(NamedTuple):
     """A group of arrays: its layout, and which part of the vector and of the list of arrays it is."""
 

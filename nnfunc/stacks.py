@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfunc._internal.validate import numeric
 from nnfunc.arrays import ArrayDict, new_vector
-from nnfunc.core.values import Value, map_leaves
+from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.keys import Key, Keys
 
 T = TypeVar("T")
@@ -126,9 +126,7 @@ def each_member(
     """The two functions of a kernel, called for each network of a stack."""
 
     def stacked_forward(params: Any, x: Any, **asked: Any) -> Any:
-        first = x
-        while isinstance(first, tuple):
-            first = first[0]
+        first = leaves(x)[0]
         given = {k: v for k, v in asked.items() if k not in ("lead", "train")}
         plain = {k: asked[k] for k in ("train",) if k in asked} | ({"lead": 1} if "lead" in asked else {})
         results = [

@@ -15,7 +15,7 @@ from nnfunc.core.forward import folded, put
 from nnfunc.core.layer import Layer, Run
 from nnfunc.core.program import Op, Program
 from nnfunc.core.signatures import probed
-from nnfunc.core.values import Shapes, Value, is_shape, leaves, map_leaves, map_shapes, rebuilt
+from nnfunc.core.values import Shapes, Value, is_shape, leaves, map_leaves, map_shapes, rebuilt, taken
 from nnfunc.core.wiring import FROZEN, Wiring
 from nnfunc.keys import Key, generator
 from nnfunc.layout import Shape
@@ -110,7 +110,7 @@ def calls(root: Call) -> tuple[list[Call], Value]:
     put(values, program.inputs, root.x)
     found = []
     for op in program.ops:
-        call = _alone(op, program, root, map_leaves(lambda n: values[n], op.x))
+        call = _alone(op, program, root, taken(values, op.x))
         try:
             y = call.layer.forward(
                 call.params, call.state, map_leaves(read_only, call.x), key=call.key, train=call.train
@@ -121,7 +121,7 @@ def calls(root: Call) -> tuple[list[Call], Value]:
             raise WritesError(call.path, error) from error
         put(values, op.y, y)
         found.append(call)
-    return found, map_leaves(lambda n: values[n], program.output)
+    return found, taken(values, program.output)
 
 
 def _inside(root: Call, path: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnfunc._internal.validate import numeric, positive_int
+from nnfunc._internal.validate import instance, numeric, positive_int
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.checks.calls import (
     Call,
@@ -147,8 +147,7 @@ def check_model(
     True
     """
     began = time.perf_counter()
-    if not isinstance(model, Layer):
-        raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
+    instance(model, Layer, "model")
     if (loss is None) != (target is None):
         raise ValueError("loss and target go together: pass both, or none")
     function = None if loss is None else value_and_grad(model, loss)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from nnfunc._internal.validate import instance
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.forward import Moving, called, folded, moved, put, put_several
 from nnfunc.core.initial import initial
@@ -13,11 +14,11 @@ from nnfunc.core.kernel import Cache, Signature
 from nnfunc.core.layer import Layer, check_stacks
 from nnfunc.core.program import Op, Program, Ready, last_uses, prepared
 from nnfunc.core.signatures import fitted, probed
-from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
+from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes, taken
 from nnfunc.core.wiring import FROZEN, Wiring
 from nnfunc.keys import Keys
 from nnfunc.keys import key as new_key
-from nnfunc.layout import Shape
+from nnfunc.layout import Shape, within
 
 
 def build(
@@ -68,8 +69,7 @@ def program(
     %2     residual1.tanh1  tanh x       %1              (3,) → (3,)        yes
     %3     residual1.add    x₁ + x₂ + …  %1, %2          (3,), (3,) → (3,)  yes
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
+    instance(model, Layer, "model")
     if params is None:
         params, initial_state = initial(model, new_key(0), input_shape)
         state = initial_state if state is None else state
@@ -88,7 +88,7 @@ def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape:
     (3,)
     """
     made = program(model, input_shape, params, state)
-    return map_leaves(lambda n: made.shapes[n], made.output)
+    return taken(made.shapes, made.output)
 
 
 class Kind:
@@ -168,7 +168,7 @@ class Builder:
 
     def leaf(self, wiring: Wiring, path: str, layer: Layer, x: Value, key: tuple[int, ...], again: int) -> Value:
         """Notes one call of a kernel; gives what comes out of it."""
-        kernel, prefix = layer.kernel, f"{path}." if path else ""
+        kernel, prefix = layer.kernel, within(path)
         assert kernel is not None
         integers = [node.integers for node in leaves(x)]
         if kernel.takes == "integers" and not all(integers):
@@ -254,12 +254,14 @@ class Builder:
         """Adds a call to the program, and makes it if there are values to make it with; gives its outputs."""
         if y is not None:
             op = op._replace(y=_numbers(y))
+        entry = prepared(op, self.lead)
         if self.run is not None:
-            moving, entry = self.run.moving, prepared(op, self.lead)
+            moving = self.run.moving
             value, cache = called(entry, op, entry.own(self.run.arrays), moving)
             if y is None:  # what comes out says its shape
                 y = map_leaves(lambda a: wiring.node(a.shape[self.lead :]), value)
                 op = op._replace(y=_numbers(y))
+                entry = prepared(op, self.lead)
             elif op.kernel.named:
                 _check_output(value, map_leaves(lambda node: node.shape, y), self.lead)
             moving.values += [None] * (len(wiring.nodes) - len(moving.values))
@@ -269,7 +271,7 @@ class Builder:
                 cache = put_several(moving.values, op.y, value, cache)
             self.run.caches.append(cache)
         self.ops.append(op)
-        self.ready.append(prepared(op, self.lead))
+        self.ready.append(entry)
         return y
 
 

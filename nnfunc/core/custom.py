@@ -89,7 +89,7 @@ def layer(
         asks=asks,
         dtype_aware=dtype_aware or None,
     )
-    return make(name, settings, OWN[frozenset(asks)])
+    return make(name, settings, _own_kernel(asks))
 
 
 def check_name(name: str) -> None:
@@ -141,9 +141,7 @@ def _forward(
     if not isinstance(result, tuple) or len(result) != count:
         expected = "the pair (y, cache)" if count == 2 else "(y, cache, state)"
         raise TypeError(f"forward returned {type(result).__name__}, expected {expected}")
-    first = x
-    while isinstance(first, tuple):
-        first = first[0]
+    first = leaves(x)[0]
     dtype = params.dtype if params.size else first.dtype if first.dtype.kind == "f" else None
 
     def own(a: Any) -> Array:
@@ -203,18 +201,12 @@ def _checked(dx: Value, shape: Any, need: Any, dtype: DTypeLike) -> Value:
     return array
 
 
-def _own_kernel(asks: frozenset[str]) -> Kernel:
+def _own_kernel(asks: tuple[str, ...]) -> Kernel:
+    """The kernel of a layer of your own that asks for these."""
     return Kernel(
         _forward, _backward, _signature, formula="forward(params, x)", uses=("forward", "backward", "asks"),
         asks=tuple(a for a in ASKED if a in asks), takes="any", by_rows=False, stacked=False, named=True, init=_init,
     )  # fmt: skip
-
-
-OWN = {
-    frozenset(asks): _own_kernel(frozenset(asks))
-    for asks in ((), ("key",), ("train",), ("state",), ("key", "train"), ("key", "state"), ("train", "state"), ASKED)
-}
-"""The kernels of layers of your own, by what they ask for."""
 
 
 # -- a wire of your own ------------------------------------------------------------------------------------------------

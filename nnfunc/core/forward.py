@@ -12,7 +12,7 @@ from nnfunc._internal.validate import real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
 from nnfunc.core.kernel import Cache, Kernel, view
 from nnfunc.core.program import Op, Program, Ready
-from nnfunc.core.values import Value, map_leaves
+from nnfunc.core.values import Value, map_leaves, taken
 from nnfunc.core.wiring import located
 from nnfunc.keys import Keys, fold_in
 
@@ -88,7 +88,7 @@ def put_several(values: list[Any], numbers: Value, y: Value, cache: Cache) -> Ca
 def called(entry: Ready, op: Op, own: Sequence[Array], moving: Moving) -> tuple[Value, Cache]:
     """A call of a kernel that asks for more than parameters and x, or has several inputs or outputs."""
     kernel: Kernel = op.layer.kernel  # type: ignore[assignment]  # a call has one
-    x = moving.values[op.x] if type(op.x) is int else _taken(moving.values, op.x)
+    x = moving.values[op.x] if type(op.x) is int else taken(moving.values, op.x)
     if op.casts:
         dtype = moving.params.dtype if moving.params.size else None
         x = map_leaves(lambda a: real(a, "x", dtype), x)
@@ -161,7 +161,3 @@ def put(values: list[Any], numbers: Value, value: Value) -> None:
         return
     for n, part in zip(numbers, value, strict=True):
         put(values, n, part)
-
-
-def _taken(values: list[Any], numbers: Value) -> Value:
-    return map_leaves(lambda n: values[n], numbers)

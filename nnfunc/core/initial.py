@@ -16,6 +16,7 @@ from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, 
 from nnfunc.core.wiring import FROZEN, Wiring
 from nnfunc.initializers import initial as drawn
 from nnfunc.keys import Key, Keys, check, fold_in
+from nnfunc.layout import within
 from nnfunc.stacks import stack
 
 
@@ -35,7 +36,7 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
     asked: set[str] = set()
 
     def leaf(wiring: Wiring, path: str, layer: Layer, x: Value, numbers: tuple[int, ...], again: int) -> Value:
-        kernel, prefix = layer.kernel, f"{path}." if path else ""
+        kernel, prefix = layer.kernel, within(path)
         assert kernel is not None
         own_key = key
         for number in numbers:

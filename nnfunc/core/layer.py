@@ -23,7 +23,7 @@ from nnfunc.core.forward import run
 from nnfunc.core.kernel import Cache, Kernel, view
 from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
-from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt
+from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt, taken
 from nnfunc.keys import Keys
 from nnfunc.stacks import keys_of, with_axis, without_axis
 
@@ -128,7 +128,7 @@ class Layer(Fields):
         """
         params, state = as_dict(params, "params"), as_dict(state, "state")
         program, values, caches, new = self.run(params, state, x, key, train)
-        x, y = (map_leaves(lambda n: values[n], numbers) for numbers in (program.inputs, program.output))
+        x, y = taken(values, program.inputs), taken(values, program.output)
         return view(y), Run(self, program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
 
     def backward(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,6 +39,15 @@ def map_leaves(function: Callable[..., Any], value: Value, *others: Value) -> An
     if not isinstance(value, tuple):
         return function(value, *others)
     return rebuilt(value, [map_leaves(function, *parts) for parts in zip(value, *others, strict=True)])
+
+
+def taken(values: Sequence[Any], numbers: Value) -> Any:
+    """Of a list the values of these numbers, in the structure of the numbers.
+
+    >>> taken("abc", (2, (0, 1)))
+    ('c', ('a', 'b'))
+    """
+    return map_leaves(lambda n: values[n], numbers)
 
 
 def is_shape(shape: object) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from nnfunc.core.values import Value, leaves
-from nnfunc.layout import Shape, matches, matching
+from nnfunc.layout import Shape, matches, matching, within
 
 if TYPE_CHECKING:
     from nnfunc.core.layer import Layer
@@ -66,7 +66,7 @@ class Wiring:
 
     def run(self, path: str, layer: Layer, x: Value, key: tuple[int, ...] = (), again: int = 0) -> Value:
         """The value that a layer makes of x."""
-        prefix = f"{path}." if path else ""
+        prefix = within(path)
         for tie in layer.ties:
             self.ties[prefix + tie.name] = prefix + tie.to, tie.transposed
         self.frozen += [(prefix, pattern) for pattern in layer.frozen if (prefix, pattern) not in self.frozen]
@@ -82,7 +82,7 @@ class Wiring:
 
     def is_frozen(self, name: str) -> bool:
         """Whether an array, or a layer by its path and a dot, is a constant."""
-        return any(name.startswith(prefix) and matches(name[len(prefix) :], p) for prefix, p in self.frozen)
+        return is_frozen(name, self.frozen)
 
     def check_named(self, path: str, arrays: Sequence[str]) -> None:
         """Raises an error if arrays belong to a layer without a name: two of those would share them."""
@@ -123,7 +123,7 @@ class Call:
             name, inner = self._layer.layers[number]
         else:
             raise ValueError(f"the wire calls {layer!r}, but its layers are {', '.join(self.layers) or 'none'}")
-        path = f"{self._path}.{name}" if self._path else name
+        path = within(self._path) + name
         if not isinstance(layer, str):
             self._wiring.unnamed.add(path)
         again = 0 if not isinstance(layer, str) else self._wiring.calls[path]
@@ -153,6 +153,11 @@ def _nodes(x: Value, what: str) -> Value:
         if not isinstance(leaf, Node):
             raise TypeError(f"{what} {type(leaf).__name__}, expected values that came in or that calls returned")
     return x
+
+
+def is_frozen(name: str, patterns: Sequence[tuple[str, str]]) -> bool:
+    """Whether one of these (prefix, pattern) freezes an array, or a layer by its path and a dot."""
+    return any(name.startswith(prefix) and matches(name[len(prefix) :], pattern) for prefix, pattern in patterns)
 
 
 def located(error: Exception, path: str) -> Exception:

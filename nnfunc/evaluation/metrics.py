@@ -68,9 +68,10 @@ def accuracy(model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: flo
     0.75
     """
     y = predict(model, ts, X)
-    decision, Y = _decision(model, y, threshold), as_members(ts, Y, "Y")
-    right = classes_of(y, decision) == labels(Y, y, decision, 1 + len(ts.params.stack_shape))
-    return _share(right, np.ones(right.shape), 1 + len(ts.params.stack_shape))
+    decision, Y, lead = _decision(model, y, threshold), as_members(ts, Y, "Y"), 1 + len(ts.params.stack_shape)
+    right = classes_of(y, decision) == labels(Y, y, decision, lead)
+    axes = tuple(range(lead - 1, right.ndim))
+    return ratio(right.sum(axis=axes), math.prod(right.shape[lead - 1 :]), math.nan)
 
 
 def confusion_matrix(
@@ -130,10 +131,7 @@ def evaluate(
     share = None if decision is None else share_right(y, Y, weights, decision, lead)
     if share is None:
         return Evaluation(value, unknown(ts.params))
-    right, total = share
-    return Evaluation(
-        value, right / np.where(total == 0, 1, total) if lead > 1 else right / total if total else math.nan
-    )
+    return Evaluation(value, ratio(*share, math.nan))
 
 
 def as_members(ts: HasParams, value: Any, name: str) -> Any:
@@ -249,12 +247,11 @@ def share_right(y: Value, Y: Any, weights: Any, decision: Decision, lead: int) -
     return (float(correct), float(total)) if lead == 1 else (correct, total)
 
 
-def _share(right: NDArray[np.bool_], weights: Array, lead: int) -> Scalar:
-    axes = tuple(range(lead - 1, right.ndim))
-    if lead == 1:
-        return int(np.count_nonzero(right)) / int(right.size) if right.size else math.nan
-    share: Array = (right * weights).sum(axis=axes) / weights.sum(axis=axes)
-    return share
+def ratio(total: Any, weight: Any, empty: float) -> Scalar:
+    """Σ w v / Σ w, of a stack for each member; `empty` where nothing has any weight."""
+    if np.ndim(total) == 0 and np.ndim(weight) == 0:
+        return float(total / weight) if weight else empty
+    return np.where(weight == 0, empty, total / np.where(np.asarray(weight) == 0, 1, weight))
 
 
 def unknown(params: ArrayDict) -> Scalar:

@@ -10,7 +10,7 @@ import numpy as np
 from nnfunc._internal.validate import cast, numeric
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Value, leaves, map_leaves
+from nnfunc.core.values import Value, leaves, map_leaves, taken
 from nnfunc.layers.structure import by_rows
 from nnfunc.stacks import PerMember
 
@@ -61,7 +61,7 @@ def predict(model: Layer, ts: HasParams, X: Value) -> Value:
     def outputs(rows: slice) -> Value:
         part = map_leaves(lambda a: a if isinstance(a, PerMember) or not a.ndim else a[rows], x)
         program, values, *_ = model.run(params, ts.state, map_leaves(ready, part), None, False, keep=False)
-        return map_leaves(lambda n: values[n], program.output)
+        return taken(values, program.output)
 
     first = leaves(x)[0]
     many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > ROWS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nnfunc._internal.validate import cast, numeric
+from nnfunc._internal.validate import cast, instance, numeric
 from nnfunc.arrays import EMPTY, Array, ArrayDict
 from nnfunc.core.kernel import view
 from nnfunc.core.layer import Layer, as_dict
@@ -71,8 +71,7 @@ def inspect(
     ...     print(finding.where, finding.kind, finding.fraction)
     relu1 dead 1.0
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
+    instance(model, Layer, "model")
     if (loss is None) != (target is None):
         raise ValueError("loss and target go together: pass both, or none")
     if isinstance(params, Mapping):

@@ -17,6 +17,7 @@ from nnfunc.inspection.graph import Graph, graph
 from nnfunc.keys import Key, fold_in, generator
 from nnfunc.keys import key as new_key
 from nnfunc.layers.structure import is_serial
+from nnfunc.layout import within
 from nnfunc.losses.base import Loss
 from nnfunc.training.gradients import Trace, value_and_grad
 
@@ -149,7 +150,7 @@ def _with_heads(
 
 def _heads(model: Layer, body: Layer, output: Value, path: str = "") -> Iterator[tuple[str, Layer, int]]:
     """The output activations that a body is without: path, layer, and the number of what would go into it."""
-    prefix = f"{path}." if path else ""
+    prefix = within(path)
     if model == body:
         return
     if is_serial(model):

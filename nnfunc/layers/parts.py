@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from nnfunc._internal.validate import instance
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer, Tie
-from nnfunc.core.wiring import FROZEN
+from nnfunc.core.wiring import FROZEN, is_frozen
 from nnfunc.layers.structure import frozen_patterns, kernels
-from nnfunc.layout import Patterns, matches
+from nnfunc.layout import Patterns, within
 
 __all__ = ["freeze", "tie", "unfreeze"]
 
@@ -61,7 +61,7 @@ def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, 
     if not held:
         return thaw(model), params, state
     thawed = {**held, **params}
-    order = [k for path, _ in kernels(model) for k in thawed if k.startswith(f"{path}." if path else "")]
+    order = [k for path, _ in kernels(model) for k in thawed if k.startswith(within(path))]
     params = ArrayDict({k: thawed[k] for k in order}, stacked=bool(params.stack_shape))
     return thaw(model), params, state.without(FROZEN + "*")
 
@@ -74,11 +74,6 @@ def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tup
         return params, state
     both = {**state, **{FROZEN + k: params[k] for k in held}}
     return params.without(held), ArrayDict(both, stacked=bool(params.stack_shape))
-
-
-def is_frozen(name: str, patterns: Sequence[tuple[str, str]]) -> bool:
-    """Whether a parameter of this name is frozen."""
-    return any(name.startswith(prefix) and matches(name[len(prefix) :], pattern) for prefix, pattern in patterns)
 
 
 def thaw(model: Layer) -> Layer:

@@ -10,6 +10,7 @@ from nnfunc.core.layer import Layer
 from nnfunc.core.signatures import check_parameters
 from nnfunc.core.wiring import FROZEN, located
 from nnfunc.layers.combinators import serial
+from nnfunc.layout import within
 
 __all__ = ["map_layers"]
 
@@ -23,7 +24,7 @@ def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str 
     """
     if model.wire is None:
         return instance(function(path, model), Layer, "what the function returned")
-    prefix = f"{path}." if path else ""
+    prefix = within(path)
     layers = tuple((name, map_layers(function, layer, prefix + name)) for name, layer in model.layers)
     return model._replace(layers=layers)
 
@@ -36,7 +37,7 @@ def kernels(model: Layer, path: str = "") -> list[tuple[str, Layer]]:
     """
     if model.wire is None:
         return [(path, model)]
-    prefix = f"{path}." if path else ""
+    prefix = within(path)
     return [pair for name, layer in model.layers for pair in kernels(layer, prefix + name)]
 
 
@@ -66,7 +67,7 @@ def check_params(model: Layer, params: ArrayDict, state: ArrayDict | None = None
         return
     known: set[str] = set()
     for path, layer in kernels(model):
-        prefix = f"{path}." if path else ""
+        prefix = within(path)
         own = {k[len(prefix) :]: s for k, s in shapes.items() if k.startswith(prefix)}
         for name, (to, transposed) in ties.items():
             if name.startswith(prefix) and to in shapes:
@@ -97,14 +98,14 @@ def is_serial(model: Layer) -> bool:
 
 def frozen_patterns(model: Layer, path: str = "") -> list[tuple[str, str]]:
     """(prefix, pattern) of all that is frozen in a model."""
-    prefix = f"{path}." if path else ""
+    prefix = within(path)
     inner = [p for name, layer in model.layers for p in frozen_patterns(layer, prefix + name)]
     return [*((prefix, pattern) for pattern in model.frozen), *inner]
 
 
 def all_ties(model: Layer, path: str = "") -> dict[str, tuple[str, bool]]:
     """Of all tied arrays in a model the one that they are, and whether transposed."""
-    prefix = f"{path}." if path else ""
+    prefix = within(path)
     found = {prefix + t.name: (prefix + t.to, t.transposed) for t in model.ties}
     for name, layer in model.layers:
         found |= all_ties(layer, prefix + name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nnfunc import losses
 from nnfunc.core.layer import Layer
+from nnfunc.layers.activations import ACTIVATIONS
 from nnfunc.layers.combinators import _branch, _parallel
 from nnfunc.layers.structure import is_serial, last_layer
 from nnfunc.losses.base import Loss
@@ -47,9 +48,7 @@ def without_last(model: Layer, activation: str) -> Layer | None:
 
 def is_activation(layer: Layer, name: str) -> bool:
     """Whether a layer is the built-in activation of this name."""
-    from nnfunc.layers import activations
-
-    return bool(layer == getattr(activations, name)())
+    return name in ACTIVATIONS and bool(layer == ACTIVATIONS[name]())
 
 
 def check_output(model: Layer, loss: Loss) -> None:

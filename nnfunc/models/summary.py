@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from nnfunc._internal.validate import instance
 from nnfunc.core.build import program
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes, map_leaves
+from nnfunc.core.values import Shapes, taken
 from nnfunc.core.wiring import FROZEN
 from nnfunc.keys import key
 
@@ -31,8 +32,7 @@ def summary(model: Layer, input_shape: Shapes, file: TextIO | None = None) -> No
     ----------------------------------
     total                           13
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model is {type(model).__name__}, expected a Layer, as nn.serial makes one")
+    instance(model, Layer, "model")
     params, state = model.init(key(0), input_shape)
     called = program(model, input_shape, params, state)
     sizes = {k: v.size for k, v in (*params.items(), *state.group(FROZEN[:-1]).items())}
@@ -45,7 +45,7 @@ def summary(model: Layer, input_shape: Shapes, file: TextIO | None = None) -> No
         own = sum(sizes[name] for name in op.full if name not in counted)
         frozen += sum(sizes[name] for name in op.full if name not in counted and name not in params)
         counted.update(op.full)
-        shape = map_leaves(lambda n: called.shapes[n], op.y)
+        shape = taken(called.shapes, op.y)
         rows[op.path] = op.path or op.layer.name, _short(shape), f"{own:,}"
     total = [("total", "", f"{params.size + frozen:,}")] + [("of these frozen", "", f"{frozen:,}")] * bool(frozen)
     table = [("layer", "output shape", "parameters"), *rows.values(), *total]

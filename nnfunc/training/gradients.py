@@ -18,10 +18,10 @@ from nnfunc.core.backward import run_backward
 from nnfunc.core.kernel import Cache, view
 from nnfunc.core.layer import Layer, as_dict
 from nnfunc.core.program import Program
-from nnfunc.core.values import Value, leaves, map_leaves
+from nnfunc.core.values import Value, leaves, map_leaves, taken
 from nnfunc.keys import Keys
 from nnfunc.losses import by_names
-from nnfunc.losses.base import Loss, LossCache, gradient_of, loss_of, total_weight
+from nnfunc.losses.base import Loss, gradient_of, loss_of, total_weight
 from nnfunc.losses.heads import check_output, fused
 from nnfunc.penalties import Penalty
 from nnfunc.stacks import with_axis, without_axis
@@ -157,7 +157,7 @@ class ValueAndGrad(NamedTuple):
             K = params.stack_shape[0]
             target = with_axis(target, K, "target")
             weights = None if weights is None else with_axis(weights, K, "weights")
-        y = values[program.output] if type(program.output) is int else _taken(values, program.output)
+        y = taken(values, program.output)
         value, loss_cache = loss_of(loss, y, target, weights, self.class_weights, lead)
         dy = gradient_of(loss, loss_cache)
         if loss.own is not None or loss.parts:
@@ -167,8 +167,7 @@ class ValueAndGrad(NamedTuple):
             like = params._vector
             vector = np.empty(like.size, like.dtype) if lead == 1 else new_vector(like.shape, like.dtype)
         d = run_backward(program, params, state, caches, dy, vector, need_dx)
-        known = type(loss_cache) is LossCache
-        weight, total = loss_cache.total if known else total_weight(loss_cache, y, weights, lead), value
+        weight, total = total_weight(loss_cache, y, weights, lead), value
         if self.penalty is not None:
             total = total + self.penalty.forward(params, weight)
             if vector is not None:
@@ -240,7 +239,3 @@ def _checked_dy(dy: Value, y: Value) -> Value:
         return real(gradient, "loss.backward's gradient", output.dtype)
 
     return map_leaves(checked, dy, y)
-
-
-def _taken(values: list[Any], numbers: Value) -> Value:
-    return map_leaves(lambda n: values[n], numbers)

@@ -13,7 +13,7 @@ from nnfunc._internal.validate import cast, finite, first_bad, numeric, positive
 from nnfunc.arrays import Scalar
 from nnfunc.core.values import leaves, map_leaves
 from nnfunc.errors import NonFiniteError
-from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, share_right, unknown
+from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, ratio, share_right, unknown
 from nnfunc.keys import Key, check, fold_in
 from nnfunc.stacks import PerMember
 from nnfunc.training.batches import minibatches, row_count, same_length
@@ -203,19 +203,12 @@ def _epochs(
             X, Y, *weights = validation
             weighting = weights[0] if weights else None
             held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
-        accuracy = unknown(ts.params) if decision is None else _mean(right, counted_by)
-        yield Epoch(ts.step // per_epoch, _mean(loss, weight), accuracy, held_out, ts)
-
-
-def _mean(total: Scalar, weight: Scalar) -> Scalar:
-    """Σ w v / Σ w; 0 where nothing has any weight, as the mean of the loss is."""
-    if np.ndim(total) == 0 and np.ndim(weight) == 0:
-        return total / weight if weight else 0.0
-    return total / np.where(np.asarray(weight) == 0, 1, weight)
+        accuracy = unknown(ts.params) if decision is None else ratio(right, counted_by, 0.0)
+        yield Epoch(ts.step // per_epoch, ratio(loss, weight, 0.0), accuracy, held_out, ts)
 
 
 def _so_far(sums: tuple[Scalar, Scalar]) -> str:
-    return shown("loss", _mean(*sums) if np.all(sums[1]) else np.nan)
+    return shown("loss", ratio(*sums, math.nan))
 
 
 def _check_parameters(ts: TrainState) -> None:

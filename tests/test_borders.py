@@ -1,0 +1,149 @@
+"""Borders where a wrong answer, or an error from deep inside, would be easy to give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from nnfunc.layers.activations import ACTIVATIONS
+
+rng = np.random.default_rng(0)
+CHAIN = nn.serial(nn.dense(4), nn.tanh(), nn.dense(2))
+X3, T2 = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+
+
+def test_what_is_frozen_does_not_stand_among_the_parameters() -> None:
+    frozen = nn.freeze(CHAIN, "dense1.*")
+    ts = nn.train_state(CHAIN, "adam", nn.key(0), (3,))
+    with pytest.raises(ValueError, match=r"dense1\.W is frozen in this model, but stands among the parameters"):
+        nn.train_step(frozen, "mean_squared_error", "adam")(ts, (X3, T2))
+    given = nn.train_state(frozen, "adam", nn.key(0), params=ts.params)
+    after, _ = nn.train_step(frozen, "mean_squared_error", "adam")(given, (X3, T2))
+    assert np.array_equal(after.state["frozen.dense1.W"], ts.params["dense1.W"])
+
+
+def test_a_skipped_member_is_the_network_alone_also_afterwards() -> None:
+    bad = X3.copy()
+    bad[0, 0] = np.nan
+    step = nn.train_step(CHAIN, "mean_squared_error", nn.adam(nn.exponential_decay(0.1, 0.5, 1)), nonfinite="skip")
+    keys = nn.split(nn.key(0), 2)
+    both = nn.train_state(CHAIN, step.optimizer, keys, (3,), np.float64)
+    alone = nn.train_state(CHAIN, step.optimizer, keys[1], (3,), np.float64)
+    for i in range(3):
+        mine = bad if i == 0 else X3
+        both, _ = step(both, (nn.per_member(np.stack([X3, mine])), T2))
+        alone, _ = step(alone, (mine, T2))
+    member = nn.unstack(both)[1]
+    assert nn.allclose(member.params, alone.params, rtol=1e-12)
+    assert member.opt_state["step"] == alone.opt_state["step"] == 2
+
+
+def test_the_order_of_outputs_does_not_change_a_penalty() -> None:
+    model, both = nn.branch(nn.dense(2), nn.dense(3)), nn.losses.combined(nn.mean_squared_error, nn.mean_squared_error)
+    params, state = model.init(nn.key(0), (3,), np.float64)
+    ones = np.ones(6)
+    weights = [
+        nn.value_and_grad(model, both)(params, state, (X3, (T2, X3), w)).weight
+        for w in ((ones, 3 * ones), (3 * ones, ones), (0 * ones, ones))
+    ]
+    assert weights == [12.0, 12.0, 3.0]
+
+
+def test_a_row_of_weight_0_may_have_a_target_that_is_not_known() -> None:
+    w, target = np.r_[np.ones(5), 0.0], np.where(np.arange(6)[:, None] == 5, np.nan, T2)
+    function, arrays = nn.value_and_grad(CHAIN, "mean_squared_error"), CHAIN.init(nn.key(0), (3,), np.float64)
+    masked, without = function(*arrays, (X3, target, w)), function(*arrays, (X3[:5], T2[:5]))
+    assert np.isclose(masked.value, without.value)
+    assert nn.allclose(masked.grads, without.grads)
+
+
+def test_inputs_have_one_number_of_rows() -> None:
+    model = nn.serial(nn.multiply(), nn.dense(2))
+    ts = nn.train_state(model, "gd", nn.key(0), ((3,), (3,)))
+    with pytest.raises(ValueError, match="the parts of x have 1 and 6 rows"):
+        nn.predict(model, ts, (X3, X3[:1]))
+
+
+def test_a_loss_of_ones_own_cannot_change_what_it_gets() -> None:
+    def forward(y: nn.Array, t: nn.Array) -> tuple[float, nn.Array]:
+        return float(((y - t) ** 2).mean()), np.subtract(y, t, out=t)
+
+    target = T2.copy()
+    step = nn.train_step(CHAIN, nn.Loss(forward, lambda r: 2 * r / r.size), "gd")
+    with pytest.raises(ValueError, match="read-only"):
+        step(nn.train_state(CHAIN, "gd", nn.key(0), (3,), np.float64), (X3, target))
+    assert np.array_equal(target, T2)
+
+
+def test_stacks_of_different_lengths_do_not_mix() -> None:
+    def stacked(K: int) -> nn.ArrayDict:
+        return nn.stack([nn.ArrayDict({"b": [1.0, 2.0]})] * K)
+
+    with pytest.raises(ValueError, match="the right dict is a stack of 2, but the left one is one of 3"):
+        stacked(3) | stacked(2)
+    with pytest.raises(ValueError, match="the right dict is a stack of 2, but the left one is none"):
+        nn.ArrayDict({"b": [1.0]}) | stacked(2)
+    with pytest.raises(ValueError, match="two arrays get one name"):
+        nn.join(**{"a": nn.ArrayDict({"b.W": [1.0]}), "a.b": nn.ArrayDict({"W": [2.0]})})
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_take_one_array(name: str) -> None:
+    model = nn.serial(nn.parallel(nn.dense(4), nn.dense(4)), ACTIVATIONS[name](), nn.add())
+    with pytest.raises(TypeError, match="x is a tuple of 2 values, but the layer takes one array"):
+        model.init(nn.key(0), ((3,), (3,)))
+
+
+@pytest.mark.parametrize("name", ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "adagrad"])
+def test_a_model_of_constants_alone_steps(name: str) -> None:
+    model = nn.freeze(CHAIN, "*")
+    ts = nn.train_state(model, name, nn.key(0), (3,))
+    after, metrics = nn.train_step(model, "mean_squared_error", name)(ts, (X3, T2))
+    assert after.step == 1
+    assert np.isfinite(metrics.loss)
+
+
+def test_an_own_layer_of_several_outputs_says_their_shapes() -> None:
+    split = nn.layer(lambda p, z: ((z[..., :1], z[..., 1:]), None), lambda p, c, dy: (np.concatenate(dy, -1), {}))
+    with pytest.raises(TypeError, match="forward returned a tuple of 2 outputs: say their shapes"):
+        nn.serial(split, nn.concatenate()).init(nn.key(0), (3,))
+
+
+def untyped(value: object) -> Any:
+    """A value whose type is wrong on purpose."""
+    return value
+
+
+EPOCH = nn.Epoch(1, 0.5, 0.5, None, nn.train_state(CHAIN, "gd", nn.key(0), (3,)))
+DOORS: dict[str, tuple[Callable[[], object], str]] = {
+    "one epoch": (lambda: nn.best_epoch(untyped(EPOCH)), "epochs is one Epoch, expected several"),
+    "no epochs": (lambda: nn.early_stopping(untyped(None)), "epochs is NoneType, expected several"),
+    "numbers": (lambda: list(nn.early_stopping(untyped([1, 2]))), "epochs has a part that is int"),
+    "a name": (lambda: nn.early_stopping([EPOCH], monitor=untyped("loss")), "monitor='loss': expected a function"),
+    "nothing": (
+        lambda: nn.best_epoch([EPOCH], monitor=lambda e: untyped(None)),
+        "monitor returned None, expected one number",
+    ),
+    "several": (lambda: nn.best_epoch([EPOCH], monitor=lambda e: untyped(np.ones(2))), r"an array of shape \(2,\)"),
+    "summary": (lambda: nn.summary(untyped(3), (4,)), "model=3 is no Layer: expected a Layer"),
+    "freeze": (lambda: nn.freeze(CHAIN, untyped(3)), "where=3: expected one or more name patterns"),
+    "fold_in": (lambda: nn.fold_in(nn.key(0), untyped("a")), "i='a': expected a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_what_is_no_such_thing_is_said_at_the_door(name: str) -> None:
+    call, message = DOORS[name]
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 5), 3, "all"])
+def test_rows_that_are_no_numbers_of_rows(rows: Any) -> None:
+    step = nn.train_step(CHAIN, "mean_squared_error", "gd")
+    with pytest.raises((TypeError, ValueError), match="rows has shape"):
+        next(nn.train(step, nn.train_state(CHAIN, "gd", nn.key(0), (3,)), (X3, T2), epochs=1, key=nn.key(0), rows=rows))
