@@ -291,7 +291,12 @@ SELU = Kernel(
 )  # fmt: skip
 
 
-# -- cut lines: min(max(slope · x + shift, low), high) ---------------------------------------------------------------
+# -- lines that are cut: min(max(line, low), high), with the slope 0 at both kinks -------------------------------------
+
+
+def _inside(y: Array, low: float, high: float) -> Array:
+    """1 where y is between these, else 0."""
+    return ((low < y) & (y < high)).astype(y.dtype)
 
 
 def hard_tanh() -> Layer:
@@ -303,6 +308,24 @@ def hard_tanh() -> Layer:
     return make("hard_tanh", kernel=HARD_TANH)
 
 
+def _hard_tanh(params: Params, x: Array) -> tuple[Array, Array]:
+    y = np.clip(x, -1, 1)
+    return y, y
+
+
+def _hard_tanh_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy * _inside(y, -1, 1)
+
+
+def _hard_tanh_onnx(**_: Any) -> Expression:
+    return op("Min", op("Max", "x", -1.0), 1.0)
+
+
+HARD_TANH = Kernel(
+    _hard_tanh, _hard_tanh_backward, formula="min(max(x, −1), 1)", limits=(-1.0, 1.0), onnx=_hard_tanh_onnx
+)
+
+
 def relu6() -> Layer:
     """min(max(x, 0), 6) (Howard et al. 2017, MobileNets).
 
@@ -310,6 +333,22 @@ def relu6() -> Layer:
     array([[0. , 0.5, 6. ]])
     """
     return make("relu6", kernel=RELU6)
+
+
+def _relu6(params: Params, x: Array) -> tuple[Array, Array]:
+    y = np.clip(x, 0, 6)
+    return y, y
+
+
+def _relu6_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy * _inside(y, 0, 6)
+
+
+def _relu6_onnx(**_: Any) -> Expression:
+    return op("Min", op("Max", "x", 0.0), 6.0)
+
+
+RELU6 = Kernel(_relu6, _relu6_backward, formula="min(max(x, 0), 6)", onnx=_relu6_onnx)
 
 
 def hard_sigmoid() -> Layer:
@@ -321,6 +360,28 @@ def hard_sigmoid() -> Layer:
     return make("hard_sigmoid", kernel=HARD_SIGMOID)
 
 
+def _hard_sigmoid(params: Params, x: Array) -> tuple[Array, Array]:
+    y = np.clip(x / 6 + 0.5, 0, 1)
+    return y, y
+
+
+def _hard_sigmoid_backward(params: Params, y: Array, dy: Array, grads: Grads, need: bool) -> Array:
+    return dy * _inside(y, 0, 1) / 6
+
+
+def _hard_sigmoid_onnx(**_: Any) -> Expression:
+    return op("Min", op("Max", op("Add", op("Div", "x", 6.0), 0.5), 0.0), 1.0)
+
+
+HARD_SIGMOID = Kernel(
+    _hard_sigmoid,
+    _hard_sigmoid_backward,
+    formula="min(max(x/6 + 1/2, 0), 1)",
+    limits=(0.0, 1.0),
+    onnx=_hard_sigmoid_onnx,
+)
+
+
 def hard_swish() -> Layer:
     """x · hard_sigmoid(x) (Howard et al. 2019, MobileNetV3).
 
@@ -330,81 +391,6 @@ def hard_swish() -> Layer:
     return make("hard_swish", kernel=HARD_SWISH)
 
 
-Line: TypeAlias = tuple[float, float, float, float]
-"""(slope, shift, low, high)"""
-
-
-def _cut(x: Array, line: Line) -> tuple[Array, Array]:
-    slope, shift, low, high = line
-    z = x * x.dtype.type(slope) + x.dtype.type(shift)
-    return np.clip(z, low, high), z
-
-
-def _cut_backward(z: Array, dy: Array, line: Line) -> Array:
-    slope, _, low, high = line
-    return dy * np.where((z > low) & (z < high), z.dtype.type(slope), z.dtype.type(0))
-
-
-def _cut_onnx(line: Line) -> Expression:
-    slope, shift, low, high = line
-    return op("Min", op("Max", op("Add", op("Mul", "x", slope), shift), low), high)
-
-
-HARD_TANH_LINE: Line = (1.0, 0.0, -1.0, 1.0)
-
-
-def _hard_tanh(params: Params, x: Array) -> tuple[Array, Array]:
-    return _cut(x, HARD_TANH_LINE)
-
-
-def _hard_tanh_backward(params: Params, z: Array, dy: Array, grads: Grads, need: bool) -> Array:
-    return _cut_backward(z, dy, HARD_TANH_LINE)
-
-
-def _hard_tanh_onnx(**_: Any) -> Expression:
-    return _cut_onnx(HARD_TANH_LINE)
-
-
-RELU6_LINE: Line = (1.0, 0.0, 0.0, 6.0)
-
-
-def _relu6(params: Params, x: Array) -> tuple[Array, Array]:
-    return _cut(x, RELU6_LINE)
-
-
-def _relu6_backward(params: Params, z: Array, dy: Array, grads: Grads, need: bool) -> Array:
-    return _cut_backward(z, dy, RELU6_LINE)
-
-
-def _relu6_onnx(**_: Any) -> Expression:
-    return _cut_onnx(RELU6_LINE)
-
-
-HARD_SIGMOID_LINE: Line = (1 / 6, 0.5, 0.0, 1.0)
-
-
-def _hard_sigmoid(params: Params, x: Array) -> tuple[Array, Array]:
-    return _cut(x, HARD_SIGMOID_LINE)
-
-
-def _hard_sigmoid_backward(params: Params, z: Array, dy: Array, grads: Grads, need: bool) -> Array:
-    return _cut_backward(z, dy, HARD_SIGMOID_LINE)
-
-
-def _hard_sigmoid_onnx(**_: Any) -> Expression:
-    return _cut_onnx(HARD_SIGMOID_LINE)
-
-
-HARD_TANH = Kernel(
-    _hard_tanh, _hard_tanh_backward, formula="min(max(x, −1), 1)", limits=(-1.0, 1.0), onnx=_hard_tanh_onnx
-)
-RELU6 = Kernel(_relu6, _relu6_backward, formula="min(max(x, 0), 6)", onnx=_relu6_onnx)
-HARD_SIGMOID = Kernel(
-    _hard_sigmoid, _hard_sigmoid_backward, formula="min(max(x/6 + 1/2, 0), 1)", limits=(0.0, 1.0),
-    onnx=_hard_sigmoid_onnx,
-)  # fmt: skip
-
-
 def _hard_swish(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
     share, _ = _hard_sigmoid(params, x)
     return x * share, (x, share)
@@ -412,7 +398,7 @@ def _hard_swish(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _hard_swish_backward(params: Params, cache: tuple[Array, Array], dy: Array, grads: Grads, need: bool) -> Array:
     x, share = cache
-    return dy * (share + x * np.where((share > 0) & (share < 1), x.dtype.type(1 / 6), x.dtype.type(0)))
+    return dy * (share + x * _inside(share, 0, 1) / 6)
 
 
 def _hard_swish_onnx(**_: Any) -> Expression:
