@@ -1,9 +1,10 @@
 """A step bound once to the layouts and shapes that it is called with, so that it is straight on from there.
 
-What depends on these alone (which program, which reader of targets, which rule with which numbers) is looked up when it
-is bound. It covers the plain case: one network, one array in, one row of outputs for each example, a built-in loss
-without weights. It checks nothing and says nothing: where anything is out of the ordinary it gives up, and the
-step goes the general way, which gives the same bits or the error.
+What depends on these alone (which program, which reader of targets, which rule with which numbers) is looked up when
+it is bound. It covers the plain case: one network, one array in, one row of outputs for each example, a built-in loss
+without weights. The plain mean of a loss stands in line here, as in `loss_of`: a call of it would cost 5 % of a small
+step. It checks nothing and says nothing: where anything is out of the ordinary it gives up, and the step goes the
+general way, which gives the same bits or the error.
 """
 
 from __future__ import annotations
