@@ -61,6 +61,20 @@ def test_a_row_of_weight_0_may_have_a_target_that_is_not_known() -> None:
     assert nn.allclose(masked.grads, without.grads)
 
 
+def test_training_leaves_out_rows_of_weight_0_whose_target_is_not_known() -> None:
+    w, target = np.r_[np.ones(5), 0.0], np.where(np.arange(6)[:, None] == 5, np.nan, T2)
+    step = nn.train_step(CHAIN, "mean_squared_error", "adam")
+    start = nn.train_state(CHAIN, "adam", nn.key(0), (3,), np.float64)
+    ends = [
+        list(nn.train(step, start, data, epochs=3, batch_size=None, key=nn.key(1)))[-1]
+        for data in ((X3, target, w), (X3[:5], T2[:5]))
+    ]
+    assert np.isclose(ends[0].loss, ends[1].loss)
+    assert nn.allclose(ends[0].state.params, ends[1].state.params)
+    with pytest.raises(nn.NonFiniteError, match="target contains NaN or infinity"):
+        next(nn.train(step, start, (X3, target, np.ones(6)), epochs=1, key=nn.key(1)))
+
+
 def test_inputs_have_one_number_of_rows() -> None:
     model = nn.serial(nn.multiply(), nn.dense(2))
     ts = nn.train_state(model, "gd", nn.key(0), ((3,), (3,)))

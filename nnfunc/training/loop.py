@@ -147,7 +147,8 @@ def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
         if isinstance(a, PerMember):
             return PerMember(targets(a.array))
         Y = numeric(a, "Y")
-        return finite(Y, "Y") if Y.dtype.kind == "f" and step.loss.own is None else Y
+        checked = Y.dtype.kind == "f" and step.loss.own is None and len(data) == 2  # of weight 0 it may be unknown
+        return finite(Y, "Y") if checked else Y
 
     return map_leaves(inputs, data[0]), map_leaves(targets, data[1]), *data[2:]
 
