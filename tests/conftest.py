@@ -1,4 +1,5 @@
-"""Settings of the whole test suite: Hypothesis without a deadline, as the machines are noisy."""
+"""Settings of the whole test suite: Hypothesis without a deadline, as the machines are noisy; the same examples each
+time where `CI` is set, new ones elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +8,11 @@ import os
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    "default",
+    deadline=None,
+    max_examples=30,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=3)
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=1000)

@@ -272,6 +272,13 @@ def test_a_wrong_value_very_near_a_kink_is_found() -> None:
     assert [f.index for f in report.findings] == [(0,)]
 
 
+@pytest.mark.parametrize("ulps", range(-6, 7))
+@pytest.mark.parametrize("kink", [-3.0, 3.0])
+def test_kinks_a_few_roundings_away(kink: float, ulps: int) -> None:
+    x = np.array([[0.0, kink + ulps * np.spacing(kink), 0.0]])
+    nn.check_layer(nn.layers.hard_sigmoid(), (3,), x=x).assert_ok()
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 @pytest.mark.parametrize("constant", [0.0, 1e6])
 def test_scales_and_constants(scale: float, constant: float) -> None:

@@ -229,8 +229,9 @@ class Measure:
     def _at_kink(self, i: int, slope: Slope, digits: float, peak: float) -> tuple[bool, bool]:
         """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
         claimed, (line, scale, own) = float(self.gradient[i]), self._line(i)
+        at = abs(float(self.vector[i]))
         for size in dict.fromkeys((own, scale)):  # beside a tiny value steps of its own size may have too few digits
-            left, right = (one_sided(line, side, size, digits, abs(float(self.vector[i]))) for side in (-1.0, 1.0))
+            left, right = (one_sided(line, side, size, digits, at) for side in (-1.0, 1.0))
             low, high = sorted((left.value, right.value))
             doubt = 4 * (left.error + right.error)
             slack = doubt + 1e-7 * max(abs(low), abs(high), 1e-3 * peak)
@@ -239,7 +240,7 @@ class Measure:
                 return False, True
             if not low - doubt <= claimed <= high + doubt:
                 break
-        sides = beside(line, size, digits)
+        sides = beside(line, size, digits, at)
         if not sides.kink:
             nearer = abs(sides.middle.value - slope.value) > 4 * (sides.middle.error + slope.error)
             return (self._wrong(claimed, sides.middle, peak) if nearer else True), kinked

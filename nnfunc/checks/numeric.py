@@ -145,7 +145,7 @@ class Sides(NamedTuple):
     """Between the two limits: the derivative, if there is no kink."""
 
 
-def beside(f: Line, scale: float = 1.0, digits: float = 1.0) -> Sides:
+def beside(f: Line, scale: float = 1.0, digits: float = 1.0, at: float = 0.0) -> Sides:
     """The derivatives on both sides of 0, at the distances δ and δ/4; a difference that stays for δ → 0 is a kink.
 
     What looks like a kink from afar may be a sharp bend, or a kink beside the point: so δ shrinks until the difference
@@ -159,8 +159,8 @@ def beside(f: Line, scale: float = 1.0, digits: float = 1.0) -> Sides:
     """
     moving, unit = _both_ways(f, scale)
 
-    def slope(at: float) -> Slope:
-        return central(lambda t: f(at * scale + t), scale, digits, first=abs(at) / 2, moving=moving, unit=unit)
+    def slope(d: float) -> Slope:
+        return central(lambda t: f(d * scale + t), scale, digits, first=abs(d) / 2, moving=moving, at=at, unit=unit)
 
     found, distance = Sides(0.0, 0.0, False, Slope(0.0, inf)), min(max(BESIDE, 1e6 * digits * EPS), FIRST)
     for _ in range(APPROACHES):
