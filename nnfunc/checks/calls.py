@@ -279,9 +279,15 @@ def looked_up(layer: Layer, params: ArrayDict, shape: Shapes) -> list[int | None
     def leaf(wiring: Wiring, path: str, layer: Layer, x: Value, key: tuple[int, ...], again: int) -> Value:
         assert layer.kernel is not None
         own, given = params.group(path) if path else params, map_leaves(lambda node: node.shape, x)
-        if layer.kernel.takes == "integers":
-            least = min((len(own[k]) for k in own.names if own[k].ndim), default=2)
-            words.update({node.number: min(words.get(node.number, least), least) for node in leaves(x)})
+        kinds = layer.kernel.kinds(x)
+        if "integers" in kinds:
+            least: Any = min((len(own[k]) for k in own.names if own[k].ndim), default=2)
+            if layer.kernel.below is not None:
+                least = layer.kernel.below(given, **layer.settings)
+            bounds = leaves(least) if isinstance(least, tuple) else [least for _ in kinds]
+            for node, kind, bound in zip(leaves(x), kinds, bounds, strict=True):
+                if kind == "integers":
+                    words[node.number] = min(words.get(node.number, bound), bound)
         said = layer.kernel.signature(given, **layer.settings).output
         if said is None:  # a layer of your own
             return wiring.node(lambda: probed(layer, own, EMPTY, given))

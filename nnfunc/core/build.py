@@ -170,12 +170,14 @@ class Builder:
         """Notes one call of a kernel; gives what comes out of it."""
         kernel, prefix = layer.kernel, within(path)
         assert kernel is not None
+        kinds = kernel.kinds(x)
+        for i, (node, wanted) in enumerate(zip(leaves(x), kinds, strict=True)):
+            if wanted == "integers" and not node.integers:
+                if self.run is not None:
+                    name = f"x[{i}]" if len(kinds) > 1 else "x"
+                    raise TypeError(f"{name} is made of floats, expected integers: pass {name}.astype(int)")
+                node.integers = True  # only shapes were given
         integers = [node.integers for node in leaves(x)]
-        if kernel.takes == "integers" and not all(integers):
-            if self.run is not None:
-                raise TypeError("x is made of floats, expected integers: pass x.astype(int)")
-            for node in leaves(x):  # only shapes were given
-                node.integers = True
         own = self.own_arrays(wiring, prefix, kernel.named)
         wiring.check_named(path, list(own))
         shape = map_leaves(lambda node: node.shape, x)
@@ -197,9 +199,9 @@ class Builder:
             state_names=state_names,
             key=key,
             predicts=(bool(names) and all(map(wiring.is_frozen, full))) or (bool(path) and wiring.is_frozen(prefix)),
-            casts=kernel.takes == "floats" and any(integers),
+            casts=tuple(whole and wanted == "floats" for whole, wanted in zip(integers, kinds, strict=True)),
         )
-        stays = kernel.takes == "any" and not kernel.named and all(integers)
+        stays = set(kinds) == {"any"} and not kernel.named and all(integers)
         output = said.output
         if output is None and self.run is None:
             output = probed(layer, self.params.group(path) if path else self.params, EMPTY, shape)

@@ -89,9 +89,9 @@ def called(entry: Ready, op: Op, own: Sequence[Array], moving: Moving) -> tuple[
     """A call of a kernel that asks for more than parameters and x, or has several inputs or outputs."""
     kernel: Kernel = op.layer.kernel  # type: ignore[assignment]  # a call has one
     x = moving.values[op.x] if type(op.x) is int else taken(moving.values, op.x)
-    if op.casts:
-        dtype = moving.params.dtype if moving.params.size else None
-        x = map_leaves(lambda a: real(a, "x", dtype), x)
+    if any(op.casts):
+        dtype, casts = moving.params.dtype if moving.params.size else None, iter(op.casts)
+        x = map_leaves(lambda a: real(a, "x", dtype) if next(casts) else a, x)
     params: Any = own
     if kernel.named:
         x, params = view(x), named_arrays(op.names, own, moving.lead, moving.params, op)

@@ -62,7 +62,8 @@ def _initial(model: Layer, key: Key, input_shape: Shapes, dtype: DTypeLike) -> t
         if kernel.named and said.output is None:
             dicts = ArrayDict(own, dtype), ArrayDict(own_state)
             return wiring.node(lambda: probed(layer, *dicts, shape))
-        integers = kernel.takes == "any" and not kernel.named and all(node.integers for node in leaves(x))
+        kinds = kernel.kinds(x)
+        integers = set(kinds) == {"any"} and not kernel.named and all(node.integers for node in leaves(x))
         return map_shapes(lambda s: wiring.node(s, integers), said.output)
 
     wiring = Wiring(leaf)

@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from nnfunc.core.values import Shapes, Value, map_leaves
+from nnfunc.core.values import Shapes, Value, leaves, map_leaves
 from nnfunc.layout import Shape
+
+Kind: TypeAlias = Literal["floats", "integers", "any"]
 
 Cache: TypeAlias = Any
 """What a forward leaves for its own backward: a type of each layer's own, opaque to everyone else."""
@@ -61,7 +63,10 @@ class Kernel(NamedTuple):
         asks: what else forward takes, as keywords: "key" (of this layer), "train", "lead" (how many axes stand before
             those of one example: 1, in a stack 2), "state" (the tuple of its arrays; forward then returns
             (y, cache, new state)).
-        takes: what x is made of: "floats" (integers are cast), "integers", or "any" (as they come).
+        takes: what x is made of: "floats" (integers are cast), "integers", or "any" (as they come); for several inputs
+            also a tuple with a word for each.
+        below: `(input_shape, **settings) -> number`, or a tuple with one for each input: what integers are less than
+            (ids than the number of words). None where x is made of floats.
         by_rows: whether in prediction each row of y depends on its own row of x alone.
         stacked: whether the functions handle the leading axis of a stack; if not, they are called for each member.
         named: params and state come as dicts, and backward returns (dx, dict of gradients): a layer of your own.
@@ -69,6 +74,8 @@ class Kernel(NamedTuple):
         limits: the values that a saturated output approaches: (0, 1) for a sigmoid.
         decision: how outputs become classes: each is 1 above this number, or "largest".
         onnx: the prediction as an expression of ONNX operators: see `nnfunc.core.expressions`.
+        step: `(params, x, memory, **uses) -> (y, memory)`: the prediction for the next positions of a sequence, after
+            those that memory remembers (None: there are none). For layers in which a position depends on earlier ones.
     """
 
     forward: Callable[..., Any]  # (y, cache) or (y, cache, state)
@@ -77,7 +84,8 @@ class Kernel(NamedTuple):
     formula: str = ""
     uses: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
-    takes: Literal["floats", "integers", "any"] = "floats"
+    takes: Kind | tuple[Kind, ...] = "floats"
+    below: Callable[..., Any] | None = None  # a number, or a tuple of numbers and None
     by_rows: bool = True
     stacked: bool = True
     named: bool = False
@@ -85,6 +93,20 @@ class Kernel(NamedTuple):
     limits: tuple[float, float] | None = None
     decision: float | Literal["largest"] | None = None
     onnx: Callable[..., Any] | None = None
+    step: Callable[..., tuple[Value, Any]] | None = None
+
+    def kinds(self, x: Value) -> list[Kind]:
+        """What each array of x is made of.
+
+        >>> Kernel(max, max, takes=("floats", "integers")).kinds((1, (2, 3)))
+        ['floats', 'integers', 'integers']
+        """
+        if isinstance(self.takes, str):
+            return [self.takes for _ in leaves(x)]
+        if not isinstance(x, tuple) or len(x) != len(self.takes):
+            came = f"a tuple of {len(x)} values" if isinstance(x, tuple) else "one array"
+            raise TypeError(f"x is {came}, but the layer takes a tuple of {len(self.takes)}")
+        return [kind for kind, part in zip(self.takes, x, strict=True) for _ in leaves(part)]
 
 
 def view(value: Value, shape: Shape | None = None) -> Value:

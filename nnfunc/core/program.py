@@ -38,7 +38,7 @@ class Op(NamedTuple):
         state: where the arrays of the layer's state stand in the model's, in the order of `state_names`.
         key: the numbers that are folded into the model's key, one after another, to make this call's.
         predicts: whether it always works as in prediction, since it is frozen.
-        casts: whether x has integers that become floats.
+        casts: for each array of x whether it has integers that become floats.
     """
 
     path: str
@@ -53,7 +53,7 @@ class Op(NamedTuple):
     state_names: tuple[str, ...]
     key: tuple[int, ...]
     predicts: bool
-    casts: bool
+    casts: tuple[bool, ...]
 
     @property
     def kernel(self) -> Kernel:
@@ -200,7 +200,7 @@ def _functions(op: Op, lead: int) -> tuple[Callable[..., Any], Callable[..., Any
 
 
 def prepared(op: Op, lead: int) -> Ready:
-    plain = type(op.x) is int and type(op.y) is int and not (op.kernel.asks or op.casts or op.kernel.named)
+    plain = type(op.x) is int and type(op.y) is int and not (op.kernel.asks or any(op.casts) or op.kernel.named)
     forward, _ = _functions(op, lead)
     return Ready(forward, _turned_getter(op), op.x, op.y, None if plain else op, _getter(op.state))
 

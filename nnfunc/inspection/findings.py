@@ -122,7 +122,8 @@ def _nonfinite(found: Measured, params: ArrayDict) -> list[Finding]:
 
 def _inputs(found: Measured, x: Value) -> list[Finding]:
     program = found.trace.program
-    counted = {n for op in program.ops if op.casts for n in leaves(op.x)}  # whole numbers that become floats
+    # whole numbers that become floats
+    counted = {n for op in program.ops for n, casts in zip(leaves(op.x), op.casts, strict=True) if casts}
     made_of = [n for n in leaves(program.inputs) if any(found.graph.before[m] >> n & 1 for m in counted)]
     wrong = []
     for (name, array), n in zip(_named(x, "x"), leaves(program.inputs), strict=True):

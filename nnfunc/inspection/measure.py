@@ -138,7 +138,7 @@ def _with_heads(
     values, ops, outputs = [*trace.values], [*trace.program.ops], leaves(trace.program.output)
     for path, layer, n in found:
         y, _, _ = layer.forward(EMPTY, EMPTY, values[n])
-        op = Op(path, layer, n, len(values), (), (), (), (), (), (), (), False, False)
+        op = Op(path, layer, n, len(values), (), (), (), (), (), (), (), False, (False,))
         below = next(i for i, other in enumerate(ops) if n in leaves(other.y))
         ops.insert(below + 1, op)
         outputs = [len(values) if m == n else m for m in outputs]

@@ -164,9 +164,7 @@ def _add_call(
     known |= {k: state_names[i] for k, i in zip(call.state_names, call.state, strict=True)}
     done: dict[int, str] = {}
     changes: dict[str, Expression] = {k: op("Transpose", k) for k, t in zip(call.names, call.turned, strict=True) if t}
-    if call.casts:
-        integers = [x for x, n in zip(inputs, leaves(call.x), strict=True) if made.integers[n]]
-        changes |= {x: op("Cast", x, to=_element(graph.dtype)) for x in integers}
+    changes |= {x: op("Cast", x, to=_element(graph.dtype)) for x, c in zip(inputs, call.casts, strict=True) if c}
     known |= {k: _add(graph, e, label, known, done) for k, e in changes.items()}
 
     def shape(numbers: Value) -> Any:
