@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc._internal.validate import all_finite, first_bad, nearest, numeric
+from nnfunc._internal.validate import all_finite, first_bad, floating, nearest, numeric
 from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 
 Array: TypeAlias = NDArray[np.floating]
@@ -85,11 +85,11 @@ class ArrayDict(Mapping[str, Array]):
             raise TypeError(f"the arrays have more than one dtype ({kinds}): pass dtype=np.float32 or np.float64")
         if dtype is None:
             dtype = next(iter(dtypes.values()), getattr(arrays, "dtype", np.dtype(np.float32)))
-        dtype = _floating(dtype)
+        dtype = floating(dtype)
         if stacked is None:
             stacked = bool(getattr(arrays, "stack_shape", ())) or (bool(floats) and all(map(of_stack, floats.values())))
         lead = () if not stacked else _stack_shape(floats) if floats else getattr(arrays, "stack_shape", ())
-        integers = {k: _frozen(v.astype(np.int64)) for k, v in given.items() if k not in floats}
+        integers = {k: _frozen(_counts(v, k)) for k, v in given.items() if k not in floats}
         where = layout(tuple((k, floats[k].shape[len(lead) :]) for k in grouped(floats)), tuple(integers))
         vector = new_vector((*lead, where.size), dtype)
         for name, (start, stop, _) in where.entries.items():
@@ -318,7 +318,7 @@ class ArrayDict(Mapping[str, Array]):
             if name in integers and new.dtype.kind == "f":
                 raise TypeError(f"{name} is a count, of whole numbers, but {new.dtype} came: begin it with floats")
             if name in integers:
-                integers[name] = _frozen(new.astype(np.int64))
+                integers[name] = _frozen(_counts(new, name))
             else:
                 start, stop, _ = self._layout.entries[name]
                 vector[..., start:stop] = cast(new, name, self.dtype).reshape(*self.stack_shape, -1)
@@ -342,7 +342,7 @@ class ArrayDict(Mapping[str, Array]):
         """
         if self.dtype == dtype:
             return self
-        return self._of(self._layout, _copy(cast(self._vector, "vector", _floating(dtype))), self._integers)
+        return self._of(self._layout, _copy(cast(self._vector, "vector", floating(dtype))), self._integers)
 
     def to_dict(self) -> dict[str, Array]:
         """A plain dict of writable copies.
@@ -403,7 +403,7 @@ class ArrayDict(Mapping[str, Array]):
         vector = new_vector(self._vector.shape, self.dtype)
         for k, view in zip(self.names, self._layout.views(vector), strict=True):
             view[...] = cast(given[k], k, self.dtype)
-        return self._of(self._layout, vector, {k: _frozen(given[k].astype(np.int64)) for k in self._integers})
+        return self._of(self._layout, vector, {k: _frozen(_counts(given[k], k)) for k in self._integers})
 
     def _with(self, other: object, operation: np.ufunc) -> ArrayDict:
         if self._integers:
@@ -493,6 +493,7 @@ def equal(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike]) -> bool:
     >>> equal(ArrayDict({"b": [1.0]}), {"b": np.array([1.0])}), equal(ArrayDict({"b": [1.0]}), ArrayDict({"b": [2.0]}))
     (True, False)
     """
+    _two_dicts(a, b)
     if a.keys() != b.keys():
         return False
     pairs = [(np.asarray(a[k]), np.asarray(b[k])) for k in a]
@@ -505,10 +506,17 @@ def allclose(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike], rtol: float
     >>> allclose(ArrayDict({"b": [1.0]}), ArrayDict({"b": [1.0 + 1e-9]}))
     True
     """
+    _two_dicts(a, b)
     if a.keys() != b.keys():
         return False
-    pairs = [(np.asarray(a[k]), np.asarray(b[k])) for k in a]
+    pairs = [(numeric(a[k], k), numeric(b[k], k)) for k in a]
     return all(x.shape == y.shape and np.allclose(x, y, rtol, atol) for x, y in pairs)
+
+
+def _two_dicts(a: object, b: object) -> None:
+    for name, value in (("a", a), ("b", b)):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{name} is {type(value).__name__}, expected a dict of arrays")
 
 
 class StackVector(np.ndarray[Any, Any]):
@@ -604,18 +612,17 @@ def _restored(
     return ArrayDict._of(layout(shapes, tuple(own)), _copy(vector), own)
 
 
-def _floating(dtype: DTypeLike) -> np.dtype[np.floating]:
-    """`dtype`, if it has enough digits to train with."""
-    found: np.dtype[Any] = np.dtype(dtype)
-    if found not in (np.float32, np.float64):
-        raise TypeError(f"dtype={found}: expected np.float32 or np.float64")
-    return found
-
-
 def _floats_or_counts(value: ArrayLike, name: str) -> NDArray[Any]:
     """`value` as an array; Python's numbers and lists are floats, whole or not."""
     array = numeric(value, name)
     return array if isinstance(value, (np.ndarray, np.generic)) or array.dtype.kind == "f" else array.astype(float)
+
+
+def _counts(array: NDArray[Any], name: str) -> NDArray[np.integer]:
+    """Whole numbers of 64 bits, checked to be in their range."""
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} contains {array.max()}, expected whole numbers below 2**63")
+    return array.astype(np.int64)
 
 
 def _name(name: object) -> str:
@@ -632,7 +639,9 @@ def _stack_shape(arrays: Mapping[str, NDArray[np.generic]]) -> tuple[int, ...]:
     return next(iter(leading.values()))
 
 
-def _same_names(a: Mapping[str, object], b: Mapping[str, object], name: str = "the right one") -> None:
+def _same_names(a: Mapping[str, object], b: Mapping[str, object] | object, name: str = "the right one") -> None:
+    if not isinstance(b, Mapping):
+        raise TypeError(f"{name} is {type(b).__name__}, expected a dict with the arrays {', '.join(a) or '(none)'}")
     if a.keys() != b.keys():
         missing, extra = [k for k in a if k not in b], [k for k in b if k not in a]
         lacks = f"lacks {', '.join(missing)}" if missing else ""

@@ -10,6 +10,7 @@ float32 parameters of a key are the rounded float64 ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from math import prod, sqrt
 from typing import Protocol, TypeAlias
@@ -17,9 +18,10 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nnfunc._internal.validate import nearest
+from nnfunc._internal.validate import finite, floating, nearest, number, numeric, positive_int
 from nnfunc.arrays import Array
 from nnfunc.keys import Key, generator
+from nnfunc.keys import check as check_key
 
 __all__ = [
     "random",
@@ -68,7 +70,8 @@ def random(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, s
     >>> random(nn.key(0), (2, 3)).shape
     (2, 3)
     """
-    return (std * generator(key).normal(size=shape)).astype(dtype)
+    std = number(std, "std", 0, math.inf)
+    return (std * generator(key).normal(size=_shape(shape))).astype(floating(dtype))
 
 
 def uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, limit: float = 0.05) -> Array:
@@ -77,7 +80,8 @@ def uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, 
     >>> bool(abs(uniform(nn.key(0), (200, 300))).max() <= 0.05)
     True
     """
-    return generator(key).uniform(-limit, limit, size=shape).astype(dtype)
+    limit = number(limit, "limit", 0, math.inf)
+    return generator(key).uniform(-limit, limit, size=_shape(shape)).astype(floating(dtype))
 
 
 def he_normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -144,10 +148,12 @@ def orthogonal(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, 
     >>> np.allclose(W.T @ W, np.eye(3))
     True
     """
+    _fans(shape)  # checks the shape
     rows, columns = prod(shape[:-1]), shape[-1]
+    gain = number(gain, "gain", -math.inf, math.inf)
     q, r = np.linalg.qr(generator(key).normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.sign(np.diagonal(r))
-    return (gain * (q if rows >= columns else q.T).reshape(shape)).astype(dtype)
+    return (gain * (q if rows >= columns else q.T).reshape(shape)).astype(floating(dtype))
 
 
 def zeros(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -156,7 +162,8 @@ def zeros(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Ar
     >>> zeros(nn.key(0), (2,))
     array([0., 0.], dtype=float32)
     """
-    return np.zeros(shape, dtype)
+    check_key(key)
+    return np.zeros(_shape(shape), floating(dtype))
 
 
 def ones(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
@@ -165,7 +172,8 @@ def ones(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Arr
     >>> ones(nn.key(0), (2,))
     array([1., 1.], dtype=float32)
     """
-    return np.ones(shape, dtype)
+    check_key(key)
+    return np.ones(_shape(shape), floating(dtype))
 
 
 def constant(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *, value: float = 1.0) -> Array:
@@ -174,7 +182,8 @@ def constant(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, *,
     >>> constant(nn.key(0), (2,), value=0.5)
     array([0.5, 0.5], dtype=float32)
     """
-    return np.full(shape, value, dtype)
+    check_key(key)
+    return np.full(_shape(shape), number(value, "value", -math.inf, math.inf), floating(dtype))
 
 
 INITIALIZERS: dict[str, Callable[..., Array]] = {
@@ -206,6 +215,11 @@ True
 
 def check(initializer: Initializer) -> Initializer:
     """`initializer` if it is a function or a known name."""
+    if not callable(initializer) and not isinstance(initializer, str):
+        raise TypeError(
+            f"initializer is {type(initializer).__name__}, expected a name or a function (key, shape, dtype) -> array: "
+            "for values that you have, pass lambda key, shape, dtype: values"
+        )
     if not callable(initializer) and initializer not in INITIALIZERS:
         raise ValueError(nearest("initializer", initializer, INITIALIZERS))
     return initializer
@@ -214,22 +228,35 @@ def check(initializer: Initializer) -> Initializer:
 def initial(initializer: Initializer, key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """The array that an initializer gives, checked."""
     function = INITIALIZERS[initializer] if isinstance(initializer, str) else initializer
-    array = np.asarray(function(key, shape, dtype), dtype)
+    given = numeric(function(key, shape, dtype), f"what the initializer {_named(initializer)} gave")
+    array: Array = given.astype(dtype, copy=False)
     if array.shape != shape:
-        raise ValueError(f"the initializer {initializer!r} gave shape {array.shape}, expected {shape}")
-    return array
+        raise ValueError(f"the initializer {_named(initializer)} gave shape {array.shape}, expected {shape}")
+    return finite(array, f"what the initializer {_named(initializer)} gave")
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """fan_in and fan_out; a bias counts as the weight of one input."""
+    if not _shape(shape) or 0 in shape:
+        raise ValueError(f"shape={shape}: expected (inputs, outputs), like (64, 10), each 1 or more")
     window = prod(shape[:-2])
     return window * (shape[-2] if len(shape) > 1 else 1), window * shape[-1]
 
 
+def _named(initializer: Initializer) -> str:
+    return repr(initializer) if isinstance(initializer, str) else getattr(initializer, "__name__", "of your own")
+
+
+def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"shape={shape!r}: expected a tuple, like (64, 10)")
+    return tuple(positive_int(n, "shape", 0) for n in shape)
+
+
 def _normal(key: Key, shape: tuple[int, ...], dtype: DTypeLike, variance: float) -> Array:
-    return (sqrt(variance) * generator(key).normal(size=shape)).astype(dtype)
+    return (sqrt(variance) * generator(key).normal(size=shape)).astype(floating(dtype))
 
 
 def _uniform(key: Key, shape: tuple[int, ...], dtype: DTypeLike, variance: float) -> Array:
     limit = sqrt(3 * variance)
-    return generator(key).uniform(-limit, limit, size=shape).astype(dtype)
+    return generator(key).uniform(-limit, limit, size=shape).astype(floating(dtype))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # of PCG64 (O'Neill 2014): full period modulo 2^128 with odd steps
 _INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
 _MASK, _HALF = (1 << 128) - 1, (1 << 64) - 1
+_LARGEST = 1 << 64
+_MOST_KEYS = 1_000_000
 _LITTLE = byteorder == "little"
 _thread = local()
 """A generator for each thread, which is given a key before it is used."""
@@ -83,22 +85,27 @@ def fold_in(key: Keys, i: int) -> Keys:
         return tuple(fold_in(k, i) for k in key)
     if type(key) is not Key:
         check(key)
-    if isinstance(i, str) or not hasattr(i, "__index__"):
+    if isinstance(i, (str, Key)) or not hasattr(i, "__index__"):
         raise TypeError(f"i={i!r}: expected a whole number, like the epoch's")
-    return Key((key * _MULTIPLIER + (2 * index(i) + 1) * _INCREMENT) & _MASK)
+    number = index(i)
+    if not -_LARGEST <= number < _LARGEST:
+        raise ValueError(f"i={i!r}: expected a whole number of at most 64 bits, as others give keys that are not new")
+    return Key((key * _MULTIPLIER + (2 * number + 1) * _INCREMENT) & _MASK)
 
 
 def split(key: Key, n: int = 2) -> tuple[Key, ...]:
     """n new keys from one; key i is `fold_in(key, i)`.
 
     Raises:
-        ValueError: n is not a whole number of at least 1.
+        ValueError: n is not a whole number from 1 to a million.
 
     >>> init_key, train_key = split(key(0))
     >>> len(set(split(key(0), 1000)))
     1000
     """
-    return tuple(fold_in(key, i) for i in range(positive_int(n, "n")))
+    if isinstance(n, Key) or positive_int(n, "n") > _MOST_KEYS:
+        raise ValueError(f"n={n!r}: expected a whole number from 1 to {_MOST_KEYS:,}; others by nn.fold_in(key, i)")
+    return tuple(fold_in(key, i) for i in range(n))
 
 
 def generator(key: Key) -> Generator:
@@ -107,7 +114,9 @@ def generator(key: Key) -> Generator:
     >>> generator(key(0)).normal(size=2) == generator(key(0)).normal(size=2)
     array([ True,  True])
     """
-    return np.random.Generator(np.random.Philox(key=int(check(key))))
+    if check(key) < 0 or key >> 128:
+        raise ValueError(f"key={key!r} is no key: expected 128 bits, as nn.key(seed) gives them")
+    return np.random.Generator(np.random.Philox(key=int(key)))
 
 
 def random_bits(key: Key, n: int) -> NDArray[np.uint32]:

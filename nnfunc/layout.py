@@ -155,6 +155,8 @@ def matching(names: Iterable[str], where: Patterns) -> list[str]:
         ValueError: a pattern matches no name, because it is almost certainly a typo.
     """
     names = list(names)
+    if not where or not (isinstance(where, str) or all(isinstance(pattern, str) for pattern in where)):
+        raise ValueError(f"where={where!r}: expected a name pattern, or several, like '*.W'; none chooses nothing")
     for pattern in [where] if isinstance(where, str) else list(where):
         if not any(matches(name, pattern) for name in names):
             raise ValueError(f"the pattern {pattern!r} matches none of the names: {', '.join(names) or '(no arrays)'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,90 @@ def test_rows_that_are_no_numbers_of_rows(rows: Any) -> None:
     step = nn.train_step(CHAIN, "mean_squared_error", "gd")
     with pytest.raises((TypeError, ValueError), match="rows has shape"):
         next(nn.train(step, nn.train_state(CHAIN, "gd", nn.key(0), (3,)), (X3, T2), epochs=1, key=nn.key(0), rows=rows))
+
+
+INITIAL = nn.initializers
+VALUES: dict[str, tuple[Callable[[], object], str]] = {
+    "counts beyond 64 bits": (lambda: nn.ArrayDict({"n": np.array([2**63 + 5], np.uint64)}), "expected whole numbers"),
+    "a keyword beyond": (
+        lambda: nn.ArrayDict({"n": np.array([1])}).replace(n=np.array([2**64 - 1], np.uint64)),
+        "n contains 18446744073709551615",
+    ),
+    "a gradient that is a number": (
+        lambda: nn.train_step(
+            CHAIN, "mean_squared_error", "gd", nn.Penalty(lambda p, m: 0.0, lambda p, m: untyped(0.5))
+        )(nn.train_state(CHAIN, "gd", nn.key(0), (3,)), (X3, T2)),
+        "the penalty's gradient is float, expected a dict",
+    ),
+    "no pattern to penalise": (
+        lambda: nn.l2(1.0, where=[]).forward(nn.ArrayDict({"W": [1.0]}), 1),
+        "where=.*none chooses nothing",
+    ),
+    "no pattern to select": (lambda: nn.ArrayDict({"W": [1.0]}).select([]), "none chooses nothing"),
+    "a fold that is not new": (lambda: nn.fold_in(nn.key(0), 2**127), "at most 64 bits"),
+    "a key for a number": (lambda: nn.split(nn.key(0), nn.key(1)), "from 1 to 1,000,000"),
+    "too long a key": (lambda: nn.generator(nn.Key(2**200)), "expected 128 bits"),
+    "a type of whole numbers": (lambda: INITIAL.he_normal(nn.key(0), (2, 2), int), "dtype=int64: expected np.float32"),
+    "an unknown type": (lambda: CHAIN.init(nn.key(0), (3,), "flaot32"), "dtype=flaot32: expected np.float32"),
+    "a type of rows": (lambda: nn.one_hot([0], 2, dtype=untyped("x")), "dtype=x: expected np.float32"),
+    "a deviation that is none": (lambda: INITIAL.random(nn.key(0), (2, 2), std=np.nan), r"std=nan: expected a number"),
+    "a constant in words": (
+        lambda: INITIAL.constant(nn.key(0), (2,), value=untyped("nan")),
+        "value='nan': expected a number",
+    ),
+    "a key in words": (lambda: INITIAL.zeros(untyped("no key"), (2,)), "key='no key' is no key"),
+    "no inputs": (lambda: INITIAL.he_normal(nn.key(0), (0, 3)), r"shape=\(0, 3\): expected \(inputs, outputs\)"),
+    "a shape without axes": (
+        lambda: INITIAL.glorot_uniform(nn.key(0), ()),
+        r"shape=\(\): expected \(inputs, outputs\)",
+    ),
+    "an array for an initializer": (
+        lambda: nn.dense(3, untyped(np.ones((2, 3)))),
+        "initializer is ndarray, expected a name",
+    ),
+    "complex initial values": (
+        lambda: nn.dense(2, untyped(lambda k, s, d: np.full(s, 1 + 5j))).init(nn.key(0), (2,)),
+        "gave has dtype complex128, expected real numbers",
+    ),
+    "masked initial values": (
+        lambda: nn.dense(2, untyped(lambda k, s, d: np.ma.array(np.full(s, 7.0), mask=True))).init(nn.key(0), (2,)),
+        "is a masked array",
+    ),
+    "initial NaN": (
+        lambda: nn.dense(2, untyped(lambda k, s, d: np.full(s, np.nan))).init(nn.key(0), (2,)),
+        "contains NaN",
+    ),
+    "no dict to compare": (lambda: nn.equal(nn.EMPTY, untyped(None)), "b is NoneType, expected a dict of arrays"),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_that_would_pass_in_silence(name: str) -> None:
+    call, message = VALUES[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_infinity_on_disk_is_met_in_its_batch(tmp_path: Path) -> None:
+    on_disk = np.memmap(tmp_path / "x", np.float64, "w+", shape=(8, 3))
+    on_disk[:] = rng.normal(size=(8, 3))
+    on_disk[3, 1] = np.inf
+    model = nn.serial(nn.tanh(), nn.dense(1))
+    ts = nn.train_state(model, "gd", nn.key(0), (3,))
+    with pytest.raises(ValueError, match="X contains NaN or infinity: inf"):
+        next(nn.train(nn.train_step(model, "mean_squared_error", "gd"), ts, (on_disk, np.zeros(8)), epochs=1, key=None))
+
+
+@pytest.mark.parametrize("x", [1e20, -1e20])
+def test_gelu_far_out(x: float) -> None:
+    y, cache, _ = nn.gelu("tanh").forward(nn.EMPTY, nn.EMPTY, np.array([[x]], np.float32))
+    dx, _ = nn.gelu("tanh").backward(nn.EMPTY, cache, np.ones_like(y))
+    assert dx.item() == float(x > 0)
+
+
+def test_many_dead_units_are_counted() -> None:
+    model = nn.serial(nn.dense(2048), nn.relu(), nn.dense(1))
+    params, _ = model.init(nn.key(0), (5,))
+    params = params.replace({"dense1.b": np.linspace(-20, 5, 2048)})
+    found = nn.inspect(model, params, np.random.default_rng(0).normal(size=(64, 5)))
+    assert "of 2048 units are 0" in str(found)

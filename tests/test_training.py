@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -343,6 +345,64 @@ def test_history_is_a_dict_of_arrays() -> None:
     assert set(table) == {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
     assert all(v.shape == (3,) for v in table.values())
     assert table["epoch"].tolist() == [1, 2, 3]
+
+
+def test_an_epoch_without_validation_has_nan_in_the_history() -> None:
+    epochs = epochs_of([5, 4])
+    table = nn.history([epochs[0]._replace(validation=None), epochs[1]])
+    np.testing.assert_array_equal(table["validation_loss"], [np.nan, 4])
+
+
+def test_history_and_the_best_epoch_keep_two_states_at_most() -> None:
+    alive: set[int] = set()
+    most = 0
+
+    class Held(nn.TrainState):
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def epochs() -> Iterator[nn.Epoch]:
+        nonlocal most
+        for i, loss in enumerate([5.0, 2.0, 3.0, 4.0, 4.5, 6.0], 1):
+            state = Held(*start())
+            alive.add(id(state))
+            most = max(most, len(alive))
+            yield nn.Epoch(i, loss, 0.5, None, state)
+
+    best, table = nn.best_and_history(epochs())
+    assert best.number == 2
+    assert table["loss"].tolist() == [5.0, 2.0, 3.0, 4.0, 4.5, 6.0]
+    assert most <= 3  # the best, the last and the new one
+
+
+@pytest.mark.parametrize("stopped", range(1, 7))
+def test_early_stopping_goes_on(stopped: int) -> None:
+    losses = [5, 4, 3, 3.5, 2.95, 3.1, 3.2, 1.0]
+    whole = [e.number for e in nn.early_stopping(epochs_of(losses), patience=2, min_delta=0.1)]
+    first = list(nn.early_stopping(epochs_of(losses)[:stopped], patience=2, min_delta=0.1))
+    earlier = nn.history(first)["validation_loss"]
+    rest = nn.early_stopping(epochs_of(losses)[stopped:], patience=2, min_delta=0.1, earlier=earlier)
+    assert [e.number for e in [*first, *rest]] == whole
+
+
+def test_rows_in_order_and_without_the_last_batch() -> None:
+    data = np.arange(10.0)[:, None], np.arange(10)
+    batches = [y.tolist() for _, y in nn.minibatches(None, data, 4, drop_last=True)]
+    assert batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    with pytest.raises(ValueError, match="batch_size=11, but there are 10 rows"):
+        nn.minibatches(None, data, 11, drop_last=True)
+    model = nn.serial(nn.dense(1))
+    step, seen = nn.train_step(model, "mean_squared_error", "gd"), []
+
+    def noted(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        for x, y in batches:
+            seen.append(y.tolist())
+            yield x, y
+
+    ts = nn.train_state(model, "gd", nn.key(0), (1,))
+    *_, epoch = nn.train(step, ts, data, epochs=2, batch_size=4, key=None, drop_last=True, batches=noted)
+    assert seen == 2 * batches
+    assert epoch.number == 2
 
 
 # -- prediction --------------------------------------------------------------------------------------------------------

@@ -68,6 +68,17 @@ def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray
     return array.astype(dtype, copy=False)
 
 
+def floating(dtype: DTypeLike, name: str = "dtype") -> np.dtype[np.floating]:
+    """`dtype`, if it has enough digits to train with."""
+    try:
+        found: np.dtype[Any] | None = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"{name}={dtype if found is None else found}: expected np.float32 or np.float64")
+    return found
+
+
 def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any]:
     """Floats without NaN and infinity in another dtype; whole numbers as they are."""
     if value.dtype.kind != "f":

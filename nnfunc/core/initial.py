@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from nnfunc._internal.validate import floating
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.kernel import Initial
 from nnfunc.core.layer import Layer
@@ -22,6 +23,7 @@ from nnfunc.stacks import stack
 
 def initial(model: Layer, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
     """Initial parameters and state: the wiring is run on shapes alone, and each layer draws its arrays."""
+    dtype = floating(dtype)
     if isinstance(key, (tuple, list)):
         if not key:
             raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")

@@ -228,7 +228,9 @@ def _share_dead_at_random(below: Call) -> float:
 
 def _chance(count: int, total: int, p: float) -> float:
     """The probability that so many units or more are dead, each with probability p."""
-    return sum(math.comb(total, k) * p**k * (1 - p) ** (total - k) for k in range(count, total + 1))
+    k = np.arange(count, total + 1)
+    choices = math.lgamma(total + 1) - np.array([math.lgamma(i + 1) + math.lgamma(total - i + 1) for i in k])
+    return float(np.exp(choices + k * math.log(p) + (total - k) * math.log1p(-p)).sum())
 
 
 def _saturation(call: Call) -> list[Finding]:

@@ -451,13 +451,15 @@ def _normal_cdf(x: Array) -> Array:
 
 
 def _gelu_tanh(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+    near = np.clip(x, -100, 100)  # the cube may be infinite farther out, where tanh is ±1
+    t = np.tanh(math.sqrt(2 / math.pi) * (near + 0.044715 * near * near * near))
     return 0.5 * x * (1 + t), (x, t)
 
 
 def _gelu_tanh_slope(cache: tuple[Array, Array]) -> Array:
     x, t = cache
-    dt = (1 - t * t) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x))
+    near = np.clip(x, -100, 100)  # 1 − t² is 0 far out, where x² may be infinite
+    dt = (1 - t * t) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * near * near))
     return 0.5 * (1 + t + x * dt)
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nnfunc._internal.validate import first_bad, numeric, positive_int, real
+from nnfunc._internal.validate import first_bad, floating, numeric, positive_int, real
 from nnfunc.arrays import Array
 
 Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes"]
@@ -115,7 +115,7 @@ def one_hot(target: ArrayLike, classes: int, dtype: type[np.floating] = np.float
            [1., 0., 0.]], dtype=float32)
     """
     T = numeric(target, "target")
-    return class_numbers(np.empty((*T.shape, positive_int(classes, "classes")), dtype), T, 0)
+    return class_numbers(np.empty((*T.shape, positive_int(classes, "classes")), floating(dtype)), T, 0)
 
 
 ACCEPTS: dict[str, Callable[[Array, ArrayLike, int], Array]] = {

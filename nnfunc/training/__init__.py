@@ -5,7 +5,7 @@ from nnfunc.training.gradients import Result, ValueAndGrad, value_and_grad
 from nnfunc.training.loop import Epoch, train
 from nnfunc.training.state import TrainState, stack, train_state, unstack
 from nnfunc.training.step import Metrics, TrainStep, train_step
-from nnfunc.training.stopping import best_epoch, early_stopping, history
+from nnfunc.training.stopping import best_and_history, best_epoch, early_stopping, history
 
 __all__ = [
     "Epoch",
@@ -14,6 +14,7 @@ __all__ = [
     "TrainState",
     "TrainStep",
     "ValueAndGrad",
+    "best_and_history",
     "best_epoch",
     "early_stopping",
     "history",

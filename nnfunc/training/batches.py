@@ -18,7 +18,12 @@ from nnfunc.training.progress import Counted
 
 
 def minibatches(
-    key: Key | None, arrays: Sequence[Any], batch_size: int | None = 64, *, rows: ArrayLike | PerMember | None = None
+    key: Key | None,
+    arrays: Sequence[Any],
+    batch_size: int | None = 64,
+    *,
+    rows: ArrayLike | PerMember | None = None,
+    drop_last: bool = False,
 ) -> Counted[tuple[Any, ...]]:
     """The rows of the arrays in random order, in batches; together they are every row once.
 
@@ -31,6 +36,7 @@ def minibatches(
         batch_size: the number of rows of a batch; the last one may be smaller. None: one batch of all rows.
         rows: the numbers of the rows to go through, instead of all; for a stack of networks `nn.per_member(rows)`, (K,
             n): those of each, as for the folds of a cross-validation or for the bootstrap.
+        drop_last: leaves out a last batch that would be smaller than the others.
     Yields:
         a tuple with the batch of each part.
     Raises:
@@ -46,8 +52,18 @@ def minibatches(
     total = count if chosen is None else chosen.shape[-1]
     size = total if batch_size is None else positive_int(batch_size, "batch_size")
     order = None if key is None else generator(key).permutation(total)
-    batches = _batches(parts, order, total, size, chosen, isinstance(rows, PerMember))
-    return Counted(batches, math.ceil(total / size))
+    count = batch_count(total, size, drop_last)
+    batches = _batches(parts, order, count * size if drop_last else total, size, chosen, isinstance(rows, PerMember))
+    return Counted(batches, count)
+
+
+def batch_count(total: int, size: int | None, drop_last: bool) -> int:
+    """How many batches an epoch has."""
+    if size is None:
+        return 1
+    if drop_last and total < size:
+        raise ValueError(f"batch_size={size}, but there are {total} rows: drop_last=True would leave out all of them")
+    return total // size if drop_last else math.ceil(total / size)
 
 
 def _as_array(a: Any) -> Any:

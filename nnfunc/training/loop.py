@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import cast, finite, first_bad, numeric, positive_int
 from nnfunc.arrays import Scalar
-from nnfunc.core.values import leaves, map_leaves
+from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.errors import NonFiniteError
 from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, ratio, share_right, unknown
 from nnfunc.keys import Key, check, fold_in
 from nnfunc.stacks import PerMember
-from nnfunc.training.batches import minibatches, row_count, same_length
+from nnfunc.training.batches import batch_count, minibatches, row_count, same_length
 from nnfunc.training.gradients import Batch
 from nnfunc.training.progress import Counted, say, shown
 from nnfunc.training.state import TrainState
@@ -76,10 +76,11 @@ def train(
     *,
     epochs: int,
     batch_size: int | None = 64,
-    key: Key,
+    key: Key | None,
     validation: Data | None = None,
     batches: Callable[[Counted[Rows]], Iterable[Rows]] | None = None,
     rows: ArrayLike | PerMember | None = None,
+    drop_last: bool = False,
 ) -> Counted[Epoch]:
     """Trains, an epoch at each `next`: loop over it, break out of it, slice it, wrap it in a progress bar.
 
@@ -93,12 +94,14 @@ def train(
         epochs: how many more passes over the data.
         batch_size: None for all rows at once.
         key: of the order of the rows. That of an epoch depends on this key and on the number of updates before it, so
-            going on from the state of epoch 3 gives the bits of never stopping.
+            going on from the state of epoch 3 gives the bits of never stopping. None: the rows in their order.
         validation: data to evaluate after each epoch.
         batches: goes around the iterator of each epoch's batches, to show a bar within long epochs:
             `batches=tqdm`, or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far. Or it
             changes them: noise, augmentation. It gets the parts that were given, and gives back as many batches.
         rows: the numbers of the rows to train on, in a stack those of each network: see `nn.minibatches`.
+        drop_last: leaves out the last batch of an epoch if it would be smaller than the others, whose statistics
+            would count as much in the averages of a batch norm.
     Raises:
         ValueError: lengths that differ, no rows, NaN or infinity in the data; `batches` left some out.
         NonFiniteError: (while iterating) the loss or the gradient became NaN or infinite.
@@ -123,7 +126,8 @@ def train(
     held_out = None if validation is None else _ready(validation, step, ts, "validation")
     if batches is not None and not callable(batches):
         raise TypeError(f"batches={batches!r}: expected a function around the batches of an epoch, like tqdm")
-    return counted(_epochs(step, ts, ready, count, size, check(key), held_out, batches or iter, rows), count)
+    key = None if key is None else check(key)
+    return counted(_epochs(step, ts, ready, count, size, key, held_out, batches or iter, rows, drop_last), count)
 
 
 def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
@@ -163,13 +167,15 @@ def _epochs(
     data: Data,
     count: int,
     size: int | None,
-    key: Key,
+    key: Key | None,
     validation: Data | None,
     around: Callable[[Counted[Rows]], Iterable[Rows]],
     rows: ArrayLike | PerMember | None,
+    drop_last: bool,
 ) -> Iterator[Epoch]:
     total = row_count(leaves(data[0])[0]) if rows is None else (np.shape(_bare(rows)) or (0,))[-1]
-    per_epoch = 1 if size is None else math.ceil(total / size)
+    on_disk = any(isinstance(_bare(a), np.memmap) for a in leaves(data[0]))
+    per_epoch = batch_count(total, size, drop_last)
     decision = decision_under(*step.computed)
     lead = 1 + len(ts.params.stack_shape)
     for _ in range(count):
@@ -178,11 +184,14 @@ def _epochs(
         right: Scalar = 0.0
         counted_by: Scalar = 0.0
         first = ts.step
-        batches = minibatches(fold_in(key, ts.step), data, size, rows=rows)
+        order = None if key is None else fold_in(key, ts.step)
+        batches = minibatches(order, data, size, rows=rows, drop_last=drop_last)
         given = around(batches)
         if not isinstance(given, Iterable):
             raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
         for batch in given:
+            if on_disk:  # what lies in memory was checked as a whole
+                check_finite(batch[0])
             ts, metrics = step(ts, batch, donate=ts.step > first)  # nobody has seen the states within an epoch
             loss, weight = loss + metrics.weight * metrics.loss, weight + metrics.weight
             if decision is not None:
@@ -206,6 +215,13 @@ def _epochs(
             held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
         accuracy = unknown(ts.params) if decision is None else ratio(right, counted_by, 0.0)
         yield Epoch(ts.step // per_epoch, ratio(loss, weight, 0.0), accuracy, held_out, ts)
+
+
+def check_finite(x: Value) -> None:
+    """Raises an error for NaN or infinity in the inputs of a batch."""
+    for a in map(_bare, leaves(x)):
+        if a.dtype.kind == "f":
+            finite(a, "X")
 
 
 def _so_far(sums: tuple[Scalar, Scalar]) -> str:

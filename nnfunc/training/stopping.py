@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import number, positive_int
-from nnfunc.arrays import Array
+from nnfunc._internal.validate import number, numeric, positive_int
+from nnfunc.arrays import Array, Scalar
 from nnfunc.training.loop import Epoch, counted
 from nnfunc.training.progress import Counted
 
@@ -26,6 +27,8 @@ def early_stopping(
     patience: int = 10,
     min_delta: float = 0.0,
     monitor: Callable[[Epoch], float] = validation_loss,
+    *,
+    earlier: ArrayLike = (),
 ) -> Counted[Epoch]:
     """The epochs, until `patience` of them in a row were not better than the best before them.
 
@@ -36,6 +39,8 @@ def early_stopping(
         patience: how many epochs without improvement to bear.
         min_delta: by how much an epoch must be below the best to count as better.
         monitor: what is to become small; for an accuracy, its negative.
+        earlier: the numbers of the epochs of an earlier run that this one goes on from, like
+            `history["validation_loss"]`: stopped and gone on is as never stopped.
 
     >>> losses = [3.0, 1.0, 2.0, 2.0, 0.0]
     >>> epochs = [Epoch(i, loss, 0.0, None, None) for i, loss in enumerate(losses, 1)]
@@ -46,13 +51,24 @@ def early_stopping(
     positive_int(patience, "patience")
     number(min_delta, "min_delta", 0, np.inf)
     count = len(epochs) if isinstance(epochs, Sized) else None
-    return counted(_until_patience_ends(epochs, patience, min_delta, monitor), count)
+    before = numeric(earlier, "earlier") if np.size(earlier) else np.zeros(0)
+    if before.ndim != 1:
+        raise ValueError(f"earlier has shape {before.shape}, expected a number for each earlier epoch")
+    return counted(_until_patience_ends(epochs, patience, min_delta, monitor, before.tolist()), count)
 
 
 def _until_patience_ends(
-    epochs: Iterable[Epoch], patience: int, min_delta: float, monitor: Callable[[Epoch], float]
+    epochs: Iterable[Epoch],
+    patience: int,
+    min_delta: float,
+    monitor: Callable[[Epoch], float],
+    earlier: Sequence[float],
 ) -> Iterator[Epoch]:
     best, waited = np.inf, 0
+    for value in earlier:
+        best, waited = (value, 0) if value < best - min_delta else (best, waited + 1)
+    if waited >= patience:
+        return
     for epoch in epochs:
         yield epoch
         value = _number(monitor, epoch)
@@ -96,6 +112,8 @@ def _number(monitor: Callable[[Epoch], float], epoch: Epoch) -> float:
 def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
     """The numbers of all epochs as arrays: "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy".
 
+    It keeps no states: of an iterator, its memory does not grow with their size. See also `best_and_history`.
+
     `pandas.DataFrame(nn.history(epochs))` is a table of them. Of a stack of K networks all but "epoch" are (epochs, K);
     network k's are `{name: c[:, k] if c.ndim == 2 else c for name, c in history.items()}`.
 
@@ -104,16 +122,47 @@ def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
     """
     if isinstance(epochs, Epoch):
         raise TypeError("epochs is one Epoch, expected several: collect those of a run in a list")
-    listed = list(epochs)
-    if not all(isinstance(epoch, Epoch) for epoch in listed):
+    if not isinstance(epochs, Iterable):
+        raise TypeError(f"epochs is {type(epochs).__name__}, expected what nn.train gives, or a list of it")
+    return _table([_numbers(epoch) for epoch in epochs])
+
+
+def _numbers(epoch: Epoch) -> dict[str, Scalar]:
+    """The numbers of an epoch, which keep nothing else of it alive."""
+    if not isinstance(epoch, Epoch):
         raise TypeError("epochs has parts that are no Epoch: collect what nn.train gives in a list")
-    if not listed:
+    numbers = {"epoch": epoch.number, "loss": epoch.loss, "accuracy": epoch.accuracy}
+    if epoch.validation is not None:
+        held_out = {"validation_loss": epoch.validation.loss, "validation_accuracy": epoch.validation.accuracy}
+        return numbers | held_out
+    return numbers
+
+
+def _table(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Array]:
+    """Columns of one length; an epoch without validation has NaN there."""
+    if not rows:
         raise ValueError("epochs is empty: was the iterator used up before?")
-    columns = {"epoch": [e.number for e in listed], "loss": [e.loss for e in listed]}
-    table = {name: np.asarray(values) for name, values in columns.items()}
-    table["accuracy"] = np.asarray([e.accuracy for e in listed])
-    held_out = [e.validation for e in listed if e.validation is not None]
-    if held_out:
-        table["validation_loss"] = np.asarray([v.loss for v in held_out])
-        table["validation_accuracy"] = np.asarray([v.accuracy for v in held_out])
-    return table
+    names = dict.fromkeys(name for row in rows for name in row)
+    unknown = np.full(np.shape(rows[0]["loss"]), np.nan)
+    return {name: np.asarray([row.get(name, unknown) for row in rows]) for name in names}
+
+
+def best_and_history(
+    epochs: Iterable[Epoch], monitor: Callable[[Epoch], float] = validation_loss
+) -> tuple[Epoch, dict[str, Array]]:
+    """`best_epoch` and `history` of one pass over the epochs, which keeps two states at most.
+
+    >>> epochs = [Epoch(i, loss, 0.0, None, None) for i, loss in enumerate([3.0, 1.0, 2.0], 1)]
+    >>> best, table = nn.best_and_history(iter(epochs))
+    >>> best.number, table["loss"]
+    (2, array([3., 1., 2.]))
+    """
+    _check(epochs, monitor)
+    rows = []
+
+    def noted() -> Iterator[Epoch]:
+        for epoch in epochs:
+            rows.append(_numbers(epoch))
+            yield epoch
+
+    return best_epoch(noted(), monitor), _table(rows)
