@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,9 +147,20 @@ class Network(BaseEstimator):
             held_out = (X, *self._targets(y, weights, loss))
         elif any(part is not None for part in validation):
             raise ValueError("X_val and y_val belong together, and sample_weight_val to them: pass both or none")
+        elif patience is not None and goes_on:
+            if self._held_out is None:
+                raise ValueError(
+                    "patience=, but the fit before held no rows out, so all are known to the state that goes on: pass "
+                    "X_val and y_val, or begin with patience"
+                )
+            held_out = self._held_out
+            data = _without(data, held_out[0])
         elif patience is not None:
             fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True, open_high=True)
             data, held_out = split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
+        trained_on = hashlib.sha256(np.ascontiguousarray(data[0])).digest()
+        if not goes_on:  # they stay held out, as the next state is compared with this one on them
+            self._held_out = held_out if self.warm_start and X_val is None else None
 
         run: Iterable[nn.Epoch] = nn.train(
             step, ts, data, epochs=epochs, batch_size=self.batch_size, key=order_key, validation=held_out
@@ -158,7 +170,7 @@ class Network(BaseEstimator):
         log: list[nn.Epoch] = []
         run = _recorded(run, log, ts)
         if patience is not None and held_out is not None:
-            if goes_on:  # the state to go on from may stay the best
+            if goes_on and trained_on == self._trained_on:  # the state to go on from may stay the best
                 run = chain([nn.Epoch(0, np.nan, np.nan, nn.evaluate(model, loss, ts, *held_out), ts)], run)
             run = nn.early_stopping(run, patience)
         best: nn.Epoch | None = None
@@ -170,6 +182,7 @@ class Network(BaseEstimator):
             stop = interrupt
         if best is None or (stop is not None and not log):  # before the end of the first epoch
             raise stop or RuntimeError("a run without an epoch")
+        self._trained_on = trained_on
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
         self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, nn.history(log))
@@ -296,6 +309,15 @@ def split(key: nn.Key, data: Rows, fraction: float, classes: Labels | None) -> t
     held_out = np.zeros(len(rows), bool)
     held_out[rows[np.arange(count) * len(rows) // count]] = True  # every tenth, of rows in the order of their classes
     return tuple(part[~held_out] for part in data), tuple(part[held_out] for part in data)
+
+
+def _without(data: Rows, held_out: Array) -> Rows:
+    """The rows of the data that are not among those held out."""
+    known = {row.tobytes() for row in held_out}
+    kept = np.array([row.tobytes() not in known for row in data[0]])
+    if not kept.any():
+        raise ValueError("X has no rows but those that the first fit held out: nothing is left to train on")
+    return tuple(part[kept] for part in data)
 
 
 def _recorded(epochs: Iterable[nn.Epoch], log: list[nn.Epoch], ts: nn.TrainState) -> Iterator[nn.Epoch]:

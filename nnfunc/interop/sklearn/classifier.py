@@ -51,8 +51,9 @@ class NNClassifier(ClassifierMixin, Network):
         class_weight: {class: weight}, "balanced" or None; multiplies the sample weights, also of validation data.
         random_state: of all randomness; the same int gives the same bits.
         dtype: of the parameters and all computation.
-        warm_start: a further `fit` goes on from the state of the last, also as the best so far: without patience,
-            epochs=4 twice has the bits of epochs=8.
+        warm_start: a further `fit` goes on from the state of the last; without patience, epochs=4 twice has the bits of
+            epochs=8. Rows that the first fit held out for `patience` stay held out, and on the same data the state of
+            the last fit may stay the best; with other rows one of the new epochs is taken.
         verbose: a progress bar, where tqdm is installed; else a line for each epoch.
     Attributes: classes_, n_features_in_, n_iter_ (epochs run), history_ (a dict of arrays, see `nn.history`), state_
     (the `TrainState`), model_; feature_names_in_ where X has names.
