@@ -481,17 +481,19 @@ def test_rows_held_out_stay_so_in_a_warm_start() -> None:
     net = NNClassifier(epochs=2, batch_size=len(X) - 15, patience=2, random_state=0, warm_start=True).fit(
         X[half], Y[half]
     )
-    held_out = {row.tobytes() for row in net._held_out[0]}
+    first = net._held_out
+    assert first is not None
+    held_out = {row.tobytes() for row in first[0]}
     begun = net.state_
     net.fit(X, Y)
-    assert held_out == {row.tobytes() for row in net._held_out[0]}
+    assert net._held_out is first
     assert len(held_out) == 15
     assert net.state_.step - begun.step in (
         1,
         2,
     )  # each epoch was one batch, of the other rows, and one of them is best
     with pytest.raises(ValueError, match="X has no rows but those that the first fit held out"):
-        net.fit(net._held_out[0], net.classes_[net._held_out[1]])
+        net.fit(first[0], net.classes_[first[1]])
     with pytest.raises(ValueError, match="the fit before held no rows out"):
         NNClassifier(epochs=1, warm_start=True).fit(X, Y).set_params(patience=1).fit(X, Y)
 

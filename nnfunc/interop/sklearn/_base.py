@@ -158,9 +158,9 @@ class Network(BaseEstimator):
         elif patience is not None:
             fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True, open_high=True)
             data, held_out = split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
-        trained_on = hashlib.sha256(np.ascontiguousarray(data[0])).digest()
+        trained_on = hashlib.sha256(data[0].tobytes()).digest()
         if not goes_on:  # they stay held out, as the next state is compared with this one on them
-            self._held_out = held_out if self.warm_start and X_val is None else None
+            self._held_out: Rows | None = held_out if self.warm_start and X_val is None else None
 
         run: Iterable[nn.Epoch] = nn.train(
             step, ts, data, epochs=epochs, batch_size=self.batch_size, key=order_key, validation=held_out
@@ -182,7 +182,7 @@ class Network(BaseEstimator):
             stop = interrupt
         if best is None or (stop is not None and not log):  # before the end of the first epoch
             raise stop or RuntimeError("a run without an epoch")
-        self._trained_on = trained_on
+        self._trained_on: bytes = trained_on
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
         self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, nn.history(log))
