@@ -286,7 +286,7 @@ _LATER = {
 def __getattr__(name: str) -> object:
     """Laboratory, files, inspection and the modules beside are imported when they are first used: training does not
     need them."""
-    if name in ("checks", "files", "inspection", "interop", "plots", "testing"):
+    if name in ("checks", "distributed", "files", "inspection", "interop", "plots", "testing"):
         return import_module(f"nnfunc.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")

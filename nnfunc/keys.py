@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # of PCG64 (O'Neill 2014): full period modulo 2^128 with odd steps
 _INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
 _MASK, _HALF = (1 << 128) - 1, (1 << 64) - 1
-_LARGEST = 1 << 64
+_LARGEST = 1 << 126
 _MOST_KEYS = 1_000_000
 _LITTLE = byteorder == "little"
 _thread = local()
@@ -89,7 +89,7 @@ def fold_in(key: Keys, i: int) -> Keys:
         raise TypeError(f"i={i!r}: expected a whole number, like the epoch's")
     number = index(i)
     if not -_LARGEST <= number < _LARGEST:
-        raise ValueError(f"i={i!r}: expected a whole number of at most 64 bits, as others give keys that are not new")
+        raise ValueError(f"i={i!r}: expected a whole number below 2**126: others give keys that are not new")
     return Key((key * _MULTIPLIER + (2 * number + 1) * _INCREMENT) & _MASK)
 
 

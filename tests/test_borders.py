@@ -182,7 +182,7 @@ VALUES: dict[str, tuple[Callable[[], object], str]] = {
         "where=.*none chooses nothing",
     ),
     "no pattern to select": (lambda: nn.ArrayDict({"W": [1.0]}).select([]), "none chooses nothing"),
-    "a fold that is not new": (lambda: nn.fold_in(nn.key(0), 2**127), "at most 64 bits"),
+    "a fold that is not new": (lambda: nn.fold_in(nn.key(0), 2**127), "below 2..126"),
     "a key for a number": (lambda: nn.split(nn.key(0), nn.key(1)), "from 1 to 1,000,000"),
     "too long a key": (lambda: nn.generator(nn.Key(2**200)), "expected 128 bits"),
     "a type of whole numbers": (lambda: INITIAL.he_normal(nn.key(0), (2, 2), int), "dtype=int64: expected np.float32"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from nnfunc.core.values import leaves, map_leaves
 from nnfunc.keys import Key, generator
 from nnfunc.stacks import PerMember
 from nnfunc.training.progress import Counted
+from nnfunc.training.shards import Reduction, Shards
 
 
 def minibatches(
@@ -24,7 +25,8 @@ def minibatches(
     *,
     rows: ArrayLike | PerMember | None = None,
     drop_last: bool = False,
-) -> Counted[tuple[Any, ...]]:
+    reduce: Reduction | None = None,
+) -> Counted[Any]:
     """The rows of the arrays in random order, in batches; together they are every row once.
 
     The iterator has a length, so a progress bar knows its end.
@@ -37,8 +39,9 @@ def minibatches(
         rows: the numbers of the rows to go through, instead of all; for a stack of networks `nn.per_member(rows)`, (K,
             n): those of each, as for the folds of a cross-validation or for the bootstrap.
         drop_last: leaves out a last batch that would be smaller than the others.
+        reduce: of a step that is shared among processes: only the rows of this one are read.
     Yields:
-        a tuple with the batch of each part.
+        a tuple with the batch of each part; with `reduce`, the `Shards` of this process.
     Raises:
         ValueError: no array, no row, lengths that differ, a batch_size below 1.
 
@@ -53,8 +56,11 @@ def minibatches(
     size = total if batch_size is None else positive_int(batch_size, "batch_size")
     order = None if key is None else generator(key).permutation(total)
     count = batch_count(total, size, drop_last)
-    batches = _batches(parts, order, count * size if drop_last else total, size, chosen, isinstance(rows, PerMember))
-    return Counted(batches, count)
+    end, own = count * size if drop_last else total, isinstance(rows, PerMember)
+    spans = ((start, min(start + size, end)) for start in range(0, end, size))
+    if reduce is not None and reduce.shards:
+        return Counted((_shards(parts, order, span, chosen, own, reduce) for span in spans), count)
+    return Counted((_batch(parts, order, span, chosen, own) for span in spans), count)
 
 
 def batch_count(total: int, size: int | None, drop_last: bool) -> int:
@@ -83,12 +89,26 @@ def _rows(rows: ArrayLike | PerMember, count: int) -> NDArray[np.intp]:
     return numbers.astype(np.intp)
 
 
-def _batches(
-    parts: list[Any], order: NDArray[np.intp] | None, total: int, size: int, rows: NDArray[np.intp] | None, own: bool
-) -> Iterator[tuple[Any, ...]]:
-    for start in range(0, total, size):
-        chosen: Any = slice(start, start + size) if order is None else order[start : start + size]
-        yield tuple(map_leaves(lambda a, at=chosen: _part(a, at, rows, own), part) for part in parts)
+def _batch(
+    parts: list[Any], order: NDArray[np.intp] | None, span: tuple[int, int], rows: NDArray[np.intp] | None, own: bool
+) -> tuple[Any, ...]:
+    """The rows of the parts from one place of the order to another."""
+    chosen: Any = slice(*span) if order is None else order[slice(*span)]
+    return tuple(map_leaves(lambda a: _part(a, chosen, rows, own), part) for part in parts)
+
+
+def _shards(
+    parts: list[Any],
+    order: NDArray[np.intp] | None,
+    span: tuple[int, int],
+    rows: NDArray[np.intp] | None,
+    own: bool,
+    reduce: Reduction,
+) -> Shards:
+    """The same of this process's shards alone."""
+    start, stop = span
+    places = [reduce.rows(number, stop - start) for number in reduce.own]
+    return Shards(tuple(_batch(parts, order, (start + p.start, start + p.stop), rows, own) for p in places))
 
 
 def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import cast, finite, first_bad, numeric, positive_int
-from nnfunc.arrays import Scalar
+from nnfunc.arrays import EMPTY, Scalar
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.errors import NonFiniteError
 from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, ratio, share_right, unknown
@@ -19,6 +19,7 @@ from nnfunc.stacks import PerMember
 from nnfunc.training.batches import batch_count, minibatches, row_count, same_length
 from nnfunc.training.gradients import Batch
 from nnfunc.training.progress import Counted, say, shown
+from nnfunc.training.shards import Shards
 from nnfunc.training.state import TrainState
 from nnfunc.training.step import TrainStep
 
@@ -122,12 +123,33 @@ def train(
         raise TypeError(f"step={step!r} is no TrainStep: make one with nn.train_step(model, loss, optimizer)")
     if not isinstance(ts, TrainState):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
-    ready = _ready(data, step, ts, "data")
-    held_out = None if validation is None else _ready(validation, step, ts, "validation")
+    ready, held_out = _agreed(step, ts, data, validation)
     if batches is not None and not callable(batches):
         raise TypeError(f"batches={batches!r}: expected a function around the batches of an epoch, like tqdm")
     key = None if key is None else check(key)
     return counted(_epochs(step, ts, ready, count, size, key, held_out, batches or iter, rows, drop_last), count)
+
+
+def _agreed(step: TrainStep, ts: TrainState, data: Data, validation: Data | None) -> tuple[Data, Data | None]:
+    """The data checked; with several processes an error of one is that of all, and they begin alike."""
+    ready = error = held_out = None
+    try:
+        ready = _ready(data, step, ts, "data")
+        held_out = None if validation is None else _ready(validation, step, ts, "validation")
+    except Exception as raised:
+        error = raised
+    if step.reduce is not None:
+        error = step.reduce.agreed(error)
+        if error is None:
+            own = step.optimizer  # which may keep a part of the state on each process
+            while own.inner is not None:
+                own = own.inner
+            step.reduce.check_same("the train state", *(ts if own.own is None else ts._replace(opt_state=EMPTY)))
+            step.reduce.check_same("the number of rows", row_count(leaves(data[0])[0]))
+    if error is not None:
+        raise error
+    assert ready is not None
+    return ready, held_out
 
 
 def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
@@ -185,16 +207,18 @@ def _epochs(
         counted_by: Scalar = 0.0
         first = ts.step
         order = None if key is None else fold_in(key, ts.step)
-        batches = minibatches(order, data, size, rows=rows, drop_last=drop_last)
+        batches = minibatches(order, data, size, rows=rows, drop_last=drop_last, reduce=step.reduce)
         given = around(batches)
         if not isinstance(given, Iterable):
             raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
         for batch in given:
+            ts, metrics = step(ts, batch, donate=ts.step > first)  # nobody has seen the states within an epoch
+            if isinstance(batch, Shards):
+                batch = batch.joined()
             if on_disk:  # what lies in memory was checked as a whole
                 check_finite(batch[0])
-            ts, metrics = step(ts, batch, donate=ts.step > first)  # nobody has seen the states within an epoch
             loss, weight = loss + metrics.weight * metrics.loss, weight + metrics.weight
-            if decision is not None:
+            if decision is not None and metrics.output is not None:
                 target, weights = as_members(ts, batch[1], "Y"), None
                 if len(batch) > 2:
                     weights = as_members(ts, batch[2], "weights")
@@ -208,6 +232,10 @@ def _epochs(
             raise ValueError(f"batches= gave back {ts.step - first} of {per_epoch} batches: it must give back each one")
         if step.nonfinite == "raise":
             _check_parameters(ts)
+        if step.reduce is not None:
+            counts = [np.zeros(2) for _ in step.reduce.own]
+            counts[0][:] = right, counted_by
+            right, counted_by = step.reduce.total(counts).tolist()
         held_out = None
         if validation is not None:
             X, Y, *weights = validation

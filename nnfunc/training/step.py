@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from nnfunc.optimizers.rules import OPTIMIZERS
 from nnfunc.penalties import Penalty
 from nnfunc.training.bound import Straight, bind, layouts_of
 from nnfunc.training.gradients import Batch, ValueAndGrad, value_and_grad
+from nnfunc.training.shards import Reduction, Shards, added, by_function
 from nnfunc.training.state import TrainState
 
 BOUND = 8
@@ -51,6 +53,7 @@ class Fields(NamedTuple):
     value_and_grad: ValueAndGrad
     optimizer: Optimizer
     nonfinite: Literal["raise", "skip"] = "raise"
+    reduce: Reduction | None = None
 
 
 class TrainStep(Fields):
@@ -97,7 +100,7 @@ class TrainStep(Fields):
         return self.value_and_grad.computed
 
     @np.errstate(all="ignore")  # what is not finite is an error, with more to say than a warning
-    def __call__(self, ts: TrainState, batch: Batch, *, donate: bool = False) -> tuple[TrainState, Metrics]:
+    def __call__(self, ts: TrainState, batch: Batch | Shards, *, donate: bool = False) -> tuple[TrainState, Metrics]:
         """The state after one update on a batch, and the metrics before it.
 
         Args:
@@ -116,6 +119,11 @@ class TrainStep(Fields):
         """
         if not isinstance(ts, TrainState):
             raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
+        if self.reduce is not None:
+            found = added(self.value_and_grad, self.reduce, ts, batch, self.nonfinite == "raise")
+            return self._advanced(ts, found.value, found.vector, found.state, found.output, found.weight, donate)
+        if isinstance(batch, Shards):
+            raise TypeError("batch is Shards, but the step has no reduce=: pass it the same one as minibatches")
         which = layouts_of(ts, batch[0]) if type(batch) is tuple and len(batch) == 2 else None
         straight = None if which is None else self._bound.get(which)
         if straight is not None:
@@ -132,7 +140,7 @@ class TrainStep(Fields):
         self, ts: TrainState, batch: Batch, which: tuple[Any, ...] | None, donate: bool
     ) -> tuple[TrainState, Metrics]:
         """The step for whatever comes; it binds one that is plain, for the next time."""
-        params, state, opt_state, key, t = ts
+        params, state, _, key, t = ts
         trace = self.value_and_grad.trace(params, state, batch, key, folds=(t,))
         value, vector, moved = trace.total, trace.vector, trace.state
         assert vector is not None
@@ -140,6 +148,26 @@ class TrainStep(Fields):
         finite = finite and all_finite(vector) and (moved is state or all_finite(moved._vector))
         if not finite and self.nonfinite == "raise":
             raise NonFiniteError(where_it_began(self.value_and_grad, ts, batch, trace))
+        if which is not None and which not in self._bound:
+            straight = bind(self, ts, trace.program)
+            if straight is not None:
+                if len(self._bound) >= BOUND:
+                    self._bound.pop(next(iter(self._bound)), None)
+                self._bound[which] = straight
+        return self._advanced(ts, value, vector, moved, trace.output, trace.weight, donate)
+
+    def _advanced(
+        self,
+        ts: TrainState,
+        value: Scalar,
+        vector: Array,
+        moved: ArrayDict,
+        output: Value,
+        weight: Scalar,
+        donate: bool,
+    ) -> tuple[TrainState, Metrics]:
+        """The update, by value and gradient of a batch."""
+        params, state, opt_state, key, t = ts
         donate = donate and self.nonfinite == "raise"
         if self.optimizer.inner is None and self.optimizer.own is None:
             new, new_opt = update(self.optimizer, params, vector, opt_state, donate)
@@ -153,13 +181,7 @@ class TrainStep(Fields):
                 _kept(state, moved, updated),
                 _kept(opt_state, new_opt, updated),
             )
-        if which is not None and which not in self._bound:
-            straight = bind(self, ts, trace.program)
-            if straight is not None:
-                if len(self._bound) >= BOUND:
-                    self._bound.pop(next(iter(self._bound)), None)
-                self._bound[which] = straight
-        metrics = Metrics(value, view(trace.output), trace.weight, updated)
+        metrics = Metrics(value, None if output is None else view(output), weight, updated)
         return TrainState(new, moved, new_opt, key, t + 1), metrics
 
 
@@ -171,6 +193,7 @@ def train_step(
     class_weights: ArrayLike | None = None,
     *,
     nonfinite: Literal["raise", "skip"] = "raise",
+    reduce: Reduction | Callable[[Array], Array] | None = None,
 ) -> TrainStep:
     """A pure function (train_state, batch) -> (train_state, metrics) that makes one update.
 
@@ -185,6 +208,8 @@ def train_step(
             began (an update that is not finite is noticed by the next step, by `nn.train` at the end of the epoch), or
             "skip" the update, also one that is not finite itself: the network (in a stack each that diverged) stays as
             it is, and `metrics.updated` says so.
+        reduce: how a batch is shared among processes: `nn.distributed.mpi()`, or `nn.distributed.sharded(S)`; or a
+            function that adds a vector over all processes, of which each then brings a batch of its own.
     Raises:
         ValueError: an unknown name; the message has the nearest one.
 
@@ -200,7 +225,13 @@ def train_step(
     if nonfinite not in ("raise", "skip"):
         raise ValueError(f"nonfinite={nonfinite!r}: expected 'raise' or 'skip'")
     optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
-    return TrainStep(value_and_grad(model, loss, penalty, class_weights), optimizer, nonfinite)
+    if reduce is not None and not isinstance(reduce, Reduction):
+        if not callable(reduce):
+            raise TypeError(f"reduce={reduce!r}: expected nn.distributed.mpi(), or a function of a vector")
+        reduce = by_function(reduce)
+    if reduce is not None and reduce.trivial:  # one shard is the whole batch
+        reduce = None
+    return TrainStep(value_and_grad(model, loss, penalty, class_weights), optimizer, nonfinite, reduce)
 
 
 def _updated(value: Scalar, vector: Array, *dicts: ArrayDict) -> Any:
