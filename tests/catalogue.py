@@ -128,7 +128,41 @@ def cell() -> nn.Layer:
     return nn.serial(nn.concatenate(), nn.dense(4), nn.tanh())
 
 
+PADS = st.sampled_from(["valid", "same", 1, ((1, 0), (0, 2))])
+PADS1 = st.sampled_from(["valid", "same", 1, (2, 0)])
+PAIRS = st.sampled_from([((1, 0), (0, 2)), ((1, 1), (1, 1))])
+small_int = st.integers(1, 2)
+
+
+def convolutions(make: Any, pads: st.SearchStrategy[Any]) -> st.SearchStrategy[nn.Layer]:
+    """Of 4 channels, so that groups of 1, 2 and 4 (depthwise) divide them."""
+    return st.builds(
+        make, st.just(4), small_int, small_int, pads, dilation=small_int, groups=st.sampled_from([1, 2, 4]),
+        bias=st.booleans(),
+    )  # fmt: skip
+
+
+IMAGE, SERIES = (4, 5, 4), (6, 4)
+WINDOWS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
+    "avg_pool1d": (st.builds(nn.avg_pool1d, st.just(2), small_int, st.sampled_from(["valid", "same", 1]),
+                             count_padding=st.booleans()), SERIES),
+    "avg_pool2d": (st.builds(nn.avg_pool2d, st.just(2), small_int, st.sampled_from(["valid", "same", 1]),
+                             count_padding=st.booleans()), IMAGE),
+    "conv1d": (convolutions(nn.conv1d, PADS1), SERIES),
+    "conv2d": (convolutions(nn.conv2d, PADS), IMAGE),
+    "conv_transpose1d": (convolutions(nn.conv_transpose1d, st.sampled_from(["valid", "same"])), SERIES),
+    "conv_transpose2d": (convolutions(nn.conv_transpose2d, st.sampled_from(["valid", "same"])), IMAGE),
+    "crop": (st.builds(nn.crop, PAIRS), IMAGE),
+    "max_pool1d": (st.builds(nn.max_pool1d, st.just(2), small_int, st.sampled_from(["valid", "same", 1])), SERIES),
+    "max_pool2d": (st.builds(nn.max_pool2d, st.just(2), small_int, st.sampled_from(["valid", "same", 1])), IMAGE),
+    "pad": (st.builds(nn.pad, PAIRS, st.sampled_from([0.0, 0.5])), IMAGE),
+    "upsample1d": (st.builds(nn.upsample1d, small_int), SERIES),
+    "upsample2d": (st.builds(nn.upsample2d, small_int), IMAGE),
+}  # fmt: skip
+"""Layers whose windows slide over the axes before the features."""
+
 OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
+    **WINDOWS,
     "branch": (st.builds(nn.branch, small, small), (FEATURES,)),
     "freeze": (
         st.builds(nn.freeze, st.just(nn.mlp([3, 4, 2], ["tanh", "sigmoid"])), st.sampled_from(["dense1.*", "*.b"])),
@@ -177,7 +211,7 @@ EVERY: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
 NOT_LAYERS = {*MODELS_FROM_MODELS, *OTHERS}
 """What is exported, makes a layer and is not in `LAYERS`."""
 
-ONE_MASK = {"dropout", "mlp", "reparametrize", "reshape", "residual", "serial"}
+ONE_MASK = {"dropout", "global_avg_pool", "global_max_pool", "mlp", "reparametrize", "reshape", "residual", "serial"}
 """Layers that draw for x of any shape, mix examples, or take the axes of an example as they are: (2, m) examples are
 not 2 m."""
 

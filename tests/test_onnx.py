@@ -20,7 +20,7 @@ from nnfunc.core.values import Value, leaves
 from nnfunc.layers import activations
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import FEATURES, LAYERS, bent, randomized
+from tests.catalogue import FEATURES, LAYERS, WINDOWS, bent, randomized
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -86,7 +86,7 @@ def assert_exported(model: nn.Layer, params: ArrayDict, state: ArrayDict, *input
 
 
 def test_every_built_in_layer_has_an_expression() -> None:
-    arguments = {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5}
+    arguments = {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5, "pairs": (1, 1)}
     for kind, constructor in constructors().items():
         required = [
             p for p in inspect.signature(constructor).parameters.values() if p.default is p.empty and p.kind.value == 1
@@ -105,6 +105,16 @@ def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, s
     rng = np.random.default_rng(seed)
     inputs = [scale * np.round(rng.normal(size=(m, *shape)) * 4) / 4 for m in (1, 5)]
     assert_exported(layer, randomized(params, seed), moved(state, seed), *inputs)
+
+
+@pytest.mark.parametrize("name", sorted(WINDOWS))
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_windows(name: str, data: st.DataObject, seed: int) -> None:
+    layers, shape = WINDOWS[name]
+    layer, shape = data.draw(layers), (*data.draw(st.sampled_from([(), (2,)])), *shape)
+    params, state = layer.init(nn.key(seed), shape)
+    inputs = [np.round(np.random.default_rng(seed).normal(size=(m, *shape)) * 4) / 4 for m in (1, 3)]
+    assert_exported(layer, randomized(params, seed), state, *inputs)
 
 
 @given(networks(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**32 - 1))

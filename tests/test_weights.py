@@ -295,7 +295,7 @@ def test_an_array_of_many_axes_is_no_stack_and_not_transposed() -> None:
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_every_built_in_layer_with_arrays_is_in_the_tables(name: str) -> None:
-    found, arguments = set(), {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5}
+    found, arguments = set(), {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5, "pairs": (1, 1)}
     for kind, make in constructors().items():
         required = [
             p for p in inspect.signature(make).parameters.values() if p.default is p.empty and p.kind.value == 1

@@ -42,17 +42,27 @@ __all__ = ["from_variables", "to_variables"]
 
 Tree: TypeAlias = dict[str, Any]  # of trees and arrays
 
+KINDS = {"conv1d": "conv", "conv2d": "conv", "conv_transpose1d": "conv_transpose", "conv_transpose2d": "conv_transpose"}
+"""What the layers are called there whose kind is called otherwise."""
+
+KERNEL_AND_BIAS = {"W": ("kernel", ()), "b": ("bias", ())}
 SCALE_AND_SHIFT = {"gamma": ("scale", ()), "beta": ("bias", ())}
 
 CONVENTION = Convention(
     argument="variables",
     separator="/",
     arrays={
-        "dense": {"W": ("kernel", ()), "b": ("bias", ())},
+        "dense": KERNEL_AND_BIAS,
+        "conv1d": KERNEL_AND_BIAS,
+        "conv2d": KERNEL_AND_BIAS,
+        "conv_transpose1d": {"W": ("kernel", (0, 2, 1)), "b": ("bias", ())},  # with transpose_kernel=True
+        "conv_transpose2d": {"W": ("kernel", (0, 1, 3, 2)), "b": ("bias", ())},
         "batch_norm": {**SCALE_AND_SHIFT, "mean": ("mean", ()), "var": ("var", ())},
         "layer_norm": SCALE_AND_SHIFT,
     },
-    default=lambda position, kind, number: f"{''.join(w[:1].upper() + w[1:] for w in kind.split('_'))}_{number}",
+    default=lambda position, kind, number: (
+        f"{''.join(w[:1].upper() + w[1:] for w in KINDS.get(kind, kind).split('_'))}_{number}"
+    ),
 )
 
 SEQUENTIAL = CONVENTION._replace(default=lambda position, kind, number: f"layers_{position}")

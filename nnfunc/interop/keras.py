@@ -37,16 +37,26 @@ from nnfunc.models.description import is_built_in
 
 __all__ = ["from_weights", "layer_names", "to_weights"]
 
-KINDS = {"batch_norm": "batch_normalization", "layer_norm": "layer_normalization"}
+KINDS = {
+    "batch_norm": "batch_normalization",
+    "layer_norm": "layer_normalization",
+    "conv_transpose1d": "conv1d_transpose",
+    "conv_transpose2d": "conv2d_transpose",
+}
 """What the layers are called there whose kind is called otherwise."""
 
+KERNEL_AND_BIAS = {"W": ("kernel", ()), "b": ("bias", ())}
 SCALE_AND_SHIFT = {"gamma": ("gamma", ()), "beta": ("beta", ())}
 
 CONVENTION = Convention(
     argument="weights",
     separator="/",
     arrays={
-        "dense": {"W": ("kernel", ()), "b": ("bias", ())},
+        "dense": KERNEL_AND_BIAS,
+        "conv1d": KERNEL_AND_BIAS,
+        "conv2d": KERNEL_AND_BIAS,
+        "conv_transpose1d": {"W": ("kernel", (0, 2, 1)), "b": ("bias", ())},
+        "conv_transpose2d": {"W": ("kernel", (0, 1, 3, 2)), "b": ("bias", ())},
         "batch_norm": {**SCALE_AND_SHIFT, "mean": ("moving_mean", ()), "var": ("moving_variance", ())},
         "layer_norm": SCALE_AND_SHIFT,
     },

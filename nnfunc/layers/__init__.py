@@ -3,6 +3,8 @@
 dense                                               batch_norm, layer_norm      dropout, reparametrize
 relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
 mish, softsign, log_softmax, hard_sigmoid, hard_swish, hard_tanh, relu6
+conv1d, conv2d, conv_transpose1d, conv_transpose2d  upsample1d, upsample2d, pad, crop
+max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, global_max_pool, global_avg_pool
 flatten, reshape, take                              concatenate, add, subtract, multiply
 serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
 freeze, unfreeze, tie, map_layers                   models from models
@@ -33,9 +35,12 @@ from nnfunc.layers.activations import (
 )
 from nnfunc.layers.affine import dense
 from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, serial, shared
+from nnfunc.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
 from nnfunc.layers.normalization import batch_norm, layer_norm
+from nnfunc.layers.padding import crop, pad, upsample1d, upsample2d
 from nnfunc.layers.parts import freeze, tie, unfreeze
+from nnfunc.layers.pooling import avg_pool1d, avg_pool2d, global_avg_pool, global_max_pool, max_pool1d, max_pool2d
 from nnfunc.layers.reshaping import flatten, reshape, take
 from nnfunc.layers.stochastic import dropout, reparametrize
 from nnfunc.layers.structure import map_layers
@@ -43,15 +48,24 @@ from nnfunc.layers.structure import map_layers
 __all__ = [
     "Layer",
     "add",
+    "avg_pool1d",
+    "avg_pool2d",
     "batch_norm",
     "branch",
     "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "crop",
     "dense",
     "dropout",
     "elu",
     "flatten",
     "freeze",
     "gelu",
+    "global_avg_pool",
+    "global_max_pool",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
@@ -61,9 +75,12 @@ __all__ = [
     "leaky_relu",
     "log_softmax",
     "map_layers",
+    "max_pool1d",
+    "max_pool2d",
     "mish",
     "mlp",
     "multiply",
+    "pad",
     "parallel",
     "relu",
     "relu6",
@@ -85,5 +102,7 @@ __all__ = [
     "tanh",
     "tie",
     "unfreeze",
+    "upsample1d",
+    "upsample2d",
     "wired",
 ]

@@ -1,0 +1,216 @@
+"""Windows that slide over one or two axes: where they stand, and the products of what they see with a kernel.
+
+Everything here is in two dimensions, x (examples, H, W, C); one axis is an H of 1. A window of kernel size k, stride s
+and dilation d sees x at p·s + i·d − before, i = 0 … k−1, for the output p; outside of x there are zeros:
+
+    correlate    y[p, o] = Σᵢ Σ_c x[p·s + i·d − before, c] W[i, c, o]
+    spread       x[p·s + i·d − before, c] += y[p, o] W[i, c, o]         its transpose
+    weights      W[i, c, o] = Σₚ x[p·s + i·d − before, c] y[p, o]       its gradient
+
+In groups, the channels c and o are parted into as many, each with a kernel of its own: W (kh, kw, C/groups, O). What
+windows see is copied side by side (columns), a block of examples or of rows at a time, so that it stays in the
+processor's cache, and multiplied as a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from nnfunc.arrays import Array
+
+Pair: TypeAlias = tuple[int, int]
+Pads: TypeAlias = tuple[Pair, ...]
+"""(before, after) of each axis; less than 0: cut off."""
+
+BLOCK = 1 << 18
+"""How many numbers the columns of a block have: about 1 MB, as much as stays in the processor's cache."""
+
+
+class Windows(NamedTuple):
+    """How windows slide, for each axis: size, stride, dilation, and the zeros before and after."""
+
+    size: Pair
+    stride: Pair
+    dilation: Pair
+    pads: tuple[Pair, Pair]
+
+    @property
+    def spans(self) -> Pair:
+        """From the first to behind the last number that a window sees."""
+        (kh, kw), (dh, dw) = self.size, self.dilation
+        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+    def outputs(self, height: int, width: int) -> Pair:
+        """How many windows there are."""
+        (top, bottom), (left, right) = self.pads
+        high, wide = self.spans
+        return (height + top + bottom - high) // self.stride[0] + 1, (width + left + right - wide) // self.stride[1] + 1
+
+
+def same_pads(length: int, size: int, stride: int, dilation: int) -> Pair:
+    """Zeros for ⌈length/stride⌉ outputs, one more after than before if their number is odd.
+
+    >>> same_pads(28, 3, 1, 1), same_pads(28, 3, 2, 1)
+    ((1, 1), (0, 1))
+    """
+    total = max((-(-length // stride) - 1) * stride + (size - 1) * dilation + 1 - length, 0)
+    return total // 2, total - total // 2
+
+
+def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
+    """x (examples, …, C) with numbers around; x itself where there are none.
+
+    >>> padded(np.ones((1, 1, 2, 1)), ((0, 0), (1, -1))).ravel()
+    array([0., 1.])
+    """
+    x = x[(slice(None), *(slice(max(-a, 0), n - max(-b, 0)) for n, (a, b) in zip(x.shape[1:], pads, strict=False)))]
+    if not any(n > 0 for pair in pads for n in pair):
+        return x
+    lengths = [n + max(a, 0) + max(b, 0) for n, (a, b) in zip(x.shape[1:], pads, strict=False)]
+    wide = np.full((len(x), *lengths, x.shape[-1]), value, x.dtype)
+    wide[(slice(None), *(slice(max(a, 0), max(a, 0) + n) for n, (a, _) in zip(x.shape[1:], pads, strict=False)))] = x
+    return wide
+
+
+def taps(x: Array, windows: Windows, outputs: Pair) -> Iterator[Array]:
+    """For each place in a window, row by row, what all windows see there: views of a padded x."""
+    (kh, kw), (sh, sw), (dh, dw), _ = windows
+    oh, ow = outputs
+    for i in range(kh):
+        for j in range(kw):
+            yield x[:, i * dh : i * dh + (oh - 1) * sh + 1 : sh, j * dw : j * dw + (ow - 1) * sw + 1 : sw]
+
+
+def _columns(x: Array, windows: Windows, groups: int, oh: int, ow: int) -> Array:
+    """What each window sees of the padded x: a view (groups, examples, oh, ow, kh, kw, C/groups)."""
+    (kh, kw), (sh, sw), (dh, dw), _ = windows
+    n, h, w, c = x.strides
+    own = x.shape[-1] // groups
+    shape = groups, len(x), oh, ow, kh, kw, own
+    return as_strided(x, shape, (own * c, n, h * sh, w * sw, h * dh, w * dw, c), writeable=False)
+
+
+def _blocks(examples: int, oh: int, row: int) -> Iterator[tuple[slice, slice]]:
+    """Examples and rows of outputs, a block at a time; `row` numbers are the columns of one row."""
+    rows = min(max(BLOCK // row, 1), oh)
+    count = max(BLOCK // (row * oh), 1)
+    for k in range(0, examples, count):
+        for r in range(0, oh, rows):
+            yield slice(k, min(k + count, examples)), slice(r, min(r + rows, oh))
+
+
+class _Block(NamedTuple):
+    """One block: its examples, its rows of outputs, and what its windows see, side by side (groups, rows, K)."""
+
+    examples: slice
+    rows: slice
+    columns: Array
+
+
+def _column_blocks(x: Array, windows: Windows, groups: int, outputs: Pair, fill: bool = True) -> Iterator[_Block]:
+    """All windows of the padded x, a block at a time, in memory that each block takes over from the last."""
+    (kh, kw), (oh, ow), own = windows.size, outputs, x.shape[-1] // groups
+    step, span = windows.stride[0], windows.spans[0]
+    memory = np.empty(0, x.dtype)
+    for examples, rows in _blocks(len(x), oh, ow * kh * kw * x.shape[-1]):
+        count = rows.stop - rows.start
+        shape = groups, examples.stop - examples.start, count, ow, kh, kw, own
+        size = int(np.prod(shape))
+        memory = memory if memory.size >= size else np.empty(size, x.dtype)
+        seen = memory[:size].reshape(shape)
+        if fill:
+            part = x[examples, rows.start * step : (rows.stop - 1) * step + span]
+            np.copyto(seen, _columns(part, windows, groups, count, ow))
+        yield _Block(examples, rows, seen.reshape(groups, -1, kh * kw * own))
+
+
+def _matrices(W: Array, groups: int) -> Array:
+    """W (kh, kw, C/groups, O) as a matrix for each group, (groups, kh·kw·C/groups, O/groups)."""
+    kh, kw, own, outputs = W.shape
+    parted = W.reshape(kh * kw * own, groups, outputs // groups).transpose(1, 0, 2)
+    return np.ascontiguousarray(parted)
+
+
+def _by_group(y: Array, groups: int) -> Array:
+    """y (examples, oh, ow, O) as (groups, rows, O/groups): a view."""
+    n, oh, ow, outputs = y.shape
+    return y.reshape(n * oh * ow, groups, outputs // groups).transpose(1, 0, 2)
+
+
+def correlate(x: Array, W: Array, windows: Windows, groups: int, b: Array | None = None) -> Array:
+    """y[p, o] = Σᵢ Σ_c x[p·s + i·d − before, c] W[i, c, o] (+ b[o]).
+
+    >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
+    >>> correlate(np.arange(4.0).reshape(1, 1, 4, 1), np.array([[[[1.0]], [[10.0]]]]), once, 1).ravel()
+    array([10., 21., 32.])
+    """
+    oh, ow = windows.outputs(*x.shape[1:3])
+    y = np.empty((len(x), oh, ow, W.shape[-1]), x.dtype)
+    matrices = _matrices(W, groups)
+    for block in _column_blocks(padded(x, windows.pads), windows, groups, (oh, ow)):
+        part = y[block.examples, block.rows]
+        if groups == 1 and part.flags.c_contiguous:
+            np.matmul(block.columns[0], matrices[0], out=part.reshape(-1, W.shape[-1]))
+        else:
+            product = np.matmul(block.columns, matrices)
+            part[...] = product.transpose(1, 0, 2).reshape(part.shape)
+        if b is not None:
+            part += b
+    return y
+
+
+def weights(x: Array, dy: Array, windows: Windows, groups: int, out: Array) -> None:
+    """W[i, c, o] = Σₚ x[p·s + i·d − before, c] dy[p, o], written into `out` (kh, kw, C/groups, O).
+
+    >>> once, W = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0))), np.empty((1, 2, 1, 1))
+    >>> weights(np.arange(4.0).reshape(1, 1, 4, 1), np.ones((1, 1, 3, 1)), once, 1, W)
+    >>> W.ravel()
+    array([3., 6.])
+    """
+    kh, kw, own, outputs = out.shape
+    total = np.zeros((groups, kh * kw * own, outputs // groups), x.dtype)
+    part = np.empty_like(total)
+    for block in _column_blocks(padded(x, windows.pads), windows, groups, dy.shape[1:3]):
+        total += np.matmul(block.columns.mT, _by_group(dy[block.examples, block.rows], groups), out=part)
+    out[...] = total.transpose(1, 0, 2).reshape(out.shape)
+
+
+def spread(y: Array, W: Array, windows: Windows, groups: int, size: Pair) -> Array:
+    """x[p·s + i·d − before, c] += y[p, o] W[i, c, o], x (examples, *size, C); 0 where no window looks.
+
+    >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
+    >>> spread(np.ones((1, 1, 3, 1)), np.array([[[[1.0]], [[10.0]]]]), once, 1, (1, 4)).ravel()
+    array([ 1., 11., 11., 10.])
+    """
+    if windows.stride == (1, 1):  # then it is a correlation with the kernel reversed: a fifth faster
+        lengths = zip(size, y.shape[1:3], windows.spans, windows.pads, strict=True)
+        around = [(span - 1 - a, n - m + a) for n, m, span, (a, _) in lengths]
+        reverse = windows._replace(pads=(around[0], around[1]))
+        return correlate(y, np.ascontiguousarray(swapped(W, groups)[::-1, ::-1]), reverse, groups)
+    channels, kernels = W.shape[2] * groups, _matrices(W, groups).mT
+    (top, bottom), (left, right) = windows.pads
+    wide = np.zeros((len(y), size[0] + top + bottom, size[1] + left + right, channels), y.dtype)
+    step, span = windows.stride[0], windows.spans[0]
+    for block in _column_blocks(wide, windows, groups, y.shape[1:3], fill=False):
+        part = y[block.examples, block.rows]
+        np.matmul(_by_group(part, groups), kernels, out=block.columns)
+        n, oh, ow = part.shape[:3]
+        seen = block.columns.reshape(groups, n, oh, ow, windows.size[0] * windows.size[1], channels // groups)
+        below = wide[block.examples, block.rows.start * step : (block.rows.stop - 1) * step + span]
+        for i, place in enumerate(taps(below, windows, (oh, ow))):
+            place += seen[:, :, :, :, i].transpose(1, 2, 3, 0, 4).reshape(place.shape)
+    return padded(wide, tuple((-a, -b) for a, b in windows.pads))
+
+
+def swapped(W: Array, groups: int) -> Array:
+    """The kernel of the other direction: (kh, kw, C/groups, O) as (kh, kw, O/groups, C).
+
+    >>> swapped(np.ones((3, 3, 2, 8)), 2).shape
+    (3, 3, 4, 4)
+    """
+    kh, kw, own, outputs = W.shape
+    return W.reshape(kh, kw, own, groups, outputs // groups).transpose(0, 1, 4, 3, 2).reshape(kh, kw, -1, own * groups)
