@@ -199,6 +199,7 @@ def follow_the_sign(w: Array, g: Array, *, t: int, rate: float) -> tuple[Array]:
 
 
 OPTIMIZERS: dict[str, nn.Optimizer] = {
+    "adadelta": nn.optimizers.adadelta(),
     "clip_by_global_norm": nn.clip_by_global_norm(nn.adam(0.1), 0.5),
     "clip_by_value": nn.clip_by_value(nn.momentum(0.1), 0.5),
     "nesterov": nn.nesterov(0.1, dampening=0.0),

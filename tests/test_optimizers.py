@@ -8,7 +8,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.optimizers import base
+from nnfunc.optimizers import base, names
 from tests.catalogue import OPTIMIZERS
 
 
@@ -34,7 +34,20 @@ def test_it_finds_the_bottom_of_a_parabola(name: str) -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [nn.gd(0.05), nn.momentum(0.05), nn.nesterov(0.05), nn.adam(0.01), nn.rmsprop(0.01, 0.9), nn.adagrad(0.5)],
+    [
+        nn.gd(0.05),
+        nn.momentum(0.05),
+        nn.nesterov(0.05),
+        nn.adam(0.01),
+        nn.rmsprop(0.01, 0.9),
+        nn.adagrad(0.5),
+        nn.optimizers.adadelta(nn.exponential_decay(1.0, 0.5, 800)),
+        nn.optimizers.adamax(0.02),
+        nn.optimizers.amsgrad(0.01),
+        nn.optimizers.lion(nn.exponential_decay(0.01, 0.5, 1000)),
+        nn.optimizers.nadam(0.01),
+        nn.optimizers.radam(0.01),
+    ],
     ids=repr,
 )
 def test_it_finds_the_valley_of_rosenbrock(optimizer: nn.Optimizer) -> None:
@@ -122,7 +135,7 @@ def test_clipping() -> None:
     np.testing.assert_allclose(np.linalg.norm((small - after).vector), 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [nn.gd, nn.momentum, nn.nesterov, nn.rmsprop, nn.adam, nn.adamw, nn.adagrad])
+@pytest.mark.parametrize("make", list(names.OPTIMIZERS.values()))
 @pytest.mark.parametrize("rate", [-0.1, np.nan, np.inf, {"*": -1.0}, [0.1, -0.1], True])
 def test_wrong_learning_rates(make: object, rate: object) -> None:
     assert callable(make)
@@ -154,3 +167,31 @@ def test_other_wrong_settings() -> None:
 def test_long_runs_count_exactly() -> None:
     state = nn.gd().init(params).replace(step=2**40)
     assert int(nn.gd().step(params, grads, state)[1]["step"]) == 2**40 + 1
+
+
+def test_wrong_settings_of_the_relatives_of_adam() -> None:
+    with pytest.raises(ValueError, match=r"eps=0: expected a number in \(0, ∞\): a gradient of 0 would divide 0 by 0"):
+        nn.optimizers.adamax(eps=0)
+    with pytest.raises(ValueError, match=r"eps_root=0: expected a number in \(0, ∞\): from a D of 0"):
+        nn.optimizers.adadelta(eps_root=0)
+    with pytest.raises(ValueError, match="momentum_decay=-1: expected"):
+        nn.optimizers.nadam(momentum_decay=-1)
+    with pytest.raises(ValueError, match=r"weight_decay=-0.1: expected a number in \[0, ∞\)"):
+        nn.optimizers.lion(weight_decay=-0.1)
+    with pytest.raises(ValueError, match="unknown optimizer 'adamx': did you mean 'adamax'"):
+        nn.train_step(nn.dense(1), "mean_squared_error", "adamx")
+
+
+def test_radam_with_a_short_memory_never_divides() -> None:
+    sure = descend(nn.optimizers.radam(0.1, beta2=0.5), np.ones_like, [0.0], 5)  # ρ∞ = 3: no Ŝ is ever sure
+    np.testing.assert_allclose(sure, [-0.5], rtol=1e-12)
+
+
+def test_nadams_product_of_momenta_vanishes_without_a_jump() -> None:
+    optimizer = nn.optimizers.nadam(1.0, eps=1.0, eps_root=0.0)
+    for t in range(369, 374):  # 0.9ᵗ goes below a rounding of 1
+        after, _ = optimizer.step(params, grads, optimizer.init(params).replace(step=t - 1))
+        now, later = (0.9 * (1 - 0.5 * 0.96 ** (0.004 * s)) for s in (t, t + 1))
+        root = np.sqrt(0.001 * 0.25 / (1 - 0.999**t))
+        wanted = 1 - (later * 0.05 + (1 - now) * 0.5) / (root + 1)
+        np.testing.assert_allclose(after["dense1.b"], wanted, rtol=1e-14)

@@ -1,6 +1,7 @@
-"""Optimizers: rules that move parameters along their gradient. `rules` has the formulas, each a few lines on a vector;
-`base` what they share; `schedules` learning rates that change; `clipping` wrappers of any optimizer."""
+"""Optimizers: rules that move parameters along their gradient. `rules` and `adaptive` have the formulas, each a few
+lines on a vector; `base` what they share; `schedules` rates that change; `clipping` wrappers of any optimizer."""
 
+from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
 from nnfunc.optimizers.base import Optimizer, optimizer
 from nnfunc.optimizers.clipping import clip_by_global_norm, clip_by_value
 from nnfunc.optimizers.rules import adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
@@ -8,9 +9,12 @@ from nnfunc.optimizers.schedules import constant_schedule, cosine_decay, exponen
 
 __all__ = [
     "Optimizer",
+    "adadelta",
     "adagrad",
     "adam",
+    "adamax",
     "adamw",
+    "amsgrad",
     "clip_by_global_norm",
     "clip_by_value",
     "constant_schedule",
@@ -18,9 +22,12 @@ __all__ = [
     "exponential_decay",
     "gd",
     "linear_warmup",
+    "lion",
     "momentum",
+    "nadam",
     "nesterov",
     "optimizer",
+    "radam",
     "rmsprop",
     "step_decay",
 ]

@@ -10,7 +10,7 @@ from nnfunc._internal.validate import by_name, instance, number
 from nnfunc.arrays import Array, ArrayDict, new_vector
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, make, resolved
-from nnfunc.optimizers.rules import OPTIMIZERS
+from nnfunc.optimizers.names import OPTIMIZERS
 
 
 def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimizer:

@@ -18,7 +18,7 @@ from nnfunc.errors import NonFiniteError
 from nnfunc.losses.base import Loss
 from nnfunc.models.nonfinite import where_it_began
 from nnfunc.optimizers.base import Optimizer, update
-from nnfunc.optimizers.rules import OPTIMIZERS
+from nnfunc.optimizers.names import OPTIMIZERS
 from nnfunc.penalties import Penalty
 from nnfunc.training.bound import Straight, bind, layouts_of
 from nnfunc.training.gradients import Batch, ValueAndGrad, value_and_grad
