@@ -8,7 +8,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.optimizers import base, names
+from nnfunc.optimizers import names, update
 from tests.catalogue import OPTIMIZERS
 
 
@@ -109,7 +109,7 @@ def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         big = ArrayDict({"W": vector}, stacked=vector.ndim > 1)
         steps = []
         for block in (1 << 15, 37):
-            monkeypatch.setattr(base, "BLOCK", block)
+            monkeypatch.setattr(update, "BLOCK", block)
             optimizer = nn.adamw({"W": 0.1}, weight_decay=0.1)
             steps.append(optimizer.step(big, big * 0.5, optimizer.init(big)))
         assert nn.equal(steps[0][0], steps[1][0])

@@ -2,8 +2,11 @@
 lines on a vector; `base` what they share; `schedules` rates that change; `clipping` wrappers of any optimizer."""
 
 from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
+from nnfunc.optimizers.averaging import averaged, ema, lookahead
 from nnfunc.optimizers.base import Optimizer, optimizer
 from nnfunc.optimizers.clipping import clip_by_global_norm, clip_by_value
+from nnfunc.optimizers.muon import muon
+from nnfunc.optimizers.partition import partition
 from nnfunc.optimizers.rules import adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
 from nnfunc.optimizers.schedules import constant_schedule, cosine_decay, exponential_decay, linear_warmup, step_decay
 
@@ -15,18 +18,23 @@ __all__ = [
     "adamax",
     "adamw",
     "amsgrad",
+    "averaged",
     "clip_by_global_norm",
     "clip_by_value",
     "constant_schedule",
     "cosine_decay",
+    "ema",
     "exponential_decay",
     "gd",
     "linear_warmup",
     "lion",
+    "lookahead",
     "momentum",
+    "muon",
     "nadam",
     "nesterov",
     "optimizer",
+    "partition",
     "radam",
     "rmsprop",
     "step_decay",

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
-from nnfunc.optimizers.base import Optimizer, Setting
+from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.passes import (
     Out,
     Rate,
@@ -24,6 +24,7 @@ from nnfunc.optimizers.passes import (
     moments,
     weighted_sum,
 )
+from nnfunc.optimizers.setting import Setting
 
 
 def nadam(

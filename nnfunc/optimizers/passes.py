@@ -14,7 +14,8 @@ import numpy as np
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, Rule, Setting, make
+from nnfunc.optimizers.base import Optimizer, Rule, make
+from nnfunc.optimizers.setting import Setting
 
 Rate: TypeAlias = "float | Array"
 """A setting at this update: a number, or one for each element (or network of a stack)."""

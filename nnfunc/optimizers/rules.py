@@ -14,7 +14,7 @@ import numpy as np
 
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
-from nnfunc.optimizers.base import Optimizer, Setting
+from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.passes import (
     Out,
     Rate,
@@ -26,6 +26,7 @@ from nnfunc.optimizers.passes import (
     moments,
     weighted_sum,
 )
+from nnfunc.optimizers.setting import Setting
 
 
 def gd(learning_rate: Setting = 0.01) -> Optimizer:
