@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nnfunc.schedules import (
+
+import nnfunc as nn
+from nnfunc.optimizers.schedules import (
     inverse_time_decay,
     join,
     one_cycle,
@@ -18,8 +21,6 @@ from nnfunc.schedules import (
     warm_restarts,
     warmup_cosine,
 )
-
-import nnfunc as nn
 from nnfunc.optimizers.setting import Schedule
 from tests.catalogue import SCHEDULES
 
@@ -63,7 +64,7 @@ def test_schedules_of_optax() -> None:
         (
             warm_restarts(0.5, 5, 2),
             optax.sgdr_schedule(
-                [dict(init_value=0.5, peak_value=0.5, warmup_steps=0, decay_steps=n) for n in (5, 10, 20, 40)]
+                [{"init_value": 0.5, "peak_value": 0.5, "warmup_steps": 0, "decay_steps": n} for n in (5, 10, 20, 40)]
             ),
         ),
     ]
@@ -106,11 +107,8 @@ def test_schedules_of_keras() -> None:
 )
 def test_joined_constants_are_piecewise(boundaries: list[int], step: int) -> None:
     values = [i + 0.5 for i in range(len(boundaries) + 1)]
-    assert (
-        join(values, boundaries)(step)
-        == piecewise(boundaries, values)(step)
-        == values[np.sum(step >= np.array(boundaries))]
-    )
+    expected = values[int(np.sum(step >= np.array(boundaries)))]
+    assert join(values, boundaries)(step) == piecewise(boundaries, values)(step) == expected
 
 
 @given(steps=st.integers(1, 20), growth=st.integers(1, 3), k=st.integers(0, 5))
@@ -127,28 +125,31 @@ def test_one_cycle_rises_and_falls(steps: int, rising: float) -> None:
     values = [one_cycle(1.0, steps, rising)(t) for t in range(steps + 3)]
     top = int(np.argmax(values))
     assert abs(top - rising * steps) <= 1
-    assert all(a < b for a, b in zip(values[:top], values[1 : top + 1], strict=True))
-    assert all(a > b for a, b in zip(values[top:steps], values[top + 1 : steps + 1], strict=True))
+    assert all(a < b for a, b in pairwise(values[: top + 1]))
+    assert all(a > b for a, b in pairwise(values[top : steps + 1]))
     assert values[0] == pytest.approx(0.04)
     assert values[steps:] == pytest.approx([4e-6] * 3)
 
 
-def test_wrong_arguments() -> None:
-    for wrong, message in (
-        (lambda: piecewise([5], [0.1]), r"boundaries=\[5\] are 1 for 1 values: expected one less"),
-        (lambda: join([0.1, 0.2], []), r"boundaries=\[\] are 0 for 2 schedules: expected one less"),
-        (lambda: piecewise([5, 5], [0.1] * 3), r"boundaries=\[5, 5\]: expected each to be larger"),
-        (lambda: piecewise([0], [0.1] * 2), r"boundaries\[0\]=0: expected a whole number, 1 or more"),
-        (lambda: piecewise([1], [0.1, -0.1]), r"values\[1\]=-0.1: expected a number in \[0, ∞\)"),
-        (lambda: join([-0.1, 0.2], [1]), "value=-0.1: expected"),
-        (lambda: one_cycle(0.1, 10, rising=1.0), r"rising=1.0: expected a number in \(0, 1\)"),
-        (lambda: one_cycle(0.1, 0), "steps=0: expected"),
-        (lambda: one_cycle(0.1, 9, initial_divisor=0), r"initial_divisor=0: expected a number in \(0, ∞\)"),
-        (lambda: warmup_cosine(0.1, 10, 10), "steps=10: expected a whole number, 11 or more"),
-        (lambda: warmup_cosine(0.1, 0, 10), "warmup=0: expected"),
-        (lambda: warm_restarts(0.1, 3, growth=0), "growth=0: expected a whole number"),
-        (lambda: polynomial_decay(0.1, 3, power=0.0), r"power=0.0: expected a number in \(0, ∞\)"),
-        (lambda: inverse_time_decay(0.1, -1.0, 3), "factor=-1.0: expected"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            wrong()
+WRONG: list[tuple[Callable[[], Schedule], str]] = [
+    (lambda: piecewise([5], [0.1]), r"boundaries=\[5\] are 1 for 1 values: expected one less"),
+    (lambda: join([0.1, 0.2], []), r"boundaries=\[\] are 0 for 2 schedules: expected one less"),
+    (lambda: piecewise([5, 5], [0.1] * 3), r"boundaries=\[5, 5\]: expected each to be larger"),
+    (lambda: piecewise([0], [0.1] * 2), r"boundaries\[0\]=0: expected a whole number, 1 or more"),
+    (lambda: piecewise([1], [0.1, -0.1]), r"values\[1\]=-0.1: expected a number in \[0, ∞\)"),
+    (lambda: join([-0.1, 0.2], [1]), "value=-0.1: expected"),
+    (lambda: one_cycle(0.1, 10, rising=1.0), r"rising=1.0: expected a number in \(0, 1\)"),
+    (lambda: one_cycle(0.1, 0), "steps=0: expected"),
+    (lambda: one_cycle(0.1, 9, initial_divisor=0), r"initial_divisor=0: expected a number in \(0, ∞\)"),
+    (lambda: warmup_cosine(0.1, 10, 10), "steps=10: expected a whole number, 11 or more"),
+    (lambda: warmup_cosine(0.1, 0, 10), "warmup=0: expected"),
+    (lambda: warm_restarts(0.1, 3, growth=0), "growth=0: expected a whole number"),
+    (lambda: polynomial_decay(0.1, 3, power=0.0), r"power=0.0: expected a number in \(0, ∞\)"),
+    (lambda: inverse_time_decay(0.1, -1.0, 3), "factor=-1.0: expected"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG)
+def test_wrong_arguments(wrong: Callable[[], Schedule], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrong()

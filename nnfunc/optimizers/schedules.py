@@ -39,10 +39,10 @@ def constant_schedule(value: float) -> Schedule:
     >>> nn.constant_schedule(0.1)(1000)
     0.1
     """
-    return Formula(_constant, value=number(value, "value", 0, math.inf))
+    return Formula(_constant_schedule, value=number(value, "value", 0, math.inf))
 
 
-def _constant(step: int, *, value: float) -> float:
+def _constant_schedule(step: int, *, value: float) -> float:
     return value
 
 
