@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.optimizers import averaged, ema, lookahead, muon, partition
-from nnfunc.optimizers.muon import orthogonalized
+from nnfunc.optimizers.orthogonal import orthogonalized
 
 rng = np.random.default_rng(0)
 W0 = rng.normal(size=(3, 2))

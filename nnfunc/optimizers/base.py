@@ -175,7 +175,10 @@ def make(
                 f"{name} around an Optimizer(init, step), whose state it does not know: make that one with "
                 "nn.optimizer, from a rule and the names of its slots"
             )
-        if rule is not None and any(name == o.name for o in _chain(around[0])):
+        names = [o.name for part in around for o in chain(part) if o.numbers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{name} of more than one {names[0]}: put one around the {name}")
+        if rule is not None and any(name == o.name for o in chain(around[0])):
             raise ValueError(f"{name} around an optimizer that has {name} already: once is enough")
     elif rule is not None:
         for k, v in settings.items():
@@ -186,10 +189,14 @@ def make(
     )
 
 
-def _chain(optimizer: Optimizer) -> list[Optimizer]:
-    """The optimizer and all that it stands around."""
+def chain(optimizer: Optimizer) -> list[Optimizer]:
+    """The optimizer and all that it stands around.
+
+    >>> [o.name for o in chain(nn.clip_by_value(nn.adam(), 1.0))]
+    ['clip_by_value', 'adam']
+    """
     inner = [part for _, part in optimizer.parts] if optimizer.inner is None else [optimizer.inner]
-    return [optimizer, *(o for i in inner for o in _chain(i))]
+    return [optimizer, *(o for i in inner for o in chain(i))]
 
 
 def optimizer(
