@@ -3,12 +3,17 @@ test_torch_optax."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.optimizers import names, update
+from nnfunc.optimizers.setting import Schedule
 from tests.catalogue import OPTIMIZERS
 
 
@@ -60,6 +65,33 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
         if name != "adamw":
             x = descend(optimizer, np.zeros_like, [1.0, -1.0], 3)
             np.testing.assert_array_equal(x, [1.0, -1.0], err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(names.OPTIMIZERS))
+@given(
+    bottom=st.lists(st.floats(-2, 2), min_size=1, max_size=4),
+    steepness=st.floats(0.3, 3),
+    schedule=st.sampled_from([nn.cosine_decay, nn.optimizers.schedules.polynomial_decay]),
+)
+@settings(max_examples=5)
+def test_with_a_rate_that_falls_to_0_it_finds_the_bottom_of_any_parabola(
+    name: str, bottom: list[float], steepness: float, schedule: Callable[[float, int], Schedule]
+) -> None:
+    decay = {"weight_decay": 0.0} if name == "adamw" else {}
+    rate = {"adadelta": 10.0, "gd": 0.3, "momentum": 0.3, "nesterov": 0.3, "adagrad": 1.0}.get(name, 0.1)
+    optimizer = names.OPTIMIZERS[name](learning_rate=schedule(rate, 600), **decay)
+    x = descend(optimizer, lambda x: steepness * (x - bottom), [0.0] * len(bottom), 600)
+    np.testing.assert_allclose(x, bottom, atol=0.02)
+
+
+def test_muon_finds_the_bottom_of_a_parabola_of_matrices() -> None:
+    bottom = np.random.default_rng(0).normal(size=(4, 3))
+    optimizer = nn.optimizers.muon(nn.cosine_decay(0.3, 200))
+    params = ArrayDict({"W": np.zeros((4, 3))})
+    opt_state = optimizer.init(params)
+    for _ in range(200):
+        params, opt_state = optimizer.step(params, {"W": params["W"] - bottom}, opt_state)
+    np.testing.assert_allclose(params["W"], bottom, atol=0.02)
 
 
 params = ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.ones(3), "dense2.W": np.ones((3, 1))})

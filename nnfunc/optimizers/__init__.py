@@ -1,6 +1,6 @@
-"""Optimizers: rules that move parameters along their gradient. `rules`, `adaptive` and `orthogonal` have the formulas, each a
-few lines; `base` what an optimizer is and `update` how a step goes; `schedules` rates that change; `clipping`,
-`averaging`, `plateau` and `groups` optimizers around others."""
+"""Optimizers: rules that move parameters along their gradient. `rules`, `adaptive` and `orthogonal` have the formulas;
+`base` says what an optimizer is, `update` how a step goes; `schedules` has rates that change; `clipping`, `averaging`,
+`plateau` and `groups` optimizers around others."""
 
 from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
 from nnfunc.optimizers.averaging import averaged, ema, lookahead

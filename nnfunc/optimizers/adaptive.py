@@ -278,11 +278,13 @@ def _lion(
     beta2: float,
 ) -> Out:
     new_w, new_m = out
-    direction = m * beta1
-    np.multiply(g, 1 - beta1, out=new_w)
-    direction += new_w
-    np.sign(direction, out=direction)
-    weighted_sum(m, beta2, g, 1 - beta2, out=new_m, scratch=new_w)
-    direction += w * weight_decay
-    descend(w, direction, learning_rate, out=new_w)
+    np.multiply(m, beta1 / (1 - beta1), out=new_w)  # (β₁V + (1 − β₁) dW)/(1 − β₁) has the same sign
+    new_w += g
+    np.sign(new_w, out=new_w)
+    if not (isinstance(weight_decay, float) and weight_decay == 0):
+        new_w += w * weight_decay
+    descend(w, new_w, learning_rate, out=new_w)
+    np.multiply(m, beta2 / (1 - beta2), out=new_m)
+    new_m += g
+    new_m *= 1 - beta2
     return out

@@ -100,6 +100,7 @@ def observe(optimizer: Optimizer, opt_state: ArrayDict, value: ArrayLike) -> Arr
     if not around:
         raise ValueError(f"optimizer={optimizer!r} has no reduce_on_plateau, which alone looks at a value")
     factor, patience, threshold, cooldown, min_scale = around[0].settings.values()
+    opt_state = instance(opt_state, ArrayDict, "opt_state")
     scale, best, waited, resting = (opt_state[f"{NAME}.{name}"] for name, _ in NUMBERS)
     now = numeric(value, "value").astype(opt_state.dtype)
     if now.shape != best.shape:

@@ -54,6 +54,10 @@ class Share(NamedTuple):
     of_params: tuple[slice, ...]
     of_state: tuple[slice, ...]
 
+    def of(self, params: ArrayDict) -> ArrayDict:
+        """Its parameters, copied."""
+        return ArrayDict._of(self.params, gathered(params._vector, self.of_params, self.params.size))
+
 
 @lru_cache(maxsize=256)
 def shares(optimizer: Optimizer, where: Layout) -> tuple[Share, ...]:
@@ -95,21 +99,22 @@ def scatter(part: Array, slices: tuple[slice, ...], out: Array) -> None:
 
 def begin(optimizer: Optimizer, params: ArrayDict, out: Array) -> None:
     """Writes the state to begin with: slots of rules are 0, those of an optimizer around another the parameters."""
-    for part, share in zip(optimizer.parts, shares(optimizer, params.layout) if optimizer.parts else (), strict=True):
-        own = ArrayDict._of(share.params, gathered(params._vector, share.of_params, share.params.size))
-        state = new_vector((*out.shape[:-1], share.state.size), out.dtype)
-        begin(part[1], own, state)
-        scatter(state, share.of_state, out)
-    if optimizer.inner is not None:
-        inner = state_layout(optimizer.inner, params.layout).size
-        begin(optimizer.inner, params, out[..., :inner])
-        n = params.layout.size
-        for i in range(len(optimizer.slots)):
-            out[..., inner + i * n : inner + (i + 1) * n] = params._vector
-        for i, (_, value) in enumerate(reversed(optimizer.numbers), 1):
-            out[..., -i] = min(value, float(np.finfo(out.dtype).max))  # a state is finite
-    elif not optimizer.parts:
+    where = params.layout
+    if optimizer.parts:
+        for (_, part), share in zip(optimizer.parts, shares(optimizer, where), strict=True):
+            state = np.empty((*out.shape[:-1], share.state.size), out.dtype)
+            begin(part, share.of(params), state)
+            scatter(state, share.of_state, out)
+    elif optimizer.inner is None:
         out[...] = 0
+    else:
+        inner = state_layout(optimizer.inner, where).size
+        begin(optimizer.inner, params, out[..., :inner])
+        numbers = inner + len(optimizer.slots) * where.size
+        for start in range(inner, numbers, where.size or 1):
+            out[..., start : start + where.size] = params._vector
+        largest = float(np.finfo(out.dtype).max)  # a state is finite
+        out[..., numbers:] = [min(value, largest) for _, value in optimizer.numbers]
 
 
 # -- the update --------------------------------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ def _advance(
     where = params._layout
     if optimizer.parts:
         for (_, part), share in zip(optimizer.parts, shares(optimizer, where), strict=True):
-            own = ArrayDict._of(share.params, gathered(params._vector, share.of_params, share.params.size))
+            own = share.of(params)
             state = gathered(before, share.of_state, share.state.size)
             own_after, own_new = np.empty_like(state), np.empty_like(own._vector)
             _advance(part, own, gathered(g, share.of_params, share.params.size), state, own_after, own_new, t)
