@@ -233,6 +233,9 @@ def test_errors_of_partitions() -> None:
             partition(wrong)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match=r"opt_state \(of another optimizer"):
         partition({"*": "adam"}).step(GROUPS, GROUPS, nn.gd().init(GROUPS))
+    for whole in (partition({"*": "adam"}), muon(), ema("adam")):  # a part of the vector has no names and no shapes
+        with pytest.raises(ValueError, match="expected a rule for each element"):
+            nn.distributed.divided(whole, nn.distributed.sharded(2))
     assert nn.equal(partition({"*": "gd", "*b": "adam"}).init(GROUPS), nn.gd().init(GROUPS))  # a part may be empty
 
 
