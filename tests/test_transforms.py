@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnfunc as nn
+from nnfunc import distributed
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.optimizers import averaged, ema, lookahead, muon, partition
+from nnfunc.optimizers import averaged, ema, lookahead, muon, partition, reduce_on_plateau
 from nnfunc.optimizers.orthogonal import orthogonalized
 
 rng = np.random.default_rng(0)
@@ -235,7 +236,7 @@ def test_errors_of_partitions() -> None:
         partition({"*": "adam"}).step(GROUPS, GROUPS, nn.gd().init(GROUPS))
     for whole in (partition({"*": "adam"}), muon(), ema("adam")):  # a part of the vector has no names and no shapes
         with pytest.raises(ValueError, match="expected a rule for each element"):
-            nn.distributed.divided(whole, nn.distributed.sharded(2))
+            distributed.divided(whole, distributed.sharded(2))
     assert nn.equal(partition({"*": "gd", "*b": "adam"}).init(GROUPS), nn.gd().init(GROUPS))  # a part may be empty
 
 
@@ -291,6 +292,33 @@ def test_muon_learns_and_says_what_it_is_for() -> None:
     assert metrics.loss < 0.05
     with pytest.raises(ValueError, match=r"dense1.b: it has shape \(5,\), but muon is for matrices.*partition"):
         trained(muon())
+
+
+@pytest.mark.parametrize("elementwise", [False, True])
+def test_they_stand_around_a_rule_of_ones_own(elementwise: bool) -> None:
+    own = nn.optimizer(heavy, ("m",), elementwise=elementwise, rate=0.1)
+    same = nn.momentum(0.1, 0.5, dampening=0.0)
+    around: tuple[Callable[[nn.Optimizer], nn.Optimizer], ...] = (
+        ema,
+        lambda o: lookahead(o, 2),
+        reduce_on_plateau,
+        lambda o: partition({"*W": o, "*": o}),
+        lambda o: nn.clip_by_global_norm(ema(lookahead(o)), 0.01),
+    )
+    for wrap in around:
+        for members in (None, 2):
+            ts, expected = trained(wrap(own), members=members), trained(wrap(same), members=members)
+            assert nn.allclose(ts.params, expected.params, rtol=1e-9)
+            remembered = (s.opt_state.without("step") for s in (ts, expected))
+            assert nn.allclose(*remembered, rtol=1e-9, atol=1e-12)
+        step = nn.train_step(MODEL, "sparse_categorical_cross_entropy", wrap(own))
+        kept = nn.train_state(MODEL, step.optimizer, nn.key(0), (3,))
+        assert nn.equal(step(kept, DATA, donate=True)[0].params, step(kept, DATA)[0].params)
+
+
+def heavy(w: Array, g: Array, m: Array, *, t: int, rate: float) -> tuple[Array, Array]:
+    m = 0.5 * m + g
+    return w - rate * m, m
 
 
 def test_a_shaped_rule_of_ones_own_gets_arrays_and_settings_by_name() -> None:

@@ -110,4 +110,4 @@ def _around(
     optimizer: Optimizer | str, name: str, rule: Callable[..., Out], slot: str, settings: Settings
 ) -> Optimizer:
     inner = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
-    return make(name, rule, (slot,), settings, inner=inner)
+    return make(name, rule, (slot,), settings, writes=True, inner=inner)

@@ -169,13 +169,13 @@ def make(
     """The optimizer of these fields; its settings are checked. One around others does what all of them can."""
     around = [inner] if inner is not None else [part for _, part in parts]
     if around:
-        elementwise, writes = all(o.elementwise for o in around), all(o.writes for o in around)
+        elementwise = all(o.elementwise for o in around)
         if (rule is not None or parts) and any(o.root.own is not None for o in around):
             raise TypeError(
                 f"{name} around an Optimizer(init, step), whose state it does not know: make that one with "
                 "nn.optimizer, from a rule and the names of its slots"
             )
-        names = [o.name for part in around for o in chain(part) if o.numbers]
+        names = [o.name for part in around for o in chain(part) if o.numbers]  # in the state by these names
         if len(set(names)) < len(names):
             raise ValueError(f"{name} of more than one {names[0]}: put one around the {name}")
         if rule is not None and any(name == o.name for o in chain(around[0])):

@@ -64,7 +64,7 @@ def reduce_on_plateau(
         raise ValueError(
             f"reduce_on_plateau around {averages[0]}, which must see what it makes: put {averages[0]} around"
         )
-    return make(NAME, _scaled, settings=settings, inner=inner, numbers=NUMBERS)
+    return make(NAME, _scaled, settings=settings, writes=True, inner=inner, numbers=NUMBERS)
 
 
 def _scaled(w: Array, moved: Array, *, out: Out, t: int, scale: Array, **rest: float | Array) -> Out:

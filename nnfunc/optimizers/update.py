@@ -145,12 +145,19 @@ def update(
             return _each(optimizer, params, g, opt_state)
     t = int(count.flat[0]) + 1 if count.ndim else count.item() + 1
     new = new_vector(w.shape, w.dtype)
-    donated = donate and optimizer.writes
-    moved = give_away(opt_state) if donated else new_vector((*w.shape[:-1], where.size), w.dtype)
+    overwritten = donate and _overwrites(optimizer)
+    moved = give_away(opt_state) if overwritten else new_vector((*w.shape[:-1], where.size), w.dtype)
     _advance(optimizer, params, g, before, moved, new, t)
     steps = np.array(t) if not count.ndim else np.full(count.shape, t)
     steps.setflags(write=False)
     return ArrayDict._of(layout, new), ArrayDict._of(where, moved, {"step": steps})
+
+
+def _overwrites(optimizer: Optimizer) -> bool:
+    """Whether all of its rules write what they remember where the old one may be."""
+    if optimizer.parts:
+        return all(_overwrites(part) for _, part in optimizer.parts)
+    return optimizer.writes if optimizer.inner is None else _overwrites(optimizer.inner)
 
 
 def _advance(
