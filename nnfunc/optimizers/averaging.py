@@ -71,8 +71,7 @@ def ema(optimizer: Optimizer | str, decay: float = 0.999, bias_correction: bool 
     >>> params["b"], nn.optimizers.averaged(opt_state)["b"]
     (array([6.]), array([5.]))
     """
-    if number(decay, "decay", 0, 1) == 1:
-        raise ValueError("decay=1: expected a number below 1, or nothing new would ever count")
+    decay = number(decay, "decay", 0, 1, open_high=True, why="with 1 nothing new would ever count")
     if not isinstance(bias_correction, bool):
         raise TypeError(f"bias_correction={bias_correction!r}: expected True or False")
     return _around(optimizer, "ema", _ema, "average", Settings(decay=decay, bias_correction=bias_correction))

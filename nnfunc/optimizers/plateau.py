@@ -34,7 +34,8 @@ def reduce_on_plateau(
         patience: how many values without improvement to bear.
         threshold: in [0, 1): a value is better if it is below best − threshold·|best|.
         cooldown: for how many values after that none is counted.
-        min_scale: in [0, 1], below which the scale never goes: PyTorch's `min_lr` divided by the learning rate.
+        min_scale: in [0, 1], below which the scale never goes: PyTorch's `min_lr` divided by the learning rate. However
+            small a change is, it is made: PyTorch's `eps` is 0 here.
 
     The scale and what it depends on are part of the state (`opt_state["reduce_on_plateau.scale"]`), so they are saved
     and go on with it. W + scale·(W′ − W), where `optimizer` would go to W′, is what a smaller learning rate gives with
