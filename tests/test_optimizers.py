@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.optimizers import names, update
-from nnfunc.optimizers.setting import Schedule
+from nnfunc.optimizers.setting import Schedule, Setting
 from tests.catalogue import OPTIMIZERS
 
 
@@ -227,3 +227,24 @@ def test_nadams_product_of_momenta_vanishes_without_a_jump() -> None:
         root = np.sqrt(0.001 * 0.25 / (1 - 0.999**t))
         wanted = 1 - (later * 0.05 + (1 - now) * 0.5) / (root + 1)
         np.testing.assert_allclose(after["dense1.b"], wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", sorted(names.OPTIMIZERS))
+def test_rates_by_name_by_network_and_by_step(name: str) -> None:
+    make = names.OPTIMIZERS[name]
+    falling = nn.exponential_decay(0.1, 0.5, 2)
+
+    def run(rate: Setting, start: ArrayDict, steps: int = 5) -> ArrayDict:
+        optimizer, p = make(learning_rate=rate), start
+        opt_state = optimizer.init(p)
+        for i in range(steps):
+            p, opt_state = optimizer.step(p, p.map(lambda v: np.cos(3 * v + i)), opt_state)  # noqa: B023  # at once
+        return p
+
+    by_name = run({"dense1.*": 0.1, "*": falling}, params)
+    assert nn.equal(by_name.select("dense1.*"), run(0.1, params).select("dense1.*"))
+    assert nn.allclose(by_name.select("dense2.*"), run(falling, params).select("dense2.*"), rtol=1e-12)
+    stacked = nn.unstack(run([0.1, 0.02], nn.stack([params, params * 0.5])))
+    assert nn.allclose(stacked[0], run(0.1, params), rtol=1e-12)
+    assert nn.allclose(stacked[1], run(0.02, params * 0.5), rtol=1e-12)
+    assert not nn.allclose(run(falling, params), run(0.1, params), rtol=1e-6)

@@ -175,6 +175,7 @@ GRADIENTS = [rng.normal(size=(3, 2)) for _ in range(20)]
 W0 = rng.normal(size=(3, 2))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("optimizer", "name", "settings"),
     [
@@ -192,16 +193,18 @@ W0 = rng.normal(size=(3, 2))
         (nn.optimizers.radam(0.1, eps=1e-14, eps_root=0.0), "RAdam", {"lr": 0.1, "eps": 1e-14}),
     ],
 )
-def test_optimizers_of_torch(optimizer: nn.Optimizer, name: str, settings: dict[str, Any]) -> None:
+def test_optimizers_of_torch(
+    optimizer: nn.Optimizer, name: str, settings: dict[str, Any], dtype: type[np.floating]
+) -> None:
     torch = pytest.importorskip("torch")
-    w = torch.tensor(W0.copy(), requires_grad=True)
+    w = torch.tensor(W0.astype(dtype), requires_grad=True)
     theirs = getattr(torch.optim, name)([w], **settings)
     torch.set_default_dtype(torch.float64)  # NAdam's product of momenta has this
     try:
-        for g, mine in zip(GRADIENTS, ours(optimizer, W0, GRADIENTS), strict=True):
-            w.grad = torch.tensor(g)
+        for g, mine in zip(GRADIENTS, ours(optimizer, W0.astype(dtype), GRADIENTS), strict=True):
+            w.grad = torch.tensor(g.astype(dtype))
             theirs.step()
-            np.testing.assert_allclose(mine, w.detach().numpy(), rtol=1e-12)
+            np.testing.assert_allclose(mine, w.detach().numpy(), rtol=1e-12 if dtype is np.float64 else 1e-4)
     finally:
         torch.set_default_dtype(torch.float32)
 
