@@ -124,8 +124,10 @@ X, Y = rng.normal(size=(40, 3)), rng.integers(0, 2, 40)
         nn.adam(nn.cosine_decay(0.05, 12)),
         nn.momentum(nn.linear_warmup(3, 0.1)),
         nn.clip_by_global_norm(nn.nesterov(0.1), 1),
+        nn.clip_by_global_norm(nn.optimizers.ema(nn.optimizers.lookahead(nn.adam(0.05), every=4)), 1),
+        nn.optimizers.partition({"*W": nn.optimizers.muon(0.05), "*": nn.optimizers.lookahead("adam")}),
     ],
-    ids=["adam", "momentum", "clipped"],
+    ids=["adam", "momentum", "clipped", "averaged", "partition"],
 )
 @pytest.mark.parametrize("K", [None, 3])
 def test_going_on_is_never_stopping(

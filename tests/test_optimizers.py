@@ -3,12 +3,17 @@ test_torch_optax."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.optimizers import base
+from nnfunc.optimizers import names, update
+from nnfunc.optimizers.setting import Schedule, Setting
 from tests.catalogue import OPTIMIZERS
 
 
@@ -34,7 +39,20 @@ def test_it_finds_the_bottom_of_a_parabola(name: str) -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [nn.gd(0.05), nn.momentum(0.05), nn.nesterov(0.05), nn.adam(0.01), nn.rmsprop(0.01, 0.9), nn.adagrad(0.5)],
+    [
+        nn.gd(0.05),
+        nn.momentum(0.05),
+        nn.nesterov(0.05),
+        nn.adam(0.01),
+        nn.rmsprop(0.01, 0.9),
+        nn.adagrad(0.5),
+        nn.optimizers.adadelta(nn.exponential_decay(1.0, 0.5, 800)),
+        nn.optimizers.adamax(0.02),
+        nn.optimizers.amsgrad(0.01),
+        nn.optimizers.lion(nn.exponential_decay(0.01, 0.5, 1000)),
+        nn.optimizers.nadam(0.01),
+        nn.optimizers.radam(0.01),
+    ],
     ids=repr,
 )
 def test_it_finds_the_valley_of_rosenbrock(optimizer: nn.Optimizer) -> None:
@@ -47,6 +65,33 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
         if name != "adamw":
             x = descend(optimizer, np.zeros_like, [1.0, -1.0], 3)
             np.testing.assert_array_equal(x, [1.0, -1.0], err_msg=name)
+
+
+@pytest.mark.parametrize("name", sorted(names.OPTIMIZERS))
+@given(
+    bottom=st.lists(st.floats(-2, 2), min_size=1, max_size=4),
+    steepness=st.floats(0.3, 3),
+    schedule=st.sampled_from([nn.cosine_decay, nn.optimizers.schedules.polynomial_decay]),
+)
+@settings(max_examples=5)
+def test_with_a_rate_that_falls_to_0_it_finds_the_bottom_of_any_parabola(
+    name: str, bottom: list[float], steepness: float, schedule: Callable[[float, int], Schedule]
+) -> None:
+    decay = {"weight_decay": 0.0} if name == "adamw" else {}
+    rate = {"adadelta": 10.0, "gd": 0.3, "momentum": 0.3, "nesterov": 0.3, "adagrad": 1.0}.get(name, 0.1)
+    optimizer = names.OPTIMIZERS[name](learning_rate=schedule(rate, 600), **decay)
+    x = descend(optimizer, lambda x: steepness * (x - bottom), [0.0] * len(bottom), 600)
+    np.testing.assert_allclose(x, bottom, atol=0.02)
+
+
+def test_muon_finds_the_bottom_of_a_parabola_of_matrices() -> None:
+    bottom = np.random.default_rng(0).normal(size=(4, 3))
+    optimizer = nn.optimizers.muon(nn.cosine_decay(0.3, 200))
+    params = ArrayDict({"W": np.zeros((4, 3))})
+    opt_state = optimizer.init(params)
+    for _ in range(200):
+        params, opt_state = optimizer.step(params, {"W": params["W"] - bottom}, opt_state)
+    np.testing.assert_allclose(params["W"], bottom, atol=0.02)
 
 
 params = ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.ones(3), "dense2.W": np.ones((3, 1))})
@@ -96,7 +141,7 @@ def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
         big = ArrayDict({"W": vector}, stacked=vector.ndim > 1)
         steps = []
         for block in (1 << 15, 37):
-            monkeypatch.setattr(base, "BLOCK", block)
+            monkeypatch.setattr(update, "BLOCK", block)
             optimizer = nn.adamw({"W": 0.1}, weight_decay=0.1)
             steps.append(optimizer.step(big, big * 0.5, optimizer.init(big)))
         assert nn.equal(steps[0][0], steps[1][0])
@@ -122,7 +167,7 @@ def test_clipping() -> None:
     np.testing.assert_allclose(np.linalg.norm((small - after).vector), 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [nn.gd, nn.momentum, nn.nesterov, nn.rmsprop, nn.adam, nn.adamw, nn.adagrad])
+@pytest.mark.parametrize("make", list(names.OPTIMIZERS.values()))
 @pytest.mark.parametrize("rate", [-0.1, np.nan, np.inf, {"*": -1.0}, [0.1, -0.1], True])
 def test_wrong_learning_rates(make: object, rate: object) -> None:
     assert callable(make)
@@ -154,3 +199,52 @@ def test_other_wrong_settings() -> None:
 def test_long_runs_count_exactly() -> None:
     state = nn.gd().init(params).replace(step=2**40)
     assert int(nn.gd().step(params, grads, state)[1]["step"]) == 2**40 + 1
+
+
+def test_wrong_settings_of_the_relatives_of_adam() -> None:
+    with pytest.raises(ValueError, match=r"eps=0: expected a number in \(0, ∞\): a gradient of 0 would divide 0 by 0"):
+        nn.optimizers.adamax(eps=0)
+    with pytest.raises(ValueError, match=r"eps_root=0: expected a number in \(0, ∞\): from a D of 0"):
+        nn.optimizers.adadelta(eps_root=0)
+    with pytest.raises(ValueError, match="momentum_decay=-1: expected"):
+        nn.optimizers.nadam(momentum_decay=-1)
+    with pytest.raises(ValueError, match=r"weight_decay=-0.1: expected a number in \[0, ∞\)"):
+        nn.optimizers.lion(weight_decay=-0.1)
+    with pytest.raises(ValueError, match="unknown optimizer 'adamx': did you mean 'adamax'"):
+        nn.train_step(nn.dense(1), "mean_squared_error", "adamx")
+
+
+def test_radam_with_a_short_memory_never_divides() -> None:
+    sure = descend(nn.optimizers.radam(0.1, beta2=0.5), np.ones_like, [0.0], 5)  # ρ∞ = 3: no Ŝ is ever sure
+    np.testing.assert_allclose(sure, [-0.5], rtol=1e-12)
+
+
+def test_nadams_product_of_momenta_vanishes_without_a_jump() -> None:
+    optimizer = nn.optimizers.nadam(1.0, eps=1.0, eps_root=0.0)
+    for t in range(369, 374):  # 0.9ᵗ goes below a rounding of 1
+        after, _ = optimizer.step(params, grads, optimizer.init(params).replace(step=t - 1))
+        now, later = (0.9 * (1 - 0.5 * 0.96 ** (0.004 * s)) for s in (t, t + 1))
+        root = np.sqrt(0.001 * 0.25 / (1 - 0.999**t))
+        wanted = 1 - (later * 0.05 + (1 - now) * 0.5) / (root + 1)
+        np.testing.assert_allclose(after["dense1.b"], wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", sorted(names.OPTIMIZERS))
+def test_rates_by_name_by_network_and_by_step(name: str) -> None:
+    make = names.OPTIMIZERS[name]
+    falling = nn.exponential_decay(0.1, 0.5, 2)
+
+    def run(rate: Setting, start: ArrayDict, steps: int = 5) -> ArrayDict:
+        optimizer, p = make(learning_rate=rate), start
+        opt_state = optimizer.init(p)
+        for i in range(steps):
+            p, opt_state = optimizer.step(p, p.map(lambda v: np.cos(3 * v + i)), opt_state)  # noqa: B023  # at once
+        return p
+
+    by_name = run({"dense1.*": 0.1, "*": falling}, params)
+    assert nn.equal(by_name.select("dense1.*"), run(0.1, params).select("dense1.*"))
+    assert nn.allclose(by_name.select("dense2.*"), run(falling, params).select("dense2.*"), rtol=1e-12)
+    stacked = nn.unstack(run([0.1, 0.02], nn.stack([params, params * 0.5])))
+    assert nn.allclose(stacked[0], run(0.1, params), rtol=1e-12)
+    assert nn.allclose(stacked[1], run(0.02, params * 0.5), rtol=1e-12)
+    assert not nn.allclose(run(falling, params), run(0.1, params), rtol=1e-6)

@@ -175,6 +175,7 @@ GRADIENTS = [rng.normal(size=(3, 2)) for _ in range(20)]
 W0 = rng.normal(size=(3, 2))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("optimizer", "name", "settings"),
     [
@@ -185,32 +186,54 @@ W0 = rng.normal(size=(3, 2))
         (nn.rmsprop(0.1, 0.99, eps=1e-8, eps_root=0.0), "RMSprop", {"lr": 0.1}),
         (nn.adam(0.1, eps=1e-8, eps_root=0.0), "Adam", {"lr": 0.1}),
         (nn.adamw(0.1, eps=1e-8, eps_root=0.0, weight_decay=0.3), "AdamW", {"lr": 0.1, "weight_decay": 0.3}),
+        (nn.optimizers.adadelta(0.7, 0.8), "Adadelta", {"lr": 0.7, "rho": 0.8}),
+        (nn.optimizers.adamax(0.1), "Adamax", {"lr": 0.1}),
+        (nn.optimizers.amsgrad(0.1, eps=1e-3, eps_root=0.0), "Adam", {"lr": 0.1, "eps": 1e-3, "amsgrad": True}),
+        (nn.optimizers.nadam(0.1, eps=1e-3, eps_root=0.0), "NAdam", {"lr": 0.1, "eps": 1e-3}),
+        (nn.optimizers.radam(0.1, eps=1e-14, eps_root=0.0), "RAdam", {"lr": 0.1, "eps": 1e-14}),
     ],
 )
-def test_optimizers_of_torch(optimizer: nn.Optimizer, name: str, settings: dict[str, Any]) -> None:
+def test_optimizers_of_torch(
+    optimizer: nn.Optimizer, name: str, settings: dict[str, Any], dtype: type[np.floating]
+) -> None:
     torch = pytest.importorskip("torch")
-    w = torch.tensor(W0.copy(), requires_grad=True)
+    w = torch.tensor(W0.astype(dtype), requires_grad=True)
     theirs = getattr(torch.optim, name)([w], **settings)
-    for g, mine in zip(GRADIENTS, ours(optimizer, W0, GRADIENTS), strict=True):
-        w.grad = torch.tensor(g)
-        theirs.step()
-        np.testing.assert_allclose(mine, w.detach().numpy(), rtol=1e-12)
+    torch.set_default_dtype(torch.float64)  # NAdam's product of momenta has this
+    try:
+        for g, mine in zip(GRADIENTS, ours(optimizer, W0.astype(dtype), GRADIENTS), strict=True):
+            w.grad = torch.tensor(g.astype(dtype))
+            theirs.step()
+            np.testing.assert_allclose(mine, w.detach().numpy(), rtol=1e-12 if dtype is np.float64 else 1e-4)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_optimizers_and_schedules_of_optax() -> None:
     optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
-    schedule = optax.cosine_decay_schedule(0.1, 15)
+    schedule, schedule_of_ours = optax.cosine_decay_schedule(0.1, 15), nn.cosine_decay(0.1, 15)
     pairs = [
         (nn.adam(0.1, eps=1e-8, eps_root=0.0), optax.adam(0.1, eps=1e-8)),
         (nn.adam(0.1, eps=0.0, eps_root=1e-8), optax.adam(0.1, eps=0.0, eps_root=1e-8)),
-        (nn.adam(nn.cosine_decay(0.1, 15), eps=1e-8, eps_root=0.0), optax.adam(schedule, eps=1e-8)),
+        (nn.adam(schedule_of_ours, eps=1e-8, eps_root=0.0), optax.adam(schedule, eps=1e-8)),
         (nn.rmsprop(0.1, 0.9), optax.rmsprop(0.1, 0.9, eps=1e-8, eps_in_sqrt=True)),
         (nn.momentum(0.1, dampening=0.0), optax.sgd(0.1, 0.9)),
         (nn.nesterov(0.1, dampening=0.0), optax.sgd(0.1, 0.9, nesterov=True)),
         (
             nn.clip_by_global_norm(nn.gd(0.1), 1.0),
             optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(0.1)),
+        ),
+        (nn.optimizers.adadelta(0.7, 0.8), optax.adadelta(0.7, 0.8)),
+        (nn.optimizers.adamax(0.1), optax.adamax(0.1)),
+        (nn.optimizers.lion(0.1, weight_decay=0.3), optax.lion(0.1, weight_decay=0.3)),
+        (
+            nn.optimizers.nadam(0.1, eps=1e-3, eps_root=1e-3, momentum_decay=None),
+            optax.nadam(0.1, eps=1e-3, eps_root=1e-3),
+        ),
+        (
+            nn.optimizers.radam(schedule_of_ours, eps=1e-3, eps_root=1e-3),
+            optax.radam(schedule, eps=1e-3, eps_root=1e-3),
         ),
         (nn.clip_by_value(nn.gd(0.1), 0.5), optax.chain(optax.clip(0.5), optax.sgd(0.1))),
     ]

@@ -32,7 +32,7 @@ def divided(optimizer: Optimizer, reduce: Reduction) -> Optimizer:
     ...     params, params, nn.adam(0.1).init(params))[0]
     True
     """
-    if optimizer.inner is not None or optimizer.own is not None or not optimizer.elementwise:
+    if optimizer.inner is not None or optimizer.rule is None or optimizer.shaped or not optimizer.elementwise:
         raise ValueError(f"optimizer={optimizer!r}: expected a rule for each element, like nn.adam(); clip around it")
     if any(isinstance(value, Mapping) for value in optimizer.settings.values()):
         raise ValueError(f"optimizer={optimizer!r} has settings by name, but a part of the vector has no names")

@@ -1,26 +1,45 @@
-"""Optimizers: rules that move parameters along their gradient. `rules` has the formulas, each a few lines on a vector;
-`base` what they share; `schedules` learning rates that change; `clipping` wrappers of any optimizer."""
+"""Optimizers: rules that move parameters along their gradient. `rules`, `adaptive` and `orthogonal` have the formulas;
+`base` says what an optimizer is, `update` how a step goes; `schedules` has rates that change; `clipping`, `averaging`,
+`plateau` and `groups` optimizers around others."""
 
+from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
+from nnfunc.optimizers.averaging import averaged, ema, lookahead
 from nnfunc.optimizers.base import Optimizer, optimizer
 from nnfunc.optimizers.clipping import clip_by_global_norm, clip_by_value
+from nnfunc.optimizers.groups import partition
+from nnfunc.optimizers.orthogonal import muon
+from nnfunc.optimizers.plateau import observe, reduce_on_plateau
 from nnfunc.optimizers.rules import adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
 from nnfunc.optimizers.schedules import constant_schedule, cosine_decay, exponential_decay, linear_warmup, step_decay
 
 __all__ = [
     "Optimizer",
+    "adadelta",
     "adagrad",
     "adam",
+    "adamax",
     "adamw",
+    "amsgrad",
+    "averaged",
     "clip_by_global_norm",
     "clip_by_value",
     "constant_schedule",
     "cosine_decay",
+    "ema",
     "exponential_decay",
     "gd",
     "linear_warmup",
+    "lion",
+    "lookahead",
     "momentum",
+    "muon",
+    "nadam",
     "nesterov",
+    "observe",
     "optimizer",
+    "partition",
+    "radam",
+    "reduce_on_plateau",
     "rmsprop",
     "step_decay",
 ]

@@ -9,8 +9,9 @@ import numpy as np
 from nnfunc._internal.validate import by_name, instance, number
 from nnfunc.arrays import Array, ArrayDict, new_vector
 from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, make, resolved
-from nnfunc.optimizers.rules import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, make
+from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.setting import resolved
 
 
 def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimizer:

@@ -9,21 +9,24 @@ Every learning rate and weight decay is a `Setting`: see `nnfunc.optimizers.base
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import numpy as np
 
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
-from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, Rule, Setting, make
-
-Rate: TypeAlias = "float | Array"
-"""A setting at this update: a number, or one for each element (or network of a stack)."""
-
-Out: TypeAlias = "Sequence[Array]"
-"""Where a rule writes the new w and slots, and what it returns."""
+from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.passes import (
+    Out,
+    Rate,
+    beta_settings,
+    built_in,
+    descend,
+    divide_by_root,
+    eps_settings,
+    moments,
+    weighted_sum,
+)
+from nnfunc.optimizers.setting import Setting
 
 
 def gd(learning_rate: Setting = 0.01) -> Optimizer:
@@ -35,12 +38,12 @@ def gd(learning_rate: Setting = 0.01) -> Optimizer:
     >>> nn.gd(0.1)
     gd(learning_rate=0.1)
     """
-    return _built_in(_gd, (), learning_rate=learning_rate)
+    return built_in(_gd, (), learning_rate=learning_rate)
 
 
 def _gd(w: Array, g: Array, *, out: Out, t: int, learning_rate: Rate) -> Out:
     [new_w] = out
-    _descend(w, g, learning_rate, out=new_w)
+    descend(w, g, learning_rate, out=new_w)
     return out
 
 
@@ -56,15 +59,15 @@ def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     momentum(learning_rate=0.1, beta1=0.9, dampening=0.9)
     """
     settings = _momentum_settings(beta1, dampening)
-    return _built_in(_momentum, ("m",), learning_rate=learning_rate, **settings)
+    return built_in(_momentum, ("m",), learning_rate=learning_rate, **settings)
 
 
 def _momentum(
     w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
 ) -> Out:
     new_w, new_m = out
-    _sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
-    _descend(w, new_m, learning_rate, out=new_w)
+    weighted_sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
+    descend(w, new_m, learning_rate, out=new_w)
     return out
 
 
@@ -77,16 +80,16 @@ def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     nesterov(learning_rate=0.1, beta1=0.9, dampening=0.0)
     """
     settings = _momentum_settings(beta1, dampening)
-    return _built_in(_nesterov, ("m",), learning_rate=learning_rate, **settings)
+    return built_in(_nesterov, ("m",), learning_rate=learning_rate, **settings)
 
 
 def _nesterov(
     w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
 ) -> Out:
     new_w, new_m = out
-    _sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
+    weighted_sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
     new_w += np.multiply(new_m, beta1)  # it holds (1 − dampening) dW
-    _descend(w, new_w, learning_rate, out=new_w)
+    descend(w, new_w, learning_rate, out=new_w)
     return out
 
 
@@ -96,7 +99,7 @@ def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1
     >>> nn.adagrad(0.1)
     adagrad(learning_rate=0.1, eps=0.0, eps_root=1e-08)
     """
-    return _built_in(_adagrad, ("v",), learning_rate=learning_rate, **_eps_settings(eps, eps_root))
+    return built_in(_adagrad, ("v",), learning_rate=learning_rate, **eps_settings(eps, eps_root))
 
 
 def _adagrad(
@@ -105,8 +108,8 @@ def _adagrad(
     new_w, new_v = out
     np.multiply(g, g, out=new_w)
     np.add(v, new_w, out=new_v)
-    _divide_by_root(g, new_v, eps, eps_root, out=new_w)
-    _descend(w, new_w, learning_rate, out=new_w)
+    divide_by_root(g, new_v, eps, eps_root, out=new_w)
+    descend(w, new_w, learning_rate, out=new_w)
     return out
 
 
@@ -123,8 +126,8 @@ def rmsprop(
     >>> nn.rmsprop(0.1)
     rmsprop(learning_rate=0.1, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
-    settings = _beta_settings(beta2=beta2) | _eps_settings(eps, eps_root)
-    return _built_in(_rmsprop, ("v",), learning_rate=learning_rate, **settings)
+    settings = beta_settings(beta2=beta2) | eps_settings(eps, eps_root)
+    return built_in(_rmsprop, ("v",), learning_rate=learning_rate, **settings)
 
 
 def _rmsprop(
@@ -132,9 +135,9 @@ def _rmsprop(
 ) -> Out:
     new_w, new_v = out
     np.multiply(g, g, out=new_w)
-    _sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
-    _divide_by_root(g, new_v, eps, eps_root, out=new_w)
-    _descend(w, new_w, learning_rate, out=new_w)
+    weighted_sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
+    divide_by_root(g, new_v, eps, eps_root, out=new_w)
+    descend(w, new_w, learning_rate, out=new_w)
     return out
 
 
@@ -153,8 +156,8 @@ def adam(
     >>> nn.adam(1e-3)
     adam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
-    settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
-    return _built_in(_adam, ("m", "v"), learning_rate=learning_rate, **settings)
+    settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
+    return built_in(_adam, ("m", "v"), learning_rate=learning_rate, **settings)
 
 
 def _adam(
@@ -172,15 +175,9 @@ def _adam(
     eps_root: float,
 ) -> Out:
     new_w, new_m, new_v = out
-    np.multiply(g, g, out=new_w)
-    new_w *= 1 - beta2
-    np.multiply(v, beta2, out=new_v)
-    new_v += new_w
-    np.multiply(g, 1 - beta1, out=new_w)
-    np.multiply(m, beta1, out=new_m)
-    new_m += new_w
+    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
     c = 1 - beta2**t  # √(v/c + eps_root) + eps, times √c: both corrections in the learning rate save passes
-    _divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
+    divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
     new_w *= learning_rate * (math.sqrt(c) / (1 - beta1**t))
     np.subtract(w, new_w, out=new_w)
     return out
@@ -202,8 +199,8 @@ def adamw(
     >>> nn.adamw(1e-3, weight_decay={"*W": 0.01, "*": 0.0})
     adamw(learning_rate=0.001, weight_decay={'*W': 0.01, '*': 0.0}, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
-    settings = _beta_settings(beta1=beta1, beta2=beta2) | _eps_settings(eps, eps_root)
-    return _built_in(_adamw, ("m", "v"), learning_rate=learning_rate, weight_decay=weight_decay, **settings)
+    settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
+    return built_in(_adamw, ("m", "v"), learning_rate=learning_rate, weight_decay=weight_decay, **settings)
 
 
 def _adamw(
@@ -222,63 +219,7 @@ def _adamw(
     return _adam(decayed, g, m, v, out=out, t=t, learning_rate=learning_rate, **settings)
 
 
-def _built_in(rule: Rule, slots: tuple[str, ...], **settings: Setting) -> Optimizer:
-    return make(rule.__name__.lstrip("_"), rule, slots, Settings(**settings), writes=True)
-
-
-# Passes over memory are what a step costs, so what is written serves as the scratch space of what comes before it.
-
-
-def _descend(w: Array, direction: Array, learning_rate: Rate, out: Array) -> None:
-    """w − α direction."""
-    np.multiply(direction, learning_rate, out=out)
-    np.subtract(w, out, out=out)
-
-
-def _sum(a: Array, alpha: float, b: Array, beta: float, out: Array, scratch: Array) -> None:
-    """αa + βb; b may be the scratch space."""
-    np.multiply(b, beta, out=scratch)
-    np.multiply(a, alpha, out=out)
-    out += scratch
-
-
-def _divide_by_root(a: Array, v: Array, eps: float, eps_root: float, out: Array) -> None:
-    """a/(√(v + eps_root) + eps)."""
-    root = np.add(v, eps_root, out=out) if eps_root else v
-    np.sqrt(root, out=out)
-    if eps:
-        out += eps
-    np.divide(a, out, out=out)
-
-
-def _beta_settings(**betas: float) -> dict[str, float]:
-    for name, beta in betas.items():
-        if number(beta, name, 0, 1, why="the share of the old average that stays") == 1:
-            raise ValueError(f"{name}=1: expected a number below 1, or nothing new would ever count")
-    return betas
-
-
 def _momentum_settings(beta1: float, dampening: float | None) -> dict[str, float]:
-    _beta_settings(beta1=beta1)
+    beta_settings(beta1=beta1)
     dampening = beta1 if dampening is None else number(dampening, "dampening", 0, 1)
     return {"beta1": beta1, "dampening": dampening}
-
-
-def _eps_settings(eps: float, eps_root: float) -> dict[str, float]:
-    number(eps, "eps", 0, math.inf)
-    number(eps_root, "eps_root", 0, math.inf)
-    if eps == eps_root == 0:
-        raise ValueError("eps=0 and eps_root=0: one of them must be positive, or a gradient of 0 divides 0 by 0")
-    return {"eps": eps, "eps_root": eps_root}
-
-
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adagrad": adagrad,
-    "adam": adam,
-    "adamw": adamw,
-    "gd": gd,
-    "momentum": momentum,
-    "nesterov": nesterov,
-    "rmsprop": rmsprop,
-}
-"""The names that stand for optimizers with their default settings."""

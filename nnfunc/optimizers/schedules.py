@@ -6,12 +6,14 @@ Any function of that kind will do wherever a learning rate is taken; these are t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 from nnfunc._internal.validate import number, positive_int
 from nnfunc.core.settings import arguments, comparable
-from nnfunc.optimizers.base import Schedule
+from nnfunc.optimizers.setting import Schedule
 
 
 class Formula(partial[float]):
@@ -37,10 +39,10 @@ def constant_schedule(value: float) -> Schedule:
     >>> nn.constant_schedule(0.1)(1000)
     0.1
     """
-    return Formula(_constant, value=number(value, "value", 0, math.inf))
+    return Formula(_constant_schedule, value=number(value, "value", 0, math.inf))
 
 
-def _constant(step: int, *, value: float) -> float:
+def _constant_schedule(step: int, *, value: float) -> float:
     return value
 
 
@@ -106,3 +108,173 @@ def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
 
 def _linear_warmup(step: int, *, steps: int, then: Callable[[int], float]) -> float:
     return then(0) * (step + 1) / steps if step < steps else then(step - steps)
+
+
+def inverse_time_decay(initial: float, factor: float, every: int) -> Schedule:
+    """initial/(1 + factor·step/every), as Keras's.
+
+    >>> [nn.schedules.inverse_time_decay(0.1, factor=1.0, every=10)(t) for t in (0, 10, 30)]
+    [0.1, 0.05, 0.025]
+    """
+    number(initial, "initial", 0, math.inf)
+    number(factor, "factor", 0, math.inf)
+    return Formula(_inverse_time_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
+
+
+def _inverse_time_decay(step: int, *, initial: float, factor: float, every: int) -> float:
+    return initial / (1 + factor * step / every)
+
+
+def polynomial_decay(initial: float, steps: int, final: float = 0.0, power: float = 1.0) -> Schedule:
+    """final + (initial − final)·(1 − step/steps)^power, then final; with power 1 a straight line, also upwards.
+
+    >>> [nn.schedules.polynomial_decay(0.5, steps=10, power=2.0)(t) for t in (0, 5, 10, 99)]
+    [0.5, 0.125, 0.0, 0.0]
+    """
+    number(initial, "initial", 0, math.inf)
+    number(final, "final", 0, math.inf)
+    number(power, "power", 0, math.inf, open_low=True)
+    steps = positive_int(steps, "steps")
+    return Formula(_polynomial_decay, initial=initial, steps=steps, final=final, power=power)
+
+
+def _polynomial_decay(step: int, *, initial: float, steps: int, final: float, power: float) -> float:
+    return float(final + (initial - final) * (1 - min(step / steps, 1)) ** power)
+
+
+def warmup_cosine(peak: float, warmup: int, steps: int, initial: float = 0.0, final: float = 0.0) -> Schedule:
+    """From `initial` in a straight line to `peak` at step `warmup`, then along a cosine to `final` at step `steps`.
+
+    Args:
+        peak: the largest value.
+        warmup: how many updates the rise takes.
+        steps: of all of it, `warmup` included: more than that.
+        initial, final: where it begins and ends. The first update has `initial`: 0 moves nothing yet, as in Optax.
+
+    >>> [round(nn.schedules.warmup_cosine(0.1, warmup=4, steps=14)(t), 3) for t in (0, 2, 4, 9, 14)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
+    """
+    for name, value in (("peak", peak), ("initial", initial), ("final", final)):
+        number(value, name, 0, math.inf)
+    steps = positive_int(steps, "steps", positive_int(warmup, "warmup") + 1)
+    return Formula(_warmup_cosine, peak=peak, warmup=warmup, steps=steps, initial=initial, final=final)
+
+
+def _warmup_cosine(step: int, *, peak: float, warmup: int, steps: int, initial: float, final: float) -> float:
+    if step < warmup:
+        return initial + (peak - initial) * step / warmup
+    return _cosine_decay(step - warmup, initial=peak, steps=steps - warmup, final=final)
+
+
+def one_cycle(
+    peak: float, steps: int, rising: float = 0.3, initial_divisor: float = 25.0, final_divisor: float = 1e4
+) -> Schedule:
+    """Along a cosine from peak/initial_divisor up to `peak`, along another down to almost 0 (Smith & Topin 2018).
+
+    Args:
+        peak: the largest value, at step rising·steps.
+        steps: of all of it. At step `steps`, and from there on, the value is peak/(initial_divisor·final_divisor).
+        rising: in (0, 1), which part of the steps it rises.
+        initial_divisor, final_divisor: how much below it begins, and how much below that it ends.
+
+    Optax's values. PyTorch's end a step earlier: its `OneCycleLR(…, total_steps=T, pct_start=p)` is that of T − 1 steps
+    and rising=(p·T − 1)/(T − 1).
+
+    >>> [round(nn.schedules.one_cycle(1.0, steps=10)(t), 3) for t in (0, 3, 10)]
+    [0.04, 1.0, 0.0]
+    """
+    number(peak, "peak", 0, math.inf)
+    number(rising, "rising", 0, 1, open_low=True, open_high=True)
+    number(initial_divisor, "initial_divisor", 0, math.inf, open_low=True)
+    number(final_divisor, "final_divisor", 0, math.inf, open_low=True)
+    return Formula(
+        _one_cycle,
+        peak=peak,
+        steps=positive_int(steps, "steps"),
+        rising=rising,
+        initial_divisor=initial_divisor,
+        final_divisor=final_divisor,
+    )
+
+
+def _one_cycle(
+    step: int, *, peak: float, steps: int, rising: float, initial_divisor: float, final_divisor: float
+) -> float:
+    initial, top = peak / initial_divisor, rising * steps
+    if step < top:
+        return peak + (initial - peak) * 0.5 * (1 + math.cos(math.pi * step / top))
+    final, down = initial / final_divisor, min((step - top) / (steps - top), 1)
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * down))
+
+
+def warm_restarts(initial: float, steps: int, growth: int = 1, final: float = 0.0) -> Schedule:
+    """Cosines from `initial` to `final`, one after another (SGDR: Loshchilov & Hutter, ICLR 2017).
+
+    Args:
+        initial, final: of each; `final` itself is not reached, since there the next begins.
+        steps: of the first.
+        growth: how many times as long each is as the one before it.
+
+    >>> [round(nn.schedules.warm_restarts(0.1, steps=2, growth=2)(t), 3) for t in range(7)]
+    [0.1, 0.05, 0.1, 0.085, 0.05, 0.015, 0.1]
+    """
+    number(initial, "initial", 0, math.inf)
+    number(final, "final", 0, math.inf)
+    growth = positive_int(growth, "growth")
+    return Formula(_warm_restarts, initial=initial, steps=positive_int(steps, "steps"), growth=growth, final=final)
+
+
+def _warm_restarts(step: int, *, initial: float, steps: int, growth: int, final: float) -> float:
+    if growth == 1:
+        step %= steps
+    while step >= steps:
+        step, steps = step - steps, steps * growth
+    return _cosine_decay(step, initial=initial, steps=steps, final=final)
+
+
+def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
+    """values[i] from step boundaries[i − 1] on; values[0] before the first boundary.
+
+    Args:
+        boundaries: rising steps of at least 1.
+        values: one more.
+
+    >>> [nn.schedules.piecewise([10, 20], [0.1, 0.01, 0.001])(t) for t in (0, 9, 10, 19, 20)]
+    [0.1, 0.1, 0.01, 0.01, 0.001]
+    """
+    values = tuple(number(value, f"values[{i}]", 0, math.inf) for i, value in enumerate(values))
+    return Formula(_piecewise, boundaries=_boundaries(boundaries, len(values), "values"), values=values)
+
+
+def _piecewise(step: int, *, boundaries: tuple[int, ...], values: tuple[float, ...]) -> float:
+    return values[bisect_right(boundaries, step)]
+
+
+def join(schedules: Sequence[float | Schedule], boundaries: Sequence[int]) -> Schedule:
+    """One schedule after another: schedules[i] from step boundaries[i − 1] on, where its own step is 0.
+
+    Args:
+        schedules: schedules, or numbers for constant ones.
+        boundaries: rising steps of at least 1, one less than schedules.
+
+    >>> joined = nn.schedules.join([0.1, nn.step_decay(0.2, factor=0.5, every=1)], [3])
+    >>> [joined(t) for t in range(6)]
+    [0.1, 0.1, 0.1, 0.2, 0.1, 0.05]
+    """
+    parts = tuple(part if callable(part) else constant_schedule(part) for part in schedules)
+    return Formula(_join, schedules=parts, boundaries=_boundaries(boundaries, len(parts), "schedules"))
+
+
+def _join(step: int, *, schedules: tuple[Schedule, ...], boundaries: tuple[int, ...]) -> float:
+    i = bisect_right(boundaries, step)
+    return schedules[i](step - boundaries[i - 1] if i else step)
+
+
+def _boundaries(boundaries: Sequence[int], parts: int, name: str) -> tuple[int, ...]:
+    """The steps at which something else begins, checked: one less than what begins."""
+    steps = tuple(positive_int(step, f"boundaries[{i}]") for i, step in enumerate(boundaries))
+    if len(steps) != parts - 1:
+        raise ValueError(f"boundaries={list(boundaries)} are {len(steps)} for {parts} {name}: expected one less")
+    if any(a >= b for a, b in pairwise(steps)):
+        raise ValueError(f"boundaries={list(boundaries)}: expected each to be larger than the one before")
+    return steps

@@ -22,7 +22,8 @@ from nnfunc.core.forward import run
 from nnfunc.core.program import Program
 from nnfunc.losses.base import one_of
 from nnfunc.losses.targets import ACCEPTS
-from nnfunc.optimizers.base import BLOCK, Optimizer, update
+from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.update import BLOCK, update
 
 if TYPE_CHECKING:
     from nnfunc.training.state import TrainState
@@ -83,12 +84,11 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
 
 def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     """The update of an optimizer, bound to the layout if its settings are plain numbers."""
-    if optimizer.inner is not None or optimizer.own is not None:
-        return lambda params, g, *rest: optimizer.step(params, ArrayDict._of(params._layout, g), *rest)
     rule, settings, n = optimizer.rule, optimizer.settings._items, ts.params.size
     where, stacked = ts.params._layout, ts.params._layout.repeated(optimizer.slots)
-    plain = optimizer.writes and optimizer.settings.floats and n <= BLOCK and ts.opt_state._layout is stacked
-    if rule is None or not plain or ts.opt_state._integers["step"].ndim:
+    plain = optimizer.inner is None and optimizer.writes and not optimizer.shaped and optimizer.settings.floats
+    fits = n <= BLOCK and ts.opt_state._layout is stacked
+    if rule is None or not plain or not fits or ts.opt_state._integers["step"].ndim:
         return lambda *given: update(optimizer, *given)
     parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
     total = stacked.size

@@ -82,6 +82,7 @@ def train(
     batches: Callable[[Counted[Rows]], Iterable[Rows]] | None = None,
     rows: ArrayLike | PerMember | None = None,
     drop_last: bool = False,
+    after: Callable[[Epoch], TrainState] | None = None,
 ) -> Counted[Epoch]:
     """Trains, an epoch at each `next`: loop over it, break out of it, slice it, wrap it in a progress bar.
 
@@ -103,6 +104,8 @@ def train(
         rows: the numbers of the rows to train on, in a stack those of each network: see `nn.minibatches`.
         drop_last: leaves out the last batch of an epoch if it would be smaller than the others, whose statistics
             would count as much in the averages of a batch norm.
+        after: a function of an epoch that returns the state to go on from, which becomes that of the epoch: for what
+            depends on its numbers, like `nn.optimizers.observe`.
     Raises:
         ValueError: lengths that differ, no rows, NaN or infinity in the data; `batches` left some out.
         NonFiniteError: (while iterating) the loss or the gradient became NaN or infinite.
@@ -124,10 +127,12 @@ def train(
     if not isinstance(ts, TrainState):
         raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
     ready, held_out = _agreed(step, ts, data, validation)
+    if after is not None and not callable(after):
+        raise TypeError(f"after={after!r}: expected a function of an epoch that returns the state to go on from")
     if batches is not None and not callable(batches):
         raise TypeError(f"batches={batches!r}: expected a function around the batches of an epoch, like tqdm")
     key = None if key is None else check(key)
-    return counted(_epochs(step, ts, ready, count, size, key, held_out, batches or iter, rows, drop_last), count)
+    return counted(_epochs(step, ts, ready, count, size, key, held_out, batches or iter, rows, drop_last, after), count)
 
 
 def _agreed(step: TrainStep, ts: TrainState, data: Data, validation: Data | None) -> tuple[Data, Data | None]:
@@ -141,10 +146,8 @@ def _agreed(step: TrainStep, ts: TrainState, data: Data, validation: Data | None
     if step.reduce is not None:
         error = step.reduce.agreed(error)
         if error is None:
-            own = step.optimizer  # which may keep a part of the state on each process
-            while own.inner is not None:
-                own = own.inner
-            step.reduce.check_same("the train state", *(ts if own.own is None else ts._replace(opt_state=EMPTY)))
+            shared = step.optimizer.root.own is None  # else it may keep a part of the state on each process
+            step.reduce.check_same("the train state", *(ts if shared else ts._replace(opt_state=EMPTY)))
             step.reduce.check_same("the number of rows", row_count(leaves(data[0])[0]))
     if error is not None:
         raise error
@@ -194,6 +197,7 @@ def _epochs(
     around: Callable[[Counted[Rows]], Iterable[Rows]],
     rows: ArrayLike | PerMember | None,
     drop_last: bool,
+    after: Callable[[Epoch], TrainState] | None,
 ) -> Iterator[Epoch]:
     total = row_count(leaves(data[0])[0]) if rows is None else (np.shape(_bare(rows)) or (0,))[-1]
     on_disk = any(isinstance(_bare(a), np.memmap) for a in leaves(data[0]))
@@ -242,7 +246,10 @@ def _epochs(
             weighting = weights[0] if weights else None
             held_out = evaluate(step.model, step.loss, ts, X, Y, weighting, step.class_weights)
         accuracy = unknown(ts.params) if decision is None else ratio(right, counted_by, 0.0)
-        yield Epoch(ts.step // per_epoch, ratio(loss, weight, 0.0), accuracy, held_out, ts)
+        epoch = Epoch(ts.step // per_epoch, ratio(loss, weight, 0.0), accuracy, held_out, ts)
+        if after is not None:
+            ts = _went_on(after(epoch), ts)
+        yield epoch._replace(state=ts)
 
 
 def check_finite(x: Value) -> None:
@@ -250,6 +257,14 @@ def check_finite(x: Value) -> None:
     for a in map(_bare, leaves(x)):
         if a.dtype.kind == "f":
             finite(a, "X")
+
+
+def _went_on(given: object, ts: TrainState) -> TrainState:
+    """What `after` returned, if it can be gone on from."""
+    if not isinstance(given, TrainState) or given.step != ts.step:
+        came = f"a state of step {given.step}" if isinstance(given, TrainState) else type(given).__name__
+        raise TypeError(f"after= returned {came}, expected the TrainState to go on from, of step {ts.step}")
+    return given
 
 
 def _so_far(sums: tuple[Scalar, Scalar]) -> str:

@@ -16,7 +16,7 @@ from nnfunc.core.values import Shapes
 from nnfunc.keys import Key, Keys, check, split
 from nnfunc.layers.parts import sorted_by_freezing
 from nnfunc.optimizers.base import Optimizer
-from nnfunc.optimizers.rules import OPTIMIZERS
+from nnfunc.optimizers.names import OPTIMIZERS
 
 
 class TrainState(NamedTuple):

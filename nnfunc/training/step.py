@@ -17,8 +17,9 @@ from nnfunc.core.values import Value
 from nnfunc.errors import NonFiniteError
 from nnfunc.losses.base import Loss
 from nnfunc.models.nonfinite import where_it_began
-from nnfunc.optimizers.base import Optimizer, update
-from nnfunc.optimizers.rules import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.update import update
 from nnfunc.penalties import Penalty
 from nnfunc.training.bound import Straight, bind, layouts_of
 from nnfunc.training.gradients import Batch, ValueAndGrad, value_and_grad
@@ -169,10 +170,7 @@ class TrainStep(Fields):
         """The update, by value and gradient of a batch."""
         params, state, opt_state, key, t = ts
         donate = donate and self.nonfinite == "raise"
-        if self.optimizer.inner is None and self.optimizer.own is None:
-            new, new_opt = update(self.optimizer, params, vector, opt_state, donate)
-        else:
-            new, new_opt = self.optimizer.step(params, ArrayDict._of(params._layout, vector), opt_state, donate)
+        new, new_opt = update(self.optimizer, params, vector, opt_state, donate)
         updated: Any = True
         if self.nonfinite == "skip":
             updated = _updated(value, vector, moved, new, new_opt)

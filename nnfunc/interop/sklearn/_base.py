@@ -22,8 +22,8 @@ from nnfunc.arrays import Array
 from nnfunc.initializers import Initializer, uniform
 from nnfunc.layers.structure import last_layer, map_layers
 from nnfunc.losses import by_names
-from nnfunc.optimizers.base import Setting
-from nnfunc.optimizers.rules import OPTIMIZERS
+from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.setting import Setting
 
 ModelFunction: TypeAlias = Callable[[int, int], nn.Layer]
 """(n_features, n_outputs) -> model"""

@@ -1,0 +1,290 @@
+"""Relatives of Adam, as rules on vectors: see `nnfunc.optimizers.rules` for how they are written, and for ε.
+
+Their values are those of PyTorch and Optax where these agree; each docstring says where they do not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nnfunc._internal.validate import number
+from nnfunc.arrays import Array
+from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.passes import (
+    Out,
+    Rate,
+    beta_settings,
+    built_in,
+    descend,
+    divide_by_root,
+    eps_settings,
+    moments,
+    weighted_sum,
+)
+from nnfunc.optimizers.setting import Setting
+
+
+def nadam(
+    learning_rate: Setting = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 0.0,
+    eps_root: float = 1e-8,
+    momentum_decay: float | None = 0.004,
+) -> Optimizer:
+    """Adam with Nesterov's momentum (Dozat, ICLR workshop 2016).
+
+    V and S as in `adam`;  W − α (μₜ₊₁ V/(1 − μ₁⋯μₜ₊₁) + (1 − μₜ) dW/(1 − μ₁⋯μₜ)) / (√(Ŝ + eps_root) + eps), with
+    the momentum's warm-up μₜ = β₁(1 − ½·0.96^(t·momentum_decay)).
+
+    Args:
+        momentum_decay: 0.004 as in the paper, PyTorch and Keras; None: μₜ = β₁ from the start, as in Optax.
+
+    >>> nn.optimizers.nadam(1e-3, momentum_decay=None)
+    nadam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
+    """
+    settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
+    if momentum_decay is not None:
+        settings["momentum_decay"] = number(momentum_decay, "momentum_decay", 0, math.inf)
+    return built_in(_nadam, ("m", "v"), learning_rate=learning_rate, **settings)
+
+
+def _nadam(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    out: Out,
+    t: int,
+    learning_rate: Rate,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    eps_root: float,
+    momentum_decay: float = math.inf,
+) -> Out:
+    new_w, new_m, new_v = out
+    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
+    now = _momentum_at(t, beta1, momentum_decay)
+    next_ = _momentum_at(t + 1, beta1, momentum_decay)
+    # where β₁ᵗ is below a rounding of 1, so is the product
+    product = float(np.prod(_momentum_at(np.arange(1, t + 1), beta1, momentum_decay))) if beta1**t > 1e-17 else 0.0
+    direction = new_m * (next_ / (1 - product * next_))
+    np.multiply(g, (1 - now) / (1 - product), out=new_w)
+    direction += new_w
+    c = 1 - beta2**t
+    divide_by_root(direction, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
+    new_w *= math.sqrt(c)
+    descend(w, new_w, learning_rate, out=new_w)
+    return out
+
+
+def _momentum_at(t: Any, beta1: float, decay: float) -> Any:
+    """μₜ, of one t or of many."""
+    return beta1 * (1 - 0.5 * 0.96 ** (t * decay))
+
+
+def amsgrad(
+    learning_rate: Setting = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 0.0,
+    eps_root: float = 1e-8,
+) -> Optimizer:
+    """`adam` with the largest S so far in place of S (Reddi et al., ICLR 2018).
+
+    As in PyTorch's `Adam(amsgrad=True)` the bias is corrected of the largest S; Optax takes the largest of those that
+    are corrected already.
+
+    >>> nn.optimizers.amsgrad(1e-3)
+    amsgrad(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
+    """
+    settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
+    return built_in(_amsgrad, ("m", "v", "largest_v"), learning_rate=learning_rate, **settings)
+
+
+def _amsgrad(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    largest_v: Array,
+    *,
+    out: Out,
+    t: int,
+    learning_rate: Rate,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    eps_root: float,
+) -> Out:
+    new_w, new_m, new_v, new_largest = out
+    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
+    np.maximum(largest_v, new_v, out=new_largest)
+    c = 1 - beta2**t
+    divide_by_root(new_m, new_largest, eps * math.sqrt(c), eps_root * c, out=new_w)
+    descend(w, new_w, learning_rate * (math.sqrt(c) / (1 - beta1**t)), out=new_w)
+    return out
+
+
+def adamax(learning_rate: Setting = 0.002, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
+    """V = β₁V + (1 − β₁) dW;  U = max(β₂U, |dW| + eps);  W − α V̂/U (Kingma & Ba, ICLR 2015, alg. 2).
+
+    Args:
+        eps: > 0; it stands beside the gradient, as in PyTorch and Optax.
+
+    >>> nn.optimizers.adamax()
+    adamax(learning_rate=0.002, beta1=0.9, beta2=0.999, eps=1e-08)
+    """
+    eps = number(eps, "eps", 0, math.inf, open_low=True, why="a gradient of 0 would divide 0 by 0")
+    betas = beta_settings(beta1=beta1, beta2=beta2)
+    return built_in(_adamax, ("m", "largest"), learning_rate=learning_rate, **betas, eps=eps)
+
+
+def _adamax(
+    w: Array,
+    g: Array,
+    m: Array,
+    largest: Array,
+    *,
+    out: Out,
+    t: int,
+    learning_rate: Rate,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> Out:
+    new_w, new_m, new_largest = out
+    weighted_sum(m, beta1, g, 1 - beta1, out=new_m, scratch=new_w)
+    np.abs(g, out=new_w)
+    new_w += eps
+    np.multiply(largest, beta2, out=new_largest)
+    np.maximum(new_largest, new_w, out=new_largest)
+    np.divide(new_m, new_largest, out=new_w)
+    descend(w, new_w, learning_rate * (1 / (1 - beta1**t)), out=new_w)
+    return out
+
+
+def adadelta(learning_rate: Setting = 1.0, beta2: float = 0.9, eps_root: float = 1e-6) -> Optimizer:
+    """S = βS + (1 − β) dW²;  Δ = √(D + ε)/√(S + ε) dW;  D = βD + (1 − β) Δ²;  W − α Δ (Zeiler 2012).
+
+    Args:
+        learning_rate: α; the paper has none, which is 1. Keras's default of 0.001 stands still.
+        beta2: β in [0, 1), ρ elsewhere.
+        eps_root: ε > 0: how fast it starts.
+
+    >>> nn.optimizers.adadelta()
+    adadelta(learning_rate=1.0, beta2=0.9, eps_root=1e-06)
+    """
+    eps_root = number(eps_root, "eps_root", 0, math.inf, open_low=True, why="from a D of 0 nothing would ever move")
+    return built_in(_adadelta, ("v", "d"), learning_rate=learning_rate, **beta_settings(beta2=beta2), eps_root=eps_root)
+
+
+def _adadelta(
+    w: Array, g: Array, v: Array, d: Array, *, out: Out, t: int, learning_rate: Rate, beta2: float, eps_root: float
+) -> Out:
+    new_w, new_v, new_d = out
+    np.multiply(g, g, out=new_w)
+    weighted_sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
+    delta = np.sqrt((d + eps_root) / (new_v + eps_root))
+    delta *= g
+    np.multiply(delta, delta, out=new_w)
+    weighted_sum(d, beta2, new_w, 1 - beta2, out=new_d, scratch=new_w)
+    np.multiply(delta, learning_rate, out=new_w)
+    np.subtract(w, new_w, out=new_w)
+    return out
+
+
+def radam(
+    learning_rate: Setting = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 0.0,
+    eps_root: float = 1e-8,
+) -> Optimizer:
+    """`adam` whose step is shorter as long as Ŝ is known from few gradients (Liu et al., ICLR 2020).
+
+    With ρ∞ = 2/(1 − β₂) − 1 and ρ = ρ∞ − 2tβ₂ᵗ/(1 − β₂ᵗ):  W − α r V̂/(√(Ŝ + eps_root) + eps) where ρ > 5, with
+    r² = (ρ − 4)(ρ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ), and W − α V̂ in the first steps. PyTorch adds its ε to the root
+    before the bias is corrected, Optax after, as here.
+
+    >>> nn.optimizers.radam()
+    radam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
+    """
+    settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
+    return built_in(_radam, ("m", "v"), learning_rate=learning_rate, **settings)
+
+
+def _radam(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    out: Out,
+    t: int,
+    learning_rate: Rate,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    eps_root: float,
+) -> Out:
+    new_w, new_m, new_v = out
+    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
+    c = 1 - beta2**t
+    longest = 2 / (1 - beta2) - 1
+    length = longest - 2 * t * (1 - c) / c
+    rate = learning_rate * (1 / (1 - beta1**t))
+    if length > 5:
+        r = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+        divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
+        descend(w, new_w, rate * (r * math.sqrt(c)), out=new_w)
+    else:
+        descend(w, new_m, rate, out=new_w)
+    return out
+
+
+def lion(
+    learning_rate: Setting = 0.0001, beta1: float = 0.9, beta2: float = 0.99, weight_decay: Setting = 0.0
+) -> Optimizer:
+    """W − α (sign(β₁V + (1 − β₁) dW) + λW);  V = β₂V + (1 − β₂) dW (Chen et al., NeurIPS 2023).
+
+    Every element moves by α at each step: rates are 3 to 10 times smaller than those of `adamw`, and λ as much larger.
+
+    Args:
+        weight_decay: λ ≥ 0, for all parameters; by name: `{"*W": 0.1, "*": 0.0}` leaves out the biases.
+
+    >>> nn.optimizers.lion(weight_decay=0.1)
+    lion(learning_rate=0.0001, weight_decay=0.1, beta1=0.9, beta2=0.99)
+    """
+    betas = beta_settings(beta1=beta1, beta2=beta2)
+    return built_in(_lion, ("m",), learning_rate=learning_rate, weight_decay=weight_decay, **betas)
+
+
+def _lion(
+    w: Array,
+    g: Array,
+    m: Array,
+    *,
+    out: Out,
+    t: int,
+    learning_rate: Rate,
+    weight_decay: Rate,
+    beta1: float,
+    beta2: float,
+) -> Out:
+    new_w, new_m = out
+    np.multiply(m, beta1 / (1 - beta1), out=new_w)  # (β₁V + (1 − β₁) dW)/(1 − β₁) has the same sign
+    new_w += g
+    np.sign(new_w, out=new_w)
+    if not (isinstance(weight_decay, float) and weight_decay == 0):
+        new_w += w * weight_decay
+    descend(w, new_w, learning_rate, out=new_w)
+    np.multiply(m, beta2 / (1 - beta2), out=new_m)
+    new_m += g
+    new_m *= 1 - beta2
+    return out

@@ -1,0 +1,112 @@
+"""Averages of parameters: optimizers around another, with copies of the parameters beside its own state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from nnfunc._internal.validate import by_name, instance, number, positive_int
+from nnfunc.arrays import Array, ArrayDict
+from nnfunc.core.settings import Settings
+from nnfunc.optimizers.base import Optimizer, make
+from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.passes import Out
+
+
+def lookahead(optimizer: Optimizer | str, every: int = 5, rate: float = 0.5) -> Optimizer:
+    """`optimizer`, of which every k-th step goes on from slow weights (Zhang et al., NeurIPS 2019).
+
+    After each k updates Φ = Φ + rate·(W − Φ) and W = Φ; Φ begins as the parameters. What `optimizer` remembers stays as
+    it is. Between two such steps the slow weights are `opt_state.group("slow")`.
+
+    Args:
+        optimizer: the fast one, an optimizer or a name.
+        every: k ≥ 1.
+        rate: in [0, 1], how far the slow weights go; with 1 nothing changes.
+
+    >>> optimizer = nn.optimizers.lookahead(nn.gd(1.0), every=2)
+    >>> params = nn.ArrayDict({"b": [0.0]})
+    >>> opt_state = optimizer.init(params)
+    >>> for _ in range(2):
+    ...     params, opt_state = optimizer.step(params, {"b": [-1.0]}, opt_state)
+    >>> params["b"]
+    array([1.])
+    """
+    settings = Settings(every=positive_int(every, "every"), rate=number(rate, "rate", 0, 1))
+    return _around(optimizer, "lookahead", _lookahead, "slow", settings)
+
+
+def _lookahead(w: Array, moved: Array, slow: Array, *, out: Out, t: int, every: int, rate: float) -> Out:
+    new_w, new_slow = out
+    if t % every:
+        np.copyto(new_w, moved)
+        np.copyto(new_slow, slow)
+        return out
+    np.subtract(moved, slow, out=new_w)
+    new_w *= rate
+    np.add(slow, new_w, out=new_slow)
+    np.copyto(new_w, new_slow)
+    return out
+
+
+def ema(optimizer: Optimizer | str, decay: float = 0.999, bias_correction: bool = True) -> Optimizer:
+    """`optimizer`, with an exponential moving average of the parameters beside its state: read it with `averaged`.
+
+    A = A + r (W − A) after each update, with r = (1 − decay)/(1 − decayᵗ): the average of W₁ … Wₜ with the weights
+    decayᵗ⁻ⁱ, as Optax's `ema` of the parameters. The parameters themselves move as without it. Running averages of
+    layers (batch norm) are those of the training, not of A.
+
+    Args:
+        optimizer: an optimizer or a name.
+        decay: in [0, 1).
+        bias_correction: False: r = 1 − decay after the first update, which A = W₁ weighs most for long: PyTorch's
+            `AveragedModel` with `get_ema_avg_fn`.
+
+    >>> optimizer = nn.optimizers.ema(nn.gd(1.0), decay=0.5)
+    >>> params = nn.ArrayDict({"b": [0.0]})
+    >>> opt_state = optimizer.init(params)
+    >>> for _ in range(2):
+    ...     params, opt_state = optimizer.step(params, {"b": [-3.0]}, opt_state)
+    >>> params["b"], nn.optimizers.averaged(opt_state)["b"]
+    (array([6.]), array([5.]))
+    """
+    decay = number(decay, "decay", 0, 1, open_high=True, why="with 1 nothing new would ever count")
+    if not isinstance(bias_correction, bool):
+        raise TypeError(f"bias_correction={bias_correction!r}: expected True or False")
+    return _around(optimizer, "ema", _ema, "average", Settings(decay=decay, bias_correction=bias_correction))
+
+
+def _ema(w: Array, moved: Array, average: Array, *, out: Out, t: int, decay: float, bias_correction: bool) -> Out:
+    new_w, new_average = out
+    rate = 1.0 if t == 1 else (1 - decay) / (1 - decay**t if bias_correction else 1)
+    np.copyto(new_w, moved)
+    new_average[...] = average + rate * (moved - average)
+    return out
+
+
+def averaged(opt_state: Mapping[str, Array]) -> ArrayDict:
+    """The average of the parameters that an optimizer with `ema` keeps in its state; before an update, the parameters.
+
+    Predict and evaluate with them in place of the parameters: `ts._replace(params=averaged(ts.opt_state))`.
+
+    Raises:
+        ValueError: the state has no average.
+
+    >>> optimizer = nn.optimizers.ema(nn.adam())
+    >>> params = nn.ArrayDict({"dense1.W": [[1.0]], "dense1.b": [2.0]})
+    >>> nn.optimizers.averaged(optimizer.init(params)) == params
+    True
+    """
+    state = opt_state if isinstance(opt_state, ArrayDict) else ArrayDict(opt_state)
+    average = state.group("average")
+    if not average.names and state.names:
+        raise ValueError("opt_state has no average: train with nn.optimizers.ema(optimizer), and pass ts.opt_state")
+    return average
+
+
+def _around(
+    optimizer: Optimizer | str, name: str, rule: Callable[..., Out], slot: str, settings: Settings
+) -> Optimizer:
+    inner = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    return make(name, rule, (slot,), settings, writes=True, inner=inner)

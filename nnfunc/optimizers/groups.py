@@ -1,0 +1,34 @@
+"""Different optimizers for different parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nnfunc._internal.validate import by_name, instance
+from nnfunc.optimizers.base import Optimizer, make
+from nnfunc.optimizers.names import OPTIMIZERS
+
+
+def partition(optimizers: Mapping[str, Optimizer | str]) -> Optimizer:
+    """An optimizer for each group of parameters.
+
+    Args:
+        optimizers: name patterns to optimizers (or names of them); of those that match a parameter the first counts.
+    Raises:
+        ValueError: when used: a pattern that matches no parameter, a parameter that no pattern matches.
+
+    What stands around one of them (clipping) is for its parameters alone; what stands around the partition is for all.
+
+    >>> optimizer = nn.optimizers.partition({"*W": nn.momentum(0.5, dampening=0.0), "*": nn.gd(1.0)})
+    >>> params = nn.ArrayDict({"W": [[1.0]], "b": [1.0]})
+    >>> params, opt_state = optimizer.step(params, {"W": [[1.0]], "b": [1.0]}, optimizer.init(params))
+    >>> params.vector, list(opt_state)
+    (array([0.5, 0. ]), ['m.W', 'step'])
+    """
+    if not isinstance(optimizers, Mapping) or not optimizers:
+        raise TypeError(f"optimizers={optimizers!r}: expected a dict of patterns, like {{'*W': 'adamw', '*': 'adam'}}")
+    parts = tuple(
+        (pattern, instance(by_name("optimizer", o, OPTIMIZERS), Optimizer, f"optimizers[{pattern!r}]"))
+        for pattern, o in optimizers.items()
+    )
+    return make("partition", parts=parts)

@@ -1,0 +1,88 @@
+"""Muon: momentum made orthogonal, for matrices."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from nnfunc.arrays import Array
+from nnfunc.core.settings import Settings
+from nnfunc.optimizers.base import Optimizer, make
+from nnfunc.optimizers.passes import Out, beta_settings, descend, weighted_sum
+from nnfunc.optimizers.setting import Setting
+
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+"""Of the polynomial whose five-fold iteration takes singular values in (0, 1] near 1."""
+
+ITERATIONS = 5
+
+
+def muon(learning_rate: Setting = 0.02, beta1: float = 0.95, weight_decay: Setting = 0.0) -> Optimizer:
+    """V = βV + (1 − β) dW;  W − α (√max(1, out/in) · orthogonalized(βV + (1 − β) dW) + λW) (Jordan 2024).
+
+    It is for matrices, weights of shape (in, out); a kernel of more axes is the matrix (all others, out). The other
+    parameters, and by its author's advice embeddings and the last layer, want another rule:
+    `partition({"embedding*": nn.adamw(), "*W": muon(), "*": nn.adamw()})`.
+
+    Args:
+        learning_rate: α ≥ 0. The scaled singular values of each update are about α.
+        beta1: β in [0, 1).
+        weight_decay: λ ≥ 0.
+    Raises:
+        ValueError: when used: a parameter with fewer than two axes.
+
+    The values are those of `torch.optim.Muon`, but that that computes in bfloat16, and has other defaults.
+    Optax's corrects the biases of V and of dW.
+
+    >>> optimizer = nn.optimizers.partition({"*W": nn.optimizers.muon(0.02), "*": nn.adamw(1e-3)})
+    >>> optimizer.parts[0]
+    ('*W', muon(learning_rate=0.02, weight_decay=0.0, beta1=0.95))
+    """
+    settings = Settings(learning_rate=learning_rate, weight_decay=weight_decay, **beta_settings(beta1=beta1))
+    return make("muon", _muon, ("m",), settings, writes=True, shaped=True)
+
+
+def _muon(
+    w: Array,
+    g: Array,
+    m: Array,
+    *,
+    out: Out,
+    t: int,
+    learning_rate: float | Array,
+    weight_decay: float | Array,
+    beta1: float,
+) -> Out:
+    if w.ndim < 2:
+        raise ValueError(
+            f"it has shape {w.shape}, but muon is for matrices: give the others another rule, as in "
+            "nn.optimizers.partition({'*W': nn.optimizers.muon(), '*': nn.adamw()})"
+        )
+    new_w, new_m = out
+    weighted_sum(m, beta1, g, 1 - beta1, out=new_m, scratch=new_w)
+    weighted_sum(new_m, beta1, g, 1 - beta1, out=new_w, scratch=np.empty_like(g))
+    direction = orthogonalized(new_w.reshape(-1, w.shape[-1])).reshape(w.shape)
+    direction *= math.sqrt(max(1.0, w.shape[-1] * w.shape[-1] / w.size))
+    direction += w * weight_decay
+    descend(w, direction, learning_rate, out=new_w)
+    return out
+
+
+def orthogonalized(a: Array) -> Array:
+    """About U Vᵀ, if U S Vᵀ is the singular value decomposition.
+
+    Singular values above 2 % of ‖a‖ come between 0.68 and 1.14, those below smaller.
+
+    Five iterations of Newton and Schulz with a polynomial of degree 5.
+
+    >>> np.linalg.svd(orthogonalized(np.diag([3.0, 1.0, 0.1])))[1].round(2)
+    array([1.13, 1.13, 0.75])
+    """
+    c1, c3, c5 = COEFFICIENTS
+    x = a if a.shape[0] <= a.shape[1] else a.T
+    x = x / max(float(np.linalg.norm(x)), 1e-7)
+    for _ in range(ITERATIONS):
+        square = x @ x.T
+        x = c1 * x + (c3 * square + c5 * (square @ square)) @ x
+    return x if a.shape[0] <= a.shape[1] else x.T
