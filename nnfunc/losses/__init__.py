@@ -4,6 +4,8 @@ binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entrop
 hinge
 mean_squared_error, mean_absolute_error, huber, log_cosh, quantile, poisson
 combined    of several outputs
+
+A loss takes options by a call, `nn.categorical_cross_entropy(label_smoothing=0.1)`: see `nnfunc.losses.options`.
 """
 
 from __future__ import annotations

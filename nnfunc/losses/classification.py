@@ -9,11 +9,14 @@ hinge                               Σ max(0, 1 − s y), s = ±1 for the two cl
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
-from nnfunc._internal.numerics import floor, logistic, shifted_exp, sum_of_columns, zero
+from nnfunc._internal.numerics import floor, logistic, lowest, shifted_exp, sum_of_columns, zero
 from nnfunc._internal.validate import first_bad
 from nnfunc.arrays import Array
+from nnfunc.core.settings import Settings
 from nnfunc.losses.base import Residual, make
 
 __all__ = [
@@ -25,6 +28,9 @@ __all__ = [
     "sparse_categorical_cross_entropy",
     "sparse_categorical_cross_entropy_with_logits",
 ]
+
+Positive: TypeAlias = "tuple[float, ...] | None"
+"""`positive_weights`: see `nnfunc.losses.options`."""
 
 # -- on probabilities --------------------------------------------------------------------------------------------------
 
@@ -38,20 +44,32 @@ def _checked_probabilities(y: Array) -> Array:
     return y
 
 
-def _binary(y: Array, T: Array) -> tuple[Array, Residual]:
+def _binary(y: Array, T: Array, *, positive_weights: Positive = None) -> tuple[Array, Residual]:
     least = floor(y.dtype)
     A, B = np.maximum(_checked_probabilities(y), least), np.maximum(1 - y, least)
-    return -sum_of_columns(T * np.log(A) + (1 - T) * np.log(B)), (A, B, T)
+    P = _positive(T, positive_weights)
+    return -(P * np.log(A) + (1 - T) * np.log(B)), (A, B, T, P)
 
 
-def _binary_gradient(residual: tuple[Array, Array, Array]) -> Array:
-    A, B, T = residual
-    return (1 - T) / B - T / A
+def _binary_gradient(residual: tuple[Array, ...], *, positive_weights: Positive = None) -> Array:
+    A, B, T, P = residual
+    return (1 - T) / B - P / A
+
+
+def _positive(T: Array, weights: Positive) -> Array:
+    """What the label 1 weighs: Y, or its multiple."""
+    if weights is None:
+        return T
+    if len(weights) not in (1, T.shape[-1]):
+        raise ValueError(
+            f"positive_weights has {len(weights)} numbers, expected one, or one for each of {T.shape[-1]} outputs"
+        )
+    return T * np.array(weights, T.dtype)
 
 
 binary_cross_entropy = make(
-    "binary_cross_entropy", values=_binary, gradient=_binary_gradient, targets="bits", activation="sigmoid",
-    logits="binary_cross_entropy_with_logits", decision=0.5,
+    "binary_cross_entropy", Settings(positive_weights=None), _binary, _binary_gradient, "bits", "sigmoid",
+    "binary_cross_entropy_with_logits", 0.5, over="sum",
 )  # fmt: skip
 """−Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs, A = probabilities (of a sigmoid), Y in [0, 1].
 
@@ -97,18 +115,24 @@ sparse_categorical_cross_entropy = make(
 # -- on logits ---------------------------------------------------------------------------------------------------------
 
 
-def _binary_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
-    return sum_of_columns(np.logaddexp(z, zero(z.dtype)) - T * z), (z, T)
+def _binary_with_logits(z: Array, T: Array, *, positive_weights: Positive = None) -> tuple[Array, Residual]:
+    z = np.maximum(z, lowest(z.dtype))  # a logit of −∞ is certain of 0: 0 · −∞ is 0 here
+    if positive_weights is None:
+        return np.logaddexp(z, zero(z.dtype)) - T * z, (z, T, T)
+    P = _positive(T, positive_weights)
+    return (1 - T) * np.logaddexp(z, zero(z.dtype)) + P * np.logaddexp(-z, zero(z.dtype)), (z, T, P)
 
 
-def _binary_with_logits_gradient(residual: tuple[Array, Array]) -> Array:
-    z, T = residual
-    return logistic(z) - T
+def _binary_with_logits_gradient(residual: tuple[Array, Array, Array], *, positive_weights: Positive = None) -> Array:
+    z, T, P = residual
+    if positive_weights is None:
+        return logistic(z) - T
+    return (1 - T) * logistic(z) - P * logistic(-z)
 
 
 binary_cross_entropy_with_logits = make(
-    "binary_cross_entropy_with_logits", values=_binary_with_logits, gradient=_binary_with_logits_gradient,
-    targets="bits", decision=0.0,
+    "binary_cross_entropy_with_logits", Settings(positive_weights=None), _binary_with_logits,
+    _binary_with_logits_gradient, "bits", decision=0.0, over="sum",
 )  # fmt: skip
 """`binary_cross_entropy` of σ(z): Σ log(1 + exp(z)) − Y z; its gradient is (σ(z) − Y)/m. Right at ±1000 too.
 
@@ -119,7 +143,7 @@ binary_cross_entropy_with_logits = make(
 
 def _categorical_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
     shifted, exp, total = shifted_exp(z)
-    finite = np.maximum(shifted, -np.finfo(z.dtype).max)  # a logit of −∞ is a class that is masked: 0 · −∞ is 0 here
+    finite = np.maximum(shifted, lowest(z.dtype))  # a logit of −∞ is a class that is masked: 0 · −∞ is 0 here
     return np.log(total[..., 0]) - sum_of_columns(T * finite), (exp, total, T)
 
 
@@ -134,7 +158,8 @@ categorical_cross_entropy_with_logits = make(
 )  # fmt: skip
 """`categorical_cross_entropy` of softmax(z): log Σ exp(z) − Σ Y z; its gradient is (softmax(z) − Y)/m.
 
-A logit of −∞ is a class that is masked: its probability is 0.
+A logit of −∞ is a class that is masked: its probability is 0. A target that is masked has the largest finite loss, as
+where all classes are: give such rows the weight 0.
 
 >>> nn.categorical_cross_entropy_with_logits.forward(np.array([[1000.0, 0.0]]), np.array([[0.0, 1.0]]))[0]
 1000.0
@@ -157,7 +182,7 @@ sparse_categorical_cross_entropy_with_logits = make(
 def _hinge(y: Array, T: Array) -> tuple[Array, Residual]:
     sign = 2 * T - 1
     margin = 1 - sign * y
-    return sum_of_columns(np.maximum(margin, zero(y.dtype))), (margin, sign)
+    return np.maximum(margin, zero(y.dtype)), (margin, sign)
 
 
 def _hinge_gradient(residual: tuple[Array, Array]) -> Array:
@@ -165,7 +190,7 @@ def _hinge_gradient(residual: tuple[Array, Array]) -> Array:
     return np.where(margin > 0, -sign, zero(sign.dtype))
 
 
-hinge = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", decision=0.0)
+hinge = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", decision=0.0, over="sum")
 """Σ max(0, 1 − s y), summed over the outputs, s = 2 Y − 1 = ±1 (Cortes & Vapnik 1995). y above 0 means class 1.
 
 y (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.

@@ -31,7 +31,8 @@ def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     if loss.activation is not None and loss.logits is not None:
         body = without_last(model, loss.activation)
         if body is not None:
-            return body, getattr(losses, loss.logits)
+            on_logits: Loss = getattr(losses, loss.logits)
+            return body, on_logits._replace(settings=loss.settings, options=loss.options)
     return model, loss
 
 

@@ -14,7 +14,6 @@ import math
 
 import numpy as np
 
-from nnfunc._internal.numerics import sum_of_columns
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
@@ -23,25 +22,16 @@ from nnfunc.losses.base import Loss, Residual, make
 __all__ = ["huber", "log_cosh", "mean_absolute_error", "mean_squared_error", "poisson", "quantile"]
 
 
-def _per_output(elements: Array) -> Array:
-    outputs: int = elements.shape[-1]
-    return elements / outputs
-
-
-def _mean_of_outputs(elements: Array) -> Array:
-    return sum_of_columns(_per_output(elements))
-
-
 def _squared(y: Array, T: Array) -> tuple[Array, Residual]:
     d = y - T
-    return _mean_of_outputs(d * d), d
+    return d * d, d
 
 
 def _squared_gradient(d: Array) -> Array:
-    return _per_output(2 * d)
+    return 2 * d
 
 
-mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squared_gradient)
+mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squared_gradient, over="mean")
 """The mean over the outputs of (y − target)².
 
 >>> nn.mean_squared_error.forward(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]]))[0]
@@ -51,14 +41,14 @@ mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squar
 
 def _absolute(y: Array, T: Array) -> tuple[Array, Residual]:
     d = y - T
-    return _mean_of_outputs(np.abs(d)), d
+    return np.abs(d), d
 
 
 def _absolute_gradient(d: Array) -> Array:
-    return _per_output(np.sign(d))
+    return np.sign(d)
 
 
-mean_absolute_error = make("mean_absolute_error", values=_absolute, gradient=_absolute_gradient)
+mean_absolute_error = make("mean_absolute_error", values=_absolute, gradient=_absolute_gradient, over="mean")
 """The mean over the outputs of |y − target|; its gradient is 0 where they are equal.
 
 >>> nn.mean_absolute_error.forward(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]]))[0]
@@ -73,29 +63,29 @@ def huber(delta: float = 1.0) -> Loss:
     1.3125
     """
     delta = number(delta, "delta", 0, math.inf, open_low=True, why="where the parabola becomes a line")
-    return make("huber", Settings(delta=delta), _huber, _huber_gradient)
+    return make("huber", Settings(delta=delta), _huber, _huber_gradient, over="mean")
 
 
 def _huber(y: Array, T: Array, *, delta: float) -> tuple[Array, Residual]:
     d = y - T
     small = np.clip(d, -delta, delta)
-    return _mean_of_outputs(small * (d - 0.5 * small)), d
+    return small * (d - 0.5 * small), d
 
 
 def _huber_gradient(d: Array, *, delta: float) -> Array:
-    return _per_output(np.clip(d, -delta, delta))
+    return np.clip(d, -delta, delta)
 
 
 def _log_cosh(y: Array, T: Array) -> tuple[Array, Residual]:
     d = np.abs(y - T)
-    return _mean_of_outputs(d + np.log1p(np.exp(-2 * d)) - math.log(2)), y - T
+    return d + np.log1p(np.exp(-2 * d)) - math.log(2), y - T
 
 
 def _log_cosh_gradient(d: Array) -> Array:
-    return _per_output(np.tanh(d))
+    return np.tanh(d)
 
 
-log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient)
+log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient, over="mean")
 """The mean over the outputs of log cosh(y − target): ½d² near 0, |d| − log 2 far away.
 
 >>> round(nn.log_cosh.forward(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))[0], 4)
@@ -113,29 +103,29 @@ def quantile(level: float = 0.5) -> Loss:
     0.5
     """
     level = number(level, "level", 0, 1, open_low=True, open_high=True, why="the share of targets below y")
-    return make("quantile", Settings(level=level), _quantile, _quantile_gradient)
+    return make("quantile", Settings(level=level), _quantile, _quantile_gradient, over="mean")
 
 
 def _quantile(y: Array, T: Array, *, level: float) -> tuple[Array, Residual]:
     d = T - y
-    return _mean_of_outputs(np.maximum(level * d, (level - 1) * d)), d
+    return np.maximum(level * d, (level - 1) * d), d
 
 
 def _quantile_gradient(d: Array, *, level: float) -> Array:
     above, below, one = (d.dtype.type(a) for a in (-level, 1 - level, 0))
-    return _per_output(np.where(d > 0, above, np.where(d < 0, below, one)))
+    return np.where(d > 0, above, np.where(d < 0, below, one))
 
 
 def _poisson(y: Array, T: Array) -> tuple[Array, Residual]:
     rate = np.exp(y)
-    return _mean_of_outputs(rate - T * y), rate - T
+    return rate - T * y, rate - T
 
 
 def _poisson_gradient(d: Array) -> Array:
-    return _per_output(d)
+    return d
 
 
-poisson = make("poisson", values=_poisson, gradient=_poisson_gradient)
+poisson = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mean")
 """The mean over the outputs of exp(y) − target · y: −log of the Poisson likelihood of counts, without log(target!).
 
 y is the logarithm of the rate.
