@@ -57,7 +57,7 @@ class Fields(NamedTuple):
     name: str
     settings: Settings = NO_SETTINGS
     values: Callable[..., tuple[Array, Residual]] | None = None
-    gradient: Callable[..., Array] | None = None
+    gradient: Callable[..., Value] | None = None
     targets: Targets = "outputs"
     activation: str | None = None
     logits: str | None = None
@@ -182,7 +182,7 @@ def make(
     name: str,
     settings: Settings = NO_SETTINGS,
     values: Callable[..., tuple[Array, Residual]] | None = None,
-    gradient: Callable[..., Array] | None = None,
+    gradient: Callable[..., Value] | None = None,
     targets: Targets = "outputs",
     activation: str | None = None,
     logits: str | None = None,

@@ -71,3 +71,10 @@ def check_output(model: Layer, loss: Loss) -> None:
             f"the model ends with sigmoid(), whose outputs are decisions of their own, but {loss!r} takes them as one "
             "and would drive all of them to 1: use softmax(), or binary_cross_entropy"
         )
+    if is_activation(last, "sigmoid") and loss.targets == "bits" and loss.decision == 0.0:
+        raise ValueError(
+            f"the model ends with sigmoid(), whose outputs are above 0, but to {loss!r} that is class 1: end the model "
+            "with its logits"
+        )
+    if is_activation(last, "softmax") and loss.targets == "labels":
+        raise ValueError(f"the model ends with softmax(), which {loss!r} applies again: end the model with its logits")

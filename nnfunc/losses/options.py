@@ -1,7 +1,7 @@
 """Options of losses: `loss(ignore=-1, label_smoothing=0.1)` is the same loss with these.
 
 label_smoothing     ε in [0, 1): the target is (1 − ε) Y + ε / classes, as in PyTorch (Szegedy et al. 2016); in losses
-                    of classes, and of bits, which have two classes each (as in Keras). Class weights are those of Y.
+                    of probabilities; a bit has two classes (as in Keras). Class weights are those of Y.
 ignore              a class number: examples of that class count as those of weight 0, also in Σ w, in a penalty's m
                     and in the accuracy. It need not be a class of the outputs. PyTorch's `ignore_index`.
 positive_weights    p, a number, or one for each output: what a label of 1 weighs in binary cross-entropies,
@@ -36,12 +36,16 @@ Over: TypeAlias = Literal["mean", "sum"]
 # -- what a loss takes, and what it may be -----------------------------------------------------------------------------
 
 
+MARGINS = ("hinge", "multi_class_hinge")
+"""Losses whose targets are classes, but no probabilities."""
+
+
 def options_of(loss: Loss) -> list[str]:
     """The names of the options that a loss takes."""
     if loss.values is None:
         return []
     takes = {
-        "label_smoothing": loss.targets in ("bits", "one-hot", "classes"),
+        "label_smoothing": loss.targets in ("bits", "one-hot", "classes") and loss.name not in MARGINS,
         "ignore": loss.targets == "classes",
         "positive_weights": "positive_weights" in loss.settings,
         "output_weights": loss.over is not None,

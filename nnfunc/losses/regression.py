@@ -6,6 +6,8 @@ huber(delta)            a parabola near 0, lines beyond ±delta
 log_cosh                log cosh(y − target): the same, smooth
 quantile(level)         a line of another slope on each side: the least for the quantile of the target
 poisson                 exp(y) − target · y: counts, by the logarithm of their rate
+gaussian(full)          of a normal distribution, by its mean and the logarithm of its variance
+cosine                  1 − the cosine of the angle between y and target
 """
 
 from __future__ import annotations
@@ -14,12 +16,22 @@ import math
 
 import numpy as np
 
+from nnfunc._internal.numerics import largest_exponent, sum_of_columns
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.losses.base import Loss, Residual, make
 
-__all__ = ["huber", "log_cosh", "mean_absolute_error", "mean_squared_error", "poisson", "quantile"]
+__all__ = [
+    "cosine",
+    "gaussian",
+    "huber",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "poisson",
+    "quantile",
+]
 
 
 def _squared(y: Array, T: Array) -> tuple[Array, Residual]:
@@ -132,4 +144,63 @@ y is the logarithm of the rate.
 
 >>> nn.poisson.forward(np.array([[0.0]]), np.array([[3.0]]))[0]
 1.0
+"""
+
+
+def gaussian(full: bool = False) -> Loss:
+    """The mean over the outputs of ½ (s + (target − μ)² exp(−s)): −log of the likelihood of a normal distribution of
+    mean μ and variance exp(s) (Nix & Weigend 1994).
+
+    y = (μ, s), as `nn.branch(mean=..., log_variance=...)` gives it, each of the target's shape. PyTorch's
+    `gaussian_nll_loss` takes the variance itself, and counts one below 1e-6 as that.
+
+    Args:
+        full: whether ½ log 2π is added.
+
+    >>> y = np.array([[1.0]]), np.array([[0.0]])
+    >>> nn.losses.gaussian().forward(y, np.array([[3.0]]))[0]
+    2.0
+    """
+    if not isinstance(full, bool):
+        raise TypeError(f"full={full!r}: expected True or False")
+    return make("gaussian", Settings(full=full), _gaussian, _gaussian_gradient, over="mean", outputs=2)
+
+
+def _gaussian(y: tuple[Array, Array], T: Array, *, full: bool) -> tuple[Array, Residual]:
+    mean, s = y
+    d, precision = mean - T, np.exp(np.minimum(-s, largest_exponent(s.dtype)))
+    constant = 0.5 * math.log(2 * math.pi) if full else 0.0
+    return 0.5 * (s + d * d * precision) + constant, (d, precision)
+
+
+def _gaussian_gradient(residual: tuple[Array, Array], *, full: bool) -> tuple[Array, Array]:
+    d, precision = residual
+    return d * precision, 0.5 * (1 - d * d * precision)
+
+
+def _unit(a: Array) -> tuple[Array, Array]:
+    """The lengths of rows as a column, and rows of length 1; of zeros ∞ and zeros."""
+    length = np.sqrt(sum_of_columns(a * a))[..., None]
+    length = np.where(length == 0, a.dtype.type(math.inf), length)
+    return length, a / length
+
+
+def _cosine(y: Array, T: Array) -> tuple[Array, Residual]:
+    (length, u), (_, v) = _unit(y), _unit(T)
+    cosine = sum_of_columns(u * v)
+    return 1 - cosine, (length, u, v, cosine[..., None])
+
+
+def _cosine_gradient(residual: tuple[Array, Array, Array, Array]) -> Array:
+    length, u, v, cosine = residual
+    return (cosine * u - v) / length
+
+
+cosine = make("cosine", values=_cosine, gradient=_cosine_gradient)
+"""1 − y · target / (‖y‖ ‖target‖), in [0, 2]: PyTorch's `cosine_embedding_loss` for pairs that belong together.
+
+Zeros are at a right angle to everything: the value is 1, the gradient 0.
+
+>>> nn.losses.cosine.forward(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]))[0]
+0.0
 """

@@ -147,10 +147,10 @@ def labels(y: Array, target: Any, lead: int = 1) -> tuple[NDArray[np.integer], N
             "after the last label"
         )
     there = np.full(y.shape[:lead], positions) if lengths is None else numeric(lengths, "the target's lengths")
-    if there.shape != y.shape[:lead] or there.dtype.kind not in "iu" or ((there < 0) | (there > positions)).any():
+    if there.shape != y.shape[:lead] or there.dtype.kind not in "iu" or ((there < 1) | (there > positions)).any():
         raise ValueError(
             f"the target's lengths have shape {there.shape[lead - 1 :]}, expected a whole number for each example, "
-            f"from 0 to the {positions} positions of y"
+            f"from 1 to the {positions} positions of y"
         )
     return L, there
 
