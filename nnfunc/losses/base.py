@@ -250,7 +250,8 @@ def loss_of(
         safe = np.where(total == 0, dtype.type(1), total)  # a batch of padding rows alone moves nothing
         if options and "reduction" in options:
             safe = np.ones_like(safe)
-        share = (w / safe[..., None]).reshape(*w.shape, *(1 for _ in range(axes)))
+        share = (w / safe[..., None])[..., None]
+        share = share if axes == 1 else share[..., None]
         value = np.add.reduce(np.where(w == 0, 0, per_example) * w, axis=-1) / safe  # also where a target is NaN
         total = float(total) if lead == 1 else total
     if len(shape) > lead + axes:
