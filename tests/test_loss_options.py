@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnfunc as nn
+from nnfunc import distributed
 from nnfunc.arrays import Array
 
 SPARSE = nn.sparse_categorical_cross_entropy_with_logits
@@ -245,6 +246,19 @@ def test_a_sum_moves_as_many_times_more() -> None:
     assert mean.weight == total.weight == 4
     assert nn.allclose(total.grads, mean.grads * 4, rtol=1e-12)
     assert nn.huber()(reduction="sum").forward(Y[:, None], np.zeros(4))[0] == pytest.approx(0.5 + 1.5 + 2.5)
+
+
+def test_shards_have_the_mean_over_what_is_there_and_no_sum() -> None:
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(7, 4, 2)), rng.integers(-1, 3, (7, 4))
+    model, loss = nn.serial(nn.dense(3), nn.softmax()), nn.sparse_categorical_cross_entropy(ignore=-1)
+    ts = nn.train_state(model, nn.gd(), nn.key(0), (4, 2), dtype=np.float64)
+    whole, one = nn.train_step(model, loss, nn.gd(0.1))(ts, (X, Y))
+    sharded, two = nn.train_step(model, loss, nn.gd(0.1), reduce=distributed.sharded(3))(ts, (X, Y))
+    assert nn.allclose(whole.params, sharded.params, rtol=1e-12)
+    assert one.weight == two.weight == (Y >= 0).sum()
+    with pytest.raises(ValueError, match="is a sum"):
+        nn.train_step(model, loss(reduction="sum"), nn.gd(0.1), reduce=distributed.sharded(3))
 
 
 # -- as values ---------------------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def loss_of(
     w = None if weights is None else weights_of(weights, (*shape[:-axes], 1), lead, dtype)
     if class_weights is not None:
         w = of_classes(loss.targets, class_weights, T) * (1 if w is None else w)
-    cells = None
+    cells, is_sum = None, "reduction" in options
     if options:
         cells, rows_there = share_of_outputs(loss, there, found)
         if rows_there is not None:
@@ -237,7 +237,7 @@ def loss_of(
     per_example = found if loss.over is None else over_outputs(found, loss.over, cells)
     rows = per_example.shape[-1]
     total: Any
-    if w is None and options and "reduction" in options:
+    if w is None and is_sum:
         w = np.ones(per_example.shape, dtype)
     if w is None and lead == 1:
         value: Any = np.add.reduce(per_example) / rows
@@ -247,9 +247,7 @@ def loss_of(
         share, total = one_of(rows, dtype), np.full(len(first), float(rows), dtype)
     else:
         total = np.add.reduce(w, axis=-1)
-        safe = np.where(total == 0, dtype.type(1), total)  # a batch of padding rows alone moves nothing
-        if options and "reduction" in options:
-            safe = np.ones_like(safe)
+        safe = np.where(is_sum | (total == 0), dtype.type(1), total)  # a batch of padding rows alone moves nothing
         share = (w / safe[..., None])[..., None]
         share = share if axes == 1 else share[..., None]
         value = np.add.reduce(np.where(w == 0, 0, per_example) * w, axis=-1) / safe  # also where a target is NaN

@@ -10,7 +10,8 @@ output_weights      one for each output: the value of an example is the weighted
                     takes their sum, the weighted sum).
 missing             a target of NaN is one that is not there: the value of an example is the mean (or sum) over the
                     outputs that are. An example without any counts as one of weight 0; one with a few as a whole one.
-reduction           "sum": Σ wᵢ lᵢ instead of Σ wᵢ lᵢ / Σ wᵢ. A penalty's m stays Σ w.
+reduction           "sum": Σ wᵢ lᵢ instead of Σ wᵢ lᵢ / Σ wᵢ. A penalty's m stays Σ w, and the loss of an epoch the mean
+                    of its batches' by Σ w.
 """
 
 from __future__ import annotations
@@ -111,9 +112,9 @@ def known(options: Settings | dict[str, Any], target: Any) -> tuple[Any, Any]:
     return np.where(there, T, T.dtype.type(0)), there
 
 
-def takes_missing(loss: Loss) -> bool:
-    """Whether a loss, or a part of it, takes targets of NaN."""
-    return "missing" in loss.options or any(takes_missing(part) for _, part in loss.parts)
+def asks(loss: Loss, option: str) -> bool:
+    """Whether a loss, or a part of it, has an option."""
+    return option in loss.options or any(asks(part, option) for _, part in loss.parts)
 
 
 def smoothed(loss: Loss, T: Any) -> Any:
