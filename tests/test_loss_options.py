@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 import nnfunc as nn
 from nnfunc import distributed
 from nnfunc.arrays import Array
+from nnfunc.core.values import leaves, map_leaves
+from nnfunc.losses.options import options_of
+from tests.catalogue import LOSSES, STRUCTURED, outputs_and_targets, structured
 
 SPARSE = nn.sparse_categorical_cross_entropy_with_logits
 DENSE = nn.categorical_cross_entropy_with_logits
@@ -167,6 +170,61 @@ def test_ignored_positions_are_positions_of_weight_0(m: int, T: int, n: int, see
         values, cache = loss(ignore=-1).forward(*stack, w)
         assert np.array_equal(np.asarray(values) == 0, [False, True])
         assert not loss.backward(cache)[1].any()
+
+
+# -- every option of every loss: gradients, and stacks -----------------------------------------------------------------
+
+DRAWN: dict[str, Any] = {
+    "label_smoothing": lambda n, rng: rng.uniform(0, 0.9),
+    "ignore": lambda n, rng: -1,
+    "positive_weights": lambda n, rng: rng.uniform(0.1, 3, n),
+    "output_weights": lambda n, rng: rng.uniform(0, 3, n) + np.eye(n)[0],
+    "missing": lambda n, rng: True,
+    "reduction": lambda n, rng: "sum",
+}
+
+
+@pytest.mark.parametrize("name", sorted({*LOSSES, *STRUCTURED}))
+@given(m=st.integers(1, 4), n=st.integers(1, 3), seed=st.integers(0, 1000), weighted=st.booleans())
+def test_gradients_and_stacks_of_every_loss_with_its_options(
+    name: str, m: int, n: int, seed: int, weighted: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    plain = STRUCTURED.get(name) or LOSSES[name][0]
+    loss = plain(**{k: DRAWN[k](n, rng) for k in options_of(plain) if rng.random() < 0.6})
+
+    def member(seed: int) -> tuple[Any, Any]:
+        if name in STRUCTURED:
+            y, target = structured(loss, m, n, seed)
+        else:
+            y, target = outputs_and_targets(LOSSES[name][1:], m, n, seed)
+        if "missing" in loss.options:
+            target = np.where(rng.random(target.shape) < 0.3, np.nan, target)
+        if "ignore" in loss.options:
+            target = np.where(rng.random(target.shape) < 0.3, -1, target)
+        return y, target
+
+    weights = rng.uniform(0.1, 3, m) if weighted else None
+    members = [member(seed + k) for k in range(2)]
+    y, target = (map_leaves(lambda *parts: np.stack(parts), *parts) for parts in zip(*members, strict=True))
+    values, cache = loss.forward(nn.per_member(y), nn.per_member(target), weights)
+    dys = loss.backward(cache)
+    for k, (own, own_target) in enumerate(members):
+        value, dy = both(loss, own, own_target, weights)
+        assert np.asarray(values)[k] == pytest.approx(value)
+        for a, b in zip(leaves(dys), leaves(dy), strict=True):
+            np.testing.assert_allclose(a[k], b, rtol=1e-9, atol=1e-12)
+
+    own, own_target = members[0]
+
+    def forward(p: dict[str, Array]) -> Any:
+        return loss.forward(tuple(p.values()) if loss.outputs > 1 else p["0"], own_target, weights)
+
+    nn.check_gradients(
+        lambda p: forward(p)[0],
+        lambda p: {str(i): d for i, d in enumerate(leaves(loss.backward(forward(p)[1])))},
+        {str(i): a for i, a in enumerate(leaves(own))},
+    ).assert_ok()
 
 
 # -- through training --------------------------------------------------------------------------------------------------
