@@ -293,6 +293,17 @@ def test_missing_labels_count_in_no_accuracy() -> None:
     assert found.accuracy == pytest.approx(right[there].mean())
 
 
+def test_ignored_examples_are_in_no_confusion_matrix() -> None:
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(9, 2)), rng.integers(-1, 3, 9)
+    model = nn.mlp([2, 3], ["softmax"])
+    ts = nn.train_state(model, nn.gd(), nn.key(0), (2,))
+    wanted = nn.confusion_matrix(model, ts, X[Y >= 0], Y[Y >= 0])
+    np.testing.assert_array_equal(nn.confusion_matrix(model, ts, X, Y, ignore=-1), wanted)
+    with pytest.raises(ValueError, match="Y contains -1"):
+        nn.confusion_matrix(model, ts, X, Y)
+
+
 def test_a_sum_moves_as_many_times_more() -> None:
     X, Y = np.ones((4, 2)), np.arange(4.0)
     model, w = nn.dense(1), np.array([1, 2, 0, 1])
@@ -345,7 +356,8 @@ def test_losses_with_options_are_values() -> None:
     [
         (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it takes output_weights, missing"),
         (nn.huber(), {"delta": 2.0}, TypeError, "no option 'delta'"),
-        (nn.losses.combined(nn.hinge), {"reduction": "sum"}, TypeError, "give them to its parts"),
+        (nn.losses.combined(nn.hinge), {"reduction": "sum"}, TypeError, "give it to its parts"),
+        (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it takes none"),
         (SPARSE, {"label_smoothing": 1.0}, ValueError, "label_smoothing=1.0"),
         (SPARSE, {"ignore": 0.5}, TypeError, "ignore=0.5"),
         (BINARY, {"positive_weights": [-1]}, ValueError, "positive_weights"),

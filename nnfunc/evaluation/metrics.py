@@ -82,7 +82,7 @@ def accuracy(
 
 
 def confusion_matrix(
-    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None
+    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
 ) -> NDArray[np.intp]:
     """How often each true class (row) was predicted as each class (column).
 
@@ -97,13 +97,15 @@ def confusion_matrix(
     """
     y = predict(model, ts, X)
     decision = _decision(model, y, threshold)
+    Y, there = known({} if ignore is None else {"ignore": ignore}, Y)
     predicted, true = classes_of(y, decision), labels(Y, y, decision, 1)
     if predicted.ndim != 1:
         raise ValueError(
             f"outputs of shape {y.shape}: a confusion matrix needs one network and one decision per example"
         )
     classes = max(y.shape[-1], 2)
-    counts = np.bincount(true.astype(np.intp) * classes + predicted, minlength=classes**2)
+    pairs = true.astype(np.intp) * classes + predicted
+    counts = np.bincount(pairs if there is None else pairs[there.reshape(-1)], minlength=classes**2)
     return counts.reshape(classes, classes)
 
 

@@ -122,7 +122,13 @@ class Loss(Fields):
         taken = options_of(self)
         for name in options:
             if name not in taken:
-                hint = f"it takes {', '.join(taken)}" if taken else "it takes none: give them to its parts"
+                hint = (
+                    f"it takes {', '.join(taken)}"
+                    if taken
+                    else "give it to its parts"
+                    if self.parts
+                    else "it takes none"
+                )
                 raise TypeError(f"{self!r} has no option {name!r}: {hint}")
         checked = {k: None if v is None else CHECKS[k](v) for k, v in options.items()}
         merged = {**self.options, **{k: v for k, v in checked.items() if k not in self.settings}}
