@@ -219,13 +219,19 @@ not 2 m."""
 
 KINDS = {"outputs": "reals", "bits": "bits", "one-hot": "one-hot", "classes": "classes"}
 
+OUTPUTS = {"cosine": "nonzero", "kl_divergence": "log-probabilities"}
+
 LOSSES: dict[str, tuple[nn.Loss, str, str]] = {
-    loss.name: (loss, "probabilities" if loss.activation else "reals", KINDS[loss.targets])
+    loss.name: (loss, OUTPUTS.get(loss.name, "probabilities" if loss.activation else "reals"), KINDS[loss.targets])
     for loss in nn.losses.built_in()
+    if loss.outputs == loss.axes == 1
 }
 """Each loss with the kind of outputs and of targets that it takes, as its fields say."""
 
-NOT_LOSSES = {"combined"}  # of several outputs: `nnfunc.testing.graphs` makes them
+STRUCTURED: dict[str, nn.Loss] = {loss.name: loss for loss in nn.losses.built_in() if loss.name not in LOSSES}
+"""Losses of tuples and of whole sequences, which `structured` draws for."""
+
+NOT_LOSSES = {"combined", *STRUCTURED}  # what is combined, `nnfunc.testing.graphs` makes
 
 
 def follow_the_sign(w: Array, g: Array, *, t: int, rate: float) -> tuple[Array]:
@@ -289,9 +295,22 @@ def outputs_and_targets(kinds: tuple[str, str], m: int, n: int, seed: int) -> tu
     rng = np.random.default_rng(seed)
     draw: dict[str, Callable[[], NDArray[Any]]] = {
         "reals": lambda: np.round(rng.normal(size=(m, n)) * 4) / 4,
+        "nonzero": lambda: np.round(rng.normal(size=(m, n)) * 4) / 4 + 10,
+        "log-probabilities": lambda: np.log(rng.dirichlet(np.ones(n), m) * 0.9),
         "probabilities": lambda: rng.uniform(0.05, 0.95, size=(m, n)),
         "bits": lambda: rng.integers(0, 2, size=(m, n)).astype(float),
         "one-hot": lambda: np.eye(n)[rng.integers(0, n, size=m)],
         "classes": lambda: rng.integers(0, n, size=m),
     }
     return draw[kinds[0]](), draw[kinds[1]]()
+
+
+def structured(loss: nn.Loss, m: int, n: int, seed: int) -> tuple[Any, Any]:
+    """Random outputs of a loss of tuples or of whole sequences, and targets."""
+    rng = np.random.default_rng(seed)
+    if loss.targets == "labels":
+        lengths = rng.integers(0, n + 1, size=m)
+        labels = np.where(np.arange(n) < lengths[:, None], rng.integers(1, 4, size=(m, n)), -1)
+        return rng.normal(size=(m, 2 * n + 2, 4)), (labels, rng.integers(2 * n + 1, 2 * n + 3, size=m))
+    y = tuple(rng.normal(size=(m, n)) for _ in range(loss.outputs))
+    return y, {"pairs": rng.integers(0, 2, m), "nothing": np.zeros(m)}.get(loss.targets, rng.normal(size=(m, n)))

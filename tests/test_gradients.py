@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import ArrayDict
+from nnfunc.core.values import leaves
 from nnfunc.testing import Network, hold_laws, networks
 from tests.catalogue import (
     EVERY,
@@ -19,9 +20,11 @@ from tests.catalogue import (
     OPTIMIZERS,
     PENALTIES,
     SCHEDULES,
+    STRUCTURED,
     exported,
     outputs_and_targets,
     reals,
+    structured,
 )
 
 
@@ -42,7 +45,7 @@ def test_whatever_is_exported_has_an_entry_in_the_catalogue() -> None:
 @given(data=st.data())
 def test_no_repr_shows_an_address(data: st.DataObject) -> None:
     values: list[object] = [data.draw(layers) for layers, _ in EVERY.values()]
-    values += [loss for loss, _, _ in LOSSES.values()]
+    values += [*(loss for loss, _, _ in LOSSES.values()), *STRUCTURED.values()]
     values += [*OPTIMIZERS.values(), *PENALTIES.values(), *(nn.gd(schedule) for schedule in SCHEDULES.values())]
     assert not [value for value in values if " at 0x" in repr(value)]
 
@@ -69,6 +72,25 @@ def test_losses(name: str, m: int, n: int, seed: int, weighted: bool) -> None:
         lambda p: loss.forward(p["y"], target, weights)[0],
         lambda p: {"y": loss.backward(loss.forward(p["y"], target, weights)[1])},
         {"y": y},
+    ).assert_ok()
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+@given(m=st.integers(1, 4), n=st.integers(1, 3), seed=st.integers(0, 1000), weighted=st.booleans())
+def test_losses_of_tuples_and_sequences(name: str, m: int, n: int, seed: int, weighted: bool) -> None:
+    loss = STRUCTURED[name]
+    y, target = structured(loss, m, n, seed)
+    weights = np.random.default_rng(seed).uniform(0.1, 3, size=m) if weighted else None
+
+    def outputs(p: dict[str, nn.Array]) -> nn.Array | tuple[nn.Array, ...]:
+        return p["0"] if loss.outputs == 1 else tuple(p.values())
+
+    nn.check_gradients(
+        lambda p: loss.forward(outputs(p), target, weights)[0],
+        lambda p: {
+            str(i): d for i, d in enumerate(leaves(loss.backward(loss.forward(outputs(p), target, weights)[1])))
+        },
+        {str(i): a for i, a in enumerate(leaves(y))},
     ).assert_ok()
 
 

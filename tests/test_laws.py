@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.layer import Layer
+from nnfunc.core.values import leaves, map_leaves
 from tests.catalogue import (
     FEATURES,
     LAYERS,
     LOSSES,
     OPTIMIZERS,
     PENALTIES,
+    STRUCTURED,
     exported,
     outputs_and_targets,
     randomized,
     reals,
+    structured,
 )
 
 
@@ -137,7 +140,11 @@ def test_layers_pickle_and_print(name: str, data: st.DataObject) -> None:
 
 
 def test_losses_optimizers_penalties_pickle_and_print() -> None:
-    values: list[tuple[object, ...]] = [*(loss for loss, _, _ in LOSSES.values()), *PENALTIES.values()]
+    values: list[tuple[object, ...]] = [
+        *(loss for loss, _, _ in LOSSES.values()),
+        *STRUCTURED.values(),
+        *PENALTIES.values(),
+    ]
     values += [o for name, o in OPTIMIZERS.items() if name != "optimizer"]  # its rule here is a lambda
     for value in values:
         restored = pickle.loads(pickle.dumps(value))
@@ -269,6 +276,41 @@ def test_a_loss_of_a_stack_has_a_value_for_each_member(name: str, m: int, n: int
         value, one = loss.forward(y[i], target if shared else target[i])
         assert np.isclose(np.asarray(values)[i], value)
         np.testing.assert_allclose(dy[i], loss.backward(one), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+@given(m=st.integers(1, 4), n=st.integers(1, 3), seed=st.integers(0, 100), shared=st.booleans())
+def test_so_has_a_loss_of_tuples_and_sequences(name: str, m: int, n: int, seed: int, shared: bool) -> None:
+    loss = STRUCTURED[name]
+    pairs = [structured(loss, m, n, seed + i) for i in range(3)]
+    if shared:
+        pairs = [(y, pairs[0][1]) for y, _ in pairs]
+    y, target = (map_leaves(lambda *parts: np.stack(parts), *part) for part in zip(*pairs, strict=True))
+    w = np.random.default_rng(seed).uniform(0, 1, m)
+    values, cache = loss.forward(nn.per_member(y), pairs[0][1] if shared else nn.per_member(target), w)
+    dy = loss.backward(cache)
+    for i, (own, own_target) in enumerate(pairs):
+        value, one = loss.forward(own, own_target, w)
+        assert np.isclose(np.asarray(values)[i], value)
+        for d, expected, a in zip(leaves(dy), leaves(loss.backward(one)), leaves(y), strict=True):
+            assert d.shape == a.shape
+            np.testing.assert_allclose(d[i], expected, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+@given(m=st.integers(1, 4), n=st.integers(1, 3), seed=st.integers(0, 100))
+def test_losses_of_tuples_and_sequences_are_pure(name: str, m: int, n: int, seed: int) -> None:
+    loss = STRUCTURED[name]
+    for dtype in (np.float32, np.float64):
+        y, target = structured(loss, m, n, seed)
+        y, target = map_leaves(lambda a, t=dtype: frozen(a.astype(t)), y), map_leaves(frozen, target)
+        (value, cache), (weighted, other) = loss.forward(y, target), loss.forward(y, target, np.ones(m))
+        assert value == loss.forward(y, target)[0] == weighted
+        assert cache.values.shape == (m,)
+        for a, b, c in zip(*(leaves(loss.backward(k)) for k in (cache, cache, other)), strict=True):
+            assert np.array_equal(a, b)
+            assert np.array_equal(a, c)
+            assert a.dtype == dtype
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

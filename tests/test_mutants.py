@@ -17,7 +17,7 @@ from nnfunc.core.kernel import Cache
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import leaves, map_leaves
 from nnfunc.losses import Loss
-from tests.catalogue import EVERY, PENALTIES, outputs_and_targets, randomized
+from tests.catalogue import EVERY, PENALTIES, STRUCTURED, outputs_and_targets, randomized, structured
 from tests.catalogue import LOSSES as EXPORTED_LOSSES
 
 Params = dict[str, Array]
@@ -173,6 +173,13 @@ LOSSES: dict[str, tuple[Loss, tuple[str, str], Callable[[Array], Array]]] = {
     "squared: half forgotten": (nn.mean_squared_error, ("reals", "reals"), lambda dy: dy / 2),
     "absolute: 1 where equal": (nn.mean_absolute_error, ("reals", "reals"), lambda dy: np.where(dy == 0, 1.0, dy)),
     "huber: not clipped": (nn.huber(0.75), ("reals", "reals"), lambda dy: np.sign(dy) * np.abs(dy) ** 1.1),
+    "cosine: length forgotten": (nn.losses.cosine, ("nonzero", "reals"), lambda dy: dy * 17),
+    "divergence: sign": (nn.losses.kl_divergence, ("log-probabilities", "one-hot"), lambda dy: -dy),
+    "margins: the right class forgotten": (
+        nn.losses.multi_class_hinge(),
+        ("reals", "classes"),
+        lambda dy: np.maximum(dy, 0),
+    ),
 }
 
 
@@ -185,6 +192,9 @@ LOSS_KINDS = {
     "squared: half forgotten": "scale",
     "absolute: 1 where equal": "mask",
     "huber: not clipped": "unknown",
+    "cosine: length forgotten": "scale",
+    "divergence: sign": "sign",
+    "margins: the right class forgotten": "mask",
 }
 
 
@@ -255,6 +265,22 @@ def test_the_gradient_of_each_exported_loss_is_found_wrong(name: str) -> None:
     dy = loss.backward(loss.forward(y, target)[1])
     report = nn.check_gradients(lambda p: loss.forward(p["y"], target)[0], {"y": dy * 1.3}, {"y": y})
     assert [f.name for f in report.findings] == ["y"]
+
+
+@pytest.mark.parametrize("name", sorted(STRUCTURED))
+def test_the_gradient_of_each_loss_of_tuples_and_sequences_is_found_wrong(name: str) -> None:
+    loss = STRUCTURED[name]
+    y, target = structured(loss, 4, 3, 1)
+    dys, arrays = leaves(loss.backward(loss.forward(y, target)[1])), leaves(y)
+    for i, array in enumerate(arrays):
+
+        def value(p: dict[str, Array], i: int = i) -> float:
+            parts = [*arrays[:i], p["y"], *arrays[i + 1 :]]
+            return float(loss.forward(parts[0] if loss.outputs == 1 else tuple(parts), target)[0])
+
+        assert nn.check_gradients(value, {"y": dys[i]}, {"y": array}).ok
+        report = nn.check_gradients(value, {"y": dys[i] * 1.3}, {"y": array})
+        assert [f.name for f in report.findings] == ["y"]
 
 
 @pytest.mark.parametrize("name", sorted(PENALTIES))

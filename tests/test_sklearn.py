@@ -228,14 +228,15 @@ def test_probabilities_are_of_each_class_and_sum_to_1(classes: int) -> None:
     assert net.state_.params["dense2.W"].shape[1] == (1 if classes == 2 else classes)
 
 
-COUNTS = {"poisson"}  # of a rate's logarithm, which is no probability
+OTHERS = {"cosine", "kl_divergence", "poisson"}  # of directions and of logarithms, which are no probabilities
+BY_NAME = [f.name for f in nn.losses.built_in() if f.name not in OTHERS and f.outputs == f.axes == 1]
 
 
-@pytest.mark.parametrize("loss", [None, *(loss.name for loss in nn.losses.built_in() if loss.name not in COUNTS)])
+@pytest.mark.parametrize("loss", [None, *BY_NAME])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_every_loss_by_name(loss: str | None, classes: int) -> None:
     """What a loss asks of the network and of its targets is read from its fields: a new one is taken as it is."""
-    on_logits = loss is not None and loss.endswith("with_logits")
+    on_logits = loss is not None and (loss.endswith("with_logits") or loss == "focal")
     settings: dict[str, Any] = {"loss": loss, "learning_rate": 0.01, "random_state": 0}
     net = NNClassifier(model=Tanh(32) if on_logits else None, epochs=40, **settings)
     if loss in ("binary_cross_entropy", "hinge") and classes == 3:
@@ -245,7 +246,7 @@ def test_every_loss_by_name(loss: str | None, classes: int) -> None:
     net.fit(X, Y % classes)
     assert net.score(X, Y % classes) > 0.9
     assert net.predict_proba(X).sum(axis=1) == pytest.approx(1)
-    outputs = 2 if loss is not None and "categorical" in loss else 1
+    outputs = 2 if loss is not None and ("categorical" in loss or loss == "multi_class_hinge") else 1
     assert net.state_.params["dense2.b"].shape == (outputs if classes == 2 else 3,)
 
 

@@ -79,6 +79,18 @@ def floor(dtype: np.dtype[np.floating]) -> float:
 
 
 @lru_cache
+def least(dtype: np.dtype[np.floating]) -> Array:
+    """`floor` as an array."""
+    return _constant(floor(dtype), dtype)
+
+
+@lru_cache
+def lowest(dtype: np.dtype[np.floating]) -> Array:
+    """The least finite number of a dtype."""
+    return _constant(np.finfo(dtype).min, dtype)
+
+
+@lru_cache
 def largest_exponent(dtype: np.dtype[np.floating]) -> Array:
     """The largest whole number whose exponential is finite."""
     return _constant(math.floor(math.log(np.finfo(dtype).max)), dtype)
@@ -104,10 +116,12 @@ SHORT = 64
 def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
     """What softmax is made of: x − max x, its exp, and the sum of that, over the last axis, which stays.
 
+    Where all of a row is −∞, its exponentials are 0, and the sum is the least normal number: quotients are 0 too.
+
     >>> shifted_exp(np.array([[0.0, -np.inf]]))[1:]
     (array([[1., 0.]]), array([[1.]]))
     """
     largest = np.maximum.reduce(x.mT.copy(), axis=-2) if x.shape[-1] <= SHORT else np.maximum.reduce(x, axis=-1)
-    shifted = x - largest[..., None]
+    shifted = x - np.maximum(largest, lowest(x.dtype))[..., None]
     exp = np.exp(shifted)
-    return shifted, exp, sum_of_columns(exp)[..., None]
+    return shifted, exp, np.maximum(sum_of_columns(exp), least(x.dtype))[..., None]

@@ -15,7 +15,9 @@ from nnfunc.core.values import Value, map_leaves
 from nnfunc.evaluation.predict import HasParams, predict
 from nnfunc.layers.structure import last_layer
 from nnfunc.losses import by_names
-from nnfunc.losses.base import Decision, Loss, loss_of, weights_of
+from nnfunc.losses.base import Decision, Loss, loss_of
+from nnfunc.losses.options import known
+from nnfunc.losses.weights import weights_of
 from nnfunc.stacks import with_axis, without_axis
 
 
@@ -52,13 +54,16 @@ def predict_classes(model: Layer, ts: HasParams, X: Value, threshold: float | No
     return classes_of(y, _decision(model, y, threshold))
 
 
-def accuracy(model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None) -> Scalar:
+def accuracy(
+    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
+) -> Scalar:
     """The share of examples whose predicted class is the true one; of several decisions, the share of decisions.
 
     Args:
         model, ts, X: see `predict`.
         Y: class numbers (examples,), one-hot rows (examples, classes), or 0 and 1 (examples,) or (examples, 1).
         threshold: see `predict_classes`.
+        ignore: a class number whose examples do not count: see `nnfunc.losses.options`.
     Raises:
         ValueError: labels of another shape or range.
 
@@ -69,13 +74,15 @@ def accuracy(model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: flo
     """
     y = predict(model, ts, X)
     decision, Y, lead = _decision(model, y, threshold), as_members(ts, Y, "Y"), 1 + len(ts.params.stack_shape)
+    Y, there = known({} if ignore is None else {"ignore": ignore}, Y)
     right = classes_of(y, decision) == labels(Y, y, decision, lead)
+    counted = np.broadcast_to(True if there is None else there.reshape(right.shape), right.shape)
     axes = tuple(range(lead - 1, right.ndim))
-    return ratio(right.sum(axis=axes), math.prod(right.shape[lead - 1 :]), math.nan)
+    return ratio((right & counted).sum(axis=axes), counted.sum(axis=axes), math.nan)
 
 
 def confusion_matrix(
-    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None
+    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
 ) -> NDArray[np.intp]:
     """How often each true class (row) was predicted as each class (column).
 
@@ -90,13 +97,15 @@ def confusion_matrix(
     """
     y = predict(model, ts, X)
     decision = _decision(model, y, threshold)
+    Y, there = known({} if ignore is None else {"ignore": ignore}, Y)
     predicted, true = classes_of(y, decision), labels(Y, y, decision, 1)
     if predicted.ndim != 1:
         raise ValueError(
             f"outputs of shape {y.shape}: a confusion matrix needs one network and one decision per example"
         )
     classes = max(y.shape[-1], 2)
-    counts = np.bincount(true.astype(np.intp) * classes + predicted, minlength=classes**2)
+    pairs = true.astype(np.intp) * classes + predicted
+    counts = np.bincount(pairs if there is None else pairs[there.reshape(-1)], minlength=classes**2)
     return counts.reshape(classes, classes)
 
 
@@ -128,7 +137,7 @@ def evaluate(
     Y, weights = as_members(ts, Y, "Y"), None if weights is None else as_members(ts, weights, "weights")
     value, _ = loss_of(loss, y, Y, weights, class_weights, lead)
     decision = decision_under(model, loss)
-    share = None if decision is None else share_right(y, Y, weights, decision, lead)
+    share = None if decision is None else share_right(y, Y, weights, decision, lead, loss)
     if share is None:
         return Evaluation(value, unknown(ts.params))
     return Evaluation(value, ratio(*share, math.nan))
@@ -147,7 +156,7 @@ def as_members(ts: HasParams, value: Any, name: str) -> Any:
 
 def decision_under(model: Layer, loss: Loss) -> Decision | None:
     """How the outputs of a model become classes, if its loss (or else its last layer) says so; None: no classes."""
-    if loss.decision is not None or loss.parts:
+    if loss.decision is not None or loss.parts or loss.outputs > 1 or loss.axes > 1:
         return loss.decision
     last = last_layer(model).kernel
     return None if last is None else last.decision
@@ -226,22 +235,27 @@ def read_labels(T: NDArray[Any], y: Array, decision: Decision) -> NDArray[Any] |
     return T if T.shape == y.shape[:-1] and (decision == "largest" or y.shape[-1] == 1) else None
 
 
-def share_right(y: Value, Y: Any, weights: Any, decision: Decision, lead: int) -> tuple[Scalar, Scalar] | None:
+def share_right(
+    y: Value, Y: Any, weights: Any, decision: Decision, lead: int, loss: Loss
+) -> tuple[Scalar, Scalar] | None:
     """Σ w of the decisions that are right, and Σ w, of a stack (K,); None where the targets are no classes."""
     if isinstance(y, tuple) or isinstance(Y, tuple):
         return None
+    Y, there = known(loss.options, Y)
     true = read_labels(np.asarray(Y), y, decision)
     if true is None or (true.dtype.kind == "f" and (true != np.floor(true)).any()):
         return None
     right = decided(y, decision) == true
-    if weights is None:
+    if weights is None and there is None:
         if lead == 1:
             return float(np.count_nonzero(right)), float(right.size)
         axes = tuple(range(1, right.ndim))
         return right.sum(axis=axes).astype(float), np.full(len(right), right[0].size, float)
-    w = weights_of(weights, y.shape, lead, np.dtype(np.float64)).reshape(y.shape[:-1])
-    w = w[..., None] if right.ndim > w.ndim else w
-    counted = np.broadcast_to(w, right.shape)
+    counted: Any = 1.0 if there is None else there.reshape(right.shape)
+    if weights is not None:
+        w = weights_of(weights, y.shape, lead, np.dtype(np.float64)).reshape(y.shape[:-1])
+        counted = counted * (w[..., None] if right.ndim > w.ndim else w)
+    counted = np.broadcast_to(counted, right.shape)
     axes = tuple(range(lead - 1, right.ndim))
     total, correct = counted.sum(axis=axes), (counted * right).sum(axis=axes)
     return (float(correct), float(total)) if lead == 1 else (correct, total)

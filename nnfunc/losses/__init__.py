@@ -1,9 +1,14 @@
 """Losses: what a network is trained to make small. `base` says what they have in common, `targets` what they accept.
 
-binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also ..._with_logits
-hinge
-mean_squared_error, mean_absolute_error, huber, log_cosh, quantile, poisson
-combined    of several outputs
+classification      binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also
+                    ..._with_logits; focal, kl_divergence
+margins             hinge, multi_class_hinge
+regression          mean_squared_error, mean_absolute_error, huber, log_cosh, quantile, poisson, gaussian, cosine
+pairs               contrastive, triplet
+sequences           ctc
+combined            of several outputs
+
+A loss takes options by a call, `nn.categorical_cross_entropy(label_smoothing=0.1)`: see `nnfunc.losses.options`.
 """
 
 from __future__ import annotations
@@ -16,11 +21,24 @@ from nnfunc.losses.classification import (
     binary_cross_entropy_with_logits,
     categorical_cross_entropy,
     categorical_cross_entropy_with_logits,
-    hinge,
+    focal,
+    kl_divergence,
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
-from nnfunc.losses.regression import huber, log_cosh, mean_absolute_error, mean_squared_error, poisson, quantile
+from nnfunc.losses.margins import hinge, multi_class_hinge
+from nnfunc.losses.pairs import contrastive, triplet
+from nnfunc.losses.regression import (
+    cosine,
+    gaussian,
+    huber,
+    log_cosh,
+    mean_absolute_error,
+    mean_squared_error,
+    poisson,
+    quantile,
+)
+from nnfunc.losses.sequences import ctc
 from nnfunc.losses.targets import one_hot
 
 __all__ = [
@@ -31,16 +49,24 @@ __all__ = [
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
     "combined",
+    "contrastive",
+    "cosine",
+    "ctc",
+    "focal",
+    "gaussian",
     "hinge",
     "huber",
+    "kl_divergence",
     "log_cosh",
     "mean_absolute_error",
     "mean_squared_error",
+    "multi_class_hinge",
     "one_hot",
     "poisson",
     "quantile",
     "sparse_categorical_cross_entropy",
     "sparse_categorical_cross_entropy_with_logits",
+    "triplet",
 ]
 
 NOT_LOSSES = ("Loss", "LossCache", "combined", "one_hot")
@@ -51,7 +77,7 @@ def _made(value: Loss | Callable[[], Loss]) -> Loss:
 
 
 def built_in() -> list[Loss]:
-    """All losses of one output, with their default settings."""
+    """All losses but those that are made of others, with their default settings."""
     return [_made(globals()[name]) for name in __all__ if name not in NOT_LOSSES]
 
 

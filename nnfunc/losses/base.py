@@ -3,31 +3,33 @@
     forward(y, target, weights=None, *, class_weights=None) -> (value, cache)
     backward(cache) -> dy
 
-A loss is two functions: `values(y, target) -> (value per example, residual)` and `gradient(residual) -> ∂ values/∂y`.
-The weighted mean is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs): axes
+A loss is two functions: `values(y, target) -> (values, residual)` and `gradient(residual) -> ∂ values/∂y`. The values
+are one per example; or one per output, of which the example's is the mean or the sum (`Loss.over`). The weighted mean
+of the examples is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs): axes
 between are free, each position is an example; weights are given for each example, or for each position. Of a stack, y
 is marked by `nn.per_member`, and there is a value for each member. `cache.values` holds the values per example,
-`cache.total` Σ w. Where all weights are 0, the mean and its gradient are 0.
+`cache.total` Σ w. Where all weights are 0, the mean and its gradient are 0. `nnfunc.losses.options` says what else a
+loss can be asked for.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
-from inspect import signature
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import first_bad, real
+from nnfunc._internal.validate import real
 from nnfunc.arrays import Array, Scalar
-from nnfunc.core.kernel import view
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.core.values import Value, leaves, map_leaves
+from nnfunc.losses.options import CHECKS, Over, known, options_of, over_outputs, share_of_outputs, smoothed, within
+from nnfunc.losses.own import Members, value_of_own
 from nnfunc.losses.targets import ACCEPTS, Targets
-from nnfunc.stacks import PerMember, member, with_axis, without_axis
+from nnfunc.losses.weights import of_classes, one_of, weights_of
+from nnfunc.stacks import PerMember, with_axis, without_axis
 
 Residual: TypeAlias = Any
 """What the values of a loss leave for its gradient: a type of each loss's own."""
@@ -38,13 +40,15 @@ Decision: TypeAlias = "float | Literal['largest']"
 
 class LossCache(NamedTuple):
     """What `forward` leaves for `backward`: the values per example, the share of each in the mean (one for all, or an
-    array of the rows of y with a last axis of 1), Σ w (of a stack (K,)), the shape of y, the loss's own."""
+    array of the rows of y with a last axis of 1), Σ w (of a stack (K,)), the shape of y, the loss's own, and the weight
+    of each output in its example's value, where that is not the same for all."""
 
     values: Array
     share: Array
     total: Scalar
     shape: tuple[int, ...]
     residual: Residual
+    cells: Array | None = None
 
 
 class Fields(NamedTuple):
@@ -53,13 +57,17 @@ class Fields(NamedTuple):
     name: str
     settings: Settings = NO_SETTINGS
     values: Callable[..., tuple[Array, Residual]] | None = None
-    gradient: Callable[..., Array] | None = None
+    gradient: Callable[..., Value] | None = None
     targets: Targets = "outputs"
     activation: str | None = None
     logits: str | None = None
     decision: Decision | None = None
     parts: tuple[tuple[float, Loss], ...] = ()
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+    over: Over | None = None
+    outputs: int = 1
+    axes: int = 1
+    options: Settings = NO_SETTINGS
 
 
 class Loss(Fields):
@@ -67,14 +75,20 @@ class Loss(Fields):
 
     Attributes:
         name, settings: what it is called, and the arguments that it was made with.
-        values, gradient: its mathematics: `values(y, T, **settings) -> (value per example, residual)`,
-            `gradient(residual, **settings) -> ∂ values/∂y`.
-        targets: what a target is: "outputs" (like y), "bits" (in [0, 1]), "one-hot" rows, "classes" (their numbers).
+        values, gradient: its mathematics: `values(y, T, **settings) -> (values, residual)`,
+            `gradient(residual, **settings) -> ∂ values/∂y`, an array of its own.
+        targets: what a target is: "outputs" (like y), "bits" (in [0, 1]), "one-hot" rows, "classes" (their numbers),
+            "pairs" (a bit for each example), "nothing" (it is not looked at), "labels" (sequences of class numbers).
         activation: the output activation whose results it takes, "sigmoid" or "softmax"; None for any outputs.
         logits: the name of the same loss of the values before that activation, by which training computes the two.
         decision: how outputs become classes: each is 1 above this number, or "largest"; None: there are no classes.
         parts: the (weight, loss) pairs of a combined loss.
         own: the two functions of a loss of your own.
+        over: whether values are those of the outputs, and an example's is their "mean" or "sum"; None: they are the
+            examples'.
+        outputs: how many arrays y is: 1, or the length of the tuple.
+        axes: how many axes of y are an example: 1, of a loss of whole sequences 2.
+        options: what it was asked for: see `__call__`.
 
     A loss of your own is `Loss(forward, backward)`: `forward(y, target) -> (value, cache)`, or `forward(y, target,
     weights)` if it can be trained with weights, and `backward(cache) -> dy`, a gradient of y's shape. It gets y as the
@@ -92,6 +106,36 @@ class Loss(Fields):
                 raise TypeError(f"{name}={function!r} is not callable: a Loss is made of two functions")
         return make("Loss", own=(forward, backward))
 
+    def __call__(self, **options: Any) -> Loss:
+        """The same loss with other options; None takes one back. `nnfunc.losses.options` says what they do.
+
+        Args:
+            options: of those that this loss takes: `label_smoothing`, `ignore`, `positive_weights`, `output_weights`,
+                `missing`, `reduction`.
+        Raises:
+            TypeError: one that this loss does not take.
+
+        >>> loss = nn.sparse_categorical_cross_entropy(label_smoothing=0.1, ignore=-1)
+        >>> loss, loss(label_smoothing=None)
+        (sparse_categorical_cross_entropy(label_smoothing=0.1, ignore=-1), sparse_categorical_cross_entropy(ignore=-1))
+        """
+        taken = options_of(self)
+        for name in options:
+            if name not in taken:
+                hint = (
+                    f"it takes {', '.join(taken)}"
+                    if taken
+                    else "give it to its parts"
+                    if self.parts
+                    else "it takes none"
+                )
+                raise TypeError(f"{self!r} has no option {name!r}: {hint}")
+        checked = {k: None if v is None else CHECKS[k](v) for k, v in options.items()}
+        merged = {**self.options, **{k: v for k, v in checked.items() if k not in self.settings}}
+        settings = Settings(**{k: checked.get(k, v) for k, v in self.settings.items()})
+        kept = Settings(**{k: merged[k] for k in taken if merged.get(k) is not None})
+        return self._replace(settings=settings, options=kept)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return make, tuple(self)
 
@@ -101,7 +145,8 @@ class Loss(Fields):
         if self.parts:
             inner = ", ".join(repr(part) for _, part in self.parts)
             return f"combined({inner}, weights={tuple(weight for weight, _ in self.parts)})"
-        return f"{self.name}({arguments(self.settings)})" if self.settings else self.name
+        given = arguments({**self.settings, **self.options})
+        return f"{self.name}({given})" if given else self.name
 
     def forward(
         self, y: Value, target: Any, weights: Any = None, *, class_weights: ArrayLike | None = None
@@ -109,7 +154,7 @@ class Loss(Fields):
         """The weighted mean of the values, and what backward needs.
 
         Args:
-            y: outputs (examples, ..., outputs); of a stack `nn.per_member(y)`.
+            y: outputs (examples, ..., outputs), or a tuple of `outputs` such arrays; of a stack `nn.per_member(y)`.
             target: see `targets`; in a stack shared by all members, unless it is marked too.
             weights: (examples,), or of y's shape without its last axis.
             class_weights: (classes,), the weight of the examples of each class.
@@ -143,16 +188,21 @@ def make(
     name: str,
     settings: Settings = NO_SETTINGS,
     values: Callable[..., tuple[Array, Residual]] | None = None,
-    gradient: Callable[..., Array] | None = None,
+    gradient: Callable[..., Value] | None = None,
     targets: Targets = "outputs",
     activation: str | None = None,
     logits: str | None = None,
     decision: Decision | None = None,
     parts: tuple[tuple[float, Loss], ...] = (),
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
+    over: Over | None = None,
+    outputs: int = 1,
+    axes: int = 1,
+    options: Settings = NO_SETTINGS,
 ) -> Loss:
     """The loss of these fields."""
-    return Loss._make((name, settings, values, gradient, targets, activation, logits, decision, parts, own))
+    fields = (name, settings, values, gradient, targets, activation, logits, decision, parts, own)
+    return Loss._make((*fields, over, outputs, axes, options))
 
 
 # -- forward and backward, of arrays that have the stack's axis if there is one (lead 2) -------------------------------
@@ -164,39 +214,68 @@ def loss_of(
     """The value of a loss and its cache."""
     if loss.values is None:
         if loss.own is not None:
-            return _own(loss.own[0], y, target, weights, class_weights, lead)
+            return value_of_own(loss.own[0], y, target, weights, class_weights, lead)
         return _combined(loss, y, target, weights, class_weights, lead)
-    if type(y) is not np.ndarray or y.dtype.kind != "f":
-        if isinstance(y, tuple):
-            raise TypeError(f"y is a tuple of {len(y)} outputs, but {loss!r} takes one: use nn.losses.combined")
-        y = real(y, "y")
-    shape = y.shape
-    if y.ndim < lead + 1 or y.size == 0:
-        raise ValueError(f"y has shape {shape}, expected (examples, outputs) and at least one example")
-    T = ACCEPTS[loss.targets](y, target, lead)
-    if y.ndim > lead + 1:  # every position is an example
-        y, T = y.reshape(*shape[: lead - 1], -1, shape[-1]), T.reshape(*shape[: lead - 1], -1, shape[-1])
-    per_example, residual = loss.values(y, T, **loss.settings._items)
-    w = None if weights is None else weights_of(weights, shape, lead, y.dtype)
+    if type(y) is not np.ndarray or y.dtype.kind != "f" or loss.outputs > 1:
+        y = _outputs(loss, y)
+    first, axes, options = (y[0] if loss.outputs > 1 else y), loss.axes, loss.options._items
+    shape, dtype = first.shape, first.dtype
+    if first.ndim < lead + axes or first.size == 0 or (axes > 1 and first.ndim > lead + axes):
+        wanted = "(examples, outputs)" if axes == 1 else "(examples, positions, outputs)"
+        raise ValueError(f"y has shape {shape[lead - 1 :]}, expected {wanted} and at least one example")
+    target, there = known(loss.options, target) if options else (target, None)
+    T = ACCEPTS[loss.targets](first, target, lead)
+    if first.ndim > lead + axes:  # every position is an example
+
+        def rows_of(a: Array) -> Array:
+            return a.reshape(*shape[: lead - 1], -1, a.shape[-1])
+
+        y, T = map_leaves(rows_of, y), map_leaves(rows_of, T)
+    found, residual = loss.values(y, smoothed(loss, T) if options else T, **loss.settings._items)
+    w = None if weights is None else weights_of(weights, (*shape[:-axes], 1), lead, dtype)
     if class_weights is not None:
-        w = _of_classes(loss, class_weights, T) * (1 if w is None else w)
+        w = of_classes(loss.targets, class_weights, T) * (1 if w is None else w)
+    cells, is_sum = None, "reduction" in options
+    if options:
+        cells, rows_there = share_of_outputs(loss, there, found)
+        if rows_there is not None:
+            w = rows_there if w is None else w * rows_there
+    per_example = found if loss.over is None else over_outputs(found, loss.over, cells)
     rows = per_example.shape[-1]
     total: Any
+    if w is None and is_sum:
+        w = np.ones(per_example.shape, dtype)
     if w is None and lead == 1:
         value: Any = np.add.reduce(per_example) / rows
-        share, total = one_of(rows, y.dtype), float(rows)
+        share, total = one_of(rows, dtype), float(rows)
     elif w is None:
         value = np.add.reduce(per_example, axis=-1) / rows
-        share, total = one_of(rows, y.dtype), np.full(len(y), float(rows), y.dtype)
+        share, total = one_of(rows, dtype), np.full(len(first), float(rows), dtype)
     else:
         total = np.add.reduce(w, axis=-1)
-        safe = np.where(total == 0, y.dtype.type(1), total)  # a batch of padding rows alone moves nothing
+        safe = np.where(is_sum | (total == 0), dtype.type(1), total)  # a batch of padding rows alone moves nothing
         share = (w / safe[..., None])[..., None]
+        share = share if axes == 1 else share[..., None]
         value = np.add.reduce(np.where(w == 0, 0, per_example) * w, axis=-1) / safe  # also where a target is NaN
         total = float(total) if lead == 1 else total
-    if len(shape) > lead + 1:
+    if len(shape) > lead + axes:
         per_example = per_example.reshape(shape[:-1])
-    return float(value) if lead == 1 else value, LossCache(per_example, share, total, shape, residual)
+    return float(value) if lead == 1 else value, LossCache(per_example, share, total, shape, residual, cells)
+
+
+def _outputs(loss: Loss, y: Value) -> Any:
+    """Outputs as an array of floats, or as the tuple of equal shapes that a loss takes."""
+    if loss.outputs == 1:
+        if isinstance(y, tuple):
+            raise TypeError(f"y is a tuple of {len(y)} outputs, but {loss!r} takes one: use nn.losses.combined")
+        return real(y, "y")
+    if not isinstance(y, tuple) or len(y) != loss.outputs:
+        came = f"a tuple of {len(y)}" if isinstance(y, tuple) else "one array"
+        raise TypeError(f"y is {came}, but {loss!r} takes a tuple of {loss.outputs} outputs")
+    arrays = tuple(real(a, "y") for a in y)
+    if len({a.shape for a in arrays}) > 1:
+        raise ValueError(f"y has outputs of shapes {', '.join(str(a.shape) for a in arrays)}, expected equal ones")
+    return arrays
 
 
 def gradient_of(loss: Loss, cache: Any) -> Value:
@@ -212,6 +291,13 @@ def gradient_of(loss: Loss, cache: Any) -> Value:
             for (weight, part), own in zip(loss.parts, cache, strict=True)
         )
     dy = loss.gradient(cache.residual, **loss.settings._items)
+    return _weighed(dy, loss.over, cache) if loss.outputs == 1 else tuple(_weighed(d, loss.over, cache) for d in dy)
+
+
+def _weighed(dy: Array, over: Over | None, cache: LossCache) -> Array:
+    """The gradient of the values with their weights in the mean."""
+    if over is not None:
+        dy = within(dy, over, cache.cells)
     if cache.share.ndim:
         dy = np.where(cache.share == 0, 0, dy)
     dy *= cache.share
@@ -235,87 +321,11 @@ def total_weight(cache: Any, y: Value, weights: Any, lead: int) -> Scalar:
     return float(total) if lead == 1 else total
 
 
-@lru_cache(maxsize=64)
-def one_of(examples: int, dtype: np.dtype[np.floating]) -> Array:
-    """1/m, as 1/Σw is for weights of 1, bit for bit."""
-    share: Array = np.divide(1, examples, dtype=dtype)[...]
-    share.setflags(write=False)
-    return share
-
-
-def weights_of(weights: Any, shape: tuple[int, ...], lead: int, dtype: np.dtype[np.floating]) -> Array:
-    """Weights of the rows of y, for each of its positions, as (examples,), of a stack (K, examples)."""
-    w = real(weights, "weights", dtype)
-    if w.shape not in (shape[:-1], shape[:lead]):
-        by_position = "" if len(shape) == lead + 1 else f", or for each position: {shape[lead - 1 : -1]}"
-        raise ValueError(
-            f"weights has shape {w.shape[lead - 1 :]}, expected one for each example: {shape[lead - 1 : lead]}"
-            f"{by_position}"
-        )
-    bad = ~((w >= 0) & (w < math.inf))
-    if bad.any():
-        raise ValueError(f"weights contains {first_bad(w, bad)}, expected numbers of 0 or more")
-    if w.ndim < len(shape) - 1:
-        w = np.broadcast_to(w.reshape(*w.shape, *(1 for _ in shape[lead:-1])), shape[:-1])
-    return w.reshape(*shape[: lead - 1], -1)
-
-
-def _of_classes(loss: Loss, class_weights: ArrayLike, T: Array) -> Array:
-    """The weight of each example's class."""
-    if loss.targets == "outputs":
-        raise ValueError("class_weights were passed to a loss without classes: pass weights, one for each example")
-    cw, bits = real(class_weights, "class_weights", T.dtype), loss.targets == "bits"
-    classes = 2 if bits else T.shape[-1]
-    if cw.shape != (classes,) or (bits and T.shape[-1] != 1):
-        several = f" (of the {T.shape[-1]} outputs each is a decision of its own)" if T.shape[-1] != classes > 1 else ""
-        raise ValueError(f"class_weights has shape {cw.shape}, expected one for each of {classes} classes{several}")
-    if not ((cw >= 0) & (cw < math.inf)).all():
-        raise ValueError(f"class_weights contains {first_bad(cw, ~((cw >= 0) & (cw < math.inf)))}, expected 0 or more")
-    of_examples: Array = cw[0] + (cw[1] - cw[0]) * T[..., 0] if bits else T @ cw
-    return of_examples
-
-
-# -- losses of your own, and of several outputs ------------------------------------------------------------------------
-
-
-class Members(NamedTuple):
-    """The caches of a loss of your own that was called for each member of a stack."""
-
-    caches: list[Any]
+# -- of several outputs ----------------------------------------------------------------------------------------------
 
 
 class Combined(tuple[Any, ...]):
     """The caches of the parts of a combined loss."""
-
-
-def _own(
-    function: Callable[..., Any], y: Value, target: Any, weights: Any, class_weights: ArrayLike | None, lead: int
-) -> tuple[Scalar, Any]:
-    """Weights are passed only if there are some, so a loss of your own need not take them."""
-    if lead == 2:
-        first = leaves(y)[0]
-        parts = [
-            _own(function, member(y, k), member(target, k), None if weights is None else weights[k], class_weights, 1)
-            for k in range(len(first))
-        ]
-        return np.array([value for value, _ in parts], first.dtype), Members([cache for _, cache in parts])
-    y, target = (map_leaves(lambda a: view(np.asarray(a)), value) for value in (y, target))
-    given = {} if class_weights is None else {"class_weights": class_weights}
-    if weights is not None:
-        try:
-            signature(function).bind(y, target, weights, **given)
-        except TypeError as error:
-            raise TypeError(
-                "weights were passed to a loss that takes none: write its forward as (y, target, weights)"
-            ) from error
-    result = function(y, target, **given) if weights is None else function(y, target, weights, **given)
-    if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"loss.forward returned {type(result).__name__}, expected the pair (value, cache)")
-    value = np.asarray(result[0])
-    if value.ndim or value.dtype.kind not in "fiu":
-        came = f"an array of shape {value.shape}" if value.ndim else repr(result[0])
-        raise TypeError(f"loss.forward returned the value {came}, expected one number: the mean over the examples")
-    return float(value), result[1]
 
 
 def _factor(weight: float, like: Array) -> Any:

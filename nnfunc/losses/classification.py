@@ -3,28 +3,37 @@
 binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
 categorical_cross_entropy           −Σ Y log A, Y one-hot rows
 sparse_categorical_cross_entropy    −log A_Y, Y class numbers
-hinge                               Σ max(0, 1 − s y), s = ±1 for the two classes
 ..._with_logits                     the same of A = σ(z) or softmax(z), from z
+focal(gamma, alpha)                 binary cross-entropy on logits that counts little where it is right already
+kl_divergence                       Σ Y (log Y − y), y = log-probabilities
 """
 
 from __future__ import annotations
 
+import math
+from typing import TypeAlias
+
 import numpy as np
 
-from nnfunc._internal.numerics import floor, logistic, shifted_exp, sum_of_columns, zero
-from nnfunc._internal.validate import first_bad
+from nnfunc._internal.numerics import floor, logistic, lowest, shifted_exp, sum_of_columns, zero
+from nnfunc._internal.validate import first_bad, number
 from nnfunc.arrays import Array
-from nnfunc.losses.base import Residual, make
+from nnfunc.core.settings import Settings
+from nnfunc.losses.base import Loss, Residual, make
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
-    "hinge",
+    "focal",
+    "kl_divergence",
     "sparse_categorical_cross_entropy",
     "sparse_categorical_cross_entropy_with_logits",
 ]
+
+Positive: TypeAlias = "tuple[float, ...] | None"
+"""`positive_weights`: see `nnfunc.losses.options`."""
 
 # -- on probabilities --------------------------------------------------------------------------------------------------
 
@@ -38,20 +47,32 @@ def _checked_probabilities(y: Array) -> Array:
     return y
 
 
-def _binary(y: Array, T: Array) -> tuple[Array, Residual]:
+def _binary(y: Array, T: Array, *, positive_weights: Positive = None) -> tuple[Array, Residual]:
     least = floor(y.dtype)
     A, B = np.maximum(_checked_probabilities(y), least), np.maximum(1 - y, least)
-    return -sum_of_columns(T * np.log(A) + (1 - T) * np.log(B)), (A, B, T)
+    P = _positive(T, positive_weights)
+    return -(P * np.log(A) + (1 - T) * np.log(B)), (A, B, T, P)
 
 
-def _binary_gradient(residual: tuple[Array, Array, Array]) -> Array:
-    A, B, T = residual
-    return (1 - T) / B - T / A
+def _binary_gradient(residual: tuple[Array, ...], *, positive_weights: Positive = None) -> Array:
+    A, B, T, P = residual
+    return (1 - T) / B - P / A
+
+
+def _positive(T: Array, weights: Positive) -> Array:
+    """What the label 1 weighs: Y, or its multiple."""
+    if weights is None:
+        return T
+    if len(weights) not in (1, T.shape[-1]):
+        raise ValueError(
+            f"positive_weights has {len(weights)} numbers, expected one, or one for each of {T.shape[-1]} outputs"
+        )
+    return T * np.array(weights, T.dtype)
 
 
 binary_cross_entropy = make(
-    "binary_cross_entropy", values=_binary, gradient=_binary_gradient, targets="bits", activation="sigmoid",
-    logits="binary_cross_entropy_with_logits", decision=0.5,
+    "binary_cross_entropy", Settings(positive_weights=None), _binary, _binary_gradient, "bits", "sigmoid",
+    "binary_cross_entropy_with_logits", 0.5, over="sum",
 )  # fmt: skip
 """−Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs, A = probabilities (of a sigmoid), Y in [0, 1].
 
@@ -97,18 +118,24 @@ sparse_categorical_cross_entropy = make(
 # -- on logits ---------------------------------------------------------------------------------------------------------
 
 
-def _binary_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
-    return sum_of_columns(np.logaddexp(z, zero(z.dtype)) - T * z), (z, T)
+def _binary_with_logits(z: Array, T: Array, *, positive_weights: Positive = None) -> tuple[Array, Residual]:
+    z = np.maximum(z, lowest(z.dtype))  # a logit of −∞ is certain of 0: 0 · −∞ is 0 here
+    if positive_weights is None:
+        return np.logaddexp(z, zero(z.dtype)) - T * z, (z, T, T)
+    P = _positive(T, positive_weights)
+    return (1 - T) * np.logaddexp(z, zero(z.dtype)) + P * np.logaddexp(-z, zero(z.dtype)), (z, T, P)
 
 
-def _binary_with_logits_gradient(residual: tuple[Array, Array]) -> Array:
-    z, T = residual
-    return logistic(z) - T
+def _binary_with_logits_gradient(residual: tuple[Array, Array, Array], *, positive_weights: Positive = None) -> Array:
+    z, T, P = residual
+    if positive_weights is None:
+        return logistic(z) - T
+    return (1 - T) * logistic(z) - P * logistic(-z)
 
 
 binary_cross_entropy_with_logits = make(
-    "binary_cross_entropy_with_logits", values=_binary_with_logits, gradient=_binary_with_logits_gradient,
-    targets="bits", decision=0.0,
+    "binary_cross_entropy_with_logits", Settings(positive_weights=None), _binary_with_logits,
+    _binary_with_logits_gradient, "bits", decision=0.0, over="sum",
 )  # fmt: skip
 """`binary_cross_entropy` of σ(z): Σ log(1 + exp(z)) − Y z; its gradient is (σ(z) − Y)/m. Right at ±1000 too.
 
@@ -119,7 +146,7 @@ binary_cross_entropy_with_logits = make(
 
 def _categorical_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
     shifted, exp, total = shifted_exp(z)
-    finite = np.maximum(shifted, -np.finfo(z.dtype).max)  # a logit of −∞ is a class that is masked: 0 · −∞ is 0 here
+    finite = np.maximum(shifted, lowest(z.dtype))  # a logit of −∞ is a class that is masked: 0 · −∞ is 0 here
     return np.log(total[..., 0]) - sum_of_columns(T * finite), (exp, total, T)
 
 
@@ -134,7 +161,8 @@ categorical_cross_entropy_with_logits = make(
 )  # fmt: skip
 """`categorical_cross_entropy` of softmax(z): log Σ exp(z) − Σ Y z; its gradient is (softmax(z) − Y)/m.
 
-A logit of −∞ is a class that is masked: its probability is 0.
+A logit of −∞ is a class that is masked: its probability is 0. A target that is masked has the largest finite loss, as
+where all classes are: give such rows the weight 0.
 
 >>> nn.categorical_cross_entropy_with_logits.forward(np.array([[1000.0, 0.0]]), np.array([[0.0, 1.0]]))[0]
 1000.0
@@ -151,25 +179,67 @@ sparse_categorical_cross_entropy_with_logits = make(
 """
 
 
-# -- margins -----------------------------------------------------------------------------------------------------------
+# -- relatives ---------------------------------------------------------------------------------------------------------
 
 
-def _hinge(y: Array, T: Array) -> tuple[Array, Residual]:
-    sign = 2 * T - 1
-    margin = 1 - sign * y
-    return sum_of_columns(np.maximum(margin, zero(y.dtype))), (margin, sign)
+def focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
+    """−Σ (α Y (1 − p)^γ log p + (1 − α)(1 − Y) p^γ log(1 − p)), p = σ(z), summed over the outputs, from logits z.
+
+    Lin et al., ICCV 2017; with an alpha torchvision's `sigmoid_focal_loss`.
+
+    z (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.
+
+    Args:
+        gamma: how little examples count that are right already; 0 is the binary cross-entropy.
+        alpha: the weight of the label 1, in (0, 1); None: both weigh 1, not ½.
+
+    >>> nn.losses.focal().forward(np.array([[0.0], [1000.0]]), np.array([1, 0]))[1].values.round(4)
+    array([1.733e-01, 1.000e+03])
+    """
+    gamma = number(gamma, "gamma", 0, math.inf, why="how little what is right already counts")
+    if alpha is not None:
+        alpha = number(alpha, "alpha", 0, 1, open_low=True, open_high=True, why="the weight of the label 1")
+    settings = Settings(gamma=gamma, alpha=alpha)
+    return make("focal", settings, _focal, _focal_gradient, "bits", decision=0.0, over="sum")
 
 
-def _hinge_gradient(residual: tuple[Array, Array]) -> Array:
-    margin, sign = residual
-    return np.where(margin > 0, -sign, zero(sign.dtype))
+def _focal(z: Array, T: Array, *, gamma: float, alpha: float | None) -> tuple[Array, Residual]:
+    most = -lowest(z.dtype) / (1 + gamma)
+    z = np.clip(z, -most, most)  # 0 · ∞ is 0 here
+    log_p, log_q = -np.logaddexp(-z, zero(z.dtype)), -np.logaddexp(z, zero(z.dtype))
+    P, Q = (T, 1 - T) if alpha is None else (alpha * T, (1 - alpha) * (1 - T))
+    return -(P * np.exp(gamma * log_q) * log_p + Q * np.exp(gamma * log_p) * log_q), (log_p, log_q, P, Q)
 
 
-hinge = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", decision=0.0)
-"""Σ max(0, 1 − s y), summed over the outputs, s = 2 Y − 1 = ±1 (Cortes & Vapnik 1995). y above 0 means class 1.
+def _focal_gradient(residual: tuple[Array, Array, Array, Array], *, gamma: float, alpha: float | None) -> Array:
+    log_p, log_q, P, Q = residual
+    p, q = np.exp(log_p), np.exp(log_q)
+    of_1, of_0 = np.exp(gamma * log_q) * (gamma * p * log_p - q), np.exp(gamma * log_p) * (gamma * q * log_q - p)
+    dz: Array = P * of_1 - Q * of_0
+    return dz
 
-y (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.
 
->>> nn.hinge.forward(np.array([[2.0], [0.5]]), np.array([[1.0], [1.0]]))[0]
-0.25
+def _divergence(y: Array, T: Array) -> tuple[Array, Residual]:
+    if np.maximum.reduce(y, axis=None) > 1e-3:
+        raise ValueError(
+            f"y contains {first_bad(y, y > 1e-3)}, expected log-probabilities: end the model with log_softmax"
+        )
+    log_T = np.log(np.maximum(T, floor(T.dtype)))
+    divergence: Array = sum_of_columns(T * (log_T - np.maximum(y, lowest(y.dtype))))
+    return divergence, T
+
+
+def _divergence_gradient(T: Array) -> Array:
+    return -T
+
+
+kl_divergence = make(
+    "kl_divergence", values=_divergence, gradient=_divergence_gradient, targets="one-hot", decision="largest"
+)
+"""Σ Y (log Y − y), y = log-probabilities (of a log_softmax), Y probabilities of the same shape: how far y is from Y.
+
+It is PyTorch's `kl_div` with reduction="batchmean". A probability Y of 0 adds nothing, also where y is −∞.
+
+>>> nn.losses.kl_divergence.forward(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]))[0]
+0.6931471805599453
 """

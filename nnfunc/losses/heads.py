@@ -31,7 +31,8 @@ def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
     if loss.activation is not None and loss.logits is not None:
         body = without_last(model, loss.activation)
         if body is not None:
-            return body, getattr(losses, loss.logits)
+            on_logits: Loss = getattr(losses, loss.logits)
+            return body, on_logits._replace(settings=loss.settings, options=loss.options)
     return model, loss
 
 
@@ -51,15 +52,24 @@ def is_activation(layer: Layer, name: str) -> bool:
     return name in ACTIVATIONS and bool(layer == ACTIVATIONS[name]())
 
 
+def applies(loss: Loss) -> str | None:
+    """The activation that a loss on logits applies itself.
+
+    >>> applies(losses.focal()), applies(losses.binary_cross_entropy)
+    ('sigmoid', None)
+    """
+    found = {other.logits: other.activation for other in losses.built_in() if other.logits is not None}
+    return (found | {"focal": "sigmoid", "ctc": "softmax"}).get(loss.name)
+
+
 def check_output(model: Layer, loss: Loss) -> None:
     """Refuses an output activation that the loss applies too, and one of another kind of decision than the loss."""
-    last = last_layer(model)
-    for on_probabilities in losses.built_in():
-        if on_probabilities.logits == loss.name and is_activation(last, on_probabilities.activation or ""):
-            raise ValueError(
-                f"the model ends with {last!r} and {loss!r} applies it again: use {on_probabilities!r}, or end "
-                "the model with its logits"
-            )
+    last, applied = last_layer(model), applies(loss)
+    if applied is not None and is_activation(last, applied):
+        other = "".join(f"use {other!r}, or " for other in losses.built_in() if other.logits == loss.name)
+        raise ValueError(
+            f"the model ends with {last!r} and {loss!r} applies it again: {other}end the model with its logits"
+        )
     if is_activation(last, "softmax") and loss.targets == "bits":
         raise ValueError(
             f"the model ends with softmax(), whose outputs are one decision, but {loss!r} takes each as its own: use "

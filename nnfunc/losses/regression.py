@@ -6,6 +6,8 @@ huber(delta)            a parabola near 0, lines beyond ±delta
 log_cosh                log cosh(y − target): the same, smooth
 quantile(level)         a line of another slope on each side: the least for the quantile of the target
 poisson                 exp(y) − target · y: counts, by the logarithm of their rate
+gaussian(full)          of a normal distribution, by its mean and the logarithm of its variance
+cosine                  1 − the cosine of the angle between y and target
 """
 
 from __future__ import annotations
@@ -14,34 +16,34 @@ import math
 
 import numpy as np
 
-from nnfunc._internal.numerics import sum_of_columns
+from nnfunc._internal.numerics import largest_exponent, sum_of_columns
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.losses.base import Loss, Residual, make
 
-__all__ = ["huber", "log_cosh", "mean_absolute_error", "mean_squared_error", "poisson", "quantile"]
-
-
-def _per_output(elements: Array) -> Array:
-    outputs: int = elements.shape[-1]
-    return elements / outputs
-
-
-def _mean_of_outputs(elements: Array) -> Array:
-    return sum_of_columns(_per_output(elements))
+__all__ = [
+    "cosine",
+    "gaussian",
+    "huber",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "poisson",
+    "quantile",
+]
 
 
 def _squared(y: Array, T: Array) -> tuple[Array, Residual]:
     d = y - T
-    return _mean_of_outputs(d * d), d
+    return d * d, d
 
 
 def _squared_gradient(d: Array) -> Array:
-    return _per_output(2 * d)
+    return 2 * d
 
 
-mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squared_gradient)
+mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squared_gradient, over="mean")
 """The mean over the outputs of (y − target)².
 
 >>> nn.mean_squared_error.forward(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]]))[0]
@@ -51,14 +53,14 @@ mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squar
 
 def _absolute(y: Array, T: Array) -> tuple[Array, Residual]:
     d = y - T
-    return _mean_of_outputs(np.abs(d)), d
+    return np.abs(d), d
 
 
 def _absolute_gradient(d: Array) -> Array:
-    return _per_output(np.sign(d))
+    return np.sign(d)
 
 
-mean_absolute_error = make("mean_absolute_error", values=_absolute, gradient=_absolute_gradient)
+mean_absolute_error = make("mean_absolute_error", values=_absolute, gradient=_absolute_gradient, over="mean")
 """The mean over the outputs of |y − target|; its gradient is 0 where they are equal.
 
 >>> nn.mean_absolute_error.forward(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]]))[0]
@@ -73,29 +75,29 @@ def huber(delta: float = 1.0) -> Loss:
     1.3125
     """
     delta = number(delta, "delta", 0, math.inf, open_low=True, why="where the parabola becomes a line")
-    return make("huber", Settings(delta=delta), _huber, _huber_gradient)
+    return make("huber", Settings(delta=delta), _huber, _huber_gradient, over="mean")
 
 
 def _huber(y: Array, T: Array, *, delta: float) -> tuple[Array, Residual]:
     d = y - T
     small = np.clip(d, -delta, delta)
-    return _mean_of_outputs(small * (d - 0.5 * small)), d
+    return small * (d - 0.5 * small), d
 
 
 def _huber_gradient(d: Array, *, delta: float) -> Array:
-    return _per_output(np.clip(d, -delta, delta))
+    return np.clip(d, -delta, delta)
 
 
 def _log_cosh(y: Array, T: Array) -> tuple[Array, Residual]:
     d = np.abs(y - T)
-    return _mean_of_outputs(d + np.log1p(np.exp(-2 * d)) - math.log(2)), y - T
+    return d + np.log1p(np.exp(-2 * d)) - math.log(2), y - T
 
 
 def _log_cosh_gradient(d: Array) -> Array:
-    return _per_output(np.tanh(d))
+    return np.tanh(d)
 
 
-log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient)
+log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient, over="mean")
 """The mean over the outputs of log cosh(y − target): ½d² near 0, |d| − log 2 far away.
 
 >>> round(nn.log_cosh.forward(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))[0], 4)
@@ -113,33 +115,92 @@ def quantile(level: float = 0.5) -> Loss:
     0.5
     """
     level = number(level, "level", 0, 1, open_low=True, open_high=True, why="the share of targets below y")
-    return make("quantile", Settings(level=level), _quantile, _quantile_gradient)
+    return make("quantile", Settings(level=level), _quantile, _quantile_gradient, over="mean")
 
 
 def _quantile(y: Array, T: Array, *, level: float) -> tuple[Array, Residual]:
     d = T - y
-    return _mean_of_outputs(np.maximum(level * d, (level - 1) * d)), d
+    return np.maximum(level * d, (level - 1) * d), d
 
 
 def _quantile_gradient(d: Array, *, level: float) -> Array:
     above, below, one = (d.dtype.type(a) for a in (-level, 1 - level, 0))
-    return _per_output(np.where(d > 0, above, np.where(d < 0, below, one)))
+    return np.where(d > 0, above, np.where(d < 0, below, one))
 
 
 def _poisson(y: Array, T: Array) -> tuple[Array, Residual]:
     rate = np.exp(y)
-    return _mean_of_outputs(rate - T * y), rate - T
+    return rate - T * y, rate - T
 
 
 def _poisson_gradient(d: Array) -> Array:
-    return _per_output(d)
+    return d
 
 
-poisson = make("poisson", values=_poisson, gradient=_poisson_gradient)
+poisson = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mean")
 """The mean over the outputs of exp(y) − target · y: −log of the Poisson likelihood of counts, without log(target!).
 
 y is the logarithm of the rate.
 
 >>> nn.poisson.forward(np.array([[0.0]]), np.array([[3.0]]))[0]
 1.0
+"""
+
+
+def gaussian(full: bool = False) -> Loss:
+    """The mean over the outputs of ½ (s + (target − μ)² exp(−s)): −log of the likelihood of a normal distribution of
+    mean μ and variance exp(s) (Nix & Weigend 1994).
+
+    y = (μ, s), as `nn.branch(mean=..., log_variance=...)` gives it, each of the target's shape. PyTorch's
+    `gaussian_nll_loss` takes the variance itself, and counts one below 1e-6 as that.
+
+    Args:
+        full: whether ½ log 2π is added.
+
+    >>> y = np.array([[1.0]]), np.array([[0.0]])
+    >>> nn.losses.gaussian().forward(y, np.array([[3.0]]))[0]
+    2.0
+    """
+    if not isinstance(full, bool):
+        raise TypeError(f"full={full!r}: expected True or False")
+    return make("gaussian", Settings(full=full), _gaussian, _gaussian_gradient, over="mean", outputs=2)
+
+
+def _gaussian(y: tuple[Array, Array], T: Array, *, full: bool) -> tuple[Array, Residual]:
+    mean, s = y
+    d, precision = mean - T, np.exp(np.minimum(-s, largest_exponent(s.dtype)))
+    constant = 0.5 * math.log(2 * math.pi) if full else 0.0
+    return 0.5 * (s + d * d * precision) + constant, (d, precision)
+
+
+def _gaussian_gradient(residual: tuple[Array, Array], *, full: bool) -> tuple[Array, Array]:
+    d, precision = residual
+    return d * precision, 0.5 * (1 - d * d * precision)
+
+
+def _unit(a: Array) -> tuple[Array, Array]:
+    """The lengths of rows as a column, and rows of length 1; of zeros ∞ and zeros."""
+    length = np.sqrt(sum_of_columns(a * a))[..., None]
+    length = np.where(length == 0, a.dtype.type(math.inf), length)
+    return length, a / length
+
+
+def _cosine(y: Array, T: Array) -> tuple[Array, Residual]:
+    (length, u), (_, v) = _unit(y), _unit(T)
+    cosine = sum_of_columns(u * v)
+    return 1 - cosine, (length, u, v, cosine[..., None])
+
+
+def _cosine_gradient(residual: tuple[Array, Array, Array, Array]) -> Array:
+    length, u, v, cosine = residual
+    return (cosine * u - v) / length
+
+
+cosine = make("cosine", values=_cosine, gradient=_cosine_gradient)
+"""1 − y · target / (‖y‖ ‖target‖), in [0, 2]: PyTorch's `cosine_embedding_loss` for pairs that belong together.
+
+Zeros are at a right angle to everything: the value is 1, the gradient 0.
+
+>>> nn.losses.cosine.forward(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]))[0]
+0.0
 """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc._internal.validate import first_bad, floating, numeric, positive_int, real
 from nnfunc.arrays import Array
 
-Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes"]
+Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes", "pairs", "nothing", "labels"]
 
 # Each takes outputs y, a target, and how many axes stand before those of one example (1, in a stack 2), and gives an
 # array of y's shape and dtype.
@@ -118,10 +118,50 @@ def one_hot(target: ArrayLike, classes: int, dtype: type[np.floating] = np.float
     return class_numbers(np.empty((*T.shape, positive_int(classes, "classes")), floating(dtype)), T, 0)
 
 
-ACCEPTS: dict[str, Callable[[Array, ArrayLike, int], Array]] = {
+def pairs(y: Array, target: ArrayLike, lead: int = 1) -> Array:
+    """Targets in [0, 1], one for each example, as a column."""
+    return bits(y[..., :1], target, lead)
+
+
+def nothing(y: Array, target: ArrayLike, lead: int = 1) -> Array:
+    """A target that is not looked at."""
+    return y[..., :1]
+
+
+def labels(y: Array, target: Any, lead: int = 1) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Sequences of class numbers (examples, L), negative after their ends, alone or with the numbers of positions of
+    y (examples,) that there are: both."""
+    numbers, lengths = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
+    L, positions = numeric(numbers, "target"), y.shape[-2]
+    came = L.shape[lead - 1 :]
+    if L.ndim != lead + 1 or L.shape[:lead] != y.shape[:lead] or L.dtype.kind not in "iu":
+        raise ValueError(
+            f"target has shape {came} and dtype {L.dtype}, expected whole numbers ({y.shape[lead - 1]}, longest): the "
+            "labels of each example, padded with −1"
+        )
+    bad = y.shape[-1] <= L
+    bad[..., 1:] |= (L[..., 1:] >= 0) & (L[..., :-1] < 0)
+    if bad.any():
+        raise ValueError(
+            f"target contains {first_bad(L, bad)}, expected class numbers from 0 to {y.shape[-1] - 1}, and −1 only "
+            "after the last label"
+        )
+    there = np.full(y.shape[:lead], positions) if lengths is None else numeric(lengths, "the target's lengths")
+    if there.shape != y.shape[:lead] or there.dtype.kind not in "iu" or ((there < 1) | (there > positions)).any():
+        raise ValueError(
+            f"the target's lengths have shape {there.shape[lead - 1 :]}, expected a whole number for each example, "
+            f"from 1 to the {positions} positions of y"
+        )
+    return L, there
+
+
+ACCEPTS: dict[str, Callable[[Array, Any, int], Any]] = {
     "outputs": same_outputs,
     "bits": bits,
     "one-hot": one_hot_rows,
     "classes": class_numbers,
+    "pairs": pairs,
+    "nothing": nothing,
+    "labels": labels,
 }
 """What reads a target, by `Loss.targets`."""

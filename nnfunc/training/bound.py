@@ -20,8 +20,9 @@ from nnfunc.arrays import Array, ArrayDict, give_away
 from nnfunc.core.backward import run_backward
 from nnfunc.core.forward import run
 from nnfunc.core.program import Program
-from nnfunc.losses.base import one_of
+from nnfunc.losses.options import over_outputs, within
 from nnfunc.losses.targets import ACCEPTS
+from nnfunc.losses.weights import one_of
 from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.update import BLOCK, update
 
@@ -54,9 +55,12 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
     output = program.output
     if loss.values is None or loss.gradient is None or function.class_weights is not None or step.nonfinite != "raise":
         return None
+    if loss.options or loss.axes > 1:
+        return None
     if type(output) is not int or len(program.shapes[output]) != 1 or type(program.inputs) is not int:
         return None
     values, gradient, settings, accept = loss.values, loss.gradient, loss.settings._items, ACCEPTS[loss.targets]
+    over = loss.over
     penalty, size = function.penalty, ts.params.size
     advance = _advance(step.optimizer, ts)
 
@@ -66,9 +70,13 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
         found, caches, moved = run(program, params, state, x if x.dtype == dtype else x.astype(dtype), key, True, (t,))
         y = found[output]
         per_example, residual = values(y, accept(y, target, 1), **settings)
+        if over is not None:
+            per_example = over_outputs(per_example, over)
         rows = len(per_example)
         value = float(np.add.reduce(per_example) / rows)
         dy = gradient(residual, **settings)
+        if over is not None:
+            dy = within(dy, over)
         dy *= one_of(rows, dtype)
         g = np.empty(size, dtype)
         run_backward(program, params, state, caches, dy, g, False)

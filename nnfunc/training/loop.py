@@ -15,6 +15,7 @@ from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.errors import NonFiniteError
 from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, ratio, share_right, unknown
 from nnfunc.keys import Key, check, fold_in
+from nnfunc.losses.options import asks
 from nnfunc.stacks import PerMember
 from nnfunc.training.batches import batch_count, minibatches, row_count, same_length
 from nnfunc.training.gradients import Batch
@@ -177,7 +178,7 @@ def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
             return PerMember(targets(a.array))
         Y = numeric(a, "Y")
         checked = Y.dtype.kind == "f" and step.loss.own is None and len(data) == 2  # of weight 0 it may be unknown
-        return finite(Y, "Y") if checked else Y
+        return finite(Y, "Y") if checked and not asks(step.loss, "missing") else Y
 
     return map_leaves(inputs, data[0]), map_leaves(targets, data[1]), *data[2:]
 
@@ -226,7 +227,7 @@ def _epochs(
                 target, weights = as_members(ts, batch[1], "Y"), None
                 if len(batch) > 2:
                     weights = as_members(ts, batch[2], "weights")
-                share = share_right(metrics.output, target, weights, decision, lead)
+                share = share_right(metrics.output, target, weights, decision, lead, step.loss)
                 if share is None:
                     decision = None
                 else:

@@ -16,6 +16,7 @@ from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value
 from nnfunc.errors import NonFiniteError
 from nnfunc.losses.base import Loss
+from nnfunc.losses.options import asks
 from nnfunc.models.nonfinite import where_it_began
 from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.names import OPTIMIZERS
@@ -229,7 +230,10 @@ def train_step(
         reduce = by_function(reduce)
     if reduce is not None and reduce.trivial:  # one shard is the whole batch
         reduce = None
-    return TrainStep(value_and_grad(model, loss, penalty, class_weights), optimizer, nonfinite, reduce)
+    function = value_and_grad(model, loss, penalty, class_weights)
+    if reduce is not None and asks(function.loss, "reduction"):
+        raise ValueError(f"reduce= takes the mean over all shards, but {function.loss!r} is a sum: leave out reduction")
+    return TrainStep(function, optimizer, nonfinite, reduce)
 
 
 def _updated(value: Scalar, vector: Array, *dicts: ArrayDict) -> Any:

@@ -17,7 +17,8 @@ import nnfunc as nn
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
 from nnfunc.interop.sklearn._base import Classes, Head, Labels, Network, Rows, Weights
-from nnfunc.losses import built_in, by_names
+from nnfunc.losses import by_names
+from nnfunc.losses.heads import applies
 from nnfunc.models.description import is_built_in
 
 __all__ = ["NNClassifier"]
@@ -213,4 +214,4 @@ def _is_categorical(loss: nn.Loss | None) -> bool:
 
 def _is_on_logits(loss: nn.Loss | None) -> bool:
     """Whether a loss applies the activation itself that makes probabilities of the outputs."""
-    return loss is not None and any(other.logits == loss.name for other in built_in())
+    return loss is not None and applies(loss) is not None
