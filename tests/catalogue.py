@@ -161,8 +161,19 @@ WINDOWS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
 }  # fmt: skip
 """Layers whose windows slide over the axes before the features."""
 
+STEPS = (3, FEATURES)
+outputs, bits = st.sampled_from(["sequence", "last"]), st.booleans()
+RECURRENT: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
+    "bidirectional": (st.sampled_from([nn.rnn, nn.gru, nn.lstm]).map(lambda make: nn.bidirectional(make(2))), STEPS),
+    "gru": (st.builds(nn.gru, small_int, bits, output=outputs, reverse=bits, bias=bits), STEPS),
+    "lstm": (st.builds(nn.lstm, small_int, output=outputs, reverse=bits, bias=bits), STEPS),
+    "rnn": (st.builds(nn.rnn, small_int, st.sampled_from(["tanh", "relu"]), output=outputs, reverse=bits, bias=bits),
+            STEPS),
+}  # fmt: skip
+
 OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
     **WINDOWS,
+    **RECURRENT,
     "branch": (st.builds(nn.branch, small, small), (FEATURES,)),
     "freeze": (
         st.builds(nn.freeze, st.just(nn.mlp([3, 4, 2], ["tanh", "sigmoid"])), st.sampled_from(["dense1.*", "*.b"])),

@@ -443,6 +443,27 @@ def test_every_built_in_layer_is_described(name: str, data: st.DataObject) -> No
 
 
 OTHER_ARGUMENTS: dict[str, Any] = {
+    "activation": "relu",
+    "count_padding": True,
+    "dilation": 2,
+    "factor": 3,
+    "filters": 4,
+    "final_state": True,
+    "forget_bias": 0.5,
+    "groups": 2,
+    "initial_state": True,
+    "kernel_size": 3,
+    "lengths": True,
+    "output": "last",
+    "output_padding": 1,
+    "padding": "same",
+    "pairs": (1, 2),
+    "recurrent_initializer": "lecun",
+    "reset_after": False,
+    "reverse": True,
+    "size": 3,
+    "stride": 2,
+    "value": 0.5,
     "alpha": 0.5,
     "approximate": True,
     "axes": 2,
@@ -461,7 +482,7 @@ OTHER_ARGUMENTS: dict[str, Any] = {
 """For each argument of a layer constructor a value that is not its default."""
 
 
-WITH_LAYERS = {"branch", "parallel", "residual", "scan", "serial", "shared"}
+WITH_LAYERS = {"bidirectional", "branch", "parallel", "residual", "scan", "serial", "shared"}
 
 
 @pytest.mark.parametrize("name", sorted(constructors().keys() - WITH_LAYERS))

@@ -16,11 +16,11 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Kernel
 from nnfunc.core.layer import make
-from nnfunc.core.values import Value, leaves
+from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.layers import activations
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import FEATURES, LAYERS, WINDOWS, bent, randomized
+from tests.catalogue import FEATURES, LAYERS, RECURRENT, WINDOWS, bent, randomized
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -56,7 +56,7 @@ def run_all(model: Any, x: Value) -> list[Array]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [f"x{i}" for i in range(len(x))] if isinstance(x, tuple) else ["x"]
+    names = [f"x{i}" for i in range(len(leaves(x)))] if isinstance(x, tuple) else ["x"]
     ys: list[Array] = session.run(None, dict(zip(names, leaves(x), strict=True)))
     return ys
 
@@ -68,17 +68,19 @@ def difference(a: Array, b: Array, largest: float = 1.0) -> float:
     return float(abs(a - b).max() / max(1.0, largest, abs(b).max()))
 
 
-def assert_exported(model: nn.Layer, params: ArrayDict, state: ArrayDict, *inputs: Array) -> None:
+def assert_exported(model: nn.Layer, params: ArrayDict, state: ArrayDict, *inputs: Value) -> None:
     """The graph is valid, with its shapes, and gives what `nn.predict` gives for each of the inputs."""
-    made = to_onnx(model, params, state, input_shape=inputs[0].shape[1:])
+    made = to_onnx(model, params, state, input_shape=map_leaves(lambda a: a.shape[1:], inputs[0]))
     onnx.checker.check_model(made, full_check=True)
     names = {initializer.name for initializer in made.graph.initializer}
     assert names >= {*params, *state}
     worst = 0.0
     for x in inputs:
-        x = x.astype(params.dtype)
+        x = map_leaves(lambda a: a.astype(params.dtype) if a.dtype.kind == "f" else a, x)
         y = nn.predict(model, Trained(params, state), x)
-        worst = max(worst, difference(run(made, x), y, abs(x).max()))
+        largest = max(float(abs(a).max()) for a in leaves(x))
+        for theirs, ours in zip(run_all(made, x), leaves(y), strict=True):
+            worst = max(worst, difference(theirs, ours, largest))
     assert worst < TOLERANCE[params.dtype.type]
 
 
@@ -86,12 +88,13 @@ def assert_exported(model: nn.Layer, params: ArrayDict, state: ArrayDict, *input
 
 
 def test_every_built_in_layer_has_an_expression() -> None:
-    arguments = {"layer": nn.dense(3), "cell": nn.dense(3), "keep_prob": 0.5, "pairs": (1, 1)}
+    arguments = {"cell": nn.dense(3), "keep_prob": 0.5, "pairs": (1, 1)}
     for kind, constructor in constructors().items():
         required = [
             p for p in inspect.signature(constructor).parameters.values() if p.default is p.empty and p.kind.value == 1
         ]
-        layer = constructor(*[arguments.get(p.name, 3) for p in required])
+        inner = nn.lstm(3) if kind == "bidirectional" else nn.dense(3)
+        layer = constructor(*[{"layer": inner, "forward": inner, **arguments}.get(p.name, 3) for p in required])
         assert layer.wire is not None or (layer.kernel is not None and layer.kernel.onnx is not None), kind
 
 
@@ -105,6 +108,33 @@ def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, s
     rng = np.random.default_rng(seed)
     inputs = [scale * np.round(rng.normal(size=(m, *shape)) * 4) / 4 for m in (1, 5)]
     assert_exported(layer, randomized(params, seed), moved(state, seed), *inputs)
+
+
+RAGGED = [
+    make(3, reverse=reverse, lengths=True, initial_state=True, final_state=True, output=output)
+    for make in (nn.rnn, nn.gru, nn.lstm)
+    for reverse in (False, True)
+    for output in ("sequence", "last")
+]
+
+
+@pytest.mark.parametrize("layer", RAGGED, ids=repr)
+def test_recurrent_layers_with_lengths_and_states(layer: nn.Layer) -> None:
+    rng = np.random.default_rng(0)
+    states = (rng.normal(size=(4, 3)),) * (2 if layer.name == "lstm" else 1)
+    x = rng.normal(size=(4, 5, 2)), states if layer.name == "lstm" else states[0], np.array([5, 1, 3, 2])
+    params, state = layer.init(nn.key(0), map_leaves(lambda a: a.shape[1:], x))
+    assert_exported(layer, randomized(params, 0), state, x)
+
+
+@pytest.mark.parametrize("name", sorted(RECURRENT))
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_recurrent_layers(name: str, data: st.DataObject, seed: int) -> None:
+    layers, shape = RECURRENT[name]
+    layer = data.draw(layers)
+    params, state = layer.init(nn.key(seed), shape)
+    inputs = [np.random.default_rng(seed).normal(size=(m, *shape)) for m in (1, 3)]
+    assert_exported(layer, randomized(params, seed), state, *inputs)
 
 
 @pytest.mark.parametrize("name", sorted(WINDOWS))

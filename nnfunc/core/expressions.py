@@ -17,7 +17,8 @@ class Op(NamedTuple):
 
 Expression: TypeAlias = "str | float | NDArray[Any] | Op"  # Any: floats or integers
 """The input "x" ("x0", "x1" of several), an array by its name in the layer ("W"), a constant, or an operator on these.
-A layer with several outputs says a list of expressions."""
+"" is an input that is left out. Of an operator with several outputs, op("Output", operator, number=1) is the second. A
+layer with several outputs says a list of expressions."""
 
 
 def op(kind: str, *inputs: Expression, **attributes: object) -> Op:

@@ -54,11 +54,14 @@ def check_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> None:
     """Raises an error if no input goes with these parameters of a layer. A layer of your own takes whatever comes."""
     if layer.kernel is None or layer.kernel.named:
         return
-    if not shapes:
-        try:
-            if not signature(layer, (64,)).params:
-                return
-        except (ValueError, TypeError):  # a layer of several inputs, or of another rank
+    try:
+        said = signature(layer, (64,))
+        if not shapes and not said.params:
+            return
+    except TypeError:  # a layer of several inputs
+        return
+    except ValueError:  # of another rank
+        if not shapes:
             return
     if next(_candidates(layer, shapes), None) is None:
         raise ValueError(_wrong_parameters(layer, shapes))

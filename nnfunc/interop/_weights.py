@@ -34,30 +34,39 @@ Names: TypeAlias = Mapping[str, str]
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 
+class There(NamedTuple):
+    """An array in the other library: its name, the order of our axes there (() for the same), and the order of the
+    blocks of our last axis, where gates stand side by side (() for the same)."""
+
+    name: str
+    axes: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
+
+
 class Convention(NamedTuple):
     """How a library calls the arrays of a network.
 
-    argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: (their array, the
-    order of our axes there)}, () for the same order. default: the name of a layer that is given none, from its position
-    in its composition, its kind, and its number among those of this kind there, both from 0. both_of_tied: whether an
-    array that two layers share stands under the names of both.
+    argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: theirs}. default: the
+    name of a layer that is given none, from its position in its composition, its kind, and its number among those of
+    this kind there, both from 0. both_of_tied: whether an array that two layers share stands under the names of both.
     """
 
     argument: str
     separator: str
-    arrays: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]]
+    arrays: Mapping[str, Mapping[str, There]]
     default: Callable[[int, str, int], str]
     both_of_tied: bool = False
 
 
 class Pair(NamedTuple):
-    """An array of ours, its layer, whether it is of the state, its name there, and the order of its axes there."""
+    """An array of ours, its layer, whether it is of the state, its name there, and how it stands there."""
 
     ours: str
     layer: str
     of_state: bool
     theirs: str
     axes: tuple[int, ...]
+    blocks: tuple[int, ...]
 
 
 def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -189,10 +198,9 @@ def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: Array
             continue
         for of_state, arrays in ((False, _group(params, path)), (True, _group(state, path))):
             for array in arrays:
-                name, axes = _called(convention, layer, array)
-                pair = Pair(
-                    _joined(path, array, "."), path, of_state, _joined(theirs, name, convention.separator), axes
-                )
+                name, axes, blocks = _called(convention, layer, array)
+                whole = _joined(theirs, name, convention.separator)
+                pair = Pair(_joined(path, array, "."), path, of_state, whole, axes, blocks)
                 if pair.theirs in seen:
                     raise ValueError(
                         f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
@@ -212,16 +220,16 @@ def _tied(convention: Convention, model: Layer, pairs: Iterable[Pair], names: Na
             array = ours.removeprefix(f"{path}.") if path else ours
             if layer.wire is not None or "." in array or to not in once:
                 continue
-            name, axes = _called(convention, layer, array)
+            name, axes, _ = _called(convention, layer, array)
             if transposed == (axes != once[to].axes):  # transposed here and there, or nowhere
                 found[_joined(theirs, name, convention.separator)] = once[to].theirs
     return found
 
 
-def _called(convention: Convention, layer: Layer, array: str) -> tuple[str, tuple[int, ...]]:
-    """What an array of a layer is called there, and the order of its axes."""
+def _called(convention: Convention, layer: Layer, array: str) -> There:
+    """How an array of a layer stands there."""
     table = convention.arrays.get(layer.name, {}) if is_built_in(layer) else {}
-    return table.get(array, (array, ()))
+    return table.get(array, There(array))
 
 
 def _named(
@@ -262,12 +270,22 @@ def _group(arrays: ArrayDict, path: str) -> ArrayDict:
 
 def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     """An array of ours as it is there."""
+    array = _in_blocks(array, pair.blocks)
     return array.transpose(pair.axes) if pair.axes else array
 
 
 def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     """An array of theirs as it is here."""
-    return array.transpose(np.argsort(pair.axes)) if pair.axes else array
+    array = array.transpose(np.argsort(pair.axes)) if pair.axes else array
+    return _in_blocks(array, tuple(np.argsort(pair.blocks)))
+
+
+def _in_blocks(array: NDArray[np.generic], order: tuple[int, ...]) -> NDArray[np.generic]:
+    """The blocks of the last axis in another order."""
+    if not order:
+        return array
+    parts = np.split(array, len(order), axis=-1)
+    return np.concatenate([parts[k] for k in order], axis=-1)
 
 
 def _numbers(value: ArrayLike, name: str) -> NDArray[np.generic]:

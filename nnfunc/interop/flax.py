@@ -36,7 +36,7 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
 from nnfunc.evaluation.predict import HasParams
-from nnfunc.interop._weights import Convention, Names, read, write
+from nnfunc.interop._weights import Convention, Names, There, read, write
 
 __all__ = ["from_variables", "to_variables"]
 
@@ -45,8 +45,8 @@ Tree: TypeAlias = dict[str, Any]  # of trees and arrays
 KINDS = {"conv1d": "conv", "conv2d": "conv", "conv_transpose1d": "conv_transpose", "conv_transpose2d": "conv_transpose"}
 """What the layers are called there whose kind is called otherwise."""
 
-KERNEL_AND_BIAS = {"W": ("kernel", ()), "b": ("bias", ())}
-SCALE_AND_SHIFT = {"gamma": ("scale", ()), "beta": ("bias", ())}
+KERNEL_AND_BIAS = {"W": There("kernel"), "b": There("bias")}
+SCALE_AND_SHIFT = {"gamma": There("scale"), "beta": There("bias")}
 
 CONVENTION = Convention(
     argument="variables",
@@ -55,9 +55,9 @@ CONVENTION = Convention(
         "dense": KERNEL_AND_BIAS,
         "conv1d": KERNEL_AND_BIAS,
         "conv2d": KERNEL_AND_BIAS,
-        "conv_transpose1d": {"W": ("kernel", (0, 2, 1)), "b": ("bias", ())},  # with transpose_kernel=True
-        "conv_transpose2d": {"W": ("kernel", (0, 1, 3, 2)), "b": ("bias", ())},
-        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("mean", ()), "var": ("var", ())},
+        "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},  # with transpose_kernel=True
+        "conv_transpose2d": {"W": There("kernel", (0, 1, 3, 2)), "b": There("bias")},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": There("mean"), "var": There("var")},
         "layer_norm": SCALE_AND_SHIFT,
     },
     default=lambda position, kind, number: (

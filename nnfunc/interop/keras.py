@@ -32,7 +32,7 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
 from nnfunc.evaluation.predict import HasParams
-from nnfunc.interop._weights import Convention, Names, check_names, layers, read, write
+from nnfunc.interop._weights import Convention, Names, There, check_names, layers, read, write
 from nnfunc.models.description import is_built_in
 
 __all__ = ["from_weights", "layer_names", "to_weights"]
@@ -42,11 +42,16 @@ KINDS = {
     "layer_norm": "layer_normalization",
     "conv_transpose1d": "conv1d_transpose",
     "conv_transpose2d": "conv2d_transpose",
+    "rnn": "simple_rnn",
 }
 """What the layers are called there whose kind is called otherwise."""
 
-KERNEL_AND_BIAS = {"W": ("kernel", ()), "b": ("bias", ())}
-SCALE_AND_SHIFT = {"gamma": ("gamma", ()), "beta": ("beta", ())}
+KERNEL_AND_BIAS = {"W": There("kernel"), "b": There("bias")}
+SCALE_AND_SHIFT = {"gamma": There("gamma"), "beta": There("beta")}
+
+GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 3, 2)}  # z, r, h of r, z, n; i, f, c, o of i, f, o, g
+CANDIDATE = "candidate_bias"
+"""What a GRU with the reset after the product has beside its bias: there a row of it."""
 
 CONVENTION = Convention(
     argument="weights",
@@ -55,9 +60,18 @@ CONVENTION = Convention(
         "dense": KERNEL_AND_BIAS,
         "conv1d": KERNEL_AND_BIAS,
         "conv2d": KERNEL_AND_BIAS,
-        "conv_transpose1d": {"W": ("kernel", (0, 2, 1)), "b": ("bias", ())},
-        "conv_transpose2d": {"W": ("kernel", (0, 1, 3, 2)), "b": ("bias", ())},
-        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("moving_mean", ()), "var": ("moving_variance", ())},
+        "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},
+        "conv_transpose2d": {"W": There("kernel", (0, 1, 3, 2)), "b": There("bias")},
+        **{
+            kind: {
+                "x_W": There("kernel", (), order),
+                "h_W": There("recurrent_kernel", (), order),
+                "b": There("bias", (), order),
+                "h_b": There(CANDIDATE),
+            }
+            for kind, order in GATES.items()
+        },
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": There("moving_mean"), "var": There("moving_variance")},
         "layer_norm": SCALE_AND_SHIFT,
     },
     default=lambda position, kind, number: kind,  # of compositions, whose layers have whole names: see `layer_names`
@@ -94,7 +108,8 @@ def from_weights(
     if not isinstance(weights, Mapping):
         come = f"weights is {type(weights).__name__}, expected a dict of paths to arrays"
         raise TypeError(f"{come}: pass {{w.path: w.numpy() for w in net.weights}}")
-    return read(CONVENTION, model, weights, input_shape, layer_names(model, weights, names), dtype)
+    flat = _without_cells(weights)
+    return read(CONVENTION, model, flat, input_shape, layer_names(model, flat, names), dtype)
 
 
 def to_weights(
@@ -119,7 +134,39 @@ def to_weights(
     'batch_normalization/moving_mean', 'batch_normalization/moving_variance', 'dense_1/kernel']
     """
     arrays = write(CONVENTION, model, params, state, layer_names(model, names=names))
-    return {pair.theirs: array for pair, array in arrays.items()}
+    return _with_cells({pair.theirs: array for pair, array in arrays.items()})
+
+
+CELL = re.compile(r"/(simple_rnn|gru|lstm)_cell/")
+RECURRENT = re.compile(r"(^|/)((simple_rnn|gru|lstm)(_\d+)?)/(?=[a-z_]+$)")
+
+
+def _without_cells(weights: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """The weights of a recurrent layer's cell as those of the layer, a GRU's two rows of biases as two arrays."""
+    found: dict[str, ArrayLike] = {}
+    for path, value in weights.items():
+        name = CELL.sub("/", str(path))
+        found[name] = value
+        if CELL.search(str(path)) and name.endswith("/bias") and np.ndim(value) == 2:
+            rows = np.array(value)
+            units = rows.shape[1] // 3
+            found[name.removesuffix("bias") + CANDIDATE] = rows[1, 2 * units :]
+            rows[1, 2 * units :] = 0
+            found[name] = rows.sum(axis=0)
+    return found
+
+
+def _with_cells(weights: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """The other way round."""
+    found: dict[str, NDArray[np.generic]] = {}
+    for path, value in weights.items():
+        if path.endswith("/" + CANDIDATE):
+            continue
+        own = weights.get(path.removesuffix("bias") + CANDIDATE)
+        if path.endswith("/bias") and own is not None:
+            value = np.stack([value, np.concatenate([np.zeros(2 * len(own), own.dtype), own])])
+        found[RECURRENT.sub(lambda m: f"{m[1]}{m[2]}/{m[3]}_cell/", path)] = value
+    return found
 
 
 def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = None) -> dict[str, str]:

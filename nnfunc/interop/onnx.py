@@ -85,7 +85,7 @@ def to_onnx(
         calls[call.path] += 1
         _add_call(graph, made, call, calls[call.path], values, state_names)
     for n, name in zip(leaves(made.output), outputs, strict=True):
-        graph.nodes.append(Node("Identity", [values[n]], name, {}))
+        graph.nodes.append(Node("Identity", [values[n]], [name], {}))
 
     def info(numbers: Value, names: list[str]) -> list[Any]:
         return [
@@ -98,7 +98,7 @@ def to_onnx(
     constants: Constants = {**params, **state, **graph.constants}
     arrays = {k: a if a.dtype.kind == "i" else a.astype(dtype) for k, a in constants.items()}
     proto = helper.make_graph(
-        [helper.make_node(n.kind, n.inputs, [n.output], n.output, **n.attributes) for n in graph.nodes],
+        [helper.make_node(n.kind, n.inputs, n.outputs, n.outputs[0], **n.attributes) for n in graph.nodes],
         "nnfunc",
         info(made.inputs, inputs),
         info(made.output, outputs),
@@ -136,7 +136,7 @@ class Node(NamedTuple):
 
     kind: str
     inputs: list[str]
-    output: str
+    outputs: list[str]
     attributes: dict[str, Any]
 
 
@@ -179,12 +179,17 @@ def _add_call(
 def _add(graph: Graph, expression: Expression, label: str, known: dict[str, str], done: dict[int, str]) -> str:
     """Adds the nodes of an expression, one that occurs twice once; gives the name of its value."""
     if isinstance(expression, str):
-        return known[expression]
+        return known[expression] if expression else ""  # an input that is left out
     if id(expression) not in done:
-        if isinstance(expression, expressions.Op):
+        if isinstance(expression, expressions.Op) and expression.kind == "Output":
+            of = _add(graph, expression.inputs[0], label, known, done)
+            node, number = next(n for n in graph.nodes if n.outputs[0] == of), expression.attributes["number"]
+            node.outputs.extend(f"{of}:{i}" for i in range(len(node.outputs), number + 1))
+            name = node.outputs[number]
+        elif isinstance(expression, expressions.Op):
             inputs = [_add(graph, e, label, known, done) for e in expression.inputs]
             name = f"{label}/{expression.kind}{len(done)}"
-            graph.nodes.append(Node(expression.kind, inputs, name, expression.attributes))
+            graph.nodes.append(Node(expression.kind, inputs, [name], expression.attributes))
         else:
             name = f"{label}/constant{len(done)}"
             graph.constants[name] = np.asarray(expression)

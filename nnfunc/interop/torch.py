@@ -13,7 +13,8 @@ What weights do not tell: eps is 1e-5 in both; `nn.GELU()` is `nn.gelu()` and `n
 module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax either. When
 training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, `num_batches_tracked` begins at 0
 again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased variance, ours
-towards the biased.
+towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's candidate: they are one
+array here, and the second is 0 there. An `nn.LSTM` of one layer and one direction is one layer here.
 """
 
 from __future__ import annotations
@@ -22,32 +23,46 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
 from nnfunc.evaluation.predict import HasParams
-from nnfunc.interop._weights import Convention, Names, read, write
+from nnfunc.interop._weights import Convention, Names, There, read, write
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["from_state_dict", "to_state_dict"]
 
-SCALE_AND_SHIFT = {"gamma": ("weight", ()), "beta": ("bias", ())}
+BOTH, CANDIDATE = "bias_hh_l0", "bias_hh_candidate"
+"""PyTorch's second bias of a recurrent layer, and the part of it that is not only added to the first: a GRU's."""
+
+SCALE_AND_SHIFT = {"gamma": There("weight"), "beta": There("bias")}
+
+GATES = {"rnn": (0,), "gru": (0, 1, 2), "lstm": (0, 1, 3, 2)}  # i, f, g, o of our i, f, o, g
 
 CONVENTION = Convention(
     argument="state_dict",
     separator=".",
     arrays={
-        "dense": {"W": ("weight", (1, 0)), "b": ("bias", ())},
-        "batch_norm": {**SCALE_AND_SHIFT, "mean": ("running_mean", ()), "var": ("running_var", ())},
+        "dense": {"W": There("weight", (1, 0)), "b": There("bias")},
+        "batch_norm": {**SCALE_AND_SHIFT, "mean": There("running_mean"), "var": There("running_var")},
         "layer_norm": SCALE_AND_SHIFT,
-        "conv1d": {"W": ("weight", (2, 1, 0)), "b": ("bias", ())},
-        "conv2d": {"W": ("weight", (3, 2, 0, 1)), "b": ("bias", ())},
-        "conv_transpose1d": {"W": ("weight", (1, 2, 0)), "b": ("bias", ())},
-        "conv_transpose2d": {"W": ("weight", (2, 3, 0, 1)), "b": ("bias", ())},
+        "conv1d": {"W": There("weight", (2, 1, 0)), "b": There("bias")},
+        "conv2d": {"W": There("weight", (3, 2, 0, 1)), "b": There("bias")},
+        "conv_transpose1d": {"W": There("weight", (1, 2, 0)), "b": There("bias")},
+        "conv_transpose2d": {"W": There("weight", (2, 3, 0, 1)), "b": There("bias")},
+        **{
+            kind: {
+                "x_W": There("weight_ih_l0", (1, 0), order),
+                "h_W": There("weight_hh_l0", (1, 0), order),
+                "b": There("bias_ih_l0", (), order),
+                "h_b": There(CANDIDATE),
+            }
+            for kind, order in GATES.items()
+        },
     },
     default=lambda position, kind, number: str(position),
     both_of_tied=True,
@@ -95,7 +110,7 @@ the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may
         raise TypeError(f"state_dict is {type(state_dict).__name__}, expected a dict of tensors{hint}")
     counts = {k for k in state_dict if str(k).endswith(COUNT) and k.removesuffix(COUNT) + BESIDE in state_dict}
     arrays = {k: _array(v, f"state_dict[{k!r}]") for k, v in state_dict.items() if k not in counts}
-    return read(CONVENTION, model, arrays, input_shape, names, dtype)
+    return read(CONVENTION, model, _one_bias(arrays), input_shape, names, dtype)
 
 
 def to_state_dict(
@@ -123,9 +138,43 @@ def to_state_dict(
     except ImportError as error:
         raise ImportError("to_state_dict needs PyTorch: pip install torch") from error
     arrays = write(CONVENTION, model, params, state, names)
-    tensors = {pair.theirs: torch.from_numpy(array) for pair, array in arrays.items()}
+    both = _two_biases({pair.theirs: array for pair, array in arrays.items()})
+    tensors = {name: torch.from_numpy(array) for name, array in both.items()}
     averages = [p.theirs for p in arrays if p.theirs.endswith(BESIDE) and not p.ours.endswith(BESIDE)]
     return tensors | {name.removesuffix(BESIDE) + COUNT: torch.tensor(0) for name in averages}
+
+
+def _one_bias(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """A recurrent layer's two biases as one, but for that of a GRU's candidate."""
+    found = dict(arrays)
+    for name in arrays:
+        prefix = str(name).removesuffix(BOTH)
+        beside = [f"{prefix}bias_ih_l0", f"{prefix}weight_hh_l0"]
+        if prefix == name or any(k not in arrays for k in beside):
+            continue
+        first, W = (np.asarray(arrays[k]) for k in beside)
+        second = np.array(found.pop(name))
+        if len(W) == 3 * W.shape[-1]:  # a GRU
+            found[prefix + CANDIDATE] = second[2 * W.shape[-1] :].copy()
+            second[2 * W.shape[-1] :] = 0
+        found[f"{prefix}bias_ih_l0"] = first + second
+    return found
+
+
+def _two_biases(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The other way round: the second bias is 0, but for that of a GRU's candidate."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        prefix = name.removesuffix("bias_ih_l0")
+        if not name.endswith(CANDIDATE):
+            found[name] = array
+        if prefix != name:
+            second = np.zeros_like(array)
+            own = arrays.get(prefix + CANDIDATE)
+            if own is not None:
+                second[-len(own) :] = own
+            found[prefix + BOTH] = second
+    return found
 
 
 def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch need not be there

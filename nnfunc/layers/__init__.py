@@ -5,6 +5,7 @@ relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softma
 mish, softsign, log_softmax, hard_sigmoid, hard_swish, hard_tanh, relu6
 conv1d, conv2d, conv_transpose1d, conv_transpose2d  upsample1d, upsample2d, pad, crop
 max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, global_max_pool, global_avg_pool
+rnn, gru, lstm, bidirectional
 flatten, reshape, take                              concatenate, add, subtract, multiply
 serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
 freeze, unfreeze, tie, map_layers                   models from models
@@ -34,6 +35,8 @@ from nnfunc.layers.activations import (
     tanh,
 )
 from nnfunc.layers.affine import dense
+from nnfunc.layers.bidirectional import bidirectional
+from nnfunc.layers.cells import gru, lstm, rnn
 from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, serial, shared
 from nnfunc.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
@@ -51,6 +54,7 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
+    "bidirectional",
     "branch",
     "concatenate",
     "conv1d",
@@ -66,6 +70,7 @@ __all__ = [
     "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "gru",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
@@ -74,6 +79,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "log_softmax",
+    "lstm",
     "map_layers",
     "max_pool1d",
     "max_pool2d",
@@ -87,6 +93,7 @@ __all__ = [
     "reparametrize",
     "reshape",
     "residual",
+    "rnn",
     "scan",
     "selu",
     "serial",

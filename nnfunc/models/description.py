@@ -153,7 +153,7 @@ def _initializer(description: object) -> Callable[..., object]:
 def _plain(value: object) -> bool:
     """Whether JSON has the value: a NumPy number is none of these, and would come back as another."""
     if type(value) is tuple:
-        return all(type(n) is int for n in value)
+        return all(type(n) in (int, tuple) and _plain(n) for n in value)
     return value is None or type(value) in (bool, int, float, str)
 
 
