@@ -171,9 +171,22 @@ RECURRENT: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
             STEPS),
 }  # fmt: skip
 
+TOKENS = (4, 4)
+ATTENTION: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
+    "attention": (st.builds(nn.attention, small_int, causal=bits, bias=bits,
+                            rotary=st.sampled_from([None, "halves", "adjacent"])), TOKENS),
+    "embedding": (st.builds(nn.embedding, st.just(5), small_int, padding_id=st.sampled_from([None, 1])), (4,)),
+    "learned_positions": (st.builds(nn.learned_positions, st.integers(4, 6)), TOKENS),
+    "rotary_positions": (st.builds(nn.rotary_positions, pairing=st.sampled_from(["halves", "adjacent"])), TOKENS),
+    "sinusoidal_positions": (st.builds(nn.sinusoidal_positions), TOKENS),
+    "transformer_block": (st.builds(nn.transformer_block, st.just(4), small_int, small_int, causal=bits,
+                                    norm=st.sampled_from(["before", "after"])), TOKENS),
+}  # fmt: skip
+
 OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
     **WINDOWS,
     **RECURRENT,
+    **ATTENTION,
     "branch": (st.builds(nn.branch, small, small), (FEATURES,)),
     "freeze": (
         st.builds(nn.freeze, st.just(nn.mlp([3, 4, 2], ["tanh", "sigmoid"])), st.sampled_from(["dense1.*", "*.b"])),

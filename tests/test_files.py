@@ -443,6 +443,16 @@ def test_every_built_in_layer_is_described(name: str, data: st.DataObject) -> No
 
 
 OTHER_ARGUMENTS: dict[str, Any] = {
+    "base": 100.0,
+    "causal": False,
+    "count": 5,
+    "cross": True,
+    "heads": 2,
+    "length": 7,
+    "mask": True,
+    "padding_id": 2,
+    "pairing": "adjacent",
+    "rotary": None,
     "activation": "relu",
     "count_padding": True,
     "dilation": 2,
@@ -482,7 +492,7 @@ OTHER_ARGUMENTS: dict[str, Any] = {
 """For each argument of a layer constructor a value that is not its default."""
 
 
-WITH_LAYERS = {"bidirectional", "branch", "parallel", "residual", "scan", "serial", "shared"}
+WITH_LAYERS = {"bidirectional", "branch", "parallel", "residual", "scan", "serial", "shared", "transformer_block"}
 
 
 @pytest.mark.parametrize("name", sorted(constructors().keys() - WITH_LAYERS))
@@ -600,9 +610,9 @@ def test_descriptions_that_no_layer_has_are_refused() -> None:
 
 
 def test_a_file_with_an_unknown_layer_loads_with_a_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "describe", lambda model: {"attention": {"heads": 3}})
+    monkeypatch.setattr(files, "describe", lambda model: {"telepathy": {"heads": 3}})
     nn.save(path, state(), MODEL)
-    with pytest.raises(ValueError, match=r"its model cannot be made: unknown layer 'attention'.*Pass model="):
+    with pytest.raises(ValueError, match=r"its model cannot be made: unknown layer 'telepathy'.*Pass model="):
         nn.load(path)
     assert nn.load(path, MODEL).model is MODEL
 

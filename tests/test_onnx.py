@@ -20,7 +20,7 @@ from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.layers import activations
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import FEATURES, LAYERS, RECURRENT, WINDOWS, bent, randomized
+from tests.catalogue import ATTENTION, FEATURES, LAYERS, RECURRENT, WINDOWS, bent, randomized
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -127,13 +127,34 @@ def test_recurrent_layers_with_lengths_and_states(layer: nn.Layer) -> None:
     assert_exported(layer, randomized(params, 0), state, x)
 
 
-@pytest.mark.parametrize("name", sorted(RECURRENT))
+MASKED: list[tuple[nn.Layer, bool]] = [
+    (nn.attention(2, mask=True), False),
+    (nn.attention(2, mask=True, causal=True), True),
+    (nn.attention(2, cross=True), False),
+    (nn.attention(2, cross=True, mask=True, size=3), True),
+]
+
+
+@pytest.mark.parametrize(("layer", "pairs"), MASKED, ids=repr)
+def test_attention_with_masks_and_memories(layer: nn.Layer, pairs: bool) -> None:
+    rng, cross = np.random.default_rng(0), layer.settings["cross"]
+    x, memory = rng.normal(size=(3, 4, 4)), rng.normal(size=(3, 5, 6))
+    length = 5 if cross else 4
+    mask = rng.integers(0, 2, (3, 4, length) if pairs else (3, length))
+    mask[0] = 0
+    inputs = (x, *[memory] * cross, *[mask] * layer.settings["mask"])
+    params, state = layer.init(nn.key(0), map_leaves(lambda a: a.shape[1:], inputs))
+    assert_exported(layer, randomized(params, 0), state, inputs)
+
+
+@pytest.mark.parametrize("name", sorted({**RECURRENT, **ATTENTION}))
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
-def test_recurrent_layers(name: str, data: st.DataObject, seed: int) -> None:
-    layers, shape = RECURRENT[name]
-    layer = data.draw(layers)
+def test_layers_of_sequences(name: str, data: st.DataObject, seed: int) -> None:
+    layers, shape = {**RECURRENT, **ATTENTION}[name]
+    layer, rng = data.draw(layers), np.random.default_rng(seed)
     params, state = layer.init(nn.key(seed), shape)
-    inputs = [np.random.default_rng(seed).normal(size=(m, *shape)) for m in (1, 3)]
+    words = [rng.integers(0, 5, (m, *shape)) for m in (1, 3)]
+    inputs = words if name == "embedding" else [rng.normal(size=w.shape) for w in words]
     assert_exported(layer, randomized(params, seed), state, *inputs)
 
 

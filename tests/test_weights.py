@@ -308,8 +308,8 @@ def test_every_built_in_layer_with_arrays_is_in_the_tables(name: str) -> None:
                     arrays = layer.init(nn.key(0), shape)
                     found |= {(kind, k) for k in (*arrays[0], *arrays[1])}
     assert {("dense", "W"), ("batch_norm", "var"), ("layer_norm", "beta")} <= found
-    if "flax" in name:  # whose recurrent cells have a dense layer for each gate
-        found = {(kind, k) for kind, k in found if kind not in ("rnn", "gru", "lstm")}
+    elsewhere = {"flax": ("rnn", "gru", "lstm", "attention"), "keras": ("attention",)}.get(name.split()[0], ())
+    found = {(kind, k) for kind, k in found if kind not in (*elsewhere, "learned_positions")}  # made of others there
     assert found <= {(kind, k) for kind, table in CONVENTIONS[name].arrays.items() for k in table}
 
 

@@ -14,7 +14,7 @@ from nnfunc.core.values import Shapes, is_shape, map_shapes
 from nnfunc.keys import key as new_key
 from nnfunc.layout import Shape
 
-BEFORE = ((), (64,), (64, 64))
+BEFORE = ((), (64,), (64, 64), (1,))
 """Axes of an example before its features that are tried where none is known."""
 
 

@@ -7,8 +7,9 @@ stand as constants in `nnfunc.inspection.findings`, each with its reason; health
 findings.
 """
 
+from nnfunc.inspection.attention import attention_weights
 from nnfunc.inspection.examine import inspect
 from nnfunc.inspection.findings import KINDS
 from nnfunc.inspection.report import Inspection, LayerInspection
 
-__all__ = ["KINDS", "Inspection", "LayerInspection", "inspect"]
+__all__ = ["KINDS", "Inspection", "LayerInspection", "attention_weights", "inspect"]

@@ -42,7 +42,13 @@ __all__ = ["from_variables", "to_variables"]
 
 Tree: TypeAlias = dict[str, Any]  # of trees and arrays
 
-KINDS = {"conv1d": "conv", "conv2d": "conv", "conv_transpose1d": "conv_transpose", "conv_transpose2d": "conv_transpose"}
+KINDS = {
+    "embedding": "embed",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv_transpose1d": "conv_transpose",
+    "conv_transpose2d": "conv_transpose",
+}
 """What the layers are called there whose kind is called otherwise."""
 
 KERNEL_AND_BIAS = {"W": There("kernel"), "b": There("bias")}
@@ -53,6 +59,7 @@ CONVENTION = Convention(
     separator="/",
     arrays={
         "dense": KERNEL_AND_BIAS,
+        "embedding": {"E": There("embedding")},
         "conv1d": KERNEL_AND_BIAS,
         "conv2d": KERNEL_AND_BIAS,
         "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},  # with transpose_kernel=True

@@ -62,6 +62,7 @@ CONVENTION = Convention(
         "conv2d": KERNEL_AND_BIAS,
         "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},
         "conv_transpose2d": {"W": There("kernel", (0, 1, 3, 2)), "b": There("bias")},
+        "embedding": {"E": There("embeddings")},
         **{
             kind: {
                 "x_W": There("kernel", (), order),

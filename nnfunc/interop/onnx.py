@@ -96,7 +96,7 @@ def to_onnx(
         ]
 
     constants: Constants = {**params, **state, **graph.constants}
-    arrays = {k: a if a.dtype.kind == "i" else a.astype(dtype) for k, a in constants.items()}
+    arrays = {k: a if a.dtype.kind in "ib" else a.astype(dtype) for k, a in constants.items()}
     proto = helper.make_graph(
         [helper.make_node(n.kind, n.inputs, n.outputs, n.outputs[0], **n.attributes) for n in graph.nodes],
         "nnfunc",

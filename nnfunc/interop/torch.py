@@ -43,6 +43,13 @@ SCALE_AND_SHIFT = {"gamma": There("weight"), "beta": There("bias")}
 
 GATES = {"rnn": (0,), "gru": (0, 1, 2), "lstm": (0, 1, 3, 2)}  # i, f, g, o of our i, f, o, g
 
+ATTENTION = {
+    **{f"{name}_W": There(f"{name[0]}_proj_weight", (1, 0)) for name in ("query", "key", "value")},
+    **{f"{name}_b": There(f"{name[0]}_proj_bias") for name in ("query", "key", "value")},
+    "out_W": There("out_proj.weight", (1, 0)),
+    "out_b": There("out_proj.bias"),
+}
+
 CONVENTION = Convention(
     argument="state_dict",
     separator=".",
@@ -54,6 +61,8 @@ CONVENTION = Convention(
         "conv2d": {"W": There("weight", (3, 2, 0, 1)), "b": There("bias")},
         "conv_transpose1d": {"W": There("weight", (1, 2, 0)), "b": There("bias")},
         "conv_transpose2d": {"W": There("weight", (2, 3, 0, 1)), "b": There("bias")},
+        "embedding": {"E": There("weight")},
+        "attention": ATTENTION,
         **{
             kind: {
                 "x_W": There("weight_ih_l0", (1, 0), order),
@@ -110,7 +119,7 @@ the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may
         raise TypeError(f"state_dict is {type(state_dict).__name__}, expected a dict of tensors{hint}")
     counts = {k for k in state_dict if str(k).endswith(COUNT) and k.removesuffix(COUNT) + BESIDE in state_dict}
     arrays = {k: _array(v, f"state_dict[{k!r}]") for k, v in state_dict.items() if k not in counts}
-    return read(CONVENTION, model, _one_bias(arrays), input_shape, names, dtype)
+    return read(CONVENTION, model, _parted(_one_bias(arrays)), input_shape, names, dtype)
 
 
 def to_state_dict(
@@ -138,7 +147,7 @@ def to_state_dict(
     except ImportError as error:
         raise ImportError("to_state_dict needs PyTorch: pip install torch") from error
     arrays = write(CONVENTION, model, params, state, names)
-    both = _two_biases({pair.theirs: array for pair, array in arrays.items()})
+    both = _fused(_two_biases({pair.theirs: array for pair, array in arrays.items()}))
     tensors = {name: torch.from_numpy(array) for name, array in both.items()}
     averages = [p.theirs for p in arrays if p.theirs.endswith(BESIDE) and not p.ours.endswith(BESIDE)]
     return tensors | {name.removesuffix(BESIDE) + COUNT: torch.tensor(0) for name in averages}
@@ -174,6 +183,33 @@ def _two_biases(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             if own is not None:
                 second[-len(own) :] = own
             found[prefix + BOTH] = second
+    return found
+
+
+PARTS = ("q", "k", "v")
+
+
+def _parted(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """Attention's three weights and biases, which PyTorch keeps as one, by themselves."""
+    found = dict(arrays)
+    for name in arrays:
+        for what in ("weight", "bias"):
+            prefix = str(name).removesuffix(f"in_proj_{what}")
+            if prefix != name:
+                thirds = np.split(np.asarray(found.pop(name)), 3)
+                found |= {f"{prefix}{p}_proj_{what}": part for p, part in zip(PARTS, thirds, strict=True)}
+    return found
+
+
+def _fused(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The other way round; the weights only where all have one shape, as there."""
+    found = dict(arrays)
+    for name in arrays:
+        for what in ("weight", "bias"):
+            prefix = name.removesuffix(f"q_proj_{what}")
+            names = [f"{prefix}{p}_proj_{what}" for p in PARTS]
+            if prefix != name and len({arrays[k].shape for k in names}) == 1:
+                found[f"{prefix}in_proj_{what}"] = np.concatenate([found.pop(k) for k in names])
     return found
 
 

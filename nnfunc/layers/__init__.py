@@ -5,7 +5,8 @@ relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softma
 mish, softsign, log_softmax, hard_sigmoid, hard_swish, hard_tanh, relu6
 conv1d, conv2d, conv_transpose1d, conv_transpose2d  upsample1d, upsample2d, pad, crop
 max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, global_max_pool, global_avg_pool
-rnn, gru, lstm, bidirectional
+rnn, gru, lstm, bidirectional                       attention, transformer_block
+embedding, learned_positions, sinusoidal_positions, rotary_positions
 flatten, reshape, take                              concatenate, add, subtract, multiply
 serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
 freeze, unfreeze, tie, map_layers                   models from models
@@ -35,22 +36,27 @@ from nnfunc.layers.activations import (
     tanh,
 )
 from nnfunc.layers.affine import dense
+from nnfunc.layers.attention import attention
 from nnfunc.layers.bidirectional import bidirectional
 from nnfunc.layers.cells import gru, lstm, rnn
 from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, serial, shared
 from nnfunc.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
+from nnfunc.layers.embedding import embedding
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
 from nnfunc.layers.normalization import batch_norm, layer_norm
 from nnfunc.layers.padding import crop, pad, upsample1d, upsample2d
 from nnfunc.layers.parts import freeze, tie, unfreeze
 from nnfunc.layers.pooling import avg_pool1d, avg_pool2d, global_avg_pool, global_max_pool, max_pool1d, max_pool2d
+from nnfunc.layers.positions import learned_positions, rotary_positions, sinusoidal_positions
 from nnfunc.layers.reshaping import flatten, reshape, take
 from nnfunc.layers.stochastic import dropout, reparametrize
 from nnfunc.layers.structure import map_layers
+from nnfunc.layers.transformer import transformer_block
 
 __all__ = [
     "Layer",
     "add",
+    "attention",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
@@ -65,6 +71,7 @@ __all__ = [
     "dense",
     "dropout",
     "elu",
+    "embedding",
     "flatten",
     "freeze",
     "gelu",
@@ -78,6 +85,7 @@ __all__ = [
     "layer",
     "layer_norm",
     "leaky_relu",
+    "learned_positions",
     "log_softmax",
     "lstm",
     "map_layers",
@@ -94,12 +102,14 @@ __all__ = [
     "reshape",
     "residual",
     "rnn",
+    "rotary_positions",
     "scan",
     "selu",
     "serial",
     "shared",
     "sigmoid",
     "silu",
+    "sinusoidal_positions",
     "softmax",
     "softplus",
     "softsign",
@@ -108,6 +118,7 @@ __all__ = [
     "take",
     "tanh",
     "tie",
+    "transformer_block",
     "unfreeze",
     "upsample1d",
     "upsample2d",

@@ -1,0 +1,116 @@
+"""Embeddings: a vector for each of a number of things, looked up by whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nnfunc._internal.validate import first_bad, positive_int
+from nnfunc.arrays import Array
+from nnfunc.core.expressions import Expression, op
+from nnfunc.core.kernel import Initial, Kernel, Signature
+from nnfunc.core.layer import Layer, make
+from nnfunc.core.settings import Settings
+from nnfunc.core.values import Shapes
+from nnfunc.initializers import Initializer, check
+from nnfunc.initializers import initial as drawn
+from nnfunc.keys import Key
+from nnfunc.layers.reshaping import one
+
+__all__ = ["embedding"]
+
+Ids = NDArray[np.integer]
+
+
+def embedding(count: int, size: int, initializer: Initializer = "random", padding_id: int | None = None) -> Layer:
+    """E[x]: a row of E for each whole number of x (Bengio et al., JMLR 2003).
+
+    Args:
+        count: how many rows E has: x is from 0 to count − 1.
+        size: their length.
+        initializer: of E; "random" is N(0, 0.01²), PyTorch's is N(0, 1).
+        padding_id: the number that stands for no word: its row begins as 0 and has no gradient.
+    Parameters: E (count, size), which penalties of "*W" leave out. x (...) gives y (..., size); x has no gradient.
+    Raises:
+        ValueError: a number in x out of range, which is named; a padding_id out of range.
+        TypeError: floats.
+
+    The gradients of a row that occurs several times add up.
+
+    >>> layer = nn.embedding(5, 2)
+    >>> params, state = layer.init(nn.key(0), (3,))
+    >>> y, cache, state = layer.forward(params, state, np.array([[0, 4, 4]]))
+    >>> dx, grads = layer.backward(params, cache, np.ones((1, 3, 2)))
+    >>> y.shape, dx, grads["E"][:, 0]
+    ((1, 3, 2), None, array([1., 0., 0., 0., 2.], dtype=float32))
+    """
+    if padding_id is not None and positive_int(padding_id, "padding_id", 0) >= count:
+        raise ValueError(f"padding_id={padding_id}: expected a number below count={count}")
+    settings = Settings(
+        count=positive_int(count, "count"),
+        size=positive_int(size, "size"),
+        initializer=check(initializer),
+        padding_id=padding_id,
+    )
+    return make("embedding", settings, EMBEDDING)
+
+
+class WithPadding:
+    """An initializer with one row of 0."""
+
+    def __init__(self, initializer: Initializer, padding_id: int) -> None:
+        self.initializer, self.padding_id = initializer, padding_id
+
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32, /) -> Array:
+        E = drawn(self.initializer, key, shape, dtype).copy()
+        E[self.padding_id] = 0
+        return E
+
+
+def _signature(
+    input_shape: Shapes, *, count: int, size: int, initializer: Initializer, padding_id: int | None
+) -> Signature:
+    begins = initializer if padding_id is None else WithPadding(initializer, padding_id)
+    return Signature((*one(input_shape, "an embedding"), size), {"E": Initial((count, size), begins)})
+
+
+def _below(input_shape: Shapes, *, count: int, **_: Any) -> int:
+    return count
+
+
+def _forward(params: Sequence[Array], x: Ids, *, padding_id: int | None) -> tuple[Array, Ids]:
+    E = params[0]
+    bad = (x < 0) | (x >= len(E))
+    if bad.any():
+        raise ValueError(f"x contains the id {first_bad(x, bad)}, expected whole numbers from 0 to {len(E) - 1}")
+    y: Array = E[x.astype(np.intp, copy=False)]  # booleans would choose, not look up
+    return y, x
+
+
+def _backward(
+    params: Sequence[Array], x: Ids, dy: Array, grads: Sequence[Array | None], need: bool, *, padding_id: int | None
+) -> None:
+    dE = grads[0]
+    if dE is None:
+        return
+    ids, rows = x.ravel(), dy.reshape(-1, dy.shape[-1])
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    dE[...] = 0
+    dE[ids[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+    if padding_id is not None:
+        dE[padding_id] = 0
+
+
+def _onnx(**_: Any) -> Expression:
+    return op("Gather", "E", "x", axis=0)
+
+
+EMBEDDING = Kernel(
+    _forward, _backward, _signature, formula="E[x]", uses=("padding_id",), takes="integers", below=_below,
+    stacked=False, onnx=_onnx,
+)  # fmt: skip
