@@ -32,7 +32,8 @@ def embedding(count: int, size: int, initializer: Initializer = "random", paddin
         count: how many rows E has: x is from 0 to count − 1.
         size: their length.
         initializer: of E; "random" is N(0, 0.01²), PyTorch's is N(0, 1).
-        padding_id: the number that stands for no word: its row begins as 0 and has no gradient.
+        padding_id: the number that stands for no word: y is 0 there, whatever its row, which begins as 0 and has the
+            gradient 0.
     Parameters: E (count, size), which penalties of "*W" leave out. x (...) gives y (..., size); x has no gradient.
     Raises:
         ValueError: a number in x out of range, which is named; a padding_id out of range.
@@ -87,6 +88,8 @@ def _forward(params: Sequence[Array], x: Ids, *, padding_id: int | None) -> tupl
     if bad.any():
         raise ValueError(f"x contains the id {first_bad(x, bad)}, expected whole numbers from 0 to {len(E) - 1}")
     y: Array = E[x.astype(np.intp, copy=False)]  # booleans would choose, not look up
+    if padding_id is not None:
+        y[x == padding_id] = 0
     return y, x
 
 
@@ -106,8 +109,12 @@ def _backward(
         dE[padding_id] = 0
 
 
-def _onnx(**_: Any) -> Expression:
-    return op("Gather", "E", "x", axis=0)
+def _onnx(*, padding_id: int | None, dtype: Any, **_: Any) -> Expression:
+    rows = op("Gather", "E", "x", axis=0)
+    if padding_id is None:
+        return rows
+    kept = op("Not", op("Equal", op("Unsqueeze", "x", np.array([-1])), np.array(padding_id)))
+    return op("Mul", rows, op("Cast", kept, to=1 if dtype == np.float32 else 11))
 
 
 EMBEDDING = Kernel(

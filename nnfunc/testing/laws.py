@@ -231,8 +231,9 @@ def _linear(point: Point) -> None:
     both = map_leaves(lambda a, b: 2 * a - 3 * b, dy, other)
     a, b, c = (_flat(_backward(layer, params, cache, d)) for d in (dy, other, both))
     size = float(np.abs(a).max(initial=0) + np.abs(b).max(initial=0))
-    denormal = float(np.finfo(np.float64).tiny)  # numbers below this have fewer digits
-    linear = np.allclose(c, 2 * a - 3 * b, rtol=1e-8, atol=1e-9 * size + denormal)
+    # what cancels, as in a softmax that is nearly 1 and 0, leaves rounding of dy's own size
+    floor = 1e-14 * max(float(np.abs(leaf).max(initial=0)) for leaf in leaves(both)) + float(np.finfo(np.float64).tiny)
+    linear = np.allclose(c, 2 * a - 3 * b, rtol=1e-8, atol=1e-9 * size + floor)
     _law("backward is linear in dy", linear, "backward(2·dy1 − 3·dy2) is not 2·backward(dy1) − 3·backward(dy2)")
 
 
