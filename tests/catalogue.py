@@ -89,14 +89,16 @@ ACTIVATIONS: dict[str, st.SearchStrategy[nn.Layer]] = {
     "leaky_relu": st.builds(nn.leaky_relu, st.floats(0, 1)),
 }
 
+EPS = st.sampled_from([1e-5, 1e-3, 0.1])
 SIMPLE: dict[str, st.SearchStrategy[nn.Layer]] = {
     **ACTIVATIONS,
-    "batch_norm": st.builds(nn.batch_norm, st.sampled_from([1e-5, 1e-3, 0.1]), st.floats(0, 1)),
+    "batch_norm": st.builds(nn.batch_norm, EPS, st.floats(0, 1)),
     "dense": st.builds(nn.dense, st.integers(1, 4), bias=st.booleans()),
     "dropout": st.builds(nn.dropout, st.floats(0.2, 1)),
     "flatten": st.builds(nn.flatten, st.just(1)),
     "layer": st.builds(bent),
-    "layer_norm": st.builds(nn.layer_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
+    "layer_norm": st.builds(nn.layer_norm, EPS),
+    "rms_norm": st.builds(nn.rms_norm, EPS),
 }
 
 COMPOSED: dict[str, st.SearchStrategy[nn.Layer]] = {
@@ -188,6 +190,8 @@ OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
     **RECURRENT,
     **ATTENTION,
     "branch": (st.builds(nn.branch, small, small), (FEATURES,)),
+    "group_norm": (st.builds(nn.group_norm, st.sampled_from([1, 2, 4]), EPS), (3, 4)),
+    "instance_norm": (st.builds(nn.instance_norm, EPS), (3, 2, 2)),
     "freeze": (
         st.builds(nn.freeze, st.just(nn.mlp([3, 4, 2], ["tanh", "sigmoid"])), st.sampled_from(["dense1.*", "*.b"])),
         (FEATURES,),
@@ -235,7 +239,10 @@ EVERY: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
 NOT_LAYERS = {*MODELS_FROM_MODELS, *OTHERS}
 """What is exported, makes a layer and is not in `LAYERS`."""
 
-ONE_MASK = {"dropout", "global_avg_pool", "global_max_pool", "mlp", "reparametrize", "reshape", "residual", "serial"}
+ONE_MASK = {
+    "dropout", "global_avg_pool", "global_max_pool", "group_norm", "instance_norm", "mlp", "reparametrize", "reshape",
+    "residual", "serial",
+}  # fmt: skip
 """Layers that draw for x of any shape, mix examples, or take the axes of an example as they are: (2, m) examples are
 not 2 m."""
 

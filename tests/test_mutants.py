@@ -16,6 +16,7 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.kernel import Cache
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import leaves, map_leaves
+from nnfunc.layers.normalization import _mean
 from nnfunc.losses import Loss
 from tests.catalogue import EVERY, PENALTIES, STRUCTURED, outputs_and_targets, randomized, structured
 from tests.catalogue import LOSSES as EXPORTED_LOSSES
@@ -43,22 +44,51 @@ def mutant(layer: Layer, break_: Break) -> Layer:
 
 
 NAMES: dict[str, tuple[str, ...]] = defaultdict(
-    tuple, dense=("W", "b"), batch_norm=("gamma", "beta"), layer_norm=("gamma", "beta")
-)
+    tuple, dense=("W", "b"), rms_norm=("gamma",),
+    **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "layer_norm"), ("gamma", "beta")),
+)  # fmt: skip
+
+
+def in_rows(dy: Array, p: Params, c: Any) -> Array:
+    """The gradient at x̂, as rows."""
+    d: Array = dy.reshape(c.normalized.shape) * p["gamma"]
+    return d
+
+
+def through(dy: Array, c: Any, d: Array, mean: float, variance: float, over: Any = None) -> Array:
+    """dx of a normalisation from the gradient at x̂, with so much of the two paths."""
+    over = over or c.over
+    paths = mean * _mean(d, over) + variance * c.normalized * _mean(d * c.normalized, over)
+    dx: Array = (d - paths) * c.inverse_std
+    return dx.reshape(dy.shape)
 
 
 def without_mean_path(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
-    d = dy * p["gamma"]
-    return (d - c.normalized * np.mean(d * c.normalized, axis=c.axis, keepdims=True)) * c.inverse_std, g
+    return through(dy, c, in_rows(dy, p, c), 0, 1), g
 
 
 def without_variance_path(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
-    d = dy * p["gamma"]
-    return (d - d.mean(axis=c.axis, keepdims=True)) * c.inverse_std, g
+    return through(dy, c, in_rows(dy, p, c), 1, 0), g
 
 
 def constant_statistics(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
-    return dy * p["gamma"] * c.inverse_std, g
+    return through(dy, c, in_rows(dy, p, c), 0, 0), g
+
+
+def with_mean_path(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    return through(dy, c, in_rows(dy, p, c), 1, 1), g
+
+
+def gamma_after_the_means(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    return p["gamma"] * through(dy, c, dy.reshape(c.normalized.shape), c.over.centered, 1), g
+
+
+def means_of_all_features(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    return through(dy, c, in_rows(dy, p, c), 1, 1, c.over._replace(groups=1)), g
+
+
+def means_of_a_position(p: Params, c: Any, dy: Array, dx: Array, g: dict[str, Array]) -> Result:
+    return through(dy, c, in_rows(dy, p, c), 1, 1, c.over._replace(rows=False)), g
 
 
 def one_element(g: dict[str, Array], name: str) -> dict[str, Array]:
@@ -96,6 +126,19 @@ LAYERS: dict[str, tuple[Layer, Break]] = {
     "layer norm: no mean path": (nn.layer_norm(), without_mean_path),
     "layer norm: no variance path": (nn.layer_norm(), without_variance_path),
     "layer norm: beta of one row": (nn.layer_norm(), lambda p, c, dy, dx, g: (dx, g | {"beta": dy[0]})),
+    "layer norm: gamma after the means": (nn.layer_norm(), gamma_after_the_means),
+    "rms norm: no variance path": (nn.rms_norm(), constant_statistics),
+    "rms norm: a mean path": (nn.rms_norm(), with_mean_path),
+    "rms norm: gamma after the mean": (nn.rms_norm(), gamma_after_the_means),
+    "rms norm: gamma averaged": (nn.rms_norm(), lambda p, c, dy, dx, g: (dx, g | {"gamma": g["gamma"] / len(dy)})),
+    "group norm: no mean path": (nn.group_norm(2), without_mean_path),
+    "group norm: no variance path": (nn.group_norm(2), without_variance_path),
+    "group norm: gamma after the means": (nn.group_norm(2), gamma_after_the_means),
+    "group norm: means of all features": (nn.group_norm(2), means_of_all_features),
+    "group norm: means of a position": (nn.group_norm(2), means_of_a_position),
+    "group norm: beta of one example": (nn.group_norm(2), lambda p, c, dy, dx, g: (dx, g | {"beta": dy[0].sum(0)})),
+    "instance norm: statistics constant": (nn.instance_norm(), constant_statistics),
+    "instance norm: means of all features": (nn.instance_norm(), means_of_all_features),
     "flatten: features reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[:, ::-1], g)),
     "flatten: averaged over the rows": (nn.flatten(), lambda p, c, dy, dx, g: (0 * dx + dx.mean(0), g)),
     "flatten: rows reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[::-1], g)),
@@ -131,6 +174,19 @@ EXPECTED: dict[str, list[tuple[str, str]]] = {
     "layer norm: no mean path": [("dx", "missing-term")],
     "layer norm: no variance path": [("dx", "missing-term")],
     "layer norm: beta of one row": [("beta", "missing-sum")],
+    "layer norm: gamma after the means": [("dx", "transpose")],
+    "rms norm: no variance path": [("dx", "missing-term")],
+    "rms norm: a mean path": [("dx", "missing-term")],
+    "rms norm: gamma after the mean": [("dx", "transpose")],
+    "rms norm: gamma averaged": [("gamma", "scale")],
+    "group norm: no mean path": [("dx", "missing-term")],
+    "group norm: no variance path": [("dx", "missing-term")],
+    "group norm: gamma after the means": [("dx", "missing-term")],
+    "group norm: means of all features": [("dx", "missing-term")],
+    "group norm: means of a position": [("dx", "missing-term")],
+    "group norm: beta of one example": [("beta", "missing-sum")],
+    "instance norm: statistics constant": [("dx", "missing-term")],
+    "instance norm: means of all features": [("dx", "axis")],
     "flatten: features reversed": [("dx", "flip")],
     "flatten: averaged over the rows": [("dx", "axis")],
     "flatten: rows reversed": [("dx", "flip")],
@@ -141,9 +197,10 @@ EXPECTED: dict[str, list[tuple[str, str]]] = {
 
 
 def report(layer: Layer) -> nn.Report:
-    params, state = layer.init(nn.key(0), (3,), np.float64)
+    shape = {"group_norm": (5, 4), "instance_norm": (5, 3)}.get(layer.name, (3,))
+    params, state = layer.init(nn.key(0), shape, np.float64)
     rng = np.random.default_rng(0)
-    x = np.round(rng.normal(size=(4, 3)) * 4) / 4
+    x = np.round(rng.normal(size=(4, *shape)) * 4) / 4
     x[0, 0] = 0.0
     return nn.check_model(layer, randomized(params, 1), x, state=state, key=nn.key(5))
 

@@ -20,7 +20,7 @@ from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.layers import activations
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import ATTENTION, FEATURES, LAYERS, RECURRENT, WINDOWS, bent, randomized
+from tests.catalogue import ATTENTION, FEATURES, LAYERS, OTHERS, RECURRENT, WINDOWS, bent, randomized
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -164,6 +164,16 @@ def test_windows(name: str, data: st.DataObject, seed: int) -> None:
     layers, shape = WINDOWS[name]
     layer, shape = data.draw(layers), (*data.draw(st.sampled_from([(), (2,)])), *shape)
     params, state = layer.init(nn.key(seed), shape)
+    inputs = [np.round(np.random.default_rng(seed).normal(size=(m, *shape)) * 4) / 4 for m in (1, 3)]
+    assert_exported(layer, randomized(params, seed), state, *inputs)
+
+
+@pytest.mark.parametrize("name", ["group_norm", "instance_norm"])
+@given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 2**32 - 1))
+def test_norms_of_an_example(name: str, data: st.DataObject, dtype: type[np.floating], seed: int) -> None:
+    layers, shape = OTHERS[name]
+    layer, shape = data.draw(layers), (*data.draw(st.sampled_from([(), (2,)])), *shape)
+    params, state = layer.init(nn.key(seed), shape, dtype)
     inputs = [np.round(np.random.default_rng(seed).normal(size=(m, *shape)) * 4) / 4 for m in (1, 3)]
     assert_exported(layer, randomized(params, seed), state, *inputs)
 

@@ -842,3 +842,69 @@ def test_a_module_of_flax_nnx_and_bfloat16() -> None:
     params, state = from_variables(model, short, (5,), names=names)
     assert params.dtype == np.float32
     assert np.array_equal(params["dense1.W"], np.asarray(short["fc"]["kernel"].astype(np.float32)))
+
+
+# -- norms of an example, rms norm: real modules of each library, the positions before the features or after them ------
+
+SERIES = rng.normal(size=(7, 6, 4)).astype(np.float32)
+
+
+def norms(eps: float) -> nn.Layer:
+    return nn.serial(nn.group_norm(2, eps=eps), nn.dense(4), nn.instance_norm(eps=eps), nn.dense(4), nn.rms_norm())
+
+
+def test_norms_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    N = torch.nn
+
+    class First(N.Module):  # type: ignore[misc, name-defined]  # unknown where PyTorch is not installed
+        """A norm whose channels stand first, on those that stand last."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Any) -> Any:
+            return self.inner(x.mT).mT
+
+    instance = N.InstanceNorm1d(4, affine=True)
+    net = N.Sequential(First(N.GroupNorm(2, 4)), N.Linear(4, 4), First(instance), N.Linear(4, 4), N.RMSNorm(4, 1e-6))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.uniform_(0.2, 1)
+    model, names = norms(1e-5), {"group_norm1": "0.inner", "instance_norm1": "2.inner"}
+    params, state = from_state_dict(model, net.state_dict(), (6, 4), names=names)
+    close(outputs(model, params, state, SERIES), net(torch.tensor(SERIES)).detach().numpy(), np.float32)
+    net.load_state_dict(to_state_dict(model, params, state, names=names))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_norms_of_keras(keras: Any) -> None:
+    L = keras.layers
+    group, instance = L.GroupNormalization(2), L.GroupNormalization(-1)
+    net = keras.Sequential([keras.Input((6, 4)), group, L.Dense(4), instance, L.Dense(4), L.RMSNormalization()])
+    moved(net)
+    model = norms(1e-3)
+    params, state = from_weights(model, keras_weights(net), (6, 4))
+    close(outputs(model, params, state, SERIES), np.asarray(keras.ops.convert_to_numpy(net(SERIES))), np.float32)
+    there = to_weights(model, params, state, names=layer_names(model, [w.path for w in net.weights]))
+    assert all(np.array_equal(there[w.path], w.numpy()) for w in net.weights)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_norms_of_flax() -> None:
+    jax = pytest.importorskip("jax")
+    linen = pytest.importorskip("flax.linen")
+
+    class Net(linen.Module):  # type: ignore[misc, name-defined]  # unknown where Flax is not installed
+        @linen.compact  # type: ignore[untyped-decorator]  # likewise
+        def __call__(self, x: Any) -> Any:
+            x = linen.Dense(4)(linen.GroupNorm(2)(x))
+            return linen.RMSNorm()(linen.Dense(4)(linen.InstanceNorm()(x)))
+
+    drawn = Net().init(jax.random.key(0), SERIES)
+    variables = jax.tree.map(lambda a: rng.uniform(0.2, 1, a.shape).astype(np.float32), drawn)
+    model = norms(1e-6)
+    params, state = from_variables(model, variables, (6, 4), names={"dense1": "Dense_0", "dense2": "Dense_1"})
+    close(outputs(model, params, state, SERIES), np.asarray(Net().apply(variables, SERIES)), np.float32)
+    assert jax.tree.all(jax.tree.map(np.array_equal, to_variables(model, params, state), variables))

@@ -8,7 +8,7 @@ Without `names` the layers are called as in a module whose `__call__` makes them
 first), or as in an `nn.Sequential` of the same layers ("layers_0", "layers_2"; nested "layers_2/layers_0"). `names`
 gives other names: {"dense1": "encoder", "residual1.dense1": "Block_0/Dense_0"}.
 
-What weights do not tell: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-6 in `LayerNorm`, which is
+What weights do not tell: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-6 in the others, which is
 `nn.layer_norm(eps=1e-6)`; `momentum=0.99` of `BatchNorm` is `nn.batch_norm(momentum=0.99)`; `nn.gelu` there is the form
 with tanh, `nn.gelu(True)` here.
 
@@ -48,6 +48,7 @@ KINDS = {
     "conv2d": "conv",
     "conv_transpose1d": "conv_transpose",
     "conv_transpose2d": "conv_transpose",
+    "rms_norm": "RMSNorm",
 }
 """What the layers are called there whose kind is called otherwise."""
 
@@ -65,7 +66,10 @@ CONVENTION = Convention(
         "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},  # with transpose_kernel=True
         "conv_transpose2d": {"W": There("kernel", (0, 1, 3, 2)), "b": There("bias")},
         "batch_norm": {**SCALE_AND_SHIFT, "mean": There("mean"), "var": There("var")},
+        "group_norm": SCALE_AND_SHIFT,
+        "instance_norm": SCALE_AND_SHIFT,
         "layer_norm": SCALE_AND_SHIFT,
+        "rms_norm": {"gamma": There("scale")},
     },
     default=lambda position, kind, number: (
         f"{''.join(w[:1].upper() + w[1:] for w in KINDS.get(kind, kind).split('_'))}_{number}"

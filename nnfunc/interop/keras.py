@@ -14,7 +14,8 @@ compare an output. For other layers `names` says which they are: {"dense1": "fc1
 stands before a name, like the model's, may be left out.
 
 What weights do not tell: the eps of Keras's norms is 1e-3, which is `nn.batch_norm(eps=1e-3)` and
-`nn.layer_norm(eps=1e-3)`, and their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`; "gelu" is `nn.gelu()`,
+`nn.layer_norm(eps=1e-3)`, but for RMSNormalization, where it is 1e-6 as here; `GroupNormalization(-1)` is
+`nn.instance_norm(eps=1e-3)`; their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`; "gelu" is `nn.gelu()`,
 "leaky_relu" is `nn.leaky_relu(0.2)` ("LeakyReLU" `nn.leaky_relu(0.3)`).
 """
 
@@ -39,7 +40,10 @@ __all__ = ["from_weights", "layer_names", "to_weights"]
 
 KINDS = {
     "batch_norm": "batch_normalization",
+    "group_norm": "group_normalization",
+    "instance_norm": "group_normalization",  # with groups=-1
     "layer_norm": "layer_normalization",
+    "rms_norm": "rms_normalization",
     "conv_transpose1d": "conv1d_transpose",
     "conv_transpose2d": "conv2d_transpose",
     "rnn": "simple_rnn",
@@ -73,7 +77,10 @@ CONVENTION = Convention(
             for kind, order in GATES.items()
         },
         "batch_norm": {**SCALE_AND_SHIFT, "mean": There("moving_mean"), "var": There("moving_variance")},
+        "group_norm": SCALE_AND_SHIFT,
+        "instance_norm": SCALE_AND_SHIFT,
         "layer_norm": SCALE_AND_SHIFT,
+        "rms_norm": {"gamma": There("scale")},
     },
     default=lambda position, kind, number: kind,  # of compositions, whose layers have whole names: see `layer_names`
 )

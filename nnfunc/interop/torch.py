@@ -9,12 +9,14 @@ any other module `names` says how its attributes are called, in full: {"dense1":
 the name of a composition stands before the positions of the layers in it, and {"": "net"} before those of the model.
 Two tied arrays that are one tensor there have both names, as in the `state_dict` of such a module; one may be missing.
 
-What weights do not tell: eps is 1e-5 in both; `nn.GELU()` is `nn.gelu()` and `nn.GELU("tanh")` is `nn.gelu(True)`; a
-module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax either. When
-training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, `num_batches_tracked` begins at 0
-again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased variance, ours
-towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's candidate: they are one
-array here, and the second is 0 there. An `nn.LSTM` of one layer and one direction is one layer here.
+What weights do not tell: eps is 1e-5 in both, but for `nn.RMSNorm`, whose default for float32 is `nn.rms_norm(1.19e-7)`
+here; a norm of instances has weights with `affine=True`; `nn.GELU()` is `nn.gelu()` and `nn.GELU("tanh")` is
+`nn.gelu(True)`; a module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax
+either. When training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, `num_batches_tracked`
+begins at 0 again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased
+variance, ours towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's
+candidate: they are one array here, and the second is 0 there. An `nn.LSTM` of one layer and one direction is one layer
+here.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ CONVENTION = Convention(
     arrays={
         "dense": {"W": There("weight", (1, 0)), "b": There("bias")},
         "batch_norm": {**SCALE_AND_SHIFT, "mean": There("running_mean"), "var": There("running_var")},
+        "group_norm": SCALE_AND_SHIFT,
+        "instance_norm": SCALE_AND_SHIFT,  # with affine=True
         "layer_norm": SCALE_AND_SHIFT,
+        "rms_norm": {"gamma": There("weight")},
         "conv1d": {"W": There("weight", (2, 1, 0)), "b": There("bias")},
         "conv2d": {"W": There("weight", (3, 2, 0, 1)), "b": There("bias")},
         "conv_transpose1d": {"W": There("weight", (1, 2, 0)), "b": There("bias")},

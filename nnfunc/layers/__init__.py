@@ -1,6 +1,7 @@
 """Layers and combinators. One file a family: a layer's constructor, signature, forward and backward stand together.
 
-dense                                               batch_norm, layer_norm      dropout, reparametrize
+dense                                               dropout, reparametrize
+batch_norm, layer_norm, rms_norm, group_norm, instance_norm
 relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
 mish, softsign, log_softmax, hard_sigmoid, hard_swish, hard_tanh, relu6
 conv1d, conv2d, conv_transpose1d, conv_transpose2d  upsample1d, upsample2d, pad, crop
@@ -43,7 +44,7 @@ from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, ser
 from nnfunc.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from nnfunc.layers.embedding import embedding
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
-from nnfunc.layers.normalization import batch_norm, layer_norm
+from nnfunc.layers.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from nnfunc.layers.padding import crop, pad, upsample1d, upsample2d
 from nnfunc.layers.parts import freeze, tie, unfreeze
 from nnfunc.layers.pooling import avg_pool1d, avg_pool2d, global_avg_pool, global_max_pool, max_pool1d, max_pool2d
@@ -77,11 +78,13 @@ __all__ = [
     "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "group_norm",
     "gru",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
     "identity",
+    "instance_norm",
     "layer",
     "layer_norm",
     "leaky_relu",
@@ -101,6 +104,7 @@ __all__ = [
     "reparametrize",
     "reshape",
     "residual",
+    "rms_norm",
     "rnn",
     "rotary_positions",
     "scan",

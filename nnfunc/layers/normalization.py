@@ -1,9 +1,17 @@
-"""Batch normalisation and layer normalisation.
+"""Normalisation: over the batch, the features, the positions of an example, groups of features.
 
-Both centre and scale x and then apply gamma and beta per feature; they differ in the axis (the rows of the batch, the
-features of each row) and in where mean and variance come from. With x̂ = (x − mean)/std and g = dy·gamma, the gradient
-through mean and variance is dx = (g − mean(g) − x̂·mean(g·x̂))/std, means over the same axis; with fixed statistics it is
-g/std. All leading axes of x that are not the stack's are joined to rows first.
+All divide by the root of a variance and then apply gamma (and beta) per feature. They differ in what the mean and the
+variance are of (`Over`):
+
+batch_norm      all rows of the batch, each feature alone
+instance_norm   all positions of an example, each feature alone
+group_norm      all positions of an example, the features of a group
+layer_norm      the features of a row; rms_norm the same, without a mean
+
+With x̂ = (x − mean)/std and g = dy·gamma, the gradient through mean and variance is
+dx = (g − mean(g) − x̂·mean(g·x̂))/std, means over the same axes; without a mean its term is not there, and with fixed
+statistics dx is g/std. x is joined to (..., rows, features) first; where statistics are of an example, rows are its
+positions, and the examples stand before them.
 """
 
 from __future__ import annotations
@@ -15,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_columns, sum_of_rows
-from nnfunc._internal.validate import number
+from nnfunc._internal.validate import number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Initial, Kernel, Signature
@@ -23,18 +31,28 @@ from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
 from nnfunc.core.values import Shapes
 from nnfunc.layers.affine import features
+from nnfunc.layout import Shape
 
-__all__ = ["batch_norm", "layer_norm"]
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
-ROWS, FEATURES = -2, -1
+
+class Over(NamedTuple):
+    """What statistics are of: all rows or each alone; so many groups of features (None: each alone); with a mean."""
+
+    rows: bool
+    groups: int | None
+    centered: bool = True
+
+
+ROWS, FEATURES, SQUARES = Over(True, None), Over(False, 1), Over(False, 1, centered=False)
 
 
 class NormCache(NamedTuple):
-    """What the backward functions need: x̂ in rows, 1/std, the axis of the statistics (None where they are fixed)."""
+    """What the backward functions need: x̂ in rows, 1/std, what the statistics are of (None where they are fixed)."""
 
     normalized: Array
     inverse_std: Array
-    axis: int | None
+    over: Over | None
 
 
 def _eps(eps: float) -> float:
@@ -54,9 +72,9 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
         momentum: of the running averages: running = momentum · old + (1 − momentum) · batch.
     Parameters: gamma (features,), from 1; beta (features,), from 0. State: mean, var (features,), from 0 and 1.
 
-    In training the statistics are those of the batch, over all axes but the last (of a stack, per member), the
-    variance biased (divided by the number of rows), and the running averages move; in prediction they are the running
-    averages. A Keras or PyTorch `momentum` of 0.1 for the new batch is 0.9 here.
+    In training the statistics are those of the batch, over all axes but the last (every position of an image is a row;
+    of a stack, per member), the variance biased (divided by the number of rows), and the running averages move; in
+    prediction they are the running averages. A Keras or PyTorch `momentum` of 0.1 for the new batch is 0.9 here.
 
     >>> layer = nn.batch_norm()
     >>> params, state = layer.init(nn.key(0), (1,), np.float64)
@@ -77,22 +95,21 @@ def _batch_norm(
     params: Sequence[Array], x: Array, *, state: tuple[Array, Array], train: bool, eps: float, momentum: float
 ) -> tuple[Array, NormCache, tuple[Array, Array]]:
     """By the batch's statistics in training, which move the running averages, and by these in prediction."""
-    gamma, beta = params
     old_mean, old_var = state
-    rows = _rows(x, gamma)
+    rows = _rows(x, params[0])
     if train:
         mean, var, centered = _statistics(rows, ROWS)
         kept, new = momentum, 1 - momentum
         state = kept * old_mean + new * mean[..., 0, :], kept * old_var + new * var[..., 0, :]
     else:
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
-    y, cache = _normalize(centered, var, eps, ROWS if train else None, gamma, beta)
+    y, cache = _normalize(centered, var, eps, ROWS if train else None, params, out=centered)
     return y if y.ndim == x.ndim else y.reshape(x.shape), cache, state
 
 
 def _batch_onnx(*, eps: float, **_: Any) -> Expression:
     normalized = op("Div", op("Sub", "x", "mean"), op("Sqrt", op("Add", "var", eps)))
-    return op("Add", op("Mul", normalized, "gamma"), "beta")
+    return _scaled_and_shifted(normalized)
 
 
 def layer_norm(eps: float = 1e-5) -> Layer:
@@ -110,26 +127,120 @@ def layer_norm(eps: float = 1e-5) -> Layer:
     return make("layer_norm", Settings(eps=_eps(eps)), LAYER_NORM)
 
 
-def _layer_signature(input_shape: Shapes, **_: float) -> Signature:
+def _signature(input_shape: Shapes, **_: object) -> Signature:
     return Signature(input_shape, _scale_and_shift(input_shape))
 
 
 def _layer_norm(params: Sequence[Array], x: Array, *, eps: float) -> tuple[Array, NormCache]:
-    gamma, beta = params
-    _, var, centered = _statistics(_rows(x, gamma), FEATURES)
-    y, cache = _normalize(centered, var, eps, FEATURES, gamma, beta)
+    _, var, centered = _statistics(_rows(x, params[0]), FEATURES)
+    y, cache = _normalize(centered, var, eps, FEATURES, params, out=centered)
     return y if y.ndim == x.ndim else y.reshape(x.shape), cache
 
 
 def _layer_onnx(*, eps: float, **_: Any) -> Expression:
-    def mean(e: Expression) -> Expression:
-        return op("ReduceMean", e, axes=[-1], keepdims=1)
+    return _scaled_and_shifted(_standardized("x", eps, [-1]))
 
-    shifted = op("Sub", "x", op("Gather", "x", np.array([0]), axis=-1))  # as ours, exactly 0 for equal features
-    centered = op("Sub", shifted, mean(shifted))
-    variance = mean(op("Mul", centered, centered))
-    normalized = op("Div", centered, op("Sqrt", op("Add", variance, eps)))
-    return op("Add", op("Mul", normalized, "gamma"), "beta")
+
+def rms_norm(eps: float = 1e-6) -> Layer:
+    """gamma · x/√(mean(x²) + eps), the mean over the features of each row (Zhang & Sennrich, NeurIPS 2019).
+
+    Args:
+        eps: added to the mean inside the root; 1e-6 as in Keras, Flax and LLaMA. PyTorch's default is the machine
+            epsilon of x's dtype, 1.19e-7 for float32.
+    Parameters: gamma (features,), from 1. There is no mean and no beta. The same in training and in prediction.
+
+    >>> layer = nn.rms_norm()
+    >>> params, state = layer.init(nn.key(0), (2,), np.float64)
+    >>> layer.forward(params, state, np.array([[1.0, 7.0]]))[0].round(3)
+    array([[0.2, 1.4]])
+    """
+    return make("rms_norm", Settings(eps=_eps(eps)), RMS_NORM)
+
+
+def _rms_signature(input_shape: Shapes, **_: object) -> Signature:
+    return Signature(input_shape, {"gamma": Initial((features(input_shape),), "ones")})
+
+
+def _rms_norm(params: Sequence[Array], x: Array, *, eps: float) -> tuple[Array, NormCache]:
+    rows = _rows(x, params[0])
+    y, cache = _normalize(rows, _mean(rows * rows, SQUARES), eps, SQUARES, params)
+    return y if y.ndim == x.ndim else y.reshape(x.shape), cache
+
+
+def _rms_onnx(*, eps: float, **_: Any) -> Expression:
+    squares = op("ReduceMean", op("Mul", "x", "x"), axes=[-1], keepdims=1)
+    return op("Mul", op("Div", "x", op("Sqrt", op("Add", squares, eps))), "gamma")
+
+
+def group_norm(groups: int, eps: float = 1e-5) -> Layer:
+    """gamma · (x − mean)/√(var + eps) + beta, mean and variance over a group of features and all positions of an
+    example (Wu & He, ECCV 2018).
+
+    Args:
+        groups: how many groups the features are divided into, in their order; 1 is one for all, as many as features
+            is `instance_norm`.
+        eps: added to the variance inside the root; 1e-5 as in PyTorch, while Keras has 1e-3 and Flax 1e-6.
+    Parameters: gamma (features,), from 1; beta (features,), from 0. An example has the shape (..., features), such as
+        (H, W, C), (T, C) or (C,). The same in training and in prediction.
+    Raises:
+        ValueError: groups that do not divide the features, or of one value each.
+
+    >>> layer = nn.group_norm(2)
+    >>> params, state = layer.init(nn.key(0), (4,), np.float64)
+    >>> layer.forward(params, state, np.array([[1.0, 3.0, 10.0, 30.0]]))[0].round(3)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    return make("group_norm", Settings(groups=positive_int(groups, "groups"), eps=_eps(eps)), GROUP_NORM)
+
+
+def instance_norm(eps: float = 1e-5) -> Layer:
+    """gamma · (x − mean)/√(var + eps) + beta, mean and variance over the positions of an example, for each feature
+    alone (Ulyanov et al. 2016).
+
+    Args:
+        eps: added to the variance inside the root.
+    Parameters: gamma (features,), from 1; beta (features,), from 0, which PyTorch's has with `affine=True`. An example
+        has the shape (..., features), such as (H, W, C) or (T, C). The same in training and in prediction.
+    Raises:
+        ValueError: examples of one position.
+
+    >>> layer = nn.instance_norm()
+    >>> params, state = layer.init(nn.key(0), (2, 1), np.float64)
+    >>> layer.forward(params, state, np.array([[[1.0], [3.0]]]))[0].round(3).ravel()
+    array([-1.,  1.])
+    """
+    return make("instance_norm", Settings(eps=_eps(eps)), INSTANCE_NORM)
+
+
+def _group_signature(input_shape: Shapes, *, groups: int | None = None, **_: object) -> Signature:
+    signature, (*positions, last) = _signature(input_shape), input_shape
+    if last % (groups or last):
+        raise ValueError(f"groups={groups} does not divide the {last} features of an example of shape {input_shape}")
+    if math.prod(positions) * last == (groups or last):
+        raise ValueError(
+            f"input_shape={input_shape}: each mean would be of one value, which less its mean is 0: expected several "
+            "positions, such as (T, features) or (H, W, features), or fewer groups; nn.layer_norm is over all features"
+        )
+    return signature
+
+
+def _group_norm(
+    params: Sequence[Array], x: Array, *, lead: int, eps: float, groups: int | None = None
+) -> tuple[Array, NormCache]:
+    over = Over(True, groups)
+    positions = x.reshape(*x.shape[:lead], math.prod(x.shape[lead:-1]), x.shape[-1])
+    _, var, centered = _statistics(positions, over)
+    y, cache = _normalize(centered, var, eps, over, params, out=centered)
+    return y.reshape(x.shape), cache
+
+
+def _group_onnx(*, eps: float, shape: Shape, groups: int | None = None, **_: Any) -> Expression:
+    positions, last = math.prod(shape[:-1]), shape[-1]
+    x = op("Reshape", "x", np.array([-1, positions, groups or last, last // (groups or last)]))
+    return _scaled_and_shifted(op("Reshape", _standardized(x, eps, [1, 3]), np.array([-1, *shape])))
+
+
+# -- what they share: x and gamma in (..., rows, features), statistics beside them -------------------------------------
 
 
 def _rows(x: Array, gamma: Array) -> Array:
@@ -137,67 +248,126 @@ def _rows(x: Array, gamma: Array) -> Array:
     return x if x.ndim == gamma.ndim + 1 else x.reshape(*gamma.shape[:-1], -1, gamma.shape[-1])
 
 
-def _mean(a: Array, axis: int) -> Array:
-    """The mean over the rows or over the features, which stay as an axis of length 1."""
-    total = sum_of_rows(a)[..., None, :] if axis == ROWS else sum_of_columns(a)[..., None]
-    total /= a.shape[axis]
+def _beside(param: Array, x: Array) -> Array:
+    """A parameter (..., features) with axes of length 1 where x has examples and rows."""
+    return param.reshape(*param.shape[:-1], *(1,) * (x.ndim - param.ndim), param.shape[-1])
+
+
+def _mean(a: Array, over: Over) -> Array:
+    """The means, with an axis of length 1 for the rows if they are of all, and for the features if these are one group;
+    those of several groups are repeated for each of their features."""
+    total, count = (sum_of_rows(a)[..., None, :], a.shape[-2]) if over.rows else (a, 1)
+    if over.groups == 1:
+        total, count = sum_of_columns(total)[..., None], count * a.shape[-1]
+    elif over.groups is not None:
+        size = a.shape[-1] // over.groups
+        grouped = total.reshape(*total.shape[:-1], over.groups, size)
+        total, count = np.repeat(grouped.sum(axis=-1), size, axis=-1), count * size
+    total /= count
     return total
 
 
-def _statistics(x: Array, axis: int) -> tuple[Array, Array, Array]:
+def _first(x: Array, over: Over) -> Array:
+    """One element of each mean, as `_mean` returns these."""
+    first = x[..., :1, :] if over.rows else x
+    if over.groups is None:
+        return first
+    size = x.shape[-1] // over.groups
+    return first[..., :1] if over.groups == 1 else np.repeat(first[..., ::size], size, axis=-1)
+
+
+def _statistics(x: Array, over: Over) -> tuple[Array, Array, Array]:
     """Mean, variance and x − mean. Shifted by the first element, so that those of an all-equal batch are exactly 0."""
-    first = x[..., :1, :] if axis == ROWS else x[..., :1]
+    first = _first(x, over)
     shifted = x - first
-    mean = _mean(shifted, axis)
+    mean = _mean(shifted, over)
     centered = np.subtract(shifted, mean, out=shifted)
-    return first + mean, _mean(centered * centered, axis), centered
+    return first + mean, _mean(centered * centered, over), centered
 
 
 def _normalize(
-    centered: Array, var: Array, eps: float, axis: int | None, gamma: Array, beta: Array
+    centered: Array, var: Array, eps: float, over: Over | None, params: Sequence[Array], out: Array | None = None
 ) -> tuple[Array, NormCache]:
     inverse_std = 1 / np.sqrt(var + eps)
-    normalized = np.multiply(centered, inverse_std, out=centered)
-    y = normalized * gamma[..., None, :]
-    y += beta[..., None, :]
-    return y, NormCache(normalized, inverse_std, axis)
+    normalized = np.multiply(centered, inverse_std, out=out)
+    gamma, *beta = params
+    y = normalized * _beside(gamma, normalized)
+    if beta:
+        y += _beside(beta[0], normalized)
+    return y, NormCache(normalized, inverse_std, over)
 
 
 def _backward(
-    params: Sequence[Array], cache: NormCache, dy: Array, grads: Sequence[Array | None], need: bool, **_: float
+    params: Sequence[Array], cache: NormCache, dy: Array, grads: Sequence[Array | None], need: bool, **_: object
 ) -> Array | None:
-    normalized, inverse_std, axis = cache
-    gamma, shape, dy = params[0], dy.shape, dy.reshape(normalized.shape)
-    dgamma, dbeta = grads
-    if dgamma is not None or axis == ROWS:
-        dgamma = sum_of_rows(dy * normalized, dgamma)
-    if dbeta is not None or axis == ROWS:
-        dbeta = sum_of_rows(dy, dbeta)
+    normalized, inverse_std, over = cache
+    gamma, shape, dy = _beside(params[0], normalized), dy.shape, dy.reshape(normalized.shape)
+    dgamma, *dbeta = grads
+    alone = over is not None and over.groups is None
+    if dgamma is not None or alone:
+        products = _sums(dy * normalized, params[0], dgamma)
+    if (dbeta and dbeta[0] is not None) or alone:
+        sums = _sums(dy, params[0], dbeta[0])
     if not need:
         return None
-    if axis == ROWS:  # the means are known: mean(g) = gamma·dbeta/m, mean(g·x̂) = gamma·dgamma/m
-        assert dgamma is not None
-        assert dbeta is not None
-        m: int = dy.shape[ROWS]
-        dx = normalized * (dgamma / m)[..., None, :]
-        dx += (dbeta / m)[..., None, :]
+    if alone:  # gamma is one in each mean, and the sums are known: mean(g) = gamma·sums/m, mean(g·x̂) = gamma·products/m
+        m: int = normalized.shape[-2]
+        dx = normalized * (products / m)[..., None, :]
+        dx += (sums / m)[..., None, :]
         np.subtract(dy, dx, out=dx)
-        dx *= gamma[..., None, :] * inverse_std
+        dx *= gamma * inverse_std
         return dx.reshape(shape)
-    dx = dy * gamma[..., None, :]
-    if axis == FEATURES:
-        through_variance = normalized * _mean(dx * normalized, axis)
-        dx -= _mean(dx, axis)
+    dx = dy * gamma
+    if over is not None:
+        through_variance = normalized * _mean(dx * normalized, over)
+        if over.centered:
+            dx -= _mean(dx, over)
         dx -= through_variance
     dx *= inverse_std
     return dx.reshape(shape)
 
 
+def _sums(a: Array, gamma: Array, gradient: Array | None) -> Array:
+    """The sums over the rows; those of all examples are added up into the gradient, if there is one."""
+    if a.ndim == gamma.ndim + 1:
+        return sum_of_rows(a, gradient)
+    sums = sum_of_rows(a)
+    if gradient is not None:
+        sum_of_rows(sums, gradient)
+    return sums
+
+
+def _standardized(x: Expression, eps: float, axes: list[int]) -> Expression:
+    """(x − mean)/√(var + eps) over these axes; shifted as here, so that it is exactly 0 where all are equal."""
+
+    def mean(e: Expression) -> Expression:
+        return op("ReduceMean", e, axes=axes, keepdims=1)
+
+    first = x
+    for axis in axes:
+        first = op("Gather", first, np.array([0]), axis=axis)
+    shifted = op("Sub", x, first)
+    centered = op("Sub", shifted, mean(shifted))
+    variance = mean(op("Mul", centered, centered))
+    return op("Div", centered, op("Sqrt", op("Add", variance, eps)))
+
+
+def _scaled_and_shifted(normalized: Expression) -> Expression:
+    return op("Add", op("Mul", normalized, "gamma"), "beta")
+
+
+FORMULA = "gamma · (x − mean)/√(var + eps) + beta"
 BATCH_NORM = Kernel(
-    _batch_norm, _backward, _batch_signature, formula="gamma · (x − mean)/√(var + eps) + beta",
-    uses=("eps", "momentum"), asks=("state", "train"), onnx=_batch_onnx,
+    _batch_norm, _backward, _batch_signature, formula=FORMULA, uses=("eps", "momentum"), asks=("state", "train"),
+    onnx=_batch_onnx,
 )  # fmt: skip
-LAYER_NORM = Kernel(
-    _layer_norm, _backward, _layer_signature, formula="gamma · (x − mean)/√(var + eps) + beta", uses=("eps",),
-    onnx=_layer_onnx,
-)  # fmt: skip
+LAYER_NORM = Kernel(_layer_norm, _backward, _signature, formula=FORMULA, uses=("eps",), onnx=_layer_onnx)
+RMS_NORM = Kernel(
+    _rms_norm, _backward, _rms_signature, formula="gamma · x/√(mean(x²) + eps)", uses=("eps",), onnx=_rms_onnx
+)
+GROUP_NORM = Kernel(
+    _group_norm, _backward, _group_signature, formula=FORMULA, uses=("eps", "groups"), asks=("lead",), onnx=_group_onnx
+)
+INSTANCE_NORM = Kernel(
+    _group_norm, _backward, _group_signature, formula=FORMULA, uses=("eps",), asks=("lead",), onnx=_group_onnx
+)

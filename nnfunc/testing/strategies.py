@@ -92,6 +92,7 @@ def _keeps_shape() -> st.SearchStrategy[Layer]:
         activations(),
         st.builds(nn.batch_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
         st.builds(nn.layer_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
+        st.builds(nn.rms_norm, st.sampled_from([1e-5, 1e-3, 0.1])),
         st.builds(nn.dropout, st.floats(0.3, 1)),
         st.builds(nn.flatten, st.just(1)),
     )
