@@ -249,22 +249,26 @@ def _rows(x: Array, gamma: Array) -> Array:
 
 
 def _beside(param: Array, x: Array) -> Array:
-    """A parameter (..., features) with axes of length 1 where x has examples and rows."""
-    return param.reshape(*param.shape[:-1], *(1,) * (x.ndim - param.ndim), param.shape[-1])
+    """A parameter (..., features) with axes of length 1 where x has examples and rows; one network's needs none."""
+    return (
+        param if param.ndim == 1 else param.reshape(*param.shape[:-1], *(1,) * (x.ndim - param.ndim), param.shape[-1])
+    )
 
 
 def _mean(a: Array, over: Over) -> Array:
     """The means, with an axis of length 1 for the rows if they are of all, and for the features if these are one group;
     those of several groups are repeated for each of their features."""
-    total, count = (sum_of_rows(a)[..., None, :], a.shape[-2]) if over.rows else (a, 1)
+    means = a
+    if over.rows:
+        means = sum_of_rows(a)[..., None, :]
+        means /= a.shape[-2]
     if over.groups == 1:
-        total, count = sum_of_columns(total)[..., None], count * a.shape[-1]
+        means = sum_of_columns(means)[..., None]
+        means /= a.shape[-1]
     elif over.groups is not None:
         size = a.shape[-1] // over.groups
-        grouped = total.reshape(*total.shape[:-1], over.groups, size)
-        total, count = np.repeat(grouped.sum(axis=-1), size, axis=-1), count * size
-    total /= count
-    return total
+        means = np.repeat(means.reshape(*means.shape[:-1], over.groups, size).mean(axis=-1), size, axis=-1)
+    return means
 
 
 def _first(x: Array, over: Over) -> Array:
