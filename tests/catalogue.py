@@ -98,6 +98,7 @@ SIMPLE: dict[str, st.SearchStrategy[nn.Layer]] = {
     "flatten": st.builds(nn.flatten, st.just(1)),
     "layer": st.builds(bent),
     "layer_norm": st.builds(nn.layer_norm, EPS),
+    "prelu": st.builds(nn.prelu, st.floats(-1, 1)),
     "rms_norm": st.builds(nn.rms_norm, EPS),
 }
 
@@ -190,6 +191,8 @@ OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
     **RECURRENT,
     **ATTENTION,
     "branch": (st.builds(nn.branch, small, small), (FEATURES,)),
+    "geglu": (st.builds(nn.geglu, st.booleans()), (4,)),
+    "glu": (st.builds(nn.glu), (4,)),
     "group_norm": (st.builds(nn.group_norm, st.sampled_from([1, 2, 4]), EPS), (3, 4)),
     "instance_norm": (st.builds(nn.instance_norm, EPS), (3, 2, 2)),
     "freeze": (
@@ -200,6 +203,7 @@ OTHERS: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
     "reshape": (st.sampled_from([(9,), (-1, 1), (1, 9), (3, -1)]).map(lambda shape: nn.reshape(*shape)), (3, FEATURES)),
     "scan": (st.builds(nn.scan, st.builds(cell), st.just(4)), (2, FEATURES)),
     "shared": (st.builds(nn.shared, small), PAIR),
+    "swiglu": (st.builds(nn.swiglu), (4,)),
     "take": (st.builds(nn.take, st.integers(0, 1)), PAIR),
     "tie": (st.builds(tied), (FEATURES,)),
     "wired": (st.builds(lambda f, g: nn.wired(gate, {"f": f, "g": g}, name="gate"), st.builds(nn.dense, st.just(2)),

@@ -461,6 +461,7 @@ OTHER_ARGUMENTS: dict[str, Any] = {
     "final_state": True,
     "forget_bias": 0.5,
     "groups": 2,
+    "initial": 0.5,
     "initial_state": True,
     "kernel_size": 3,
     "lengths": True,

@@ -44,7 +44,7 @@ def mutant(layer: Layer, break_: Break) -> Layer:
 
 
 NAMES: dict[str, tuple[str, ...]] = defaultdict(
-    tuple, dense=("W", "b"), rms_norm=("gamma",),
+    tuple, dense=("W", "b"), prelu=("slope",), rms_norm=("gamma",),
     **dict.fromkeys(("batch_norm", "group_norm", "instance_norm", "layer_norm"), ("gamma", "beta")),
 )  # fmt: skip
 
@@ -139,6 +139,12 @@ LAYERS: dict[str, tuple[Layer, Break]] = {
     "group norm: beta of one example": (nn.group_norm(2), lambda p, c, dy, dx, g: (dx, g | {"beta": dy[0].sum(0)})),
     "instance norm: statistics constant": (nn.instance_norm(), constant_statistics),
     "instance norm: means of all features": (nn.instance_norm(), means_of_all_features),
+    "glu: gate without its slope": (nn.glu(), lambda p, c, dy, dx, g: (np.hstack([dx[:, :2], dy * c[0] * c[1]]), g)),
+    "glu: value alone": (nn.glu(), lambda p, c, dy, dx, g: (np.hstack([dx[:, :2], 0 * dy]), g)),
+    "swiglu: halves exchanged": (nn.swiglu(), lambda p, c, dy, dx, g: (np.roll(dx, 2, axis=-1), g)),
+    "prelu: slope on both sides": (nn.prelu(), lambda p, c, dy, dx, g: (dy * p["slope"], g)),
+    "prelu: slope of both sides": (nn.prelu(), lambda p, c, dy, dx, g: (dx, {"slope": (dy * c).sum(0)})),
+    "prelu: slope averaged": (nn.prelu(), lambda p, c, dy, dx, g: (dx, {"slope": g["slope"] / len(dy)})),
     "flatten: features reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[:, ::-1], g)),
     "flatten: averaged over the rows": (nn.flatten(), lambda p, c, dy, dx, g: (0 * dx + dx.mean(0), g)),
     "flatten: rows reversed": (nn.flatten(), lambda p, c, dy, dx, g: (dx[::-1], g)),
@@ -187,6 +193,12 @@ EXPECTED: dict[str, list[tuple[str, str]]] = {
     "group norm: beta of one example": [("beta", "missing-sum")],
     "instance norm: statistics constant": [("dx", "missing-term")],
     "instance norm: means of all features": [("dx", "axis")],
+    "glu: gate without its slope": [("dx", "missing-term")],
+    "glu: value alone": [("dx", "zero")],
+    "swiglu: halves exchanged": [("dx", "shift")],
+    "prelu: slope on both sides": [("dx", "missing-term")],
+    "prelu: slope of both sides": [("slope", "mask")],
+    "prelu: slope averaged": [("slope", "scale")],
     "flatten: features reversed": [("dx", "flip")],
     "flatten: averaged over the rows": [("dx", "axis")],
     "flatten: rows reversed": [("dx", "flip")],
@@ -197,7 +209,8 @@ EXPECTED: dict[str, list[tuple[str, str]]] = {
 
 
 def report(layer: Layer) -> nn.Report:
-    shape = {"group_norm": (5, 4), "instance_norm": (5, 3)}.get(layer.name, (3,))
+    shapes = {"glu": (4,), "group_norm": (5, 4), "instance_norm": (5, 3), "swiglu": (4,)}
+    shape = shapes.get(layer.name, (3,))
     params, state = layer.init(nn.key(0), shape, np.float64)
     rng = np.random.default_rng(0)
     x = np.round(rng.normal(size=(4, *shape)) * 4) / 4

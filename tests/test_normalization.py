@@ -253,6 +253,12 @@ def test_what_has_no_norm(layer: Layer, shape: Shape, message: str) -> None:
         layer.init(nn.key(0), shape)
 
 
+def test_parameters_of_another_length() -> None:
+    layer, wrong = nn.group_norm(2), ArrayDict({"gamma": np.ones(3), "beta": np.ones(3)})
+    with pytest.raises(ValueError, match=r"gamma \(3,\), beta \(3,\), expected gamma \(inputs,\) and beta \(inputs,\)"):
+        layer.forward(wrong, nn.EMPTY, np.ones((2, 3, 4)))
+
+
 def test_arguments() -> None:
     for groups in (0, 1.5, True):
         with pytest.raises(ValueError, match="groups="):

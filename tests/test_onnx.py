@@ -168,9 +168,9 @@ def test_windows(name: str, data: st.DataObject, seed: int) -> None:
     assert_exported(layer, randomized(params, seed), state, *inputs)
 
 
-@pytest.mark.parametrize("name", ["group_norm", "instance_norm"])
+@pytest.mark.parametrize("name", ["geglu", "glu", "group_norm", "instance_norm", "swiglu"])
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 2**32 - 1))
-def test_norms_of_an_example(name: str, data: st.DataObject, dtype: type[np.floating], seed: int) -> None:
+def test_norms_of_an_example_and_gates(name: str, data: st.DataObject, dtype: type[np.floating], seed: int) -> None:
     layers, shape = OTHERS[name]
     layer, shape = data.draw(layers), (*data.draw(st.sampled_from([(), (2,)])), *shape)
     params, state = layer.init(nn.key(seed), shape, dtype)

@@ -908,3 +908,17 @@ def test_norms_of_flax() -> None:
     params, state = from_variables(model, variables, (6, 4), names={"dense1": "Dense_0", "dense2": "Dense_1"})
     close(outputs(model, params, state, SERIES), np.asarray(Net().apply(variables, SERIES)), np.float32)
     assert jax.tree.all(jax.tree.map(np.array_equal, to_variables(model, params, state), variables))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trained_slopes(keras: Any) -> None:
+    torch = pytest.importorskip("torch")
+    model = nn.serial(nn.dense(4), nn.prelu())
+    module = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.PReLU(4, 0.7))
+    params, state = from_state_dict(model, module.state_dict(), (5,))
+    close(outputs(model, params, state), module(torch.tensor(X)).detach().numpy(), np.float32)
+    module.load_state_dict(to_state_dict(model, params, state))
+    net = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.PReLU()])
+    moved(net)
+    params, state = from_weights(model, keras_weights(net), (5,))
+    close(outputs(model, params, state), np.asarray(keras.ops.convert_to_numpy(net(X))), np.float32)

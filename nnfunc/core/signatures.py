@@ -97,10 +97,10 @@ def _wrong_features(shape: Shape, features: int, first: bool) -> str:
 def _wrong_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> str:
     """What a layer expects: lengths that go with the input are called by the name of that."""
     expected: dict[str, tuple[Any, ...]] = {}
-    fixed = [v for v in layer.settings.values() if type(v) is int]
+    fixed, groups = [v for v in layer.settings.values() if type(v) is int], layer.settings.get("groups", 1)
     for before in BEFORE:
         found = []
-        for length in (1009, 2003, *fixed):
+        for length in (1009 * groups, 2003 * groups, *fixed):
             try:
                 found.append(signature(layer, (*before, length)).params)
             except (ValueError, TypeError, IndexError):

@@ -10,7 +10,7 @@ gives other names: {"dense1": "encoder", "residual1.dense1": "Block_0/Dense_0"}.
 
 What weights do not tell: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-6 in the others, which is
 `nn.layer_norm(eps=1e-6)`; `momentum=0.99` of `BatchNorm` is `nn.batch_norm(momentum=0.99)`; `nn.gelu` there is the form
-with tanh, `nn.gelu(True)` here.
+with tanh, `nn.gelu(True)` here. `PReLU` there has one slope for all features, `nn.prelu` one for each: repeat it.
 
 A module of Flax NNX has the same names without collections: read
 `nnx.to_pure_dict(nnx.state(module, (nnx.Param, nnx.BatchStat)))` with `names`; what `to_variables` gives is for Linen.
@@ -48,6 +48,7 @@ KINDS = {
     "conv2d": "conv",
     "conv_transpose1d": "conv_transpose",
     "conv_transpose2d": "conv_transpose",
+    "prelu": "PReLU",
     "rms_norm": "RMSNorm",
 }
 """What the layers are called there whose kind is called otherwise."""
@@ -69,6 +70,7 @@ CONVENTION = Convention(
         "group_norm": SCALE_AND_SHIFT,
         "instance_norm": SCALE_AND_SHIFT,
         "layer_norm": SCALE_AND_SHIFT,
+        "prelu": {"slope": There("negative_slope")},
         "rms_norm": {"gamma": There("scale")},
     },
     default=lambda position, kind, number: (

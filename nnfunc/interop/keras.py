@@ -43,6 +43,7 @@ KINDS = {
     "group_norm": "group_normalization",
     "instance_norm": "group_normalization",  # with groups=-1
     "layer_norm": "layer_normalization",
+    "prelu": "p_re_lu",
     "rms_norm": "rms_normalization",
     "conv_transpose1d": "conv1d_transpose",
     "conv_transpose2d": "conv2d_transpose",
@@ -80,6 +81,7 @@ CONVENTION = Convention(
         "group_norm": SCALE_AND_SHIFT,
         "instance_norm": SCALE_AND_SHIFT,
         "layer_norm": SCALE_AND_SHIFT,
+        "prelu": {"slope": There("alpha")},
         "rms_norm": {"gamma": There("scale")},
     },
     default=lambda position, kind, number: kind,  # of compositions, whose layers have whole names: see `layer_names`

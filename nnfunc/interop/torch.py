@@ -61,6 +61,7 @@ CONVENTION = Convention(
         "group_norm": SCALE_AND_SHIFT,
         "instance_norm": SCALE_AND_SHIFT,  # with affine=True
         "layer_norm": SCALE_AND_SHIFT,
+        "prelu": {"slope": There("weight")},  # with num_parameters
         "rms_norm": {"gamma": There("weight")},
         "conv1d": {"W": There("weight", (2, 1, 0)), "b": There("bias")},
         "conv2d": {"W": There("weight", (3, 2, 0, 1)), "b": There("bias")},

@@ -4,6 +4,7 @@ dense                                               dropout, reparametrize
 batch_norm, layer_norm, rms_norm, group_norm, instance_norm
 relu, leaky_relu, elu, selu, gelu, silu (swish), softplus, sigmoid, tanh, softmax, identity
 mish, softsign, log_softmax, hard_sigmoid, hard_swish, hard_tanh, relu6
+glu, swiglu, geglu, prelu
 conv1d, conv2d, conv_transpose1d, conv_transpose2d  upsample1d, upsample2d, pad, crop
 max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, global_max_pool, global_avg_pool
 rnn, gru, lstm, bidirectional                       attention, transformer_block
@@ -43,6 +44,7 @@ from nnfunc.layers.cells import gru, lstm, rnn
 from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, serial, shared
 from nnfunc.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from nnfunc.layers.embedding import embedding
+from nnfunc.layers.gates import geglu, glu, prelu, swiglu
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
 from nnfunc.layers.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from nnfunc.layers.padding import crop, pad, upsample1d, upsample2d
@@ -75,9 +77,11 @@ __all__ = [
     "embedding",
     "flatten",
     "freeze",
+    "geglu",
     "gelu",
     "global_avg_pool",
     "global_max_pool",
+    "glu",
     "group_norm",
     "gru",
     "hard_sigmoid",
@@ -99,6 +103,7 @@ __all__ = [
     "multiply",
     "pad",
     "parallel",
+    "prelu",
     "relu",
     "relu6",
     "reparametrize",
@@ -118,6 +123,7 @@ __all__ = [
     "softplus",
     "softsign",
     "subtract",
+    "swiglu",
     "swish",
     "take",
     "tanh",
