@@ -3,5 +3,21 @@
 from nnfunc.evaluation.generate import generate
 from nnfunc.evaluation.metrics import Evaluation, accuracy, confusion_matrix, evaluate, predict_classes
 from nnfunc.evaluation.predict import predict
+from nnfunc.evaluation.scores import f1_score, perplexity, precision, r2_score, recall, roc_auc, top_k_accuracy
 
-__all__ = ["Evaluation", "accuracy", "confusion_matrix", "evaluate", "generate", "predict", "predict_classes"]
+__all__ = [
+    "Evaluation",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate",
+    "f1_score",
+    "generate",
+    "perplexity",
+    "precision",
+    "predict",
+    "predict_classes",
+    "r2_score",
+    "recall",
+    "roc_auc",
+    "top_k_accuracy",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ from nnfunc.losses import by_names
 from nnfunc.losses.base import Decision, Loss, loss_of
 from nnfunc.losses.options import known
 from nnfunc.losses.weights import weights_of
-from nnfunc.stacks import with_axis, without_axis
+from nnfunc.stacks import member, with_axis, without_axis
 
 
 class Evaluation(NamedTuple):
-    """The mean loss (without penalty) and the accuracy on some data; NaN where there are no classes.
+    """The mean loss (without penalty) and the accuracy on some data, NaN where there are no classes; other metrics by
+    their names.
 
     >>> Evaluation(loss=0.5, accuracy=0.9).accuracy
     0.9
@@ -30,6 +32,7 @@ class Evaluation(NamedTuple):
 
     loss: Scalar
     accuracy: Scalar
+    metrics: Mapping[str, Scalar] = {}
 
 
 def predict_classes(model: Layer, ts: HasParams, X: Value, threshold: float | None = None) -> NDArray[np.intp]:
@@ -117,8 +120,10 @@ def evaluate(
     Y: Any,
     weights: Any = None,
     class_weights: ArrayLike | None = None,
+    *,
+    metrics: Mapping[str, Callable[..., Scalar]] | None = None,
 ) -> Evaluation:
-    """The mean loss (without penalty) and the accuracy of a model in prediction mode.
+    """The mean loss (without penalty) and the accuracy of a model in prediction mode, and other metrics.
 
     Args:
         model, ts, X: see `predict`.
@@ -126,6 +131,9 @@ def evaluate(
         Y: the targets of the loss.
         weights: of the examples, in the mean loss and in the accuracy.
         class_weights: of the mean loss.
+        metrics: {name: function (y, target) of all outputs and all targets, or (y, target, weights=) with weights},
+            such as `nn.metrics.f1_score` or `partial(nn.metrics.f1_score, average="macro")`; they are called for each
+            member of a stack.
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
@@ -138,9 +146,16 @@ def evaluate(
     value, _ = loss_of(loss, y, Y, weights, class_weights, lead)
     decision = decision_under(model, loss)
     share = None if decision is None else share_right(y, Y, weights, decision, lead, loss)
-    if share is None:
-        return Evaluation(value, unknown(ts.params))
-    return Evaluation(value, ratio(*share, math.nan))
+    accuracy = unknown(ts.params) if share is None else ratio(*share, math.nan)
+    given = {} if weights is None else {"weights": weights}
+
+    def of_each(metric: Callable[..., Scalar]) -> Scalar:
+        if lead == 1:
+            return metric(y, Y, **given)
+        each = ((member(y, k), member(Y, k), member(weights, k)) for k in range(ts.params.stack_shape[0]))
+        return np.array([metric(a, b) if w is None else metric(a, b, weights=w) for a, b, w in each])
+
+    return Evaluation(value, accuracy, {name: of_each(metric) for name, metric in (metrics or {}).items()})
 
 
 def as_members(ts: HasParams, value: Any, name: str) -> Any:
@@ -164,16 +179,21 @@ def decision_under(model: Layer, loss: Loss) -> Decision | None:
 
 def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
     """How the outputs of a model become classes, where the loss is not known."""
+    last = last_layer(model)
+    if threshold is None and last.kernel is not None and last.kernel.decision == 0.5:
+        return 0.5
+    return decision_of(y, threshold, last.name in LINEAR)
+
+
+def decision_of(y: Value, threshold: float | None, linear: bool = False) -> Decision:
+    """How outputs become classes, where neither model nor loss is known, or whether the last layer is a linear one."""
     if threshold is not None:
         return number(threshold, "threshold", -math.inf, math.inf)
     if isinstance(y, tuple):
         raise ValueError(f"the model has {len(y)} outputs: take one of them, and pass threshold= or compare it by hand")
-    last = last_layer(model)
-    if last.kernel is not None and last.kernel.decision == 0.5:
-        return 0.5
     if y.shape[-1] > 1:
         return "largest"
-    if last.name in LINEAR or y.min() < 0 or y.max() > 1:
+    if linear or y.min() < 0 or y.max() > 1:
         raise ValueError(
             "the model's one output is no probability: end it with nn.sigmoid(), or pass threshold=0.0 if it is a logit"
         )
@@ -201,30 +221,32 @@ def decided(y: Array, decision: Decision) -> NDArray[Any]:  # class numbers, or 
     return above[..., 0] if y.shape[-1] == 1 else above
 
 
-def labels(Y: ArrayLike, y: Array, decision: Decision, lead: int) -> NDArray[Any]:
+def labels(Y: ArrayLike, y: Array, decision: Decision, lead: int, name: str = "Y") -> NDArray[Any]:
     """True classes in the form of the predicted ones: from class numbers, one-hot rows, or columns of 0 and 1.
 
     Args:
         Y: of y's shape, or without its last axis.
         lead: 1, in a stack 2.
+        name: what Y is called.
     """
-    T = numeric(Y, "Y")
+    T = numeric(Y, name)
     largest, outputs = decision == "largest", y.shape[-1]
     if largest and T.shape == y.shape and not (np.allclose(T.sum(axis=-1), 1, atol=1e-3) and T.min(initial=0) >= 0):
         raise ValueError(
-            f"Y has shape {T.shape[lead - 1 :]} but its rows do not sum to 1: expected one-hot rows or class numbers"
+            f"{name} has shape {T.shape[lead - 1 :]} but its rows do not sum to 1: expected one-hot rows or class "
+            "numbers"
         )
     read = read_labels(T, y, decision)
     if read is None:
         expected = y.shape[lead - 1 : -1] if largest or outputs == 1 else y.shape[lead - 1 :]
         raise ValueError(
-            f"Y has shape {T.shape[lead - 1 :]} but the outputs have shape {y.shape[lead - 1 :]}: expected classes "
-            f"{expected}"
+            f"{name} has shape {T.shape[lead - 1 :]} but the outputs have shape {y.shape[lead - 1 :]}: expected "
+            f"classes {expected}"
         )
     highest = outputs - 1 if largest else 1
     bad = ~((read >= 0) & (highest >= read) & (np.floor(read) == read))
     if bad.any():
-        raise ValueError(f"Y contains {first_bad(read, bad)}, expected classes from 0 to {highest}")
+        raise ValueError(f"{name} contains {first_bad(read, bad)}, expected classes from 0 to {highest}")
     return read
 
 
