@@ -90,6 +90,19 @@ def test_several_decisions(name: str, data: st.DataObject, m: int, outputs: int)
         close(ours(y, target, weights, threshold=0.4, average=average), expected)
 
 
+def test_a_class_counts_in_the_macro_average_if_it_is_true_or_predicted() -> None:
+    predicted, target = [0, 1, 1, 3], [0, 0, 1, 1]  # 2 is neither; 3 is only predicted
+    close(metrics.precision(predicted, target, average="macro"), (1 + 1 / 2 + 0) / 3)
+    close(metrics.recall(predicted, target, average="macro"), (1 / 2 + 1 / 2 + 0) / 3)
+    close(metrics.precision(predicted, target, average=None), [1, 1 / 2, 0, 0])
+
+
+def test_of_several_decisions_those_ignored_do_not_count() -> None:
+    y, target = np.array([[0.9, 0.9], [0.9, 0.1]]), np.array([[1, -1], [0, 1]])
+    close(metrics.precision(y, target, threshold=0.5, average=None, ignore=-1), [1 / 2, 0])
+    close(metrics.precision(y, target, threshold=0.5, average="micro", ignore=-1), 1 / 2)
+
+
 # -- the area under the curve ------------------------------------------------------------------------------------------
 
 
@@ -169,6 +182,7 @@ def test_r2_of_equal_targets_and_of_far_ones() -> None:
     assert metrics.r2_score(y, np.full((3, 1), 0.1)) == 0  # whose mean is not 0.1
     assert metrics.r2_score(np.full((3, 1), 0.1), np.full((3, 1), 0.1)) == 1
     assert math.isnan(float(metrics.r2_score(y[:1], y[:1])))
+    assert math.isnan(float(metrics.r2_score(y, y, [1.0, 0.0, 0.0])))
     near = np.array([[1.0], [2.0], [4.0]])
     close(metrics.r2_score(near + 2.0**40, np.array([1.0, 2.0, 3.0]) + 2.0**40), 0.5)
 
