@@ -250,10 +250,64 @@ def test_a_layer_that_mixes_positions_is_refused() -> None:
     later = nn.serial(nn.embedding(7, 8), nn.attention(2), nn.dense(7))
     with pytest.raises(ValueError, match=r"attention1: goes on step by step only with causal=True"):
         nn.generate(later, state_of(later), [[1, 2]], 2, temperature=0)
-    mixing = nn.serial(nn.embedding(7, 8), nn.conv1d(8, 3, padding=(2, 0)), nn.dense(7))
-    with pytest.raises(ValueError, match="some layer lets a position depend on others"):
-        nn.generate(mixing, state_of(mixing), [[1, 2, 3, 4]], 2, temperature=0)
     with pytest.raises(ValueError, match="prompt has shape"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [1, 2], 2, temperature=0)
     with pytest.raises(TypeError, match="is no key"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [[1, 2]], 2)
+
+
+def causal_conv(dilation: int) -> nn.Layer:
+    return nn.conv1d(8, 3, padding=(2 * dilation, 0), dilation=dilation)
+
+
+def backwards() -> nn.Layer:
+    """The last position first."""
+    return nn.layer(lambda p, x: (x[:, ::-1], None), lambda p, c, dy: dy[:, ::-1], name="backwards")
+
+
+MIXING = {
+    "conv1d1": causal_conv(1),
+    "residual1.conv1d1": nn.residual(causal_conv(4)),
+    "backwards1": backwards(),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+@pytest.mark.parametrize("T", [1, 2, 4, 8, 30])
+def test_a_layer_that_mixes_positions_without_a_step_is_named(name: str, T: int) -> None:
+    model = nn.serial(nn.embedding(7, 8), MIXING[name], nn.dense(7))
+    with pytest.raises(ValueError, match=rf"^{name}: the outputs for a part .* Kernel.step has none"):
+        nn.generate(model, state_of(model, (30,)), np.zeros((2, T), int), 20, temperature=0)
+
+
+def test_a_wrong_step_is_named() -> None:
+    layer = nn.sinusoidal_positions()
+    assert layer.kernel is not None
+    layer = layer._replace(kernel=layer.kernel._replace(step=lambda p, x, memory, base: (x, 0)))  # forgets where it is
+    model = nn.serial(nn.embedding(7, 8), layer, nn.dense(7))
+    with pytest.raises(ValueError, match=r"^sinusoidal_positions1: .* Kernel.step gives others"):
+        nn.generate(model, state_of(model), [[1]], 5, temperature=0)
+
+
+def test_one_position_is_never_mixed() -> None:
+    model = nn.serial(nn.embedding(7, 8), causal_conv(1), nn.dense(7))
+    ts, prompt = state_of(model), np.arange(3)[:, None]
+    best = model.forward(ts.params, ts.state, prompt)[0].argmax(axis=-1)
+    np.testing.assert_array_equal(nn.generate(model, ts, prompt, 1, temperature=0)[:, 1:], best)
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    model = nn.serial(nn.embedding(7, 8), nn.dense(7))
+    ts = state_of(model)
+    ts = ts._replace(params=ts.params.with_vector(np.full(ts.params.size, np.nan)))
+    for how in ({"temperature": 0}, {"key": nn.key(0)}):
+        with pytest.raises(ValueError, match=r"the largest logit is nan at \[0\]"):
+            nn.generate(model, ts, [[1, 2]], 2, **how)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_least_temperature_takes_the_most_probable() -> None:
+    model = MODELS["lstm"]
+    ts, least = state_of(model), float(np.finfo(float).smallest_subnormal)
+    drawn_ids = nn.generate(model, ts, [[1, 2]], 5, key=nn.key(0), temperature=least)
+    np.testing.assert_array_equal(drawn_ids, nn.generate(model, ts, [[1, 2]], 5, temperature=0))
