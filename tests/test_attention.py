@@ -67,6 +67,23 @@ def test_ids_are_whole_numbers_in_range() -> None:
     np.testing.assert_array_equal(one_by_one, params["E"][[[1, 0]]])
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.uint64, np.int64])
+def test_ids_of_any_dtype_have_the_gradients_of_int64(dtype: Any) -> None:
+    layer = nn.embedding(2, 3)
+    params, x, dy = drawn(layer, (4,)), rng.integers(0, 2, (5, 4)), rng.normal(size=(5, 4, 3))
+    found = [layer.backward(params, layer.forward(params, nn.EMPTY, ids)[1], dy)[1] for ids in (x, x.astype(dtype))]
+    assert nn.equal(*found)
+
+
+def test_the_gradient_holds_where_ids_need_more_than_16_bits() -> None:
+    layer, x = nn.embedding(70_000, 1), np.array([[3, 65_539, 69_999, 3]])
+    params, state = layer.init(nn.key(0), (4,))
+    _, cache, _ = layer.forward(params, state, x)
+    dE = layer.backward(params, cache, np.array([[[1.0], [2.0], [3.0], [4.0]]], np.float32))[1]["E"]
+    assert dE[[3, 65_539, 69_999], 0].tolist() == [5.0, 2.0, 3.0]
+    assert np.count_nonzero(dE) == 3
+
+
 def test_an_embedding_and_the_output_layer_can_be_one_array() -> None:
     body = nn.serial(nn.embedding(6, 4), nn.transformer_block(4, 2, causal=True), nn.dense(6, bias=False))
     model = nn.tie(body, "dense1.W", to="embedding1.E", transpose=True)
@@ -95,6 +112,58 @@ def test_sinusoids_are_those_of_the_paper() -> None:
         for i in range(3):
             angle = t / 10000 ** (2 * i / 6)
             np.testing.assert_allclose(P[t, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)], rtol=1e-12)
+
+
+IN_PARTS: dict[str, Any] = {
+    "learned": lambda heads: nn.learned_positions(12),
+    "sinusoidal": lambda heads: nn.sinusoidal_positions(),
+    "rotary": lambda heads: nn.rotary_positions(),
+    "rotary adjacent": lambda heads: nn.rotary_positions(pairing="adjacent"),
+    "attention": lambda heads: nn.attention(heads, causal=True),
+    "attention without biases": lambda heads: nn.attention(heads, size=3, causal=True, bias=False),
+    "attention rotary": lambda heads: nn.attention(heads, causal=True, rotary="halves"),
+    "attention adjacent": lambda heads: nn.attention(heads, size=4, causal=True, rotary="adjacent"),
+}
+
+
+def stepped(layer: nn.Layer, params: ArrayDict, parts: list[Any]) -> Any:
+    """The outputs for the parts of a sequence, one after another."""
+    kernel, memory, found = layer.kernel, None, []
+    assert kernel is not None
+    assert kernel.step is not None
+    for part in parts:
+        y, memory = kernel.step(params.arrays, part, memory, **{k: layer.settings[k] for k in kernel.uses})
+        found.append(y)
+    return np.concatenate(found, axis=1)
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+@given(
+    rows=st.integers(1, 3),
+    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    heads=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_a_sequence_in_parts_is_that_of_the_whole(
+    name: str, rows: int, lengths: list[int], heads: int, seed: int
+) -> None:
+    layer, T = IN_PARTS[name](heads), sum(lengths)
+    x = np.random.default_rng(seed).normal(size=(rows, T, 2 * heads))
+    params = drawn(layer, x.shape[1:], seed)
+    whole = layer.forward(params, nn.EMPTY, x)[0]
+    found = stepped(layer, params, np.split(x, np.cumsum(lengths)[:-1], axis=1))
+    np.testing.assert_allclose(found, whole, **CLOSE)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_cross_attention_in_parts_sees_all_of_its_memory(masked: bool) -> None:
+    layer = nn.attention(2, cross=True, mask=masked)
+    x, memory, keep = rng.normal(size=(3, 5, 4)), rng.normal(size=(3, 6, 2)), rng.integers(0, 2, (3, 6))
+    others = (memory, keep) if masked else (memory,)
+    params = drawn(layer, map_leaves(lambda a: a.shape[1:], (x, *others)))
+    whole = layer.forward(params, nn.EMPTY, (x, *others))[0]
+    parts = [(part, *others) for part in np.split(x, [2, 3], axis=1)]
+    np.testing.assert_allclose(stepped(layer, params, parts), whole, **CLOSE)
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------
@@ -276,7 +345,7 @@ MIXING = {
 @pytest.mark.parametrize("T", [1, 2, 4, 8, 30])
 def test_a_layer_that_mixes_positions_without_a_step_is_named(name: str, T: int) -> None:
     model = nn.serial(nn.embedding(7, 8), MIXING[name], nn.dense(7))
-    with pytest.raises(ValueError, match=rf"^{name}: the outputs for a part .* Kernel.step has none"):
+    with pytest.raises(ValueError, match=rf"^{name}: the outputs for a part .* it has no Kernel.step"):
         nn.generate(model, state_of(model, (30,)), np.zeros((2, T), int), 20, temperature=0)
 
 

@@ -136,10 +136,10 @@ def _check_parts(model: Layer, ts: HasParams, ids: NDArray[Any]) -> None:
         for n in leaves(op.y):
             joined = [values[n] for values in parts]
             if whole[n].ndim < 2 or not _close(np.concatenate(joined, axis=1), whole[n], ts.params.dtype):
-                cause = "has none" if op.kernel.step is None else "gives others"
+                step = "it has no Kernel.step" if op.kernel.step is None else "Kernel.step gives others"
                 raise ValueError(
-                    f"{op.path or op.layer.name}: the outputs for a part of a sequence at a time are not those for all "
-                    f"of it: positions depend on others, and Kernel.step {cause}. Causal attention, rnn, gru, lstm go on"
+                    f"{op.path or op.layer.name}: the outputs for a part of a sequence at a time are not those for "
+                    f"all of it, and {step}: causal attention, rnn, gru and lstm can go on position by position"
                 )
 
 
