@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.core.values import Value
 from nnfunc.interop import flax as from_flax
 from nnfunc.interop import keras as from_keras
 from nnfunc.interop import torch as from_torch
@@ -48,7 +49,7 @@ READ: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
-def outputs(model: nn.Layer, params: ArrayDict, state: ArrayDict, x: Array = X) -> Array:
+def outputs(model: nn.Layer, params: ArrayDict, state: ArrayDict, x: Value = X) -> Array:
     y: Array = model.forward(params, state, x)[0]
     return y
 
@@ -308,7 +309,7 @@ def test_every_built_in_layer_with_arrays_is_in_the_tables(name: str) -> None:
                     arrays = layer.init(nn.key(0), shape)
                     found |= {(kind, k) for k in (*arrays[0], *arrays[1])}
     assert {("dense", "W"), ("batch_norm", "var"), ("layer_norm", "beta")} <= found
-    elsewhere = {"flax": ("rnn", "gru", "lstm", "attention"), "keras": ("attention",)}.get(name.split()[0], ())
+    elsewhere = ("rnn", "gru", "lstm") if "flax" in name else ()
     found = {(kind, k) for kind, k in found if kind not in (*elsewhere, "learned_positions")}  # made of others there
     assert found <= {(kind, k) for kind, table in CONVENTIONS[name].arrays.items() for k in table}
 
@@ -842,3 +843,106 @@ def test_a_module_of_flax_nnx_and_bfloat16() -> None:
     params, state = from_variables(model, short, (5,), names=names)
     assert params.dtype == np.float32
     assert np.array_equal(params["dense1.W"], np.asarray(short["fc"]["kernel"].astype(np.float32)))
+
+
+# -- attention in all three --------------------------------------------------------------------------------------------
+
+WORDS = rng.integers(0, 7, (3, 5))
+READER = nn.serial(nn.embedding(7, 4), nn.attention(2, size=3, causal=True), nn.dense(2))
+"""Ids to (5, 2); the heads together are wider than x."""
+
+ACROSS = nn.attention(2, size=3, cross=True, mask=True)
+Q, MEMORY = (rng.normal(size=shape).astype(np.float32) for shape in ((3, 5, 4), (3, 6, 7)))
+KEEP = rng.integers(0, 2, (3, 5, 6))
+KEEP[..., 0] = 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_attention_of_keras(keras: Any) -> None:
+    keras.utils.clear_session()
+    L = keras.layers
+    for _ in range(2):  # the second is numbered from 1
+        ids = keras.Input((5,), dtype="int32")
+        h = L.Embedding(7, 4)(ids)
+        net = keras.Model(ids, L.Dense(2)(L.MultiHeadAttention(2, 3)(h, h, use_causal_mask=True)))
+    moved(net)
+    weights = keras_weights(net)
+    params, state = from_weights(READER, weights, (5,))
+    expected = np.asarray(keras.ops.convert_to_numpy(net(WORDS)))
+    np.testing.assert_allclose(outputs(READER, params, state, WORDS), expected, rtol=1e-5, atol=1e-5)
+    names = layer_names(READER, weights)
+    assert names["attention1"].endswith("multi_head_attention_1")
+    back = to_weights(READER, params, state, names=names)
+    assert back.keys() == weights.keys()
+    assert all(np.array_equal(back[k], a) for k, a in weights.items())
+
+    layer = L.MultiHeadAttention(2, 3)
+    layer(Q, MEMORY)
+    moved(layer)
+    params, _ = from_weights(ACROSS, keras_weights(layer), ((5, 4), (6, 7), (5, 6)))
+    theirs = np.asarray(keras.ops.convert_to_numpy(layer(Q, MEMORY, attention_mask=KEEP.astype(bool))))
+    found = ACROSS.forward(params, nn.EMPTY, (Q, MEMORY, KEEP))[0]
+    np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_attention_of_flax() -> None:
+    jax = pytest.importorskip("jax")
+    linen = pytest.importorskip("flax.linen")
+
+    class Net(linen.Module):  # type: ignore[misc, name-defined]  # unknown where Flax is not installed
+        @linen.compact  # type: ignore[untyped-decorator]  # likewise
+        def __call__(self, ids: Any) -> Any:
+            x = linen.Embed(7, 4)(ids)
+            x = linen.MultiHeadDotProductAttention(2, qkv_features=6)(x, mask=linen.make_causal_mask(ids))
+            return linen.Dense(2)(x)
+
+    def unlike_new(variables: Any) -> Any:
+        return jax.tree.map(lambda a: rng.uniform(0.2, 1, a.shape).astype(np.float32), variables)
+
+    variables = unlike_new(Net().init(jax.random.key(0), WORDS))
+    params, state = from_variables(READER, variables, (5,))
+    np.testing.assert_allclose(
+        outputs(READER, params, state, WORDS), Net().apply(variables, WORDS), rtol=1e-5, atol=1e-5
+    )
+    assert jax.tree.all(jax.tree.map(np.array_equal, to_variables(READER, params, state), variables))
+
+    module = linen.MultiHeadDotProductAttention(2, qkv_features=6)
+    variables = unlike_new(module.init(jax.random.key(0), Q, MEMORY))
+    params, _ = from_variables(ACROSS, variables, ((5, 4), (6, 7), (5, 6)))
+    theirs = module.apply(variables, Q, MEMORY, mask=KEEP[:, None].astype(bool))
+    np.testing.assert_allclose(ACROSS.forward(params, nn.EMPTY, (Q, MEMORY, KEEP))[0], theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_attention_of_pytorch(bias: bool) -> None:
+    torch = pytest.importorskip("torch")
+    N = torch.nn
+
+    class Net(N.Module):  # type: ignore[misc, name-defined]  # unknown where PyTorch is not installed
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.looks = N.Embedding(7, 4), N.MultiheadAttention(4, 2, bias=bias, batch_first=True)
+            self.across = N.MultiheadAttention(4, 2, bias=bias, kdim=7, vdim=7, batch_first=True)
+
+        def forward(self, ids: Any) -> Any:
+            h = self.words(ids)
+            return self.looks(h, h, h, attn_mask=torch.tensor(~np.tri(5, dtype=bool)))[0]
+
+    net = Net()
+    if bias:
+        for module in (net.looks, net.across):
+            N.init.normal_(module.in_proj_bias)
+            N.init.normal_(module.out_proj.bias)
+    model = nn.serial(
+        nn.parallel(x=nn.serial(nn.embedding(7, 4), nn.attention(2, causal=True, bias=bias)), m=nn.identity()),
+        nn.attention(2, cross=True, bias=bias),
+    )
+    names = {"parallel1.x.embedding1": "words", "parallel1.x.attention1": "looks", "attention1": "across"}
+    params, state = from_state_dict(model, net.state_dict(), ((5,), (6, 7)), names=names)
+    memory = torch.tensor(MEMORY)
+    theirs = net.across(net(torch.tensor(WORDS)), memory, memory)[0].detach()
+    close(model.forward(params, state, (WORDS, MEMORY))[0], theirs.numpy(), np.float32)
+    there = to_state_dict(model, params, state, names=names)
+    assert there.keys() == net.state_dict().keys()
+    assert all(torch.equal(there[k], a) for k, a in net.state_dict().items())
