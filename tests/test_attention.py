@@ -254,6 +254,8 @@ WRONG: list[tuple[Any, Any, str]] = [
     (lambda: nn.attention(4, rotary="halves"), (4, 4), "a head has 1 features, an odd number"),
     (lambda: nn.attention(2, mask=True), (4, 4), "expected x and mask"),
     (lambda: nn.attention(2, mask=True), ((5, 4), (4,)), r"the mask has shape \(4,\), expected \(5,\) or \(5, 5\)"),
+    (lambda: nn.transformer_block(4, 2, 0), None, "units=0: expected a whole number, 1 or more"),
+    (lambda: nn.transformer_block(4, 2, norm="between"), None, "norm='between': expected 'before' or 'after'"),  # type: ignore[arg-type]  # refused
     (lambda: nn.transformer_block(4, 3), None, "heads=3 do not divide width=4"),
     (lambda: nn.learned_positions(3), (4, 2), "an example has 4 positions, but length=3"),
     (lambda: nn.rotary_positions(), (4, 3), "3 features, expected an even number"),
@@ -264,6 +266,33 @@ WRONG: list[tuple[Any, Any, str]] = [
 def test_what_does_not_fit_is_said(make: Any, shape: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         make().init(nn.key(0), shape)
+
+
+def test_inputs_that_do_not_fit_each_other_are_said() -> None:
+    layer = nn.attention(2, cross=True, mask=True)
+    x, memory, keep = np.ones((2, 3, 4)), np.ones((2, 5, 6)), np.ones((2, 5), int)
+    params = drawn(layer, ((3, 4), (5, 6), (5,)))
+    for wrong, message in (
+        ((x, memory, keep[:, :3]), r"the mask has shape \(3,\), expected \(5,\) or \(3, 5\)"),
+        ((x, memory, np.ones((2, 5, 3), int)), r"the mask has shape \(5, 3\), expected \(5,\) or \(3, 5\)"),
+        ((x, memory[:, None], keep), r"an example has shape .*, expected \(\.\.\., time, features\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.forward(params, nn.EMPTY, wrong)
+    with pytest.raises(TypeError, match=r"x\[2\] is made of floats, expected integers"):
+        layer.forward(params, nn.EMPTY, (x, memory, keep.astype(float)))
+
+
+@pytest.mark.parametrize("norm", ["before", "after"])
+def test_parts_of_a_block_are_frozen_by_their_names(norm: Any) -> None:
+    block = nn.transformer_block(8, 2, causal=True, norm=norm, keep_prob=0.8)
+    frozen = nn.freeze(block, "attention.*")
+    params, state = frozen.init(nn.key(0), (5, 8), np.float64)
+    assert not any(name.startswith("attention") for name in params)
+    nn.check_layer(frozen, (5, 8)).assert_ok()
+    x = rng.normal(size=(3, 5, 8))
+    whole, empty = block.init(nn.key(0), (5, 8), np.float64)
+    np.testing.assert_array_equal(frozen.forward(params, state, x)[0], block.forward(whole, empty, x)[0])
 
 
 # -- generation --------------------------------------------------------------------------------------------------------
