@@ -67,6 +67,23 @@ def test_ids_are_whole_numbers_in_range() -> None:
     np.testing.assert_array_equal(one_by_one, params["E"][[[1, 0]]])
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.uint64, np.int64])
+def test_ids_of_any_dtype_have_the_gradients_of_int64(dtype: Any) -> None:
+    layer = nn.embedding(2, 3)
+    params, x, dy = drawn(layer, (4,)), rng.integers(0, 2, (5, 4)), rng.normal(size=(5, 4, 3))
+    found = [layer.backward(params, layer.forward(params, nn.EMPTY, ids)[1], dy)[1] for ids in (x, x.astype(dtype))]
+    assert nn.equal(*found)
+
+
+def test_the_gradient_holds_where_ids_need_more_than_16_bits() -> None:
+    layer, x = nn.embedding(70_000, 1), np.array([[3, 65_539, 69_999, 3]])
+    params, state = layer.init(nn.key(0), (4,))
+    _, cache, _ = layer.forward(params, state, x)
+    dE = layer.backward(params, cache, np.array([[[1.0], [2.0], [3.0], [4.0]]], np.float32))[1]["E"]
+    assert dE[[3, 65_539, 69_999], 0].tolist() == [5.0, 2.0, 3.0]
+    assert np.count_nonzero(dE) == 3
+
+
 def test_an_embedding_and_the_output_layer_can_be_one_array() -> None:
     body = nn.serial(nn.embedding(6, 4), nn.transformer_block(4, 2, causal=True), nn.dense(6, bias=False))
     model = nn.tie(body, "dense1.W", to="embedding1.E", transpose=True)
@@ -95,6 +112,58 @@ def test_sinusoids_are_those_of_the_paper() -> None:
         for i in range(3):
             angle = t / 10000 ** (2 * i / 6)
             np.testing.assert_allclose(P[t, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)], rtol=1e-12)
+
+
+IN_PARTS: dict[str, Any] = {
+    "learned": lambda heads: nn.learned_positions(12),
+    "sinusoidal": lambda heads: nn.sinusoidal_positions(),
+    "rotary": lambda heads: nn.rotary_positions(),
+    "rotary adjacent": lambda heads: nn.rotary_positions(pairing="adjacent"),
+    "attention": lambda heads: nn.attention(heads, causal=True),
+    "attention without biases": lambda heads: nn.attention(heads, size=3, causal=True, bias=False),
+    "attention rotary": lambda heads: nn.attention(heads, causal=True, rotary="halves"),
+    "attention adjacent": lambda heads: nn.attention(heads, size=4, causal=True, rotary="adjacent"),
+}
+
+
+def stepped(layer: nn.Layer, params: ArrayDict, parts: list[Any]) -> Any:
+    """The outputs for the parts of a sequence, one after another."""
+    kernel, memory, found = layer.kernel, None, []
+    assert kernel is not None
+    assert kernel.step is not None
+    for part in parts:
+        y, memory = kernel.step(params.arrays, part, memory, **{k: layer.settings[k] for k in kernel.uses})
+        found.append(y)
+    return np.concatenate(found, axis=1)
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+@given(
+    rows=st.integers(1, 3),
+    lengths=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    heads=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_a_sequence_in_parts_is_that_of_the_whole(
+    name: str, rows: int, lengths: list[int], heads: int, seed: int
+) -> None:
+    layer, T = IN_PARTS[name](heads), sum(lengths)
+    x = np.random.default_rng(seed).normal(size=(rows, T, 2 * heads))
+    params = drawn(layer, x.shape[1:], seed)
+    whole = layer.forward(params, nn.EMPTY, x)[0]
+    found = stepped(layer, params, np.split(x, np.cumsum(lengths)[:-1], axis=1))
+    np.testing.assert_allclose(found, whole, **CLOSE)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_cross_attention_in_parts_sees_all_of_its_memory(masked: bool) -> None:
+    layer = nn.attention(2, cross=True, mask=masked)
+    x, memory, keep = rng.normal(size=(3, 5, 4)), rng.normal(size=(3, 6, 2)), rng.integers(0, 2, (3, 6))
+    others = (memory, keep) if masked else (memory,)
+    params = drawn(layer, map_leaves(lambda a: a.shape[1:], (x, *others)))
+    whole = layer.forward(params, nn.EMPTY, (x, *others))[0]
+    parts = [(part, *others) for part in np.split(x, [2, 3], axis=1)]
+    np.testing.assert_allclose(stepped(layer, params, parts), whole, **CLOSE)
 
 
 # -- attention ---------------------------------------------------------------------------------------------------------
@@ -185,6 +254,8 @@ WRONG: list[tuple[Any, Any, str]] = [
     (lambda: nn.attention(4, rotary="halves"), (4, 4), "a head has 1 features, an odd number"),
     (lambda: nn.attention(2, mask=True), (4, 4), "expected x and mask"),
     (lambda: nn.attention(2, mask=True), ((5, 4), (4,)), r"the mask has shape \(4,\), expected \(5,\) or \(5, 5\)"),
+    (lambda: nn.transformer_block(4, 2, 0), None, "units=0: expected a whole number, 1 or more"),
+    (lambda: nn.transformer_block(4, 2, norm="between"), None, "norm='between': expected 'before' or 'after'"),  # type: ignore[arg-type]  # refused
     (lambda: nn.transformer_block(4, 3), None, "heads=3 do not divide width=4"),
     (lambda: nn.learned_positions(3), (4, 2), "an example has 4 positions, but length=3"),
     (lambda: nn.rotary_positions(), (4, 3), "3 features, expected an even number"),
@@ -195,6 +266,33 @@ WRONG: list[tuple[Any, Any, str]] = [
 def test_what_does_not_fit_is_said(make: Any, shape: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         make().init(nn.key(0), shape)
+
+
+def test_inputs_that_do_not_fit_each_other_are_said() -> None:
+    layer = nn.attention(2, cross=True, mask=True)
+    x, memory, keep = np.ones((2, 3, 4)), np.ones((2, 5, 6)), np.ones((2, 5), int)
+    params = drawn(layer, ((3, 4), (5, 6), (5,)))
+    for wrong, message in (
+        ((x, memory, keep[:, :3]), r"the mask has shape \(3,\), expected \(5,\) or \(3, 5\)"),
+        ((x, memory, np.ones((2, 5, 3), int)), r"the mask has shape \(5, 3\), expected \(5,\) or \(3, 5\)"),
+        ((x, memory[:, None], keep), r"an example has shape .*, expected \(\.\.\., time, features\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.forward(params, nn.EMPTY, wrong)
+    with pytest.raises(TypeError, match=r"x\[2\] is made of floats, expected integers"):
+        layer.forward(params, nn.EMPTY, (x, memory, keep.astype(float)))
+
+
+@pytest.mark.parametrize("norm", ["before", "after"])
+def test_parts_of_a_block_are_frozen_by_their_names(norm: Any) -> None:
+    block = nn.transformer_block(8, 2, causal=True, norm=norm, keep_prob=0.8)
+    frozen = nn.freeze(block, "attention.*")
+    params, state = frozen.init(nn.key(0), (5, 8), np.float64)
+    assert not any(name.startswith("attention") for name in params)
+    nn.check_layer(frozen, (5, 8)).assert_ok()
+    x = rng.normal(size=(3, 5, 8))
+    whole, empty = block.init(nn.key(0), (5, 8), np.float64)
+    np.testing.assert_array_equal(frozen.forward(params, state, x)[0], block.forward(whole, empty, x)[0])
 
 
 # -- generation --------------------------------------------------------------------------------------------------------
@@ -250,10 +348,64 @@ def test_a_layer_that_mixes_positions_is_refused() -> None:
     later = nn.serial(nn.embedding(7, 8), nn.attention(2), nn.dense(7))
     with pytest.raises(ValueError, match=r"attention1: goes on step by step only with causal=True"):
         nn.generate(later, state_of(later), [[1, 2]], 2, temperature=0)
-    mixing = nn.serial(nn.embedding(7, 8), nn.conv1d(8, 3, padding=(2, 0)), nn.dense(7))
-    with pytest.raises(ValueError, match="some layer lets a position depend on others"):
-        nn.generate(mixing, state_of(mixing), [[1, 2, 3, 4]], 2, temperature=0)
     with pytest.raises(ValueError, match="prompt has shape"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [1, 2], 2, temperature=0)
     with pytest.raises(TypeError, match="is no key"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [[1, 2]], 2)
+
+
+def causal_conv(dilation: int) -> nn.Layer:
+    return nn.conv1d(8, 3, padding=(2 * dilation, 0), dilation=dilation)
+
+
+def backwards() -> nn.Layer:
+    """The last position first."""
+    return nn.layer(lambda p, x: (x[:, ::-1], None), lambda p, c, dy: dy[:, ::-1], name="backwards")
+
+
+MIXING = {
+    "conv1d1": causal_conv(1),
+    "residual1.conv1d1": nn.residual(causal_conv(4)),
+    "backwards1": backwards(),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+@pytest.mark.parametrize("T", [1, 2, 4, 8, 30])
+def test_a_layer_that_mixes_positions_without_a_step_is_named(name: str, T: int) -> None:
+    model = nn.serial(nn.embedding(7, 8), MIXING[name], nn.dense(7))
+    with pytest.raises(ValueError, match=rf"^{name}: the outputs for a part .* it has no Kernel.step"):
+        nn.generate(model, state_of(model, (30,)), np.zeros((2, T), int), 20, temperature=0)
+
+
+def test_a_wrong_step_is_named() -> None:
+    layer = nn.sinusoidal_positions()
+    assert layer.kernel is not None
+    layer = layer._replace(kernel=layer.kernel._replace(step=lambda p, x, memory, base: (x, 0)))  # forgets where it is
+    model = nn.serial(nn.embedding(7, 8), layer, nn.dense(7))
+    with pytest.raises(ValueError, match=r"^sinusoidal_positions1: .* Kernel.step gives others"):
+        nn.generate(model, state_of(model), [[1]], 5, temperature=0)
+
+
+def test_one_position_is_never_mixed() -> None:
+    model = nn.serial(nn.embedding(7, 8), causal_conv(1), nn.dense(7))
+    ts, prompt = state_of(model), np.arange(3)[:, None]
+    best = model.forward(ts.params, ts.state, prompt)[0].argmax(axis=-1)
+    np.testing.assert_array_equal(nn.generate(model, ts, prompt, 1, temperature=0)[:, 1:], best)
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    model = nn.serial(nn.embedding(7, 8), nn.dense(7))
+    ts = state_of(model)
+    ts = ts._replace(params=ts.params.with_vector(np.full(ts.params.size, np.nan)))
+    for how in ({"temperature": 0}, {"key": nn.key(0)}):
+        with pytest.raises(ValueError, match=r"the largest logit is nan at \[0\]"):
+            nn.generate(model, ts, [[1, 2]], 2, **how)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_least_temperature_takes_the_most_probable() -> None:
+    model = MODELS["lstm"]
+    ts, least = state_of(model), float(np.finfo(float).smallest_subnormal)
+    drawn_ids = nn.generate(model, ts, [[1, 2]], 5, key=nn.key(0), temperature=least)
+    np.testing.assert_array_equal(drawn_ids, nn.generate(model, ts, [[1, 2]], 5, temperature=0))

@@ -16,7 +16,9 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.kernel import Cache
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import leaves, map_leaves
+from nnfunc.layers.attention import masked_softmax
 from nnfunc.layers.normalization import _mean
+from nnfunc.layers.positions import rotated
 from nnfunc.losses import Loss
 from tests.catalogue import EVERY, PENALTIES, STRUCTURED, outputs_and_targets, randomized, structured
 from tests.catalogue import LOSSES as EXPORTED_LOSSES
@@ -224,6 +226,78 @@ def test_a_broken_backward_is_found_and_diagnosed(name: str) -> None:
     assert report(layer).ok
     found = report(mutant(layer, break_)).findings
     assert [(f.name, f.kind) for f in found] == EXPECTED[name]
+
+
+# -- layers of sequences -----------------------------------------------------------------------------------------------
+
+Backward = Callable[..., Any]
+
+
+def with_cache(change: Callable[[Any], Any]) -> Callable[[Backward], Backward]:
+    """A backward that remembers something else than its forward did."""
+    return lambda right: lambda p, cache, dy, grads, need, **s: right(p, change(cache), dy, grads, need, **s)
+
+
+def looks(allowed: Callable[[Any], Any]) -> Callable[[Backward], Backward]:
+    """Attention whose backward masks otherwise than its forward."""
+    return with_cache(lambda c: c._replace(A=masked_softmax(np.matmul(c.q, c.k.mT), allowed(c.A))))
+
+
+def overwritten(right: Backward) -> Backward:
+    def backward(params: Any, ids: Any, dy: Array, grads: Any, need: Any, **settings: Any) -> None:
+        if grads[0] is not None:
+            grads[0][...] = 0
+            grads[0][ids] = dy
+
+    return backward
+
+
+def averaged(right: Backward) -> Backward:
+    def backward(params: Any, cache: Any, dy: Array, grads: Any, need: Any, **settings: Any) -> Any:
+        dx = right(params, cache, dy, grads, need, **settings)
+        if grads[0] is not None:
+            grads[0][...] /= len(dy)
+        return dx
+
+    return backward
+
+
+SEQUENCES: dict[str, tuple[Layer, Any, Callable[[Backward], Backward], dict[str, str]]] = {
+    "attention: causal mask inverted": (
+        nn.attention(2, causal=True), (4, 4), looks(lambda A: np.tri(*A.shape[-2:]) == 0),
+        dict.fromkeys(("dx", "query_W", "key_W", "value_W", "query_b"), "unknown") | {"value_b": "missing-sum"},
+    ),
+    "attention: causal mask forgotten": (
+        nn.attention(2, causal=True), (4, 4), looks(lambda A: None),
+        dict.fromkeys(("dx", "query_W", "key_W", "value_W", "query_b"), "missing-term"),
+    ),
+    "attention: padding inverted": (
+        nn.attention(2, mask=True), ((4, 4), (4,)), looks(lambda A: (A == 0).all(axis=(1, 2), keepdims=True)),
+        dict.fromkeys(("dx[0]", "query_W", "key_W", "value_W", "query_b"), "unknown"),
+    ),
+    "attention: 1/√size twice": (
+        nn.attention(2), (4, 4), with_cache(lambda c: c._replace(k=c.k / np.sqrt(c.k.shape[-1]))),
+        {"dx": "missing-term", "query_W": "scale", "query_b": "scale"},
+    ),
+    "embedding: ids overwritten": (nn.embedding(3, 2), (4,), overwritten, {"E": "missing-sum"}),
+    "learned positions: averaged": (nn.learned_positions(6), (4, 4), averaged, {"P": "scale"}),
+    "rotary positions: turned the same way": (
+        nn.rotary_positions(), (4, 4),
+        lambda right: lambda p, c, dy, g, need, **s: rotated(dy, s["base"], s["pairing"]),
+        {"dx": "transpose"},
+    ),
+}  # fmt: skip
+"""A layer, its input's shape, what breaks its backward, and what the report must say of each array."""
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_broken_backward_of_sequences_is_found(name: str) -> None:
+    layer, shape, break_, expected = SEQUENCES[name]
+    kernel = layer.kernel
+    assert kernel is not None
+    assert nn.check_layer(layer, shape).ok
+    broken = layer._replace(kernel=kernel._replace(backward=break_(kernel.backward)))
+    assert {f.name: f.kind for f in nn.check_layer(broken, shape).findings} == expected
 
 
 LOSSES: dict[str, tuple[Loss, tuple[str, str], Callable[[Array], Array]]] = {

@@ -132,6 +132,8 @@ MASKED: list[tuple[nn.Layer, bool]] = [
     (nn.attention(2, mask=True, causal=True), True),
     (nn.attention(2, cross=True), False),
     (nn.attention(2, cross=True, mask=True, size=3), True),
+    (nn.attention(2, mask=True, size=6, rotary="halves"), False),
+    (nn.attention(1, mask=True, causal=True, size=2, rotary="adjacent"), True),
 ]
 
 

@@ -140,6 +140,37 @@ def test_predictions_mark_the_wrong_ones() -> None:
     assert [frame == to_rgba(plots.WRONG) for frame in frames] == [False] * 4 + [True]
 
 
+@pytest.mark.parametrize(("heads", "T", "S"), [(1, 4, 4), (4, 6, 6), (8, 10, 10), (3, 2, 5)])
+def test_attention_maps_are_the_weights_of_each_head_on_one_scale(heads: int, T: int, S: int) -> None:
+    A = np.random.default_rng(0).dirichlet(np.ones(S), (heads, T))
+    words = [f"word {i}" for i in range(S)]
+    ax = plots.attention_maps(A, words=words)
+    assert len(ax.images) == heads
+    for image, weights in zip(ax.images, A, strict=True):
+        np.testing.assert_array_equal(image.get_array(), weights)
+        assert image.get_clim() == (0, 1)
+    texts = [text.get_text() for text in ax.texts]
+    assert texts[:heads] == [f"head {i}" for i in range(heads)]
+    assert sorted(texts[heads:]) == sorted(words * (1 + (T == S)))  # beside the rows only where these are the same
+    apart(ax, ax.texts)
+    laid_out(ax)
+    for i, word in enumerate(words):  # below the column that it names
+        box = next(t for t in ax.texts if t.get_text() == word and t.get_rotation()).get_window_extent()
+        x, y = ax.transData.inverted().transform(((box.x0 + box.x1) / 2, box.y1))
+        left, right, bottom, _ = max((m.get_extent() for m in ax.images), key=lambda at: (at[2], -at[0]))
+        assert y > bottom
+        assert int((x - left) / (right - left) * S) == i
+
+
+def test_attention_maps_of_a_layer() -> None:
+    layer = nn.attention(2, causal=True)
+    params, _ = layer.init(nn.key(0), (4, 6))
+    A = nn.inspection.attention_weights(layer, params, np.random.default_rng(0).normal(size=(3, 4, 6)))
+    ax = plots.attention_maps(A[1])
+    assert not np.triu(np.asarray(ax.images[1].get_array()), 1).any()
+    assert plots.attention_maps(A[0], ax=ax) is ax
+
+
 def test_the_animation_walks_the_paths_and_is_saved(tmp_path: Path) -> None:
     path = np.stack([np.linspace(1, 0, 11), np.linspace(2, 0, 11)], axis=1)
     curve = np.linspace(3, 1, 21)
@@ -323,6 +354,12 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "flat": (lambda: plots.predictions(np.ones((2, 64)), [0, 0], [0, 0]), r"images has shape \(2, 64\)"),
     "guesses": (lambda: plots.predictions(np.ones((2, 8, 8)), [0], [0, 0]), r"predicted has shape \(1,\)"),
     "no images": (lambda: plots.predictions(np.ones((0, 8, 8)), [], []), "images has shape .* not empty"),
+    "all examples": (
+        lambda: plots.attention_maps(np.ones((2, 1, 3, 3)) / 3),
+        r"A has shape .* the weights of one exam",
+    ),
+    "scores": (lambda: plots.attention_maps(np.full((1, 2, 2), -3.0)), "A ranges from -3 to -3, expected weights"),
+    "words": (lambda: plots.attention_maps(np.eye(2)[None], words=["a"]), "words has 1 words, .* the 2 positions"),
     "path": (lambda: plots.optimizer_animation(bowl, {"gd": np.ones((5, 3))}), r"paths\['gd'\] has shape \(5, 3\)"),
     "surface": (lambda: plots.optimizer_animation(lambda x, y: x[0], {"gd": np.ones((5, 2))}), "surface's result"),
     "nothing measured": (lambda: plots.error_map(nn.Finding("", "w", "shape", "w has another shape.")), "no measured"),

@@ -45,7 +45,8 @@ def fitted(layer: Layer, shapes: Mapping[str, Shape], input_shape: Shapes, rows:
     meant = next(_candidates(layer, shapes), None)
     if meant is not None and shapes and is_shape(input_shape) and (not input_shape or meant[-1] != input_shape[-1]):
         raise ValueError(_wrong_features((*rows, *input_shape), meant[-1], first))
-    if refused is not None and (meant is not None or not shapes):
+    several = not is_shape(input_shape)  # inputs: no candidates are known
+    if refused is not None and (meant is not None or not shapes or several):
         raise refused
     raise ValueError(_wrong_parameters(layer, shapes))
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc._internal.validate import instance, number, numeric, positive_int
+from nnfunc._internal.validate import first_bad, instance, number, numeric, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.build import program
 from nnfunc.core.forward import Moving, called, put
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
+from nnfunc.core.values import leaves, taken
 from nnfunc.core.wiring import located
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.keys import Key, check, fold_in, generator
 from nnfunc.layers.structure import last_layer
 
 __all__ = ["generate"]
+
+Memory: TypeAlias = dict[int, Any]
+"""What each call of a kernel that goes on step by step remembers, by its place in the program."""
 
 
 def generate(
@@ -45,7 +49,9 @@ def generate(
     Returns:
         (examples, T + steps).
     Raises:
-        ValueError: a layer in which a position depends on others, and that cannot go on step by step, is named.
+        ValueError: a layer in which a position depends on others, and that cannot go on step by step, is named (it is
+            looked for over as many positions as are generated, at most 64, or the prompt's). Logits that are not
+            finite.
 
     Each step computes the new position alone: attention keeps keys and values, recurrent layers their state.
 
@@ -68,12 +74,9 @@ def generate(
         raise ValueError("a stack of networks: expected one network, of nn.unstack(ts)")
     ends = last_layer(model)
     logarithm = ends is not None and ends.name == "softmax"
-    memory: dict[int, Any] = {}
-    first = max(ids.shape[1] // 2, 1)
-    y = _chunk(model, ts, ids[:, :first], memory)
-    if ids.shape[1] > first:
-        y = _chunk(model, ts, ids[:, first:], memory)
-        _check_mixing(model, ts, ids, y)
+    memory: Memory = {}
+    y = _logits(model, ts, ids, memory)
+    _check_parts(model, ts, _counting(y.shape[-1], max(ids.shape[1], min(ids.shape[1] + steps - 1, 64))))
     drawn = [ids.astype(np.int64)]
     for i in range(steps):
         logits = y[:, -1].astype(np.float64)
@@ -83,12 +86,12 @@ def generate(
         next_ids = _next(logits, None if key is None else fold_in(key, i), temperature, top_k)
         drawn.append(next_ids[:, None])
         if i + 1 < steps:
-            y = _chunk(model, ts, next_ids[:, None], memory)
+            y = _logits(model, ts, next_ids[:, None], memory)
     return np.concatenate(drawn, axis=1)
 
 
-def _chunk(model: Layer, ts: HasParams, ids: NDArray[Any], memory: dict[int, Any]) -> Array:
-    """The outputs at the next positions."""
+def _run(model: Layer, ts: HasParams, ids: NDArray[Any], memory: Memory | None) -> tuple[Program, list[Any]]:
+    """All values at the next positions; without a memory, at ids that are the whole sequence."""
     params, state = ts.params, ts.state
     made: Program = program(model, ids.shape[1:], params, state)
     values: list[Any] = [None] * len(made.shapes)
@@ -98,42 +101,71 @@ def _chunk(model: Layer, ts: HasParams, ids: NDArray[Any], memory: dict[int, Any
     for at, (op, entry) in enumerate(zip(made.ops, made.ready, strict=True)):
         kernel, own = op.kernel, entry.own(arrays)
         try:
-            if kernel.step is None:
+            if memory is None or kernel.step is None:
                 y, _ = called(entry, op, own, moving)
             else:
                 uses: Mapping[str, Any] = {name: op.layer.settings[name] for name in kernel.uses}
-                y, memory[at] = kernel.step(own, values[op.x], memory.get(at), **uses)
+                y, memory[at] = kernel.step(own, taken(values, op.x), memory.get(at), **uses)
         except Exception as error:
             raise located(error, op.path) from error
         put(values, op.y, y)
-    outputs: Array = values[made.output]
-    if outputs.ndim != 3:
-        raise ValueError(f"the model gives outputs of shape {outputs.shape}, expected logits (examples, T, ids)")
+    return made, values
+
+
+def _logits(model: Layer, ts: HasParams, ids: NDArray[Any], memory: Memory) -> Array:
+    """The outputs at the next positions."""
+    made, values = _run(model, ts, ids, memory)
+    outputs: Array | tuple[Array, ...] = taken(values, made.output)
+    if isinstance(outputs, tuple) or outputs.ndim != 3:
+        came = f"{len(outputs)} outputs" if isinstance(outputs, tuple) else f"outputs of shape {outputs.shape}"
+        raise ValueError(f"the model gives {came}, expected logits (examples, T, ids)")
     return outputs
 
 
-def _check_mixing(model: Layer, ts: HasParams, ids: NDArray[Any], y: Array) -> None:
-    """Raises an error if the outputs in two parts are not those of the whole."""
-    whole = model.forward(ts.params, ts.state, ids)[0]
-    scale = float(np.abs(whole).max()) or 1.0
-    if not np.allclose(whole[:, -1], y[:, -1], rtol=1e-3, atol=1e-3 * scale):
-        raise ValueError(
-            "the outputs for a part of the prompt at a time are not those for all of it: some layer lets a position "
-            "depend on others and has no step of its own (Kernel.step); causal attention, rnn, gru and lstm have one"
-        )
+def _counting(count: int, T: int) -> NDArray[np.int64]:
+    """0, 1, 2 ..., again from 0 after `count` ids: a sequence in which no position is like those beside it."""
+    return np.resize(np.arange(count), (1, T))
+
+
+def _check_parts(model: Layer, ts: HasParams, ids: NDArray[Any]) -> None:
+    """Raises an error that names the first layer whose outputs for a sequence in two parts are not those in one."""
+    made, whole = _run(model, ts, ids, None)
+    memory: Memory = {}
+    parts = [_run(model, ts, part, memory)[1] for part in np.split(ids, [(ids.shape[1] + 1) // 2], axis=1) if part.size]
+    for op in made.ops:
+        for n in leaves(op.y):
+            joined = [values[n] for values in parts]
+            if whole[n].ndim < 2 or not _close(np.concatenate(joined, axis=1), whole[n], ts.params.dtype):
+                step = "it has no Kernel.step" if op.kernel.step is None else "Kernel.step gives others"
+                raise ValueError(
+                    f"{op.path or op.layer.name}: the outputs for a part of a sequence at a time are not those for "
+                    f"all of it, and {step}: causal attention, rnn, gru and lstm can go on position by position"
+                )
+
+
+def _close(y: Array, whole: Array, dtype: DTypeLike) -> bool:
+    """Whether what differs is rounding."""
+    tolerance = float(np.sqrt(np.finfo(dtype).eps))
+    largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0))
+    return y.shape == whole.shape and np.allclose(y, whole, tolerance, tolerance * largest, equal_nan=True)
 
 
 def _next(logits: Array, key: Key | None, temperature: float, top_k: int | None) -> NDArray[np.int64]:
     """One id for each row."""
+    largest = logits.max(axis=-1, keepdims=True)
+    bad = ~np.isfinite(largest[:, 0])
+    if bad.any():
+        raise ValueError(f"the largest logit is {first_bad(largest[:, 0], bad)}: nothing to draw")
     if temperature == 0:
         best: NDArray[np.int64] = logits.argmax(axis=-1)
         return best
     assert key is not None
-    logits = logits / temperature
+    with np.errstate(over="ignore"):
+        logits = (logits - largest) / temperature
     if top_k is not None and top_k < logits.shape[-1]:
         least = np.partition(logits, -top_k, axis=-1)[:, [-top_k]]
         logits = np.where(logits < least, -np.inf, logits)
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p = np.exp(logits)
     total = np.cumsum(p, axis=-1)
     chosen = generator(key).random((len(p), 1)) * total[:, -1:]
     ids: NDArray[np.int64] = (total <= chosen).sum(axis=-1).clip(max=p.shape[-1] - 1)

@@ -35,12 +35,26 @@ Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 
 class There(NamedTuple):
-    """An array in the other library: its name, the order of our axes there (() for the same), and the order of the
-    blocks of our last axis, where gates stand side by side (() for the same)."""
+    """An array in the other library: its name, the order of our axes there (() for the same), the order of the blocks
+    of our last axis, where gates stand side by side (() for the same), and which of our axes, of the heads side by
+    side, is two there, (heads, size)."""
 
     name: str
     axes: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()
+    by_heads: int | None = None
+
+
+def by_heads(out: str) -> dict[str, There]:
+    """Attention as four dense layers inside, with an axis for the heads; `out` is what the last one is called.
+
+    >>> by_heads("out")["out_W"]
+    There(name='out/kernel', axes=(), blocks=(), by_heads=0)
+    """
+    names = "query", "key", "value"
+    weights = {f"{name}_W": There(f"{name}/kernel", by_heads=1) for name in names}
+    biases = {f"{name}_b": There(f"{name}/bias", by_heads=0) for name in names}
+    return {**weights, **biases, "out_W": There(f"{out}/kernel", by_heads=0), "out_b": There(f"{out}/bias")}
 
 
 class Convention(NamedTuple):
@@ -59,14 +73,14 @@ class Convention(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An array of ours, its layer, whether it is of the state, its name there, and how it stands there."""
+    """An array of ours, its layer, whether it is of the state, its name there, how it stands there, and the heads."""
 
     ours: str
     layer: str
     of_state: bool
     theirs: str
-    axes: tuple[int, ...]
-    blocks: tuple[int, ...]
+    there: There
+    heads: int | None
 
 
 def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -198,9 +212,10 @@ def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: Array
             continue
         for of_state, arrays in ((False, _group(params, path)), (True, _group(state, path))):
             for array in arrays:
-                name, axes, blocks = _called(convention, layer, array)
-                whole = _joined(theirs, name, convention.separator)
-                pair = Pair(_joined(path, array, "."), path, of_state, whole, axes, blocks)
+                there = _called(convention, layer, array)
+                whole = _joined(theirs, there.name, convention.separator)
+                heads = None if there.by_heads is None else layer.settings["heads"]
+                pair = Pair(_joined(path, array, "."), path, of_state, whole, there, heads)
                 if pair.theirs in seen:
                     raise ValueError(
                         f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
@@ -220,9 +235,9 @@ def _tied(convention: Convention, model: Layer, pairs: Iterable[Pair], names: Na
             array = ours.removeprefix(f"{path}.") if path else ours
             if layer.wire is not None or "." in array or to not in once:
                 continue
-            name, axes, _ = _called(convention, layer, array)
-            if transposed == (axes != once[to].axes):  # transposed here and there, or nowhere
-                found[_joined(theirs, name, convention.separator)] = once[to].theirs
+            there = _called(convention, layer, array)
+            if transposed == (there.axes != once[to].there.axes):  # transposed here and there, or nowhere
+                found[_joined(theirs, there.name, convention.separator)] = once[to].theirs
     return found
 
 
@@ -270,14 +285,21 @@ def _group(arrays: ArrayDict, path: str) -> ArrayDict:
 
 def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     """An array of ours as it is there."""
-    array = _in_blocks(array, pair.blocks)
-    return array.transpose(pair.axes) if pair.axes else array
+    _, axes, blocks, at = pair.there
+    array = _in_blocks(array, blocks)
+    if at is not None:
+        assert pair.heads is not None
+        array = array.reshape(*array.shape[:at], pair.heads, -1, *array.shape[at + 1 :])
+    return array.transpose(axes) if axes else array
 
 
 def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     """An array of theirs as it is here."""
-    array = array.transpose(np.argsort(pair.axes)) if pair.axes else array
-    return _in_blocks(array, tuple(np.argsort(pair.blocks)))
+    _, axes, blocks, at = pair.there
+    array = array.transpose(np.argsort(axes)) if axes else array
+    if at is not None:
+        array = array.reshape(*array.shape[:at], -1, *array.shape[at + 2 :])
+    return _in_blocks(array, tuple(np.argsort(blocks)))
 
 
 def _in_blocks(array: NDArray[np.generic], order: tuple[int, ...]) -> NDArray[np.generic]:

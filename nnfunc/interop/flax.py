@@ -11,6 +11,8 @@ gives other names: {"dense1": "encoder", "residual1.dense1": "Block_0/Dense_0"}.
 What weights do not tell: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-6 in the others, which is
 `nn.layer_norm(eps=1e-6)`; `momentum=0.99` of `BatchNorm` is `nn.batch_norm(momentum=0.99)`; `nn.gelu` there is the form
 with tanh, `nn.gelu(True)` here. `PReLU` there has one slope for all features, `nn.prelu` one for each: repeat it.
+`MultiHeadDotProductAttention(num_heads, qkv_features)` is `nn.attention(num_heads, size=qkv_features // num_heads)`, of
+two different inputs with `cross=True`.
 
 A module of Flax NNX has the same names without collections: read
 `nnx.to_pure_dict(nnx.state(module, (nnx.Param, nnx.BatchStat)))` with `names`; what `to_variables` gives is for Linen.
@@ -36,13 +38,14 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
 from nnfunc.evaluation.predict import HasParams
-from nnfunc.interop._weights import Convention, Names, There, read, write
+from nnfunc.interop._weights import Convention, Names, There, by_heads, read, write
 
 __all__ = ["from_variables", "to_variables"]
 
 Tree: TypeAlias = dict[str, Any]  # of trees and arrays
 
 KINDS = {
+    "attention": "multi_head_dot_product_attention",
     "embedding": "embed",
     "conv1d": "conv",
     "conv2d": "conv",
@@ -62,6 +65,7 @@ CONVENTION = Convention(
     arrays={
         "dense": KERNEL_AND_BIAS,
         "embedding": {"E": There("embedding")},
+        "attention": by_heads("out"),
         "conv1d": KERNEL_AND_BIAS,
         "conv2d": KERNEL_AND_BIAS,
         "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},  # with transpose_kernel=True

@@ -17,6 +17,8 @@ What weights do not tell: the eps of Keras's norms is 1e-3, which is `nn.batch_n
 `nn.layer_norm(eps=1e-3)`, but for RMSNormalization, where it is 1e-6 as here; `GroupNormalization(-1)` is
 `nn.instance_norm(eps=1e-3)`; their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`; "gelu" is `nn.gelu()`,
 "leaky_relu" is `nn.leaky_relu(0.2)` ("LeakyReLU" `nn.leaky_relu(0.3)`).
+`MultiHeadAttention(heads, key_dim)` is `nn.attention(heads, size=key_dim)`, and with another value than query
+`cross=True`; a `value_dim` of its own has no counterpart.
 """
 
 from __future__ import annotations
@@ -33,12 +35,13 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
 from nnfunc.evaluation.predict import HasParams
-from nnfunc.interop._weights import Convention, Names, There, check_names, layers, read, write
+from nnfunc.interop._weights import Convention, Names, There, by_heads, check_names, layers, read, write
 from nnfunc.models.description import is_built_in
 
 __all__ = ["from_weights", "layer_names", "to_weights"]
 
 KINDS = {
+    "attention": "multi_head_attention",
     "batch_norm": "batch_normalization",
     "group_norm": "group_normalization",
     "instance_norm": "group_normalization",  # with groups=-1
@@ -58,6 +61,9 @@ GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 3, 2)}  # z, r, h of r, z
 CANDIDATE = "candidate_bias"
 """What a GRU with the reset after the product has beside its bias: there a row of it."""
 
+OUT = "attention_output"
+"""What the last of the four dense layers inside attention is called there."""
+
 CONVENTION = Convention(
     argument="weights",
     separator="/",
@@ -68,6 +74,7 @@ CONVENTION = Convention(
         "conv_transpose1d": {"W": There("kernel", (0, 2, 1)), "b": There("bias")},
         "conv_transpose2d": {"W": There("kernel", (0, 1, 3, 2)), "b": There("bias")},
         "embedding": {"E": There("embeddings")},
+        "attention": by_heads(OUT),
         **{
             kind: {
                 "x_W": There("kernel", (), order),
@@ -201,7 +208,7 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
     around = [path for path in names if path not in inner]
     if around:
         raise ValueError(f"names: {around[0]!r} is a composition, and Keras takes no notice of these: name its layers")
-    there = list(dict.fromkeys(path.rpartition("/")[0] for path in paths))
+    there = list(dict.fromkeys(_layers_of(paths)))
     found = {path: _whole(name, there) for path, name in names.items()}
     numbered: dict[str, list[tuple[int, str]]] = {}
     for name in there:
@@ -226,6 +233,13 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
                 f"which. As they stand there it is names={found}"
             )
     return found
+
+
+def _layers_of(paths: Iterable[str]) -> list[str]:
+    """The layer of each weight: of one inside attention or a recurrent cell the layer around it."""
+    inner = [CELL.sub("/", path).rpartition("/")[0] for path in paths]
+    attention = {name.removesuffix(f"/{OUT}") for name in inner if name.endswith(f"/{OUT}")}
+    return [around if (around := name.rpartition("/")[0]) in attention else name for name in inner]
 
 
 def _whole(name: str, there: Iterable[str]) -> str:

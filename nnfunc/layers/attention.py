@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfunc._internal.numerics import sum_of_rows
+from nnfunc._internal.numerics import shifted_exp, sum_of_rows
 from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Initial, Kernel, Kind, Signature
 from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
-from nnfunc.core.values import Shapes, Value, is_shape
+from nnfunc.core.values import Shapes, Value, is_shape, leaves
 from nnfunc.initializers import Initializer, check
 from nnfunc.layers.positions import Pairing, rotated, rotated_onnx
 from nnfunc.layout import Shape
@@ -122,8 +122,8 @@ def _signature(
 
 
 class Cache(NamedTuple):
-    """What backward needs: x and memory in rows, q (scaled), k, v, the weights A, the heads' outputs, x's shape, the
-    memory's."""
+    """What backward needs: x and memory in rows, q (scaled), k, v, the weights A, the heads' outputs, the shapes that x
+    and memory came in."""
 
     x: Array
     memory: Array
@@ -132,8 +132,7 @@ class Cache(NamedTuple):
     v: Array
     A: Array
     o: Array
-    shape: Shape
-    memory_shape: Shape
+    shapes: tuple[Shape, ...]
 
 
 def _parted(value: Value, cross: bool, mask: bool) -> tuple[Array, Array, NDArray[Any] | None]:
@@ -148,19 +147,41 @@ def _parted(value: Value, cross: bool, mask: bool) -> tuple[Array, Array, NDArra
     return x, memory, (given.reshape(-1, T, S) if by_pairs else given.reshape(-1, 1, S)) != 0
 
 
-def _projected(rows: Array, params: Sequence[Array], at: Sequence[int], heads: int, bias: bool) -> list[Array]:
-    """rows (N, T, D) times several weights, as one product: each (N, heads, T, size)."""
+def _joined(params: Sequence[Array], at: Sequence[int]) -> Array:
+    """Several weights, or several biases, as one: one product is faster than three."""
+    return np.concatenate([params[i] for i in at], axis=-1)
+
+
+def _projected(rows: Array, params: Sequence[Array], at: Sequence[int], heads: int, bias: bool) -> Array:
+    """rows (N, T, D) times several weights: (weights, N, heads, T, size)."""
     N, T, D = rows.shape
-    W = params[at[0]] if len(at) == 1 else np.concatenate([params[i] for i in at], axis=1)
-    product = rows.reshape(N * T, D) @ W
+    product = rows.reshape(N * T, D) @ _joined(params, at)
     if bias:
-        product += np.concatenate([params[4 + i] for i in at])
-    parted = product.reshape(N, T, len(at), heads, -1).transpose(2, 0, 3, 1, 4)
-    return list(parted)
+        product += _joined(params, [4 + i for i in at])
+    return product.reshape(N, T, len(at), heads, -1).transpose(2, 0, 3, 1, 4)
+
+
+def _back_projected(
+    rows: Array, d: Array, params: Sequence[Array], at: Sequence[int], grads: Sequence[Array | None], need: bool,
+    bias: bool,
+) -> Array | None:  # fmt: skip
+    """The same backward, for the gradient d (N, T, ...) of the product: writes into grads, returns that of the rows."""
+    flat, d = rows.reshape(-1, rows.shape[-1]), d.reshape(rows.shape[0] * rows.shape[1], -1)
+    if any(grads[i] is not None for i in at):
+        _write(flat.T @ d, [grads[i] for i in at])
+    if bias and any(grads[4 + i] is not None for i in at):
+        _write(sum_of_rows(d), [grads[4 + i] for i in at])
+    return (d @ _joined(params, at).T).reshape(rows.shape) if need else None
+
+
+def _write(d: Array, grads: Sequence[Array | None]) -> None:
+    for part, out in zip(np.split(d, len(grads), axis=-1), grads, strict=True):
+        if out is not None:
+            out[...] = part
 
 
 def masked_softmax(scores: Array, allowed: NDArray[np.bool_] | None) -> Array:
-    """softmax over the last axis among what is allowed, written over the scores; a row of nothing is 0.
+    """softmax over the last axis among what is allowed, whose scores are changed; a row of nothing is 0.
 
     >>> masked_softmax(np.array([[1.0, 1.0, 9.0], [1.0, 2.0, 3.0]]), np.array([[True, True, False], [False] * 3]))
     array([[0.5, 0.5, 0. ],
@@ -168,16 +189,9 @@ def masked_softmax(scores: Array, allowed: NDArray[np.bool_] | None) -> Array:
     """
     if allowed is not None:
         np.copyto(scores, -np.inf, where=~allowed)
-    largest = scores.max(axis=-1, keepdims=True)
-    if allowed is not None:
-        largest[largest == -np.inf] = 0
-    scores -= largest
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1, keepdims=True)
-    if allowed is not None:
-        total[total == 0] = 1
-    scores /= total
-    return scores
+    _, A, total = shifted_exp(scores)
+    A /= total
+    return A
 
 
 def _allowed(keep: NDArray[Any] | None, causal: bool, T: int, S: int) -> NDArray[np.bool_] | None:
@@ -198,22 +212,22 @@ def _attended(q: Array, k: Array, v: Array, allowed: NDArray[np.bool_] | None) -
     return q, A, o.reshape(N, T, -1)
 
 
+def _sources(x: Array, memory: Array, cross: bool) -> list[tuple[Array, Sequence[int]]]:
+    """What queries, keys and values are made of, and by which weights."""
+    return [(x, (0,)), (memory, (1, 2))] if cross else [(x, (0, 1, 2))]
+
+
 def _forward(
     params: Sequence[Array], value: Value, *, heads: int, causal: bool, cross: bool, mask: bool, rotary: Any, bias: bool
 ) -> tuple[Array, Cache]:
     x, memory, keep = _parted(value, cross, mask)
-    if cross:
-        (q,) = _projected(x, params, (0,), heads, bias)
-        k, v = _projected(memory, params, (1, 2), heads, bias)
-    else:
-        q, k, v = _projected(x, params, (0, 1, 2), heads, bias)
+    q, k, v = (part for rows, at in _sources(x, memory, cross) for part in _projected(rows, params, at, heads, bias))
     if rotary is not None:
         q, k = rotated(q, BASE, rotary), rotated(k, BASE, rotary)
     q, A, o = _attended(q, k, v, _allowed(keep, causal, x.shape[1], memory.shape[1]))
-    y = _out(params, o, bias)
     parts = value if isinstance(value, tuple) else (value,)
-    shape = parts[0].shape
-    return y.reshape(shape), Cache(x, memory, q, k, v, A, o, shape, parts[1].shape if cross else shape)
+    y = _out(params, o, bias).reshape(parts[0].shape)
+    return y, Cache(x, memory, q, k, v, A, o, tuple(part.shape for part in parts))
 
 
 def _out(params: Sequence[Array], o: Array, bias: bool) -> Array:
@@ -227,48 +241,40 @@ def _backward(
     params: Sequence[Array], cache: Cache, dy: Array, grads: Sequence[Array | None], need: Any, *, heads: int,
     causal: bool, cross: bool, mask: bool, rotary: Any, bias: bool,
 ) -> Value:  # fmt: skip
-    x, memory, q, k, v, A, o, shape, memory_shape = cache
-    (N, T, _), S, size = x.shape, memory.shape[1], q.shape[-1]
-    d = dy.reshape(N * T, -1)
-    _of_product(o.reshape(N * T, -1), d, grads, 3, bias)
-    do = (d @ params[3].T).reshape(N, T, heads, size).transpose(0, 2, 1, 3)
+    x, memory, q, k, v, A, o, shapes = cache
+    (N, heads, T, size), sources = q.shape, _sources(x, memory, cross)
+    do = _back_projected(o, dy, params, (3,), grads, True, bias)
+    assert do is not None
+    do = do.reshape(N, T, heads, size).transpose(0, 2, 1, 3)
     dA = np.matmul(do, v.mT)
-    dA -= np.einsum("...ts,...ts->...t", dA, A)[..., None]  # through the softmax: A (dA − Σ dA A)
+    dA -= np.vecdot(dA, A)[..., None]  # through the softmax: A (dA − Σ dA A)
     dA *= A
-    dall = [np.empty((N, n, heads, size), x.dtype) for n in (T, S, S)]
-    dq, dk, dv = (part.transpose(0, 2, 1, 3) for part in dall)
+    products = [np.empty((N, rows.shape[1], len(at), heads, size), x.dtype) for rows, at in sources]
+    dq, dk, dv = (part for product in products for part in product.transpose(2, 0, 3, 1, 4))
     np.matmul(dA, k, out=dq)
     dq *= dq.dtype.type(1 / sqrt(size))
     np.matmul(dA.mT, q, out=dk)
     np.matmul(A.mT, do, out=dv)
     if rotary is not None:
         dq[...], dk[...] = (rotated(part, BASE, rotary, sign=-1) for part in (dq, dk))
-    flat = [part.reshape(len(part) * part.shape[1], -1) for part in dall]
-    for i, (rows, part) in enumerate(zip((x, memory, memory), flat, strict=True)):
-        _of_product(rows.reshape(-1, rows.shape[-1]), part, grads, i, bias)
-    dx = (flat[0] @ params[0].T).reshape(x.shape)
-    dmemory = (flat[1] @ params[1].T + flat[2] @ params[2].T).reshape(memory.shape)
-    if not cross:
-        dx += dmemory
-    found = [dx.reshape(shape), *[dmemory.reshape(memory_shape)] * cross, *[None] * mask]
+    found: list[Array | None] = []
+    for (rows, at), d, shape, asked in zip(sources, products, shapes, leaves(need), strict=False):
+        drows = _back_projected(rows, d, params, at, grads, asked, bias)
+        found.append(None if drows is None else drows.reshape(shape))
+    found += [None] * mask
     return found[0] if len(found) == 1 else tuple(found)
 
 
-def _of_product(rows: Array, d: Array, grads: Sequence[Array | None], at: int, bias: bool) -> None:
-    """The gradients of one of the four weights and its bias."""
-    for_W, for_b = grads[at], grads[4 + at] if bias else None
-    if for_W is not None:
-        np.matmul(rows.T, d, out=for_W)
-    if for_b is not None:
-        sum_of_rows(d, for_b)
-
-
 def _step(
-    params: Sequence[Array], x: Array, memory: tuple[Array, Array] | None, *, heads: int, causal: bool, cross: bool,
+    params: Sequence[Array], x: Value, memory: tuple[Array, Array] | None, *, heads: int, causal: bool, cross: bool,
     mask: bool, rotary: Any, bias: bool,
-) -> tuple[Array, tuple[Array, Array]]:  # fmt: skip
-    """The next positions, with the keys and values of those before."""
-    if not causal or mask:
+) -> tuple[Array, tuple[Array, Array] | None]:  # fmt: skip
+    """The next positions, with the keys and values of those before; in cross-attention these are the input's own."""
+    if cross:
+        return _forward(params, x, heads=heads, causal=causal, cross=cross, mask=mask, rotary=rotary, bias=bias)[
+            0
+        ], None
+    if isinstance(x, tuple) or not causal:
         raise ValueError("goes on step by step only with causal=True and without a mask: later positions would be seen")
     rows = x.reshape(-1, *x.shape[-2:])
     q, k, v = _projected(rows, params, (0, 1, 2), heads, bias)
@@ -282,8 +288,9 @@ def _step(
 
 
 def _onnx(
-    *, shape: Any, heads: int, causal: bool, cross: bool, mask: bool, rotary: Any, bias: bool, dtype: Any, **_: Any
-) -> Expression:
+    *, shape: Any, heads: int, size: int | None, causal: bool, cross: bool, mask: bool, rotary: Any, bias: bool,
+    dtype: Any, **_: Any,
+) -> Expression:  # fmt: skip
     shapes = (shape,) if not (cross or mask) else shape
     if len(shapes[0]) != 2:
         raise ValueError(f"ONNX has (examples, time, features) alone, and not examples of shape {shapes[0]}")
@@ -299,11 +306,10 @@ def _onnx(
         return op("Transpose", parted, perm=[0, 2, 1, 3])
 
     q, k, v = by_heads(x, T, "query"), by_heads(memory, S, "key"), by_heads(memory, S, "value")
-    size = op("Cast", op("Gather", op("Shape", q), np.array(3), axis=0), to=1 if dtype == np.float32 else 11)
+    size = size or shapes[0][1] // heads
     if rotary is not None:
-        features = shapes[0][1] // heads
-        q, k = (rotated_onnx(value, T, features, BASE, rotary, dtype) for value in (q, k))
-    scores = op("Div", op("MatMul", q, op("Transpose", k, perm=[0, 1, 3, 2])), op("Sqrt", size))
+        q, k = (rotated_onnx(value, T, size, BASE, rotary, dtype) for value in (q, k))
+    scores = op("Div", op("MatMul", q, op("Transpose", k, perm=[0, 1, 3, 2])), np.array(sqrt(size), dtype))
     keep: Expression | None = np.tri(T, S, dtype=bool)[None, None] if causal else None
     if mask:
         of_pairs = len(shapes[-1]) == 2

@@ -87,7 +87,8 @@ def _forward(params: Sequence[Array], x: Ids, *, padding_id: int | None) -> tupl
     bad = (x < 0) | (x >= len(E))
     if bad.any():
         raise ValueError(f"x contains the id {first_bad(x, bad)}, expected whole numbers from 0 to {len(E) - 1}")
-    y: Array = E[x.astype(np.intp, copy=False)]  # booleans would choose, not look up
+    x = x.astype(np.intp, copy=False)  # booleans would choose, not look up
+    y: Array = E.take(x, axis=0)
     if padding_id is not None:
         y[x == padding_id] = 0
     return y, x
@@ -100,11 +101,13 @@ def _backward(
     if dE is None:
         return
     ids, rows = x.ravel(), dy.reshape(-1, dy.shape[-1])
-    order = np.argsort(ids, kind="stable")
+    order = ids.astype(np.min_scalar_type(len(dE))).argsort(
+        kind="stable"
+    )  # NumPy sorts short integers in a tenth of the time
     ids = ids[order]
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     dE[...] = 0
-    dE[ids[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+    dE[ids[starts]] = np.add.reduceat(rows.take(order, axis=0), starts, axis=0)
     if padding_id is not None:
         dE[padding_id] = 0
 

@@ -39,7 +39,7 @@ def transformer_block(
             f(x)), as in the paper and in PyTorch's TransformerEncoderLayer by default.
         keep_prob: of the dropout at the end of each part.
     Raises:
-        ValueError: an unknown norm, a width that the heads do not divide.
+        ValueError: an unknown norm, no hidden units, a width that the heads do not divide.
 
     >>> block = nn.transformer_block(8, heads=2, causal=True)
     >>> params, state = block.init(nn.key(0), (5, 8))
@@ -52,7 +52,7 @@ def transformer_block(
         raise ValueError(f"heads={heads} do not divide width={width}")
     drop = [dropout(keep_prob)] if keep_prob != 1 else []
     looks = [attention(heads, causal=causal, rotary=rotary), *drop]
-    thinks = [dense(hidden or 4 * width), named_activation(activation), dense(width), *drop]
+    thinks = [dense(4 * width if hidden is None else hidden), named_activation(activation), dense(width), *drop]
     if norm == "before":
         return serial(attention=residual(layer_norm(), *looks), mlp=residual(layer_norm(), *thinks))
     return serial(attention=residual(*looks), norm=layer_norm(), mlp=residual(*thinks), last=layer_norm())

@@ -1,4 +1,4 @@
-"""Images: the weights of a first layer, and pictures with what was predicted for them."""
+"""Images: the weights of a first layer, what attention looks at, pictures with what was predicted for them."""
 
 from __future__ import annotations
 
@@ -129,19 +129,68 @@ def predictions(
     return ax
 
 
+def attention_maps(A: ArrayLike, *, words: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """What each position looks at, an image for each head: a row for each position, darker where it looks.
+
+    Args:
+        A: (heads, T, S), the weights of one example: `nn.inspection.attention_weights(layer, params, x)[0]`.
+        words: what stands at the S positions, below the image at the lower left; where T = S also beside its rows.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: A has another shape, or is no weights, from 0 to 1; another number of words.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.attention_maps(np.ones((4, 3, 3)) / 3, words=["the", "old", "man"])
+    >>> len(ax.images), [text.get_text() for text in ax.texts][:4]
+    (4, ['head 0', 'head 1', 'head 2', 'head 3'])
+    """
+    A = shaped(A, "A", "(heads, T, S), the weights of one example", 3)
+    if A.min() < 0 or A.max() > 1 + 1e-3:
+        raise ValueError(f"A ranges from {A.min():g} to {A.max():g}, expected weights from 0 to 1")
+    T, S = A.shape[1:]
+    if words is not None and len(words) != S:
+        raise ValueError(f"words has {len(words)} words, expected one for each of the {S} positions that are looked at")
+    unit = min(max(0.18 * T, 1.2), 4)
+    ax = _tiles(ax, A, None, label=0.2, unit=unit, cmap="Greys", vmin=0.0, vmax=1.0)
+    from matplotlib.patches import Rectangle
+
+    for i, image in enumerate(ax.images):
+        left, right, bottom, top = image.get_extent()
+        ax.text((left + right) / 2, top - 0.04, f"head {i}", ha="center", va="bottom", fontsize=8)
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="0.7", linewidth=0.6))
+    left, right, bottom, top = max((image.get_extent() for image in ax.images), key=lambda at: (at[2], -at[0]))
+    letters: dict[str, Any] = {"fontsize": min(8, 0.5 * 72 * unit / T)}
+    for i, word in enumerate(words or ()):  # at the image below at the left
+        ax.text(
+            left + (i + 0.5) / S * (right - left), bottom + 0.03, word, ha="center", va="top", rotation=90, **letters
+        )
+        if T == S:
+            ax.text(left - 0.03, top + (i + 0.5) / S * (bottom - top), word, ha="right", va="center", **letters)
+    ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]  # drawn on a figure
+    return ax
+
+
 LETTER = 0.105
 """The width of a letter of 9 points on an image 0.7 inches high, in heights of the image."""
 
 
 def _tiles(
-    ax: Axes | None, images: NDArray[Any], columns: int | None, *, label: float, letters: int = 0, **look: Any
+    ax: Axes | None,
+    images: NDArray[Any],
+    columns: int | None,
+    *,
+    label: float,
+    letters: int = 0,
+    unit: float = 0.7,
+    **look: Any,
 ) -> Axes:
-    """Images in rows and columns on one Axes, above each a free strip of `label` times its height for `letters`."""
+    """Images in rows and columns on one Axes, above each a free strip of `label` times its height for `letters`;
+    a new figure has `unit` inches for the height of an image."""
     n, height, width = images.shape
     across = math.ceil(math.sqrt(n)) if columns is None else positive_int(columns, "columns")
     down, gap = math.ceil(n / across), 0.12
     wide, tall = max(width / height, letters * LETTER) + gap, 1 + gap + label  # of a cell, in heights of an image
-    ax = axes(ax, min(max(across * wide * 0.7, 3.2), 10), min(max(down * tall * 0.7, 2.4), 10))
+    ax = axes(ax, min(max(across * wide * unit, 3.2), 10), min(max(down * tall * unit, 2.4), 10))
     for i, image in enumerate(images):
         left, top = (i % across + 0.5) * wide - (width / height + gap) / 2, i // across * tall + label
         ax.imshow(image, extent=(left, left + width / height, top + 1, top), interpolation="nearest", **look)
