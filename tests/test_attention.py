@@ -14,7 +14,7 @@ from nnfunc.arrays import ArrayDict
 from nnfunc.core.values import map_leaves
 from nnfunc.inspection import attention_weights
 from nnfunc.interop.torch import from_state_dict, to_state_dict
-from nnfunc.layers.attention import masked_softmax
+from nnfunc.layers.attending import masked_softmax
 from nnfunc.layers.positions import rotated
 
 rng = np.random.default_rng(0)

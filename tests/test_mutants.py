@@ -16,7 +16,7 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.kernel import Cache
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import leaves, map_leaves
-from nnfunc.layers.attention import masked_softmax
+from nnfunc.layers.attending import masked_softmax
 from nnfunc.layers.normalization import _mean
 from nnfunc.layers.positions import rotated
 from nnfunc.losses import Loss

@@ -8,7 +8,7 @@ from nnfunc._internal.validate import positive_int
 from nnfunc.core.layer import Layer
 from nnfunc.layers.activations import activation as named_activation
 from nnfunc.layers.affine import dense
-from nnfunc.layers.attention import attention
+from nnfunc.layers.attending import attention
 from nnfunc.layers.combinators import residual, serial
 from nnfunc.layers.normalization import layer_norm
 from nnfunc.layers.positions import Pairing
