@@ -97,7 +97,7 @@ def test_a_mistake_in_one_mode_only() -> None:
 
     def backward(params: Any, cache: Any, dy: Array, grads: Any, need: Any, **settings: Any) -> Array:
         dx: Array = right(params, cache, dy, grads, need, **settings)
-        return dx * (1.5 if cache.axis is None else 1.0)  # the statistics are fixed in prediction
+        return dx * (1.5 if cache.over is None else 1.0)  # the statistics are fixed in prediction
 
     assert nn.check_layer(norm, (3,)).ok
     wrong = norm._replace(kernel=norm.kernel._replace(backward=backward))
