@@ -159,6 +159,8 @@ def examine(
     comparisons = {place.name: measure.compare(place, exhaustive) for place in function.places}
     if not fixed:
         comparisons = _allow_at_kinks(measure, comparisons, any_kink)
+    if not fixed:
+        comparisons = _confirmed(measure, comparisons, any_kink)
     hidden = ""
     if not fixed and not any(c.wrong.any() for c in comparisons.values()):
         comparisons, hidden = _at_another_point(function, measure, comparisons, moved(0.3), rng, any_kink)
@@ -293,6 +295,29 @@ def _together(
                 low, high = float(np.nanmin(c.numeric)), float(np.nanmax(c.numeric))
                 found[place.name] = c._replace(wrong=wrong, worst=max(c.worst, gap / max(size, abs(low), abs(high))))
     return found
+
+
+def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
+    """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too."""
+    function, judged = measure.function, dict(comparisons)
+    doubtful = [p for p in function.places if comparisons[p.name].wrong.any() and not comparisons[p.name].sure]
+    if not doubtful:
+        return judged
+    times = dict.fromkeys([p.name for p in doubtful], 0)
+    for distance in (0.3, 0.3, 0.1):
+        vector = _moved(function, measure.rng, distance)
+        gradient = None if vector is None else function.gradient(vector)
+        if vector is None or gradient is None or not np.isfinite(gradient).all():
+            continue
+        other = Measure(function, vector, gradient, measure.rng)
+        for place in doubtful:
+            c = other.compare(place, exhaustive=place.size <= ELEMENTS) if other.off(place.indices)[0] else None
+            times[place.name] += c is not None and bool((c.wrong & ~c.kinked).any())
+    for place in doubtful:
+        c = judged[place.name]
+        if times[place.name] < 2:
+            judged[place.name] = c._replace(wrong=c.wrong & False, decided=c.decided & ~c.wrong)
+    return judged
 
 
 def _inside(size: int, place: Place) -> Array:
