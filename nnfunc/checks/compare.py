@@ -67,7 +67,7 @@ class Comparison(NamedTuple):
     worst: float
     """The largest error found, relative to the largest element of the array."""
     sure: bool = True
-    """Whether a wrong element differs so clearly that no kink beside the point can be the cause."""
+    """Whether an element, at no kink, differs so clearly that no kink beside the point can be the cause."""
 
     @property
     def measured(self) -> Mask:
@@ -170,7 +170,6 @@ class Measure:
                 wrong[k] = isfinite(slope.error) and self._wrong(a, slope, peak)
                 if wrong[k]:
                     wrong[k], kinked[k] = self._at_kink(int(i), slope, digits, peak)
-                sure |= bool(kinked[k] and wrong[k])
                 if wrong[k] and not kinked[k]:
                     line, scale, _ = self._line(int(i))
                     nearest = refuted_down_to(line, a, slope, scale, digits, abs(float(self.vector[i])))

@@ -16,7 +16,7 @@ from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
-from nnfunc.checks.numeric import beside, central
+from nnfunc.checks.numeric import Mask, beside, central
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.keys import Key, generator
@@ -178,8 +178,13 @@ def examine(
 
 
 def _moved(function: Function, rng: Generator, distance: float) -> Array | None:
-    """Another point, that far away in units of the variables, or less where the function has no value there."""
-    size = np.where(function.start == 0, 0.1 * function.scales(function.start), np.abs(function.start))
+    """Another point, that far away in units of the variables, or less where the function has no value there.
+
+    What is between −1 and 1 stays there: probabilities, correlations.
+    """
+    own = np.abs(function.start)
+    size = np.where(own == 0, 0.1 * function.scales(function.start), own)
+    size = np.where(own < 1, np.minimum(size, (1 - own) / (2 * distance)), size)
     for attempt in range(8):
         point = function.start + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=size.size)
         if np.isfinite(function.terms(point)).all():
@@ -230,6 +235,8 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
     directions += [0 * step] * 32
     jitter = 1e-2 * step  # so that no variable stays at the kink
     around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
+    for nearer in (1e-3, 1e-6, 1e-9):  # and no kink beside the point lies between
+        around += [function.gradient(measure.vector + nearer * step * rng.normal(size=size)) for _ in range(8)]
     low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
     judged = {}
     for place in function.places:
@@ -300,7 +307,7 @@ def _together(
 def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
     """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too."""
     function, judged = measure.function, dict(comparisons)
-    doubtful = [p for p in function.places if comparisons[p.name].wrong.any() and not comparisons[p.name].sure]
+    doubtful = [p for p in function.places if not judged[p.name].sure and _smooth(judged[p.name]).any()]
     if not doubtful:
         return judged
     times = dict.fromkeys([p.name for p in doubtful], 0)
@@ -312,12 +319,27 @@ def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: b
         other = Measure(function, vector, gradient, measure.rng)
         for place in doubtful:
             c = other.compare(place, exhaustive=place.size <= ELEMENTS) if other.off(place.indices)[0] else None
-            times[place.name] += c is not None and bool((c.wrong & ~c.kinked).any())
+            times[place.name] += c is not None and bool(_smooth(c).any())
     for place in doubtful:
         c = judged[place.name]
         if times[place.name] < 2:
-            judged[place.name] = c._replace(wrong=c.wrong & False, decided=c.decided & ~c.wrong)
+            judged[place.name] = c._replace(wrong=c.wrong & c.kinked, decided=c.decided & ~_smooth(c))
     return judged
+
+
+def _smooth(c: Comparison) -> Mask:
+    """The wrong elements that are at no kink."""
+    return c.wrong & ~c.kinked
+
+
+def _repeated(measure: Measure, place: Place, distance: float) -> bool:
+    """Whether an array is wrong at one more point."""
+    vector = _moved(measure.function, measure.rng, distance)
+    gradient = np.full(1, np.nan) if vector is None else measure.function.gradient(vector)
+    if vector is None or not np.isfinite(gradient).all():
+        return False
+    other = Measure(measure.function, vector, gradient, measure.rng)
+    return other.off(place.indices)[0] and bool(other.compare(place, place.size <= ELEMENTS).wrong.any())
 
 
 def _inside(size: int, place: Place) -> Array:
@@ -346,7 +368,9 @@ def _at_another_point(
     there = {place.name: other.compare(place, exhaustive) for place in suspects}
     there = _allow_at_kinks(other, {**comparisons, **there}, any_kink) if there else {}
     wrong = {place.name: there[place.name] for place in suspects if there[place.name].wrong.any()}
-    if not wrong:
+    flat = any((c.numeric[c.wrong & c.measured] == 0).all() for c in wrong.values())  # beyond the end of a clip
+    distances = (0.03,) if flat else (0.3, 0.05)
+    if not any(all(_repeated(measure, p, d) for d in distances) for p in suspects if p.name in wrong):
         return comparisons, ""
     kept = all(np.array_equal(gradient[p.slice], measure.gradient[p.slice]) for p in suspects)
     return {**comparisons, **wrong}, "stale" if kept else "hidden"
