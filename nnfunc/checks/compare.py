@@ -42,7 +42,7 @@ CONFIRMED = 12
 """So many wrong elements of an array are looked at closely: by other steps, and on both sides."""
 ROUNDING = 1e-12
 """What cancels in a right gradient may leave so much of the largest one (both in units of the arrays' scales)."""
-NEAREST = 1e-9
+NEAREST = 1e-7
 """A kink that is nearer than this, in units of the scale, is not reckoned with."""
 SAMPLED = 96
 """So many elements are measured in a part that is wrong and larger than this."""

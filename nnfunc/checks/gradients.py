@@ -16,7 +16,7 @@ from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
-from nnfunc.checks.numeric import Mask, beside, central
+from nnfunc.checks.numeric import EPS, Mask, beside, central
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.keys import Key, generator
@@ -235,8 +235,7 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
     directions += [0 * step] * 32
     jitter = 1e-2 * step  # so that no variable stays at the kink
     around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
-    for nearer in (1e-3, 1e-6, 1e-9):  # and no kink beside the point lies between
-        around += [function.gradient(measure.vector + nearer * step * rng.normal(size=size)) for _ in range(8)]
+    around += _nearest(measure)
     low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
     judged = {}
     for place in function.places:
@@ -246,6 +245,19 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
         allowed |= (c.analytic == 0) & (most > least)
         judged[place.name] = c._replace(wrong=c.wrong & ~(c.kinked & allowed))
     return _together(measure, judged, single)
+
+
+def _nearest(measure: Measure) -> list[Array]:
+    """The claims so near to the point that no kink beside it lies between."""
+    vector, rng = measure.vector, measure.rng
+    steps = [np.where(vector == 0, least, 8 * EPS * vector) for least in (1e-15, 1e-25, 1e-40)]
+    return [measure.function.gradient(vector + s * rng.normal(size=vector.size)) for s in steps for _ in range(8)]
+
+
+def _jumps(claims: Array, around: list[Array], place: Place) -> Mask:
+    """The elements whose claim jumps between the point and those around."""
+    jump = np.nanmax([np.abs(place.of(other) - place.of(claims)) for other in around], axis=0)
+    return np.asarray(jump > 1e-3 * np.abs(place.of(claims)).max(initial=0))
 
 
 def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
@@ -285,12 +297,14 @@ def _together(
 
     If moving them together is smooth, the claim along this direction has to be right.
     """
-    function, found = measure.function, dict(comparisons)
+    function, found, near = measure.function, dict(comparisons), None
     for place in function.places:
         c = comparisons[place.name]
         tied = np.ravel(single[place.name].kinked & ~c.wrong, place.order)
         if tied.sum() < 2:
             continue
+        near = _nearest(measure)[-8:] if near is None else near
+        tied &= np.ravel(_jumps(measure.gradient, near, place), place.order)  # others are at a kink beside the point
         for step in (np.ones(place.size), np.sign(measure.vector[place.slice])):
             direction = np.zeros(measure.vector.size)
             direction[place.slice] = np.where(tied, step, 0) * measure.scales[place.slice]
@@ -307,7 +321,10 @@ def _together(
 def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
     """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too."""
     function, judged = measure.function, dict(comparisons)
-    doubtful = [p for p in function.places if not judged[p.name].sure and _smooth(judged[p.name]).any()]
+    beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
+    accused = [p for p in function.places if _smooth(judged[p.name]).any()]
+    near = [function.gradient(beside)] if accused else []
+    doubtful = [p for p in accused if not judged[p.name].sure or _jumps(measure.gradient, near, p).any()]
     if not doubtful:
         return judged
     times = dict.fromkeys([p.name for p in doubtful], 0)
