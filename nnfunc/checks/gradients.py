@@ -13,10 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
-from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
+from nnfunc.checks.constants import Hints
+from nnfunc.checks.diagnosis import Diagnosis, Evidence, Point, diagnose
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
-from nnfunc.checks.held import held, named_numbers
+from nnfunc.checks.held import held, held_arrays, named_numbers
 from nnfunc.checks.numeric import EPS, Mask, beside, central
+from nnfunc.checks.pattern import plural
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.keys import Key, generator
@@ -143,6 +145,7 @@ def examine(
         exhaustive: measure every element if there are not too many.
         any_kink: let pass any value at kinks.
     """
+    hints = hints._replace(arrays=held_arrays(held(sources)))
     moved = partial(_moved, function, rng)
     if fixed:
         claims = function.claims({})
@@ -177,14 +180,16 @@ def examine(
     return rows, findings
 
 
-def _moved(function: Function, rng: Generator, distance: float) -> Array | None:
+def _moved(function: Function, rng: Generator, distance: float, only: str = "") -> Array | None:
     """Another point, that far away in units of the variables, or less where the function has no value there.
 
-    What is between −1 and 1 stays there: probabilities, correlations.
+    What is between −1 and 1 stays there: probabilities, correlations. With `only`, just this array is moved.
     """
     own = np.abs(function.start)
     size = np.where(own == 0, 0.1 * function.scales(function.start), own)
     size = np.where(own < 1, np.minimum(size, (1 - own) / (2 * distance)), size)
+    for place in function.places if only else ():
+        size[place.slice] *= place.name == only
     for attempt in range(8):
         point = function.start + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=size.size)
         if np.isfinite(function.terms(point)).all():
@@ -323,8 +328,13 @@ def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: b
     function, judged = measure.function, dict(comparisons)
     beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
     accused = [p for p in function.places if _smooth(judged[p.name]).any()]
-    near = [function.gradient(beside)] if accused else []
-    doubtful = [p for p in accused if not judged[p.name].sure or _jumps(measure.gradient, near, p).any()]
+    near, nearest = ([function.gradient(beside)], _nearest(measure)) if accused else ([], [])
+
+    def kink_beside(place: Place) -> bool:
+        jumps = _jumps(measure.gradient, near, place) & ~_jumps(measure.gradient, nearest, place)
+        return bool(jumps.any())
+
+    doubtful = [p for p in accused if not judged[p.name].sure or kink_beside(p)]
     if not doubtful:
         return judged
     times = dict.fromkeys([p.name for p in doubtful], 0)
@@ -419,36 +429,25 @@ def _diagnosis(
             "is right",
         )
 
-    def elsewhere(distance: float) -> Comparison | None:
-        vector = None if fixed else _moved(function, rng, distance)
+    def elsewhere(distance: float, only: str = "") -> Point | None:
+        vector = None if fixed else _moved(function, rng, distance, only)
         if vector is None:
             return None
         gradient = function.gradient(vector)
         if not np.isfinite(gradient).all():
             return None
-        return Measure(function, vector, gradient, rng).compare(place, place.size <= 1000)
+        c = Measure(function, vector, gradient, rng).compare(place, place.size <= 1000)
+        return Point(c, function.arrays(vector), function.arrays(gradient))
 
     smooth = c._replace(numeric=np.where(c.kinked, np.nan, c.numeric), wrong=c.wrong & ~c.kinked)
-    found = diagnose(smooth, elsewhere, hints)
-    if found.kind == "unknown" and (name := _exchanged(smooth, comparisons)):
-        return Diagnosis("unknown", f"it is the gradient of {name}: the names of the two are exchanged")
+    here = Point(smooth, function.arrays(measure.vector), function.arrays(measure.gradient))
+    found = diagnose(Evidence(here, elsewhere, hints, comparisons))
     if explain and (other := explain(smooth, found)):
         return other
     whole = c.measured.all() or found.corrected is None or hidden
     if not whole and found.corrected is not None and not is_right(measure, place, found.corrected):
         return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}; but not in all")
     return found
-
-
-def _exchanged(c: Comparison, comparisons: Mapping[str, Comparison]) -> str:
-    """The name of the array whose gradient this is, if it is another one's."""
-    for name, other in comparisons.items():
-        known = other.measured
-        if name != c.name and other.wrong.any() and other.analytic.shape == c.analytic.shape and known.any():
-            gap = np.abs(c.analytic - np.nan_to_num(other.numeric))
-            if (gap[known] <= 2 * other.allowance()[known]).all():
-                return name
-    return ""
 
 
 def _finding(where: str, c: Comparison, d: Diagnosis, hidden: str) -> Finding:

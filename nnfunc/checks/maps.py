@@ -14,7 +14,9 @@ import numpy as np
 
 from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
-from nnfunc.checks.diagnosis import Diagnosis, flips, plural, shifted, telling
+from nnfunc.checks.diagnosis import Diagnosis
+from nnfunc.checks.hypotheses import flips, shifted
+from nnfunc.checks.pattern import plural, telling
 from nnfunc.checks.function import Arrays
 from nnfunc.checks.numeric import Mask
 

@@ -39,24 +39,46 @@ def extent(c: Comparison) -> Extent:
         bad, whole = wrong.sum(axis=others), informative.sum(axis=others)
         touched = np.flatnonzero(bad)
         if len(touched) < length and (bad[touched] == whole[touched]).all():
-            return Extent("slices", f"in {_slices(axis, c.analytic.ndim, touched)}")
+            return Extent("slices", f"in {slices(axis, c.analytic.ndim, touched)}")
     return Extent("scattered", f"in {int(wrong.sum())} of {c.analytic.size} elements")
 
 
-def _slices(axis: int, ndim: int, which: NDArray[np.intp]) -> str:
-    listed = ", ".join(str(int(i)) for i in which[:5]) + (", …" if len(which) > 5 else "")
+def ranges(which: Iterable[int]) -> str:
+    """Whole numbers in words.
+
+    >>> ranges([0, 1, 2, 3, 7, 9, 10]), ranges([4])
+    ('0–3, 7, 9, 10', '4')
+    """
+    runs: list[list[int]] = []
+    for i in map(int, which):
+        if runs and i == runs[-1][-1] + 1:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    parts = [part for run in runs for part in ([f"{run[0]}–{run[-1]}"] if len(run) > 2 else map(str, run))]
+    return ", ".join(parts[:6]) + (", …" if len(parts) > 6 else "")
+
+
+def slices(axis: int, ndim: int, which: Iterable[int]) -> str:
+    """Slices along an axis: "rows 1, 2", "[:, (0–3), :]"."""
+    which = list(which)
     if ndim == 2:
-        word = ("row", "column")[axis]
-        return f"{word}{'s' if len(which) > 1 else ''} {listed}"
+        return f"{('row', 'column')[axis]}{'s' if len(which) > 1 else ''} {ranges(which)}"
     index = [":"] * ndim
-    index[axis] = listed if len(which) == 1 else f"({listed})"
+    index[axis] = ranges(which) if len(which) == 1 else f"({ranges(which)})"
     return f"[{', '.join(index)}]"
 
 
-def _listed(c: Comparison) -> str:
+def listed(c: Comparison) -> str:
+    """The indices of the wrong elements."""
     indices = np.argwhere(c.wrong)
     shown = ", ".join(str([int(i) for i in index]) for index in indices[:5])
     return shown + (", …" if len(indices) > 5 else "")
+
+
+def enough(c: Comparison) -> bool:
+    """Whether there are two numbers that tell something."""
+    return int((telling(c) | (c.measured & c.wrong)).sum()) >= 2
 
 
 def plural(count: int, noun: str) -> str:
@@ -64,7 +86,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _few(c: Comparison) -> bool:
+def few(c: Comparison) -> bool:
     """Whether the wrong elements are single ones, not slices and not the most of a small array."""
     count = int(c.affected.sum())
     return count < c.analytic.size and count <= min(FEW, max(1, c.analytic.size // 10))

@@ -1,0 +1,468 @@
+"""Hypotheses beside what else is at hand: the other arrays and their gradients, what the functions hold, other points.
+
+Each must hold at a second point too, where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from nnfunc.arrays import Array
+from nnfunc.checks.compare import Comparison
+from nnfunc.checks.constants import named
+from nnfunc.checks.diagnosis import Diagnosis, Evidence, Hypothesis, Point, fits
+from nnfunc.checks.numeric import Mask
+from nnfunc.checks.pattern import plural, ranges, slices, telling
+
+EQUAL = 1e-6
+"""Two numbers that differ by less, relative to their size, are one."""
+
+
+def holds(e: Evidence, corrected: Callable[[Point], Array | None]) -> bool:
+    """Whether this gives the true gradient at the point and at another one; of few numbers, at a third."""
+    third = e.elsewhere(0.5) if e.c.analytic.size < 4 else None
+    for point in (*e.both, *([] if third is None else [third])):
+        gradient = corrected(point)
+        if gradient is None or not point.c.measured.all() or not np.isfinite(gradient).all():
+            return False
+        if not fits(point.c, gradient, point.c.measured):
+            return False
+    return True
+
+
+def peak(c: Comparison) -> float:
+    """The largest size of derivative and claim."""
+    return float(np.nanmax(np.abs([c.numeric, c.analytic]), initial=0.0))
+
+
+def _values(numbers: Array) -> list[float]:
+    """The different values of these numbers."""
+    found: list[float] = []
+    for v in np.sort(np.ravel(numbers)):
+        if not found or abs(v - found[-1]) > EQUAL * max(abs(v), abs(found[-1])) + 1e-12:
+            found.append(float(v))
+    return found
+
+
+# -- before all others: what also looks like a factor ------------------------------------------------------------------
+
+
+def _flat(e: Evidence) -> Diagnosis | None:
+    """The function is a step."""
+    if not all(p.c.measured.all() and not p.c.numeric.any() and p.c.analytic.any() for p in e.both):
+        return None
+    text = (
+        "the loss does not change with this array at all (a step: round, sign, argmax, a threshold), and the gradient is "
+        "that of another function: a straight-through or surrogate gradient, which may be meant"
+    )
+    return Diagnosis("mask", text)
+
+
+def _whole(e: Evidence) -> Diagnosis | None:
+    """Made in an array of whole numbers."""
+    if not all((p.c.analytic == np.rint(p.c.analytic)).all() and p.c.analytic.any() for p in e.both):
+        return None
+    numbers = [p.c.numeric[p.c.measured] for p in e.both]
+    if e.second is None or any((np.abs(n - np.rint(n)) < 1e-6).all() or n.size < 2 for n in numbers):
+        return None
+    near = all((np.abs(p.c.analytic - p.c.numeric)[p.c.measured] < max(1.0, 0.5 * peak(p.c))).all() for p in e.both)
+    text = "all values of the gradient are whole numbers, those of the derivative are not: it is made in an integer dtype"
+    return Diagnosis("precision", text) if near else None
+
+
+def _clipped(e: Evidence) -> Diagnosis | None:
+    """What is larger than a bound is the bound."""
+    c = e.c
+    bound = float(np.abs(c.analytic).max(initial=0))
+    wrong = c.wrong & c.measured
+    if c.analytic.size < 2 or not bound or not c.measured.all():
+        return None
+    for point in e.both:
+        other, limit = point.c, float(np.abs(point.c.analytic).max(initial=0))
+        if other.measured.all() and (other.wrong.any() or point is e.here):
+            clipped = np.clip(np.nan_to_num(other.numeric), -bound, bound)
+            gap = np.abs(clipped - other.analytic)
+            if abs(limit - bound) > 1e-9 * bound or (gap > 2 * other.allowance()).any():
+                return None
+    if wrong.sum() < 2 and e.second is None:
+        return None
+    text = f"the gradient is clipped to ±{bound:.6g}: {plural(int(wrong.sum()), 'element')} that would be larger"
+    return Diagnosis("scale", f"{text} {'is' if wrong.sum() == 1 else 'are'} exactly that", c.numeric)
+
+
+def _normalised(e: Evidence) -> Diagnosis | None:
+    """The norm of the gradients is the same everywhere."""
+    if e.second is None or e.c.analytic.size < 2 or not all(p.c.measured.all() for p in e.both):
+        return None
+    for p in e.both:
+        a, n = np.ravel(p.c.analytic), np.ravel(p.c.numeric)
+        if not a @ n >= (1 - 1e-9) * np.linalg.norm(a) * np.linalg.norm(n) > 0:
+            return None
+    (here, there) = (np.sqrt(sum(np.sum(v * v) for v in p.claims.values())) for p in e.both)
+    own, other = (float(np.linalg.norm(p.c.analytic)) for p in e.both)
+    changes = float(np.linalg.norm(e.second.c.numeric)) / float(np.linalg.norm(e.c.numeric))
+    if abs(changes - 1) < 1e-3:
+        return None
+    if abs(here - there) <= 1e-5 * here:
+        text = f"the norm of all gradients together is {here:.6g}, here and elsewhere: they are clipped or divided by it"
+        return Diagnosis("scale", text, None)
+    if abs(own - other) <= 1e-5 * own:
+        return Diagnosis("scale", f"its norm is {own:.6g}, here and elsewhere: it is clipped or divided by its norm")
+    return None
+
+
+def _repeated(e: Evidence) -> Diagnosis | None:
+    """Only rows that are looked up more than once are wrong."""
+    c = e.c
+    if c.analytic.ndim < 1 or not c.measured.all() or len(c.analytic) < 3:
+        return None
+    others = tuple(range(1, c.analytic.ndim))
+    wrong, there = ({int(i) for i in np.flatnonzero(m.any(axis=others))} for m in (c.wrong, telling(c)))
+    for name, held in e.hints.arrays:
+        if held.dtype.kind not in "iu" or held.size < 2 or held.min() < 0 or held.max() >= len(c.analytic):
+            continue
+        rows, counts = np.unique(held, return_counts=True)
+        again = {int(r) for r, k in zip(rows, counts, strict=True) if k > 1}
+        once = {int(r) for r, k in zip(rows, counts, strict=True) if k == 1}
+        zero = all((c.analytic[r] == 0).all() for r in wrong)
+        if wrong and wrong <= again and once & there and there <= again | once and not zero:
+            text = (
+                f"{slices(0, c.analytic.ndim, sorted(wrong))} are wrong, which {name} holds more than once: what repeated "
+                "indices bring is overwritten, and should be added (np.add.at(g, rows, dy), not g[rows] += dy)"
+            )
+            return Diagnosis("missing-sum", text.replace(" are wrong", " is wrong") if len(wrong) == 1 else text)
+    return None
+
+
+FIRST: tuple[Hypothesis, ...] = (_flat, _whole, _clipped, _normalised, _repeated)
+
+
+# -- other gradients ---------------------------------------------------------------------------------------------------
+
+
+def _another(e: Evidence) -> Diagnosis | None:
+    """It is another array's gradient, or has it in it."""
+    c = e.c
+    for name, other in e.others.items():
+        if name == c.name or other.analytic.shape != c.analytic.shape or not other.measured.any():
+            continue
+        theirs = np.nan_to_num(other.numeric)
+        near = np.abs(c.analytic - theirs) <= 2 * other.allowance()
+        if other.measured.any() and near[other.measured].all():
+            if other.wrong.any():
+                return Diagnosis("unknown", f"it is the gradient of {name}: the names of the two are exchanged")
+            return Diagnosis("unknown", f"it is the gradient of {name}: copied, or both are the same array")
+        if other.wrong.any():
+            continue
+        for sign, word in ((1, "added"), (-1, "subtracted")):
+            if telling(other).any() and holds(e, lambda p, name=name, sign=sign: p.c.analytic - sign * p.claims[name]):  # type: ignore[misc]
+                text = f"the gradient of {name} is {word} in it: it is one array with that, or was meant for {name} alone"
+                return Diagnosis("missing-term", text, c.analytic - sign * other.analytic)
+    return None
+
+
+# -- factors -----------------------------------------------------------------------------------------------------------
+
+FORMS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("{}", lambda v: v),
+    ("1/{}", lambda v: 1 / v),
+    ("{}²", lambda v: v * v),
+    ("1/{}²", lambda v: 1 / (v * v)),
+    ("√|{}|", lambda v: np.sqrt(np.abs(v))),
+    ("1/√|{}|", lambda v: 1 / np.sqrt(np.abs(v))),
+    ("exp({})", np.exp),
+    ("exp(−{})", lambda v: np.exp(-v)),
+    ("(1 − {})", lambda v: 1 - v),
+    ("1/(1 − {})", lambda v: 1 / (1 - v)),
+    ("{0}·(1 − {0})", lambda v: v * (1 - v)),
+    ("1/({0}·(1 − {0}))", lambda v: 1 / (v * (1 - v))),
+    ("(1 − {}²)", lambda v: 1 - v * v),
+    ("1/(1 − {}²)", lambda v: 1 / (1 - v * v)),
+    ("cos({})", np.cos),
+    ("1/cos({})", lambda v: 1 / np.cos(v)),
+)
+
+
+def _at_hand(e: Evidence) -> Iterator[tuple[str, Callable[[Point], Array], Array]]:
+    """(what it is called, its values at a point, its values here) of the arrays that fit this one, each way round."""
+    shape = e.c.analytic.shape
+
+    def laid(v: Array) -> list[tuple[str, tuple[int, ...] | None]]:
+        ways: list[tuple[str, tuple[int, ...] | None]] = [("", v.shape)]
+        if v.ndim == 1 and len(shape) == 2:
+            ways.append(("[:, None]", (len(v), 1)))
+        if v.ndim == 2 and v.shape[0] != v.shape[1]:
+            ways.append((".T", None))
+        return ways
+
+    def fitting(name: str, of: Callable[[Point], Array]) -> Iterator[tuple[str, Callable[[Point], Array], Array]]:
+        v = np.asarray(of(e.here))
+        if v.dtype.kind not in "fiub" or v.ndim > len(shape) or v.size > 10_000 or not v.size:
+            return
+        for word, way in laid(v):
+
+            def turned(p: Point, way: tuple[int, ...] | None = way) -> Array:
+                own = np.asarray(of(p), np.float64)
+                return own.T if way is None else own.reshape(way)
+
+            try:
+                if np.broadcast_shapes(turned(e.here).shape, shape) == shape:
+                    yield name + word, turned, turned(e.here)
+            except ValueError:
+                continue
+
+    for name in e.here.arrays:
+        called = "parameter" if name == e.c.name else name
+        yield from fitting(called, lambda p, name=name: p.arrays[name])  # type: ignore[misc]
+    for name, held in e.hints.arrays[:60]:
+        yield from fitting(name, lambda p, held=held: held)  # type: ignore[misc]
+
+
+def _factor(e: Evidence) -> Diagnosis | None:
+    """An array at hand, or a simple function of it, is missing as a factor, or is one too much."""
+    c = e.c
+    if not c.measured.all() or c.analytic.size < 2 or telling(c).sum() < 2:
+        return None
+    for name, values, here in _at_hand(e):
+        if np.ptp(here) == 0 and (here.ndim or name == "parameter"):
+            continue
+        for form, f in FORMS:
+            basis = c.analytic * f(here)
+            if not np.isfinite(basis).all() or not basis.any():
+                continue
+            k = float(basis.ravel() @ np.ravel(c.numeric)) / float(basis.ravel() @ basis.ravel())
+
+            def corrected(p: Point, k: float = k, f: Callable[[Array], Array] = f) -> Array:
+                return np.asarray(k * p.c.analytic * f(values(p)))  # noqa: B023  # used at once
+
+            if k and fits(c, corrected(e.here), c.measured) and holds(e, corrected):
+                factor = form.format(name)
+                if abs(k - 1) > EQUAL:
+                    factor = f"{'−' if abs(k + 1) < EQUAL else f'{k:.6g}·'}{factor}"
+                return _said(e, here, name, factor, corrected(e.here))
+    return None
+
+
+def _said(e: Evidence, values: Array, name: str, factor: str, corrected: Array) -> Diagnosis:
+    if (values == 0).any() and len(_values(values)) <= 3:
+        return Diagnosis("mask", f"the factor {factor} is missing: a mask that the forward has, or its scale", corrected)
+    if name == "parameter":
+        text = f"the factor {factor} is missing: the derivative of what the forward makes of the parameter (chain rule)"
+        return Diagnosis("scale", text, corrected)
+    if values.shape == e.c.analytic.shape and (values > 0).any() and (values < 0).any() and factor == name:
+        text = f"the factor {factor} is missing: what arrives from above is not passed on (the chain rule), or a weight"
+        return Diagnosis("missing-term", text, corrected)
+    return Diagnosis("scale", f"each element lacks a factor of its own, {factor}", corrected)
+
+
+def _factors(e: Evidence) -> Diagnosis | None:
+    """Each slice along an axis has a factor of its own."""
+
+    def of(c: Comparison, axis: int) -> Array | None:
+        others = tuple(i for i in range(c.analytic.ndim) if i != axis)
+        known = telling(c)
+        n, a = np.where(known, np.nan_to_num(c.numeric), 0), np.where(known, c.analytic, 0)
+        counts, size = known.sum(axis=others), (n * n).sum(axis=others)
+        if (counts == 1).any() or (counts > 1).sum() < 2 or not (size[counts > 1] > 0).all():
+            return None
+        factors = np.ones(len(counts))
+        factors[counts > 1] = (a * n).sum(axis=others)[counts > 1] / size[counts > 1]
+        return factors if np.abs(factors).min() > 1e-6 else None
+
+    def divided(p: Point, axis: int) -> Array | None:
+        factors = of(p.c, axis)
+        if factors is None:
+            return None
+        return np.asarray(p.c.analytic / factors.reshape([-1 if i == axis else 1 for i in range(p.c.analytic.ndim)]))
+
+    for axis in range(e.c.analytic.ndim) if e.c.analytic.ndim > 1 else ():
+        if holds(e, lambda p, axis=axis: divided(p, axis)):  # type: ignore[misc]
+            factors = of(e.c, axis)
+            assert factors is not None
+            which = ("rows", "columns")[axis] if e.c.analytic.ndim == 2 else f"slices along axis {axis}"
+            text = f"the {which} have each a factor of their own: {', '.join(f'{f:.4g}' for f in factors[:6])}"
+            kind = "sign" if np.allclose(np.abs(factors), 1, rtol=EQUAL) else "scale"
+            more = "" if len(factors) <= 6 else ", …"
+            return Diagnosis(kind, f"{text}{more} (a count, a weight, a γ, a standard deviation)", divided(e.here, axis))
+    return None
+
+
+def _two_values(e: Evidence) -> Diagnosis | None:
+    """Every element is right, or wrong by one factor: a mask, a sign or a factor in a part."""
+
+    def ratios(p: Point) -> list[float]:
+        known = telling(p.c)
+        n, a = np.nan_to_num(p.c.numeric)[known], p.c.analytic[known]
+        small = p.c.allowance()[known]
+        zeros = (np.abs(n) <= small) | (np.abs(a) <= small)
+        if (zeros & (np.abs(a) > small)).any() and (zeros & (np.abs(n) > small)).any():
+            return []
+        r = np.where(zeros, 0, a / np.where(np.abs(n) <= small, 1, n))
+        values = _values(r)
+        counts = [int((np.abs(r - v) <= EQUAL * max(1, abs(v))).sum()) for v in values]
+        return values if len(values) <= 2 and min(counts, default=0) >= 2 and known.sum() >= 5 else []
+
+    here = ratios(e.here) if e.c.measured.all() else []
+    if len(here) != 2 or e.second is None or not e.second.c.measured.all():
+        return None
+    there = ratios(e.second)
+    if not there or not all(any(abs(v - w) <= EQUAL * max(1, abs(v)) for w in here) for v in there):
+        return None
+    low, high = here
+    if 0 in here:
+        factor = low or high
+        name = named(abs(factor), e.hints) or named(1 / abs(factor), e.hints)
+        more = f" by {factor:.6g}{f' ({name})' if name else ''}" if abs(factor - 1) > EQUAL else ""
+        return Diagnosis(
+            "mask", f"claim and derivative are each 0 in other elements, and differ{more} in the rest: a mask is not "
+            "the forward's, or missing with its scale"
+        )  # fmt: skip
+    if abs(low + high) <= EQUAL * high and abs(high - 1) <= EQUAL:
+        return Diagnosis("sign", f"the gradient has the wrong sign in {int(e.c.wrong.sum())} elements; the others are right")
+    text = f"the gradient is {low:.6g} times the derivative in some elements and {high:.6g} times in the others"
+    return Diagnosis("scale", f"{text}: a factor of a part (a mask's scale, a count, a condition)")
+
+
+# -- terms -------------------------------------------------------------------------------------------------------------
+
+
+def _invariant(e: Evidence) -> Diagnosis | None:
+    """A sum that is 0 in the derivative and not in the claim, or the other way round."""
+
+    def sums(p: Point, axis: int, weighted: bool) -> tuple[bool, bool]:
+        c, w = p.c, p.c.point if weighted else np.ones_like(p.c.point)
+        a, n = ((v * w).sum(axis=axis) for v in (c.analytic, np.nan_to_num(c.numeric)))
+        size = float(np.abs(np.nan_to_num(c.numeric) * w).sum(axis=axis).max(initial=0))
+        large = float(np.abs(c.analytic * w).sum(axis=axis).max(initial=0))
+        error = 4 * float(np.abs(c.error * w).sum(axis=axis).max(initial=0))
+        return bool((np.abs(n) <= 1e-8 * size + error).all()), bool((np.abs(a) <= 1e-8 * large).all())
+
+    c = e.c
+    if not all(p.c.measured.all() for p in e.both) or telling(c).sum() < 3:
+        return None
+    for axis in range(c.analytic.ndim - 1, -1, -1):
+        if c.analytic.shape[axis] < 2:
+            continue
+        for weighted in (False, True):
+            found = {sums(p, axis, weighted) for p in e.both}
+            what = "times the array sums to 0" if weighted else "sums to 0"
+            why = "the array is scaled" if weighted else "a constant is added"
+            if found == {(True, False)}:
+                return Diagnosis(
+                    "missing-term",
+                    f"the derivative {what} along axis {axis} (nothing changes where {why}: a softmax or a normalisation "
+                    "follows), the gradient does not: the term that passes through the sum or mean is missing",
+                )
+            if found == {(False, True)}:
+                return Diagnosis(
+                    "missing-term",
+                    f"the gradient {what} along axis {axis}, as behind a softmax or a normalisation, the derivative does "
+                    "not: a term that passes through a sum or mean is too much",
+                )
+    return None
+
+
+def _difference(e: Evidence) -> Diagnosis | None:
+    """What it is off by is a multiple of an array at hand, the same everywhere, or a penalty of some slices."""
+    c = e.c
+    if not c.measured.all() or telling(c).sum() < 3:
+        return None
+    off = c.analytic - c.numeric
+    for name, values, here in _at_hand(e):
+        v = np.broadcast_to(here, off.shape)
+        if not v.any() or np.ptp(v) == 0:
+            continue
+        k = float(np.sum(off * v) / np.sum(v * v))
+        if k and holds(e, lambda p, k=k, values=values: p.c.analytic - k * values(p)):  # type: ignore[misc]
+            much = "too much" if k > 0 else "too little"
+            return Diagnosis("missing-term", f"the gradient has {abs(k):.6g} · {name} {much}", c.analytic - k * v)
+    if c.analytic.size > 3 and np.ptp(off) <= EQUAL * np.abs(off).max() and e.second is not None:
+        there = e.second.c.analytic - e.second.c.numeric
+        if np.ptp(there) <= EQUAL * np.abs(there).max():
+            text = f"every element is off by the same, {off.flat[0]:.6g}: a term through a sum or mean is missing or too much"
+            return Diagnosis("missing-term", text, c.analytic - off.flat[0])
+    return _constant(e, off) or _part_penalty(e, off)
+
+
+def _constant(e: Evidence, off: Array) -> Diagnosis | None:
+    if e.second is None or not e.second.c.measured.all():
+        return None
+    there = e.second.c.analytic - e.second.c.numeric
+    changed = np.abs(e.second.c.numeric - e.c.numeric).max() > 1e-3 * peak(e.c)
+    if changed and np.abs(there - off).max() <= 1e-5 * np.abs(off).max():
+        return Diagnosis("missing-term", "what the gradient is off by does not change with the point: a constant term")
+    return None
+
+
+def _part_penalty(e: Evidence, off: Array) -> Diagnosis | None:
+    if e.second is None or not e.second.c.measured.all() or off.ndim < 2:
+        return None
+    there = e.second.c.analytic - e.second.c.numeric
+    for axis in range(off.ndim):
+        others = tuple(i for i in range(off.ndim) if i != axis)
+        if any(off.shape[i] > 1 for i in others):
+            v, w = e.c.point, e.second.c.point
+            k = (off * v).sum(axis=others, keepdims=True) / np.maximum((v * v).sum(axis=others, keepdims=True), 1e-300)
+            if all(np.abs(d - k * u).max() <= 1e-5 * np.abs(d).max() for d, u in ((off, v), (there, w))):
+                shown = ", ".join(f"{x:.4g}" for x in k.ravel()[:6])
+                text = f"the gradient has a multiple of the parameter too much, another one for each slice along axis {axis}"
+                return Diagnosis("penalty", f"{text} ({shown}): a penalty that is counted again for each example")
+    return None
+
+
+def _dependence(e: Evidence) -> Diagnosis | None:
+    """Claim and derivative do not depend on the same arrays."""
+    c, size = e.c, peak(e.c)
+    if not c.measured.all() or c.analytic.size > 400:
+        return None
+    for name in e.here.arrays:
+        there = e.elsewhere(0.3, name)
+        if there is None or not there.c.measured.all():
+            continue
+        claim, true = (np.abs(v).max() for v in (there.c.analytic - c.analytic, there.c.numeric - c.numeric))
+        called = "the array itself" if name == c.name else name
+        if claim <= 1e-12 * size and true > 1e-3 * size:
+            text = f"the gradient does not change with {called}, and the derivative does: a factor or a path is missing"
+            return Diagnosis("missing-term", text)
+        if true <= 1e-8 * size and claim > 1e-3 * size:
+            text = f"the gradient changes with {called}, and the derivative does not: a factor or a path is too much"
+            return Diagnosis("missing-term", text)
+    return None
+
+
+def _part(e: Evidence) -> Diagnosis | None:
+    """Some slices are right, or it points the same way as the derivative everywhere."""
+    c = e.c
+    if c.analytic.size < 2 or e.second is None:
+        return None
+    alike = []
+    for p in (*e.both, e.elsewhere(0.5)):
+        if p is not None and p.c.measured.any():
+            a, n = p.c.analytic[p.c.measured], p.c.numeric[p.c.measured]
+            alike.append(float(a @ n) / (float(np.linalg.norm(a) * np.linalg.norm(n)) or 1.0))
+    if min(alike) < 0.5 or len(alike) < 2:
+        return None
+    text = f"the gradient points largely the way of the derivative (cosine {alike[0]:.2f} here, {min(alike[1:]):.2f} elsewhere)"
+    return Diagnosis("missing-term", f"{text}, but is no multiple of it: a term or path is missing or too much, or another "
+                     f"value is used in it; {_where(c)}")  # fmt: skip
+
+
+def _where(c: Comparison) -> str:
+    """The slices that are right, and the worst element with both its values."""
+    gap = np.where(c.wrong & c.measured, np.abs(c.analytic - np.nan_to_num(c.numeric)), -1)
+    at = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+    text = f"worst at {list(at)}: {c.analytic[at]:.4g}, the derivative is {c.numeric[at]:.4g}"
+    bad: Mask = c.affected
+    for axis, length in enumerate(c.analytic.shape):
+        wrong = bad.any(axis=tuple(i for i in range(bad.ndim) if i != axis))
+        if 0 < wrong.sum() < length:
+            right = ranges(np.flatnonzero(~wrong).tolist())
+            return f"{text}; along axis {axis} wrong at {ranges(np.flatnonzero(wrong).tolist())}, right at {right}"
+    return text
+
+
+BESIDE_OTHERS: tuple[Hypothesis, ...] = (
+    _another, _two_values, _factor, _factors, _invariant, _difference, _dependence, _part,
+)  # fmt: skip
+"""From the surest on."""
