@@ -6,7 +6,7 @@ that has a free constant, or that few numbers support, must hold at a second poi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -38,8 +38,10 @@ class Point(NamedTuple):
 class Elsewhere(Protocol):
     """The same at another point, so far away in units of the variables; None if it can't be."""
 
-    def __call__(self, distance: float, only: str = "") -> Point | None:
-        """With `only` just this array is moved."""
+    def __call__(
+        self, distance: float, only: str = "", by: Mapping[str, Array] | None = None
+    ) -> Point | None:
+        """With `only` just this array is moved, with `by` these are, by so much."""
 
 
 class Evidence:
@@ -87,15 +89,9 @@ def fits(c: Comparison, corrected: Array, where: Mask, scale: float = 1.0) -> bo
     return bool(known.any() and (gap[known] <= allowed[known]).all())
 
 
-def diagnose(e: Evidence) -> Diagnosis:
-    """The simplest explanation of all that is known about one array; "unknown" if there is none."""
-    from nnfunc.checks.hypotheses import ALONE  # noqa: PLC0415  # they are made of what is above
-    from nnfunc.checks.relations import BESIDE_OTHERS, FIRST  # noqa: PLC0415
-
-    for hypothesis in (*FIRST, *ALONE, *BESIDE_OTHERS):
-        if found := hypothesis(e):
-            return found
-    return unknown(e.c)
+def diagnose(e: Evidence, hypotheses: Iterable[Hypothesis]) -> Diagnosis:
+    """The simplest explanation of the numbers of one array; "unknown" if there is none."""
+    return next((found for hypothesis in hypotheses if (found := hypothesis(e))), unknown(e.c))
 
 
 def unknown(c: Comparison) -> Diagnosis:

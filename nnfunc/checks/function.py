@@ -90,6 +90,14 @@ class Function:
             place.of(vector)[...] = np.asarray(arrays[place.name])
         return vector
 
+    def shift(self, by: Arrays) -> Array:
+        """The vector that moves the arrays of these names."""
+        vector = np.zeros(self.start.size)
+        for place in self.places:
+            if place.name in by:
+                place.of(vector)[...] = by[place.name]
+        return vector
+
     def terms(self, vector: Array) -> Array:
         """The terms at a point; NaN where the function has no value there."""
         self.evaluations += 1

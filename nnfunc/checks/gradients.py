@@ -17,9 +17,11 @@ from nnfunc.checks.constants import Hints
 from nnfunc.checks.diagnosis import Diagnosis, Evidence, Point, diagnose
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, held_arrays, named_numbers
+from nnfunc.checks.hypotheses import ALONE
 from nnfunc.checks.numeric import EPS, Mask, beside, central
 from nnfunc.checks.pattern import plural
 from nnfunc.checks.preflight import form, preflight
+from nnfunc.checks.relations import BESIDE_OTHERS, FIRST
 from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
@@ -429,9 +431,9 @@ def _diagnosis(
             "is right",
         )
 
-    def elsewhere(distance: float, only: str = "") -> Point | None:
-        vector = None if fixed else _moved(function, rng, distance, only)
-        if vector is None:
+    def elsewhere(distance: float, only: str = "", by: Mapping[str, Array] | None = None) -> Point | None:
+        vector = _moved(function, rng, distance, only) if by is None else function.start + function.shift(by)
+        if fixed or vector is None or not np.isfinite(function.terms(vector)).all():
             return None
         gradient = function.gradient(vector)
         if not np.isfinite(gradient).all():
@@ -441,9 +443,12 @@ def _diagnosis(
 
     smooth = c._replace(numeric=np.where(c.kinked, np.nan, c.numeric), wrong=c.wrong & ~c.kinked)
     here = Point(smooth, function.arrays(measure.vector), function.arrays(measure.gradient))
-    found = diagnose(Evidence(here, elsewhere, hints, comparisons))
+    evidence = Evidence(here, elsewhere, hints, comparisons)
+    found = diagnose(evidence, (*FIRST, *ALONE))
     if explain and (other := explain(smooth, found)):
         return other
+    if found.kind == "unknown":
+        found = diagnose(evidence, BESIDE_OTHERS)
     whole = c.measured.all() or found.corrected is None or hidden
     if not whole and found.corrected is not None and not is_right(measure, place, found.corrected):
         return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}; but not in all")

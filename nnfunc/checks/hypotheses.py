@@ -129,6 +129,11 @@ def _sparse(e: Evidence) -> Diagnosis | None:
     if not few(c) or not c.measured[c.wrong].all():
         return None
     count = int(c.wrong.sum())
+    turned = c.wrong & (np.abs(c.analytic + c.numeric) <= 4 * c.allowance())
+    if (turned == c.wrong).all() and e.second is not None and fits(
+        e.second.c, np.where(c.wrong, -e.second.c.analytic, e.second.c.analytic), e.second.c.measured
+    ):
+        return Diagnosis("sign", f"the gradient has the wrong sign in {plural(count, 'element')} ({listed(c)}), the rest is right")
     elements = f"element {listed(c)} is" if count == 1 else f"{count} elements are"
     more = "" if count == 1 else f" ({listed(c)})"
     first = tuple(np.argwhere(c.wrong)[0])
@@ -171,7 +176,7 @@ def _flip(e: Evidence) -> Diagnosis | None:
 def _shift(e: Evidence) -> Diagnosis | None:
     """Moved, or slices in another order."""
     c = e.c
-    return (shifted(c, range(c.analytic.ndim)) or _permuted(c)) if enough(c) else None
+    return (shifted(c, range(c.analytic.ndim)) or _permuted(e)) if enough(c) else None
 
 
 def shifted(c: Comparison, along: Sequence[int]) -> Diagnosis | None:
@@ -195,18 +200,22 @@ def shifted(c: Comparison, along: Sequence[int]) -> Diagnosis | None:
     return None
 
 
-def _permuted(c: Comparison) -> Diagnosis | None:
-    """Rows (or slices along another axis) in another order."""
-    if not c.measured.all() or c.analytic.size < 4:
+def _permuted(e: Evidence) -> Diagnosis | None:
+    """Rows (or slices along another axis) in another order; of a few numbers, in the same one elsewhere."""
+    c = e.c
+    if not c.measured.all() or c.analytic.size < 2:
         return None
     for axis, length in enumerate(c.analytic.shape):
-        if not 2 < length <= 200:
+        if not 2 <= length <= 200:
             continue
         a, n = (np.moveaxis(v, axis, 0).reshape(length, -1) for v in (c.analytic, c.numeric))
         order = np.array([np.abs(a - row).sum(axis=1).argmin() for row in n])
         if len(set(order.tolist())) == length:
             corrected = np.take(c.analytic, order, axis)
-            if fits(c, corrected, c.measured):
+            again = e.points[0] if c.analytic.size >= 4 else None if e.second is None else e.second.c
+            if again is None or not fits(c, corrected, c.measured):
+                continue
+            if fits(again, np.take(again.analytic, order, axis), again.measured):
                 return Diagnosis("shift", f"the gradient's slices along axis {axis} are in another order", corrected)
     return None
 

@@ -13,7 +13,7 @@ from nnfunc.checks.compare import Comparison
 from nnfunc.checks.constants import named
 from nnfunc.checks.diagnosis import Diagnosis, Evidence, Hypothesis, Point, fits
 from nnfunc.checks.numeric import Mask
-from nnfunc.checks.pattern import plural, ranges, slices, telling
+from nnfunc.checks.pattern import extent, plural, ranges, slices, telling
 
 EQUAL = 1e-6
 """Two numbers that differ by less, relative to their size, are one."""
@@ -396,18 +396,77 @@ def _constant(e: Evidence, off: Array) -> Diagnosis | None:
 
 
 def _part_penalty(e: Evidence, off: Array) -> Diagnosis | None:
-    if e.second is None or not e.second.c.measured.all() or off.ndim < 2:
+    """A multiple of the parameter, another one for each slice."""
+
+    def multiples(p: Point, axis: int) -> Array:
+        others, v = tuple(i for i in range(off.ndim) if i != axis), p.c.point
+        gap = p.c.analytic - p.c.numeric
+        below = (v * v).sum(axis=others, keepdims=True)
+        return np.asarray((gap * v).sum(axis=others, keepdims=True) / np.where(below == 0, 1, below))
+
+    for axis in range(off.ndim) if off.ndim > 1 and e.second is not None and np.ptp(e.c.point) > 0 else ():
+        if off.size // off.shape[axis] > 1 and holds(e, lambda p, axis=axis: p.c.analytic - multiples(p, axis) * p.c.point):  # type: ignore[misc]
+            here, there = (np.ravel(multiples(p, axis)) for p in e.both)
+            shown = ", ".join(f"{x:.4g}" for x in here[:6])
+            text = f"the gradient is off by a multiple of the array, another one for each slice along axis {axis} ({shown})"
+            if np.allclose(here, there, rtol=1e-4, atol=1e-4 * np.abs(here).max()):
+                return Diagnosis("penalty", f"{text}: a penalty that is counted again for each example, or left out in some")
+            return Diagnosis("missing-term", f"{text}: its use in a square or a product with itself")
+    return None
+
+
+def _symmetric(e: Evidence) -> Diagnosis | None:
+    """A matrix that is used as itself and transposed."""
+    if e.c.analytic.ndim < 2 or e.c.analytic.shape[-1] != e.c.analytic.shape[-2] or e.c.analytic.shape[-1] == 1:
         return None
-    there = e.second.c.analytic - e.second.c.numeric
-    for axis in range(off.ndim):
-        others = tuple(i for i in range(off.ndim) if i != axis)
-        if any(off.shape[i] > 1 for i in others):
-            v, w = e.c.point, e.second.c.point
-            k = (off * v).sum(axis=others, keepdims=True) / np.maximum((v * v).sum(axis=others, keepdims=True), 1e-300)
-            if all(np.abs(d - k * u).max() <= 1e-5 * np.abs(d).max() for d, u in ((off, v), (there, w))):
-                shown = ", ".join(f"{x:.4g}" for x in k.ravel()[:6])
-                text = f"the gradient has a multiple of the parameter too much, another one for each slice along axis {axis}"
-                return Diagnosis("penalty", f"{text} ({shown}): a penalty that is counted again for each example")
+    for k, which in ((1.0, "its"), (0.5, "half of its and half of the")):
+        if holds(e, lambda p, k=k: k * (p.c.analytic + np.swapaxes(p.c.analytic, -1, -2))):  # type: ignore[misc]
+            text = f"the transpose is missing: the derivative is the sum of {which} gradient and its transpose"
+            return Diagnosis("missing-term", f"{text} (the array is used twice, once transposed, or made symmetric)")
+    return None
+
+
+def _low_rank(e: Evidence) -> Diagnosis | None:
+    """What is missing is simple beside the whole."""
+    if e.c.analytic.ndim < 2 or not all(p.c.measured.all() for p in e.both):
+        return None
+    for axis in range(e.c.analytic.ndim):
+        ranks = []
+        for p in e.both:
+            n, off = (
+                np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1) for v in (p.c.numeric, p.c.analytic - p.c.numeric)
+            )
+            if min(n.shape) < 3 or not off.any():
+                return None
+            tol = 1e-6 * float(np.linalg.norm(off))
+            ranks.append((int(np.linalg.matrix_rank(off, tol)), int(np.linalg.matrix_rank(n, tol))))
+        if all(few <= whole / 2 for few, whole in ranks):
+            text = f"what the gradient is off by has rank {ranks[0][0]}, the derivative {ranks[0][1]}"
+            return Diagnosis("missing-term", f"{text}: a path through a sum, a mean or one vector is missing or too much")
+    return None
+
+
+def _updated(e: Evidence) -> Diagnosis | None:
+    """The derivative where another array has already been updated by its gradient."""
+    c, size = e.c, peak(e.c)
+    off = c.analytic - c.numeric
+    if not c.measured.all() or c.analytic.size > 400 or c.analytic.size < 3 or np.abs(off).max() > 0.5 * size:
+        return None
+    for name, theirs in e.here.claims.items():
+        step = 1e-3 * float(np.linalg.norm(e.here.arrays[name])) / (float(np.linalg.norm(theirs)) or 1.0)
+        there = e.elsewhere(0.0, by={name: -step * theirs}) if step and name != c.name else None
+        slope = None if there is None or not there.c.measured.all() else (there.c.numeric - c.numeric) / step
+        if slope is None or not slope.any():
+            continue
+        rate, reached = float(np.sum(off * slope) / np.sum(slope * slope)), None
+        for _ in range(3):
+            reached = e.elsewhere(0.0, by={name: -rate * theirs})
+            if rate <= 0 or reached is None or not reached.c.measured.all():
+                break
+            rate *= float(np.sum(off * off) / np.sum(off * (reached.c.numeric - c.numeric)))
+        if rate > 0 and reached is not None and np.abs(reached.c.numeric - c.analytic).max() <= 1e-4 * np.abs(off).max():
+            text = f"it is the derivative where {name} has already been updated (by −{rate:.4g} times its gradient)"
+            return Diagnosis("stale", f"{text}: compute all gradients before any parameter is changed")
     return None
 
 
@@ -431,21 +490,47 @@ def _dependence(e: Evidence) -> Diagnosis | None:
     return None
 
 
+def _own_dependence(e: Evidence) -> Diagnosis | None:
+    """An element of the claim does not change with another one, and that of the derivative does."""
+    c, size = e.c, peak(e.c)
+    if not c.measured.all() or not 2 <= c.analytic.size <= 6:
+        return None
+    for j in np.ndindex(c.analytic.shape):
+        move = np.zeros(c.analytic.shape)
+        move[j] = 0.2 * (abs(float(c.point[j])) or 1.0)
+        there = e.elsewhere(0.0, by={c.name: move})
+        if there is None or not there.c.measured.all():
+            continue
+        claim, true = (np.abs(v) for v in (there.c.analytic - c.analytic, there.c.numeric - c.numeric))
+        for i in np.argwhere(c.wrong & (claim <= 1e-12 * size) & (true > 1e-3 * size))[:1]:
+            text = f"its element {i.tolist()} does not change with element {list(j)} of the array, and the derivative does"
+            return Diagnosis("missing-term", f"{text}: a factor or a path is missing, or another value is used")
+    return None
+
+
 def _part(e: Evidence) -> Diagnosis | None:
-    """Some slices are right, or it points the same way as the derivative everywhere."""
-    c = e.c
+    """Whole slices are right, or it points the way of the derivative everywhere."""
+    c, where = e.c, extent(e.c)
     if c.analytic.size < 2 or e.second is None:
         return None
+    if c.analytic.ndim == 1 and c.measured.all() and (telling(c) & ~c.wrong).sum() >= 0.2 * telling(c).sum():
+        where = where._replace(kind="slices")
+    if where.kind == "slices" and c.measured.all():
+        again = e.second.c
+        right = telling(c) & ~c.wrong
+        if right.any() and again.measured.all() and not again.wrong[right].any():
+            return Diagnosis("missing-term", f"a part of the gradient is right, here and elsewhere, the others lack a term "
+                             f"or a factor, or use another value: {_where(c)}")  # fmt: skip
     alike = []
     for p in (*e.both, e.elsewhere(0.5)):
         if p is not None and p.c.measured.any():
             a, n = p.c.analytic[p.c.measured], p.c.numeric[p.c.measured]
             alike.append(float(a @ n) / (float(np.linalg.norm(a) * np.linalg.norm(n)) or 1.0))
-    if min(alike) < 0.5 or len(alike) < 2:
+    if len(alike) < 3 or min(alike) < 0.95:
         return None
-    text = f"the gradient points largely the way of the derivative (cosine {alike[0]:.2f} here, {min(alike[1:]):.2f} elsewhere)"
-    return Diagnosis("missing-term", f"{text}, but is no multiple of it: a term or path is missing or too much, or another "
-                     f"value is used in it; {_where(c)}")  # fmt: skip
+    text = f"the gradient points nearly the way of the derivative (cosine {alike[0]:.3f} here, {min(alike[1:]):.3f} elsewhere)"
+    return Diagnosis("missing-term", f"{text}, but is no multiple of it: a small term is missing or too much, or another "
+                     f"value is used; {_where(c)}")  # fmt: skip
 
 
 def _where(c: Comparison) -> str:
@@ -463,6 +548,7 @@ def _where(c: Comparison) -> str:
 
 
 BESIDE_OTHERS: tuple[Hypothesis, ...] = (
-    _another, _two_values, _factor, _factors, _invariant, _difference, _dependence, _part,
+    _another, _two_values, _factor, _factors, _invariant, _difference, _symmetric, _low_rank, _dependence, _own_dependence,
+    _updated, _part,
 )  # fmt: skip
 """From the surest on."""
