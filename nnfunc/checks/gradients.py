@@ -15,7 +15,7 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.constants import Hints
 from nnfunc.checks.diagnosis import Diagnosis, Evidence, Point, diagnose
-from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
+from nnfunc.checks.function import Arrays, Claims, Function, Place, RefusalError, named_arrays
 from nnfunc.checks.held import held, held_arrays, named_numbers
 from nnfunc.checks.hypotheses import ALONE
 from nnfunc.checks.numeric import EPS, Mask, beside, central
@@ -87,14 +87,24 @@ batch (1/m) is missing.
     fixed = not callable(grads_fn)
 
     def claims(point: Arrays) -> Claims:
-        return grads_fn(ArrayDict(point) if immutable else point) if callable(grads_fn) else grads_fn
+        if not callable(grads_fn):
+            return grads_fn
+        try:
+            return grads_fn(ArrayDict(point) if immutable else point)
+        except Exception as error:  # whatever it is, it is the caller's
+            raise RefusalError("grads_fn", error) from error
 
     sources = [f for f in (loss_fn, grads_fn) if callable(f)]
     numbers = named_numbers(held(sources))
     numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in arrays.items() for i, n in enumerate(v.shape)]
     function = Function(terms, claims, arrays)
     rng = generator(new_key(0) if key is None else key)
-    rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
+    try:
+        rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
+    except RefusalError as error:
+        function.terms_at_start()  # what loss_fn raises comes first
+        rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
+        findings = [Finding("", "", error.kind, f"{error}.")]
     return Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began)
 
 
@@ -170,16 +180,39 @@ def examine(
     if not fixed and not any(c.wrong.any() for c in comparisons.values()):
         comparisons, hidden = _at_another_point(function, measure, comparisons, moved(0.3), rng, any_kink)
 
+    diagnoses = {
+        place.name: _diagnosis(
+            function, measure, place, comparisons[place.name], rng, hints, fixed, explain, hidden, comparisons
+        )
+        for place in function.places
+        if comparisons[place.name].wrong.any()
+    }
+    diagnoses = _shared(diagnoses, len(function.places))
     rows = []
     for place in function.places:
-        c = comparisons[place.name]
-        verdict = _verdict(c, function.refusal)
-        if c.wrong.any():
-            d = _diagnosis(function, measure, place, c, rng, hints, fixed, explain, hidden, comparisons)
-            verdict = f"WRONG: {d.kind}"
+        c, d = comparisons[place.name], diagnoses.get(place.name)
+        verdict = _verdict(c, function.refusal) if d is None else f"WRONG: {d.kind}"
+        if d is not None:
             findings.append(_finding(where, c, d, hidden))
         rows.append(Row(where, place.name, place.shape, c.worst, verdict))
     return rows, findings
+
+
+def _shared(diagnoses: dict[str, Diagnosis], arrays: int) -> dict[str, Diagnosis]:
+    """What no word explains beside what one does may be wrong for the same reason; all together, for one they share."""
+    told = [name for name, d in diagnoses.items() if d.kind == "missing-term"]
+    every = len(diagnoses) == arrays > 2
+    found = {}
+    for name, d in diagnoses.items():
+        if d.kind != "unknown" or ": the names" in d.text or "copied" in d.text:
+            found[name] = d
+        elif told:
+            text = f"{d.text.split(': no simple')[0]}; probably for the reason that {told[-1]} is: a term is missing or too much"
+            found[name] = Diagnosis("missing-term", text)
+        else:
+            shared = "; all arrays are wrong: look at what they share, the derivative of the output or of the loss"
+            found[name] = d._replace(text=d.text + shared) if every else d
+    return found
 
 
 def _moved(function: Function, rng: Generator, distance: float, only: str = "") -> Array | None:
@@ -254,17 +287,22 @@ def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_va
     return _together(measure, judged, single)
 
 
-def _nearest(measure: Measure) -> list[Array]:
-    """The claims so near to the point that no kink beside it lies between."""
+def _nearest(measure: Measure, draws: int = 8) -> list[Array]:
+    """The claims so near to the point that no kink beside it lies between; the last ones are those at the nearest."""
     vector, rng = measure.vector, measure.rng
     steps = [np.where(vector == 0, least, 8 * EPS * vector) for least in (1e-15, 1e-25, 1e-40)]
-    return [measure.function.gradient(vector + s * rng.normal(size=vector.size)) for s in steps for _ in range(8)]
+    return [measure.function.gradient(vector + s * rng.normal(size=vector.size)) for s in steps for _ in range(draws)]
 
 
-def _jumps(claims: Array, around: list[Array], place: Place) -> Mask:
-    """The elements whose claim jumps between the point and those around."""
-    jump = np.nanmax([np.abs(place.of(other) - place.of(claims)) for other in around], axis=0)
-    return np.asarray(jump > 1e-3 * np.abs(place.of(claims)).max(initial=0))
+def _jumps(claims: Array, around: list[Array], place: Place, share: float = 0.0) -> Mask:
+    """The elements whose claim jumps between the point and more than this share of those around."""
+    jump = np.array([np.abs(place.of(other) - place.of(claims)) for other in around])
+    return np.asarray((jump > 1e-3 * np.abs(place.of(claims)).max(initial=0)).mean(axis=0) > share)
+
+
+def _exactly_at(measure: Measure, place: Place, nearest: list[Array]) -> Mask:
+    """The elements that are at a kink itself, not at one beside the point: the claim jumps at any step."""
+    return _jumps(measure.gradient, nearest, place, 0.2)
 
 
 def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
@@ -310,8 +348,8 @@ def _together(
         tied = np.ravel(single[place.name].kinked & ~c.wrong, place.order)
         if tied.sum() < 2:
             continue
-        near = _nearest(measure)[-8:] if near is None else near
-        tied &= np.ravel(_jumps(measure.gradient, near, place), place.order)  # others are at a kink beside the point
+        near = _nearest(measure, 16)[-16:] if near is None else near
+        tied &= np.ravel(_exactly_at(measure, place, near), place.order)
         for step in (np.ones(place.size), np.sign(measure.vector[place.slice])):
             direction = np.zeros(measure.vector.size)
             direction[place.slice] = np.where(tied, step, 0) * measure.scales[place.slice]
@@ -330,10 +368,10 @@ def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: b
     function, judged = measure.function, dict(comparisons)
     beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
     accused = [p for p in function.places if _smooth(judged[p.name]).any()]
-    near, nearest = ([function.gradient(beside)], _nearest(measure)) if accused else ([], [])
+    near, nearest = ([function.gradient(beside)], _nearest(measure, 16)[-16:]) if accused else ([], [])
 
     def kink_beside(place: Place) -> bool:
-        jumps = _jumps(measure.gradient, near, place) & ~_jumps(measure.gradient, nearest, place)
+        jumps = _jumps(measure.gradient, near, place) & ~_exactly_at(measure, place, nearest)
         return bool(jumps.any())
 
     doubtful = [p for p in accused if not judged[p.name].sure or kink_beside(p)]

@@ -276,6 +276,13 @@ def _small(e: Evidence) -> Diagnosis | None:
             f"the gradient is off by about {relative:.1e}, without a pattern that stays when the point moves: the "
             f"formula is right, the arithmetic is not ({of}{'' if exact else ' large numbers from each other'})",
         )
+    known &= telling(c)
+    ratio = (c.analytic[known] - c.numeric[known]) / c.numeric[known]
+    ratio = ratio[np.isfinite(ratio)]
+    alike = ratio.size < 4 or max((ratio > 0).mean(), (ratio < 0).mean()) > 0.8
+    if relative > 1e-3 and not alike:
+        text = f"the gradient is off by about {relative:.1e}, in some elements too large, in others too small"
+        return Diagnosis("missing-term", f"{text}: a weak path is missing, or has a wrong factor")
     return Diagnosis(
         "small",
         f"the gradient is off by about {relative:.1e} everywhere, in a smooth way: look for an ε that only one of "

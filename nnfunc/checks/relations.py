@@ -50,8 +50,10 @@ def _values(numbers: Array) -> list[float]:
 
 def _flat(e: Evidence) -> Diagnosis | None:
     """The function is a step."""
-    if not all(p.c.measured.all() and not p.c.numeric.any() and p.c.analytic.any() for p in e.both):
-        return None
+    for p in e.both:
+        flat = np.abs(p.c.numeric[p.c.measured]) <= 1e-9 * np.abs(p.c.analytic).max(initial=0)
+        if not flat.all() or flat.size < p.c.analytic.size / 2 or not p.c.analytic.any():
+            return None
     text = (
         "the loss does not change with this array at all (a step: round, sign, argmax, a threshold), and the gradient is "
         "that of another function: a straight-through or surrogate gradient, which may be meant"
@@ -135,9 +137,6 @@ def _repeated(e: Evidence) -> Diagnosis | None:
     return None
 
 
-FIRST: tuple[Hypothesis, ...] = (_flat, _whole, _clipped, _normalised, _repeated)
-
-
 # -- other gradients ---------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +159,10 @@ def _another(e: Evidence) -> Diagnosis | None:
                 text = f"the gradient of {name} is {word} in it: it is one array with that, or was meant for {name} alone"
                 return Diagnosis("missing-term", text, c.analytic - sign * other.analytic)
     return None
+
+
+FIRST: tuple[Hypothesis, ...] = (_flat, _whole, _clipped, _normalised, _repeated, _another)
+"""What also looks like a factor, or like a mistake of a layer's linear map."""
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------
@@ -339,7 +342,9 @@ def _invariant(e: Evidence) -> Diagnosis | None:
         return bool((np.abs(n) <= 1e-8 * size + error).all()), bool((np.abs(a) <= 1e-8 * large).all())
 
     c = e.c
-    if not all(p.c.measured.all() for p in e.both) or telling(c).sum() < 3:
+    if not all(p.c.measured.all() and np.abs(p.c.numeric).max() > 1e-3 * peak(p.c) for p in e.both):
+        return None
+    if telling(c).sum() < 3:
         return None
     for axis in range(c.analytic.ndim - 1, -1, -1):
         if c.analytic.shape[axis] < 2:
@@ -464,7 +469,8 @@ def _updated(e: Evidence) -> Diagnosis | None:
             if rate <= 0 or reached is None or not reached.c.measured.all():
                 break
             rate *= float(np.sum(off * off) / np.sum(off * (reached.c.numeric - c.numeric)))
-        if rate > 0 and reached is not None and np.abs(reached.c.numeric - c.analytic).max() <= 1e-4 * np.abs(off).max():
+        usual = rate > 0 and abs(float(f"{rate:.1e}") - rate) <= 1e-4 * rate  # 0.1, 0.05, 3e-4
+        if usual and reached is not None and np.abs(reached.c.numeric - c.analytic).max() <= 1e-4 * np.abs(off).max():
             text = f"it is the derivative where {name} has already been updated (by −{rate:.4g} times its gradient)"
             return Diagnosis("stale", f"{text}: compute all gradients before any parameter is changed")
     return None
@@ -548,7 +554,7 @@ def _where(c: Comparison) -> str:
 
 
 BESIDE_OTHERS: tuple[Hypothesis, ...] = (
-    _another, _two_values, _factor, _factors, _invariant, _difference, _symmetric, _low_rank, _dependence, _own_dependence,
-    _updated, _part,
+    _two_values, _factor, _factors, _invariant, _updated, _difference, _symmetric, _low_rank, _dependence,
+    _own_dependence, _part,
 )  # fmt: skip
 """From the surest on."""
