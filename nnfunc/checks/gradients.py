@@ -215,16 +215,22 @@ def _shared(diagnoses: dict[str, Diagnosis], arrays: int) -> dict[str, Diagnosis
     return found
 
 
-def _moved(function: Function, rng: Generator, distance: float, only: str = "") -> Array | None:
+def _moved(
+    function: Function, rng: Generator, distance: float, only: str = "", zeros: bool = True
+) -> Array | None:
     """Another point, that far away in units of the variables, or less where the function has no value there.
 
-    What is between −1 and 1 stays there: probabilities, correlations. With `only`, just this array is moved.
+    What is between −1 and 1 stays there: probabilities, correlations. With `only`, just this array is moved; without `zeros`, single
+    zeros in an array stay what they are.
     """
     own = np.abs(function.start)
     size = np.where(own == 0, 0.1 * function.scales(function.start), own)
     size = np.where(own < 1, np.minimum(size, (1 - own) / (2 * distance)), size)
-    for place in function.places if only else ():
-        size[place.slice] *= place.name == only
+    for place in function.places:
+        if only:
+            size[place.slice] *= place.name == only
+        if not zeros and own[place.slice].any():
+            size[place.slice] *= own[place.slice] > 0
     for attempt in range(8):
         point = function.start + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=size.size)
         if np.isfinite(function.terms(point)).all():
@@ -368,18 +374,13 @@ def _confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: b
     function, judged = measure.function, dict(comparisons)
     beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
     accused = [p for p in function.places if _smooth(judged[p.name]).any()]
-    near, nearest = ([function.gradient(beside)], _nearest(measure, 16)[-16:]) if accused else ([], [])
-
-    def kink_beside(place: Place) -> bool:
-        jumps = _jumps(measure.gradient, near, place) & ~_exactly_at(measure, place, nearest)
-        return bool(jumps.any())
-
-    doubtful = [p for p in accused if not judged[p.name].sure or kink_beside(p)]
+    near = [function.gradient(beside)] if accused else []
+    doubtful = [p for p in accused if not judged[p.name].sure or _jumps(measure.gradient, near, p).any()]
     if not doubtful:
         return judged
     times = dict.fromkeys([p.name for p in doubtful], 0)
     for distance in (0.3, 0.3, 0.1):
-        vector = _moved(function, measure.rng, distance)
+        vector = _moved(function, measure.rng, distance, zeros=False)
         gradient = None if vector is None else function.gradient(vector)
         if vector is None or gradient is None or not np.isfinite(gradient).all():
             continue

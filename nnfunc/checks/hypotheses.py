@@ -259,14 +259,13 @@ def _small(e: Evidence) -> Diagnosis | None:
     if not size or np.linalg.norm(gap) > 1.2e-2 * size:
         return None
     relative = float(np.linalg.norm(gap) / size)
-    there = e.elsewhere(0.03)
-    near = None if there is None else there.c
-    if near is None:
-        noise = relative < 1e-6
-    else:
-        both = known & near.measured & ~near.kinked
-        a, b = ((v.analytic - np.nan_to_num(v.numeric))[both] for v in (c, near))
-        noise = float(a @ b) < 0.7 * float(np.linalg.norm(a) * np.linalg.norm(b)) and relative < 3e-3
+    near = [p.c for p in (e.elsewhere(0.03), e.elsewhere(0.03)) if p is not None]
+    alike = []
+    for other in near:
+        both = known & other.measured & ~other.kinked
+        a, b = ((v.analytic - np.nan_to_num(v.numeric))[both] for v in (c, other))
+        alike.append(float(a @ b) / (float(np.linalg.norm(a) * np.linalg.norm(b)) or 1.0))
+    noise = min(alike) < 0.7 and relative < 3e-3 if near else relative < 1e-6
     if noise:
         exact = (c.analytic == c.analytic.astype(np.float32)).all()
         like = "float32" if relative < 1e-6 else "float16"
@@ -279,8 +278,8 @@ def _small(e: Evidence) -> Diagnosis | None:
     known &= telling(c)
     ratio = (c.analytic[known] - c.numeric[known]) / c.numeric[known]
     ratio = ratio[np.isfinite(ratio)]
-    alike = ratio.size < 4 or max((ratio > 0).mean(), (ratio < 0).mean()) > 0.8
-    if relative > 1e-3 and not alike:
+    one_way = ratio.size < 4 or max((ratio > 0).mean(), (ratio < 0).mean()) > 0.8
+    if relative > 1e-3 and not one_way:
         text = f"the gradient is off by about {relative:.1e}, in some elements too large, in others too small"
         return Diagnosis("missing-term", f"{text}: a weak path is missing, or has a wrong factor")
     return Diagnosis(
