@@ -33,7 +33,7 @@ class RefusalError(Exception):
         self.kind = "unknown"
         if "read-only" in text:
             self.kind, cause = "mutation", ": it writes into what it was given; work on a copy"
-        elif re.search("shape|broadcast|dimension|mismatch|axis|axes|size|expected", text):
+        elif re.search("shape|broadcast|dimension|mismatch|axis|axes|size|expected|names differ", text):
             self.kind = "shape"
         super().__init__(f"{who} raises {type(error).__name__}{_place(error)}: {text}{cause}")
 

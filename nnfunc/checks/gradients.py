@@ -204,7 +204,7 @@ def _shared(diagnoses: dict[str, Diagnosis], arrays: int) -> dict[str, Diagnosis
     every = len(diagnoses) == arrays > 2
     found = {}
     for name, d in diagnoses.items():
-        if d.kind != "unknown" or ": the names" in d.text or "copied" in d.text:
+        if d.kind != "unknown":
             found[name] = d
         elif told:
             text = f"{d.text.split(': no simple')[0]}; probably for the reason that {told[-1]} is: a term is missing or too much"

@@ -150,8 +150,8 @@ def _another(e: Evidence) -> Diagnosis | None:
         near = np.abs(c.analytic - theirs) <= 2 * other.allowance()
         if other.measured.any() and near[other.measured].all():
             if other.wrong.any():
-                return Diagnosis("unknown", f"it is the gradient of {name}: the names of the two are exchanged")
-            return Diagnosis("unknown", f"it is the gradient of {name}: copied, or both are the same array")
+                return Diagnosis("shift", f"it is the gradient of {name}: the names of the two are exchanged")
+            return Diagnosis("shift", f"it is the gradient of {name}: copied, or both are the same array")
         if other.wrong.any():
             continue
         for sign, word in ((1, "added"), (-1, "subtracted")):
