@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, product
+from operator import attrgetter
 
 import numpy as np
 
@@ -97,19 +98,20 @@ def _penalty(e: Evidence) -> Diagnosis | None:
     return None
 
 
+_claim, _value, _truth = attrgetter("analytic"), attrgetter("point"), attrgetter("numeric")
+
+
 def _scale_and_penalty(e: Evidence) -> Diagnosis | None:
     """A factor on the part that the data give, beside a penalty's that is right."""
-    c = e.c
-    a = np.concatenate([p.analytic[p.measured] for p in e.points])
-    v = np.concatenate([p.point[p.measured] for p in e.points])
-    n = np.concatenate([p.numeric[p.measured] for p in e.points])
+    c, points = e.c, e.points if e.c.analytic.size > 4 else [p.c for p in e.both]
+    a, v, n = (np.concatenate([of(p)[p.measured] for p in points]) for of in (_claim, _value, _truth))
     parts = np.stack([a, v], axis=1) / [np.linalg.norm(a) or 1.0, np.linalg.norm(v) or 1.0]
     if a.size < 5 or np.linalg.matrix_rank(parts, tol=1e-6) < 2:
         return None
     (inverse, coefficient), *_ = np.linalg.lstsq(np.stack([a, v], axis=1), n, rcond=None)
     if np.linalg.norm(inverse * a) < 1e-2 * np.linalg.norm(n):  # hardly any of the claim is in it
         return None
-    hold = [fits(p, inverse * p.analytic + coefficient * p.point, p.measured, abs(inverse)) for p in e.points]
+    hold = [fits(p, inverse * p.analytic + coefficient * p.point, p.measured, abs(inverse)) for p in points]
     if not inverse or abs(inverse - 1) < 1e-2 or not all(hold):
         return None
     factor = 1 / float(inverse)
@@ -241,8 +243,12 @@ def _mask(e: Evidence) -> Diagnosis | None:
     wrong = c.wrong & c.measured
     kept = wrong & (np.abs(np.nan_to_num(c.numeric)) <= c.allowance())
     dropped = wrong & (c.analytic == 0)
-    if not wrong.any() or not (kept | dropped)[wrong].all() or not (telling(c) & ~wrong).any():
+    turned = min(int(kept.sum()), int(dropped.sum())) > 1 and not (telling(c) & ~wrong).any()
+    if not wrong.any() or not (kept | dropped)[wrong].all() or not (turned or (telling(c) & ~wrong).any()):
         return None
+    if turned:
+        text = "the gradient is 0 where it should not be, and not 0 where it should be, in every element: a mask is turned round"
+        return Diagnosis("mask", text)
     texts = [f"0 in {plural(int(dropped.sum()), 'element')} where it should not be"] if dropped.any() else []
     texts += [f"not 0 in {plural(int(kept.sum()), 'element')} where it should be"] if kept.any() else []
     text = f"the gradient is {', and '.join(texts)}"
