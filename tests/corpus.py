@@ -1,20 +1,20 @@
-"""Small wrong backwards as people write them, and right ones beside them, as a table: a function, its gradient with a word
-for what is done wrong in it ("" is right), and what a check should say.
+"""Small wrong backwards as people write them, and right ones beside them, as a table: a function, its gradient with a
+word for what is done wrong in it ("" is right), and what a check should say.
 
-`FUNCTIONS` maps a name to (make, {word: (wrong arrays, right kinds)}), where make(word, seed) gives a loss, its gradients
-and the point. The loss of a function of arrays is the sum of its outputs times fixed random weights, `dy`.
+`FUNCTIONS` maps a name to (make, {word: (wrong arrays, right kinds)}), where make(word, seed) gives a loss, its
+gradients and the point. The loss of a function of arrays is the sum of its outputs times fixed random weights, `dy`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from nnfunc.arrays import Array
 
-Params: TypeAlias = dict[str, Array]
+Params: TypeAlias = dict[str, Any]
 Parts: TypeAlias = tuple[Callable[[Params], float], Callable[[Params], Params], Params]
 Wrong: TypeAlias = dict[str, tuple[str, str]]
 """word -> (names of the wrong arrays, kinds that are right), both with spaces between."""
@@ -52,23 +52,29 @@ def dense(word: str, seed: int) -> Parts:
         if word in DENSE:
             name = DENSE[word][0]
             g[name] = {
-                "mean": lambda: g[name] / 6, "not turned": lambda: dy @ p["W"], "turned": lambda: g["W"].T,
-                "minus": lambda: -g["x"], "zero": lambda: 0 * g["W"], "bias mean": lambda: dy.mean(axis=0),
-                "one example": lambda: dy[0], "penalty": lambda: g["W"] + 0.1 * p["W"], "reversed": lambda: g["b"][::-1],
-                "one element": lambda: g["W"] + np.eye(16)[5].reshape(4, 4), "rolled": lambda: np.roll(g["W"], 1, axis=0),
-                "rows by a count": lambda: g["W"] / np.array([[1.0], [2], [3], [4]]), "float32": lambda: np.float32(g["W"]),
-                "doubled": lambda: 2 * g["b"], "row": lambda: g["W"] * np.array([[1.0], [0], [1], [1]]),
-            }[word]()  # fmt: skip
+                "mean": g[name] / 6, "not turned": dy @ p["W"], "turned": g["W"].T,
+                "minus": -g["x"], "zero": 0 * g["W"], "bias mean": dy.mean(axis=0),
+                "one example": dy[0], "penalty": g["W"] + 0.1 * p["W"],
+                "reversed": g["b"][::-1],
+                "one element": g["W"] + np.eye(16)[5].reshape(4, 4),
+                "rolled": np.roll(g["W"], 1, axis=0),
+                "rows by a count": g["W"] / np.array([[1.0], [2], [3], [4]]),
+                "float32": np.float32(g["W"]),
+                "doubled": 2 * g["b"], "row": g["W"] * np.array([[1.0], [0], [1], [1]]),
+            }[word]  # fmt: skip
         return g
 
     return lambda p: float(np.sum((p["x"] @ p["W"] + p["b"]) * dy)), grads, p
 
 
 DENSE: Wrong = {
-    "mean": ("W", "scale"), "not turned": ("x", "transpose missing-term unknown"), "turned": ("W", "transpose"), "minus": ("x", "sign"),
+    "mean": ("W", "scale"), "not turned": ("x", "transpose missing-term unknown"), "turned": ("W", "transpose"),
+    "minus": ("x", "sign"),
     "zero": ("W", "zero"), "bias mean": ("b", "scale missing-sum"), "one example": ("b", "missing-sum missing-term"),
-    "penalty": ("W", "penalty"), "reversed": ("b", "flip"), "one element": ("W", "sparse missing-term"), "rolled": ("W", "shift"),
-    "rows by a count": ("W", "scale"), "float32": ("W", "precision"), "doubled": ("b", "scale"), "row": ("W", "zero mask"),
+    "penalty": ("W", "penalty"), "reversed": ("b", "flip"), "one element": ("W", "sparse missing-term"),
+    "rolled": ("W", "shift"),
+    "rows by a count": ("W", "scale"), "float32": ("W", "precision"), "doubled": ("b", "scale"),
+    "row": ("W", "zero mask"),
 }  # fmt: skip
 
 
@@ -80,7 +86,9 @@ def elementwise(word: str, seed: int) -> Parts:
 
     def grads(p: Params) -> Params:
         t, e = np.tanh(p["x"]), np.exp(p["s"])
-        slope = {"output for input": 1 - p["x"] ** 2, "own slope": 1 - np.tanh(t) ** 2, "no slope": 1.0}.get(word, 1 - t * t)
+        slope = {"output for input": 1 - p["x"] ** 2, "own slope": 1 - np.tanh(t) ** 2, "no slope": 1.0}.get(
+            word, 1 - t * t
+        )
         g = {"x": dy * e * scale * slope, "s": dy * scale * t * e}
         if word == "no dy":
             g = {k: v / dy for k, v in g.items()}
@@ -98,7 +106,8 @@ def elementwise(word: str, seed: int) -> Parts:
 
 
 ELEMENTWISE: Wrong = {
-    "output for input": ("x", "missing-term scale"), "own slope": ("x", "missing-term scale"), "no slope": ("x", "missing-term scale"),
+    "output for input": ("x", "missing-term scale"), "own slope": ("x", "missing-term scale"),
+    "no slope": ("x", "missing-term scale"),
     "no dy": ("x s", "missing-term"), "no exp": ("s", "scale missing-term"), "exp twice": ("x", "scale missing-term"),
     "no scale": ("x", "scale"), "scale twice": ("s", "scale"),
 }  # fmt: skip
@@ -121,7 +130,8 @@ def softmax_layer(word: str, seed: int) -> Parts:
 
 
 SOFTMAX: Wrong = {
-    "elementwise": ("x", "missing-term"), "no inner": ("x", "missing-term"), "plus": ("x", "missing-term"), "minus": ("x", "sign"),
+    "elementwise": ("x", "missing-term"), "no inner": ("x", "missing-term"), "plus": ("x", "missing-term"),
+    "minus": ("x", "sign"),
     "no y": ("x", "missing-term scale"), "mean": ("x", "missing-term"), "other axis": ("x", "axis missing-term"),
 }  # fmt: skip
 
@@ -179,7 +189,11 @@ def lookup(word: str, seed: int) -> Parts:
     return lambda p: float(p["E"][rows] @ p["v"] @ dy), grads, p
 
 
-LOOKUP: Wrong = {"overwritten": ("E", "missing-sum"), "next row": ("E", "shift"), "no dy": ("E v", "missing-term scale")}
+LOOKUP: Wrong = {
+    "overwritten": ("E", "missing-sum"),
+    "next row": ("E", "shift"),
+    "no dy": ("E v", "missing-term scale"),
+}
 
 
 def convolution(word: str, seed: int) -> Parts:
@@ -204,7 +218,8 @@ def convolution(word: str, seed: int) -> Parts:
 
 
 CONVOLUTION: Wrong = {
-    "turned": ("x", "flip missing-term unknown"), "overwritten": ("x", "missing-sum missing-term"), "moved": ("x", "shift"),
+    "turned": ("x", "flip missing-term unknown"), "overwritten": ("x", "missing-sum missing-term"),
+    "moved": ("x", "shift"),
     "reversed": ("w", "flip shift"), "mean": ("w", "scale"), "first tap": ("w", "zero sparse mask missing-term"),
 }  # fmt: skip
 
@@ -222,11 +237,16 @@ def twice_used(word: str, seed: int) -> Parts:
         dx = dx + (0 if word == "no branch" else dy * (1 - t * t)) + through.T @ np.eye(4) * 0
         return {"A": ds + 0 * s, "x": dx}
 
-    return lambda p: float(np.sum((p["A"] + p["A"].T) / 2 * (v @ dy.T)) + np.sum(dy * (p["x"] + np.tanh(p["x"])))), grads, p
+    return (
+        lambda p: float(np.sum((p["A"] + p["A"].T) / 2 * (v @ dy.T)) + np.sum(dy * (p["x"] + np.tanh(p["x"])))),
+        grads,
+        p,
+    )
 
 
 TWICE: Wrong = {
-    "one side": ("A", "missing-term transpose"), "no residual": ("x", "missing-term"), "no branch": ("x", "missing-term"),
+    "one side": ("A", "missing-term transpose"), "no residual": ("x", "missing-term"),
+    "no branch": ("x", "missing-term"),
 }  # fmt: skip
 
 
@@ -236,14 +256,21 @@ def masked(word: str, seed: int) -> Parts:
     mask, other = ((r.random((6, 5)) < 0.6) / 0.6 for _ in range(2))
 
     def grads(p: Params) -> Params:
-        used = {"no mask": 1.0, "other mask": other, "no scale": mask > 0, "twice": mask * mask, "turned": 1 / 0.6 - mask}
+        used = {
+            "no mask": 1.0,
+            "other mask": other,
+            "no scale": mask > 0,
+            "twice": mask * mask,
+            "turned": 1 / 0.6 - mask,
+        }
         return {"x": dy * used.get(word, mask)}
 
     return lambda p: float(np.sum(p["x"] * mask * dy)), grads, p
 
 
 MASKED: Wrong = {
-    "no mask": ("x", "mask"), "other mask": ("x", "mask"), "no scale": ("x", "scale"), "twice": ("x", "scale"), "turned": ("x", "mask"),
+    "no mask": ("x", "mask"), "other mask": ("x", "mask"), "no scale": ("x", "scale"), "twice": ("x", "scale"),
+    "turned": ("x", "mask"),
 }  # fmt: skip
 
 
@@ -278,8 +305,19 @@ def network(word: str, seed: int) -> Parts:
     def grads(p: Params) -> Params:
         z, a, y = forward(p)
         d2 = (y - T) / 7
-        d2 = {"sum": 7 * d2, "minus": -d2, "elementwise": -T / 7 * (1 - y), "again": d2 * y * (1 - y), "1/m twice": d2 / 7}.get(word, d2)
-        slope = {"of the output": 1 - np.tanh(a) ** 2, "of the input": 1 - z * z, "no slope": 1 + 0 * a, "square": 1 - a}.get(word, 1 - a * a)
+        d2 = {
+            "sum": 7 * d2,
+            "minus": -d2,
+            "elementwise": -T / 7 * (1 - y),
+            "again": d2 * y * (1 - y),
+            "1/m twice": d2 / 7,
+        }.get(word, d2)
+        slope = {
+            "of the output": 1 - np.tanh(a) ** 2,
+            "of the input": 1 - z * z,
+            "no slope": 1 + 0 * a,
+            "square": 1 - a,
+        }.get(word, 1 - a * a)
         d1 = d2 @ p["W2"].T * slope
         g = {"W1": X.T @ d1, "b1": d1.sum(axis=0), "W2": a.T @ d2, "b2": d2.sum(axis=0)}
         if word == "of z":
@@ -309,22 +347,31 @@ def network(word: str, seed: int) -> Parts:
 
 ALL = "W1 b1 W2 b2"
 NETWORK: Wrong = {
-    "sum": (ALL, "scale"), "minus": (ALL, "sign"), "elementwise": (ALL, "missing-term"), "again": (ALL, "missing-term"),
-    "1/m twice": (ALL, "scale"), "of the output": ("W1 b1", "missing-term"), "of the input": ("W1 b1", "missing-term"),
+    "sum": (ALL, "scale"), "minus": (ALL, "sign"), "elementwise": (ALL, "missing-term"),
+    "again": (ALL, "missing-term"),
+    "1/m twice": (ALL, "scale"), "of the output": ("W1 b1", "missing-term"),
+    "of the input": ("W1 b1", "missing-term"),
     "no slope": ("W1 b1", "missing-term"), "square": ("W1 b1", "missing-term"), "of z": ("W2", "missing-term"),
-    "penalty": ("W2", "penalty"), "penalised bias": ("b1", "penalty"), "clipped": (ALL, "scale"), "normed": (ALL, "scale"),
-    "mean of the bias": ("b1", "scale missing-sum"), "cut off": ("W1 b1", "zero"), "updated": ("W1 b1", "stale missing-term"),
+    "penalty": ("W2", "penalty"), "penalised bias": ("b1", "penalty"), "clipped": (ALL, "scale"),
+    "normed": (ALL, "scale"),
+    "mean of the bias": ("b1", "scale missing-sum"), "cut off": ("W1 b1", "zero"),
+    "updated": ("W1 b1", "stale missing-term"),
     "rounded": ("W1", "precision"),
 }  # fmt: skip
 
 
 def recurrent(word: str, seed: int) -> Parts:
     r = np.random.default_rng(seed)
-    p = {"x": r.normal(size=(4, 3, 2)), "W": r.normal(size=(2, 3)), "U": 0.6 * r.normal(size=(3, 3)), "b": r.normal(size=3)}
+    p = {
+        "x": r.normal(size=(4, 3, 2)),
+        "W": r.normal(size=(2, 3)),
+        "U": 0.6 * r.normal(size=(3, 3)),
+        "b": r.normal(size=3),
+    }
     dy = r.normal(size=(4, 3, 3))
 
     def forward(p: Params) -> list[Array]:
-        h = [np.zeros((3, 3))]
+        h: list[Array] = [np.zeros((3, 3))]
         for x in p["x"]:
             h.append(np.tanh(x @ p["W"] + h[-1] @ p["U"] + p["b"]))
         return h
@@ -345,7 +392,8 @@ def recurrent(word: str, seed: int) -> Parts:
 
 
 RECURRENT: Wrong = {
-    "not handed back": ("x W U b", "missing-term"), "minus": ("x W U b", "missing-term sign"), "state after": ("U", "missing-term"),
+    "not handed back": ("x W U b", "missing-term"), "minus": ("x W U b", "missing-term sign"),
+    "state after": ("U", "missing-term"),
     "bias overwritten": ("b", "missing-sum missing-term"), "not turned": ("x", "flip"),
 }  # fmt: skip
 
@@ -375,7 +423,8 @@ def attention(word: str, seed: int) -> Parts:
 
 
 ATTENTION: Wrong = {
-    "elementwise": ("q k", "missing-term"), "no root": ("q k", "scale"), "values turned": ("v", "transpose missing-term unknown"),
+    "elementwise": ("q k", "missing-term"), "no root": ("q k", "scale"),
+    "values turned": ("v", "transpose missing-term unknown"),
     "keys turned": ("k", "transpose missing-term unknown"), "cut": ("q", "zero"),
 }  # fmt: skip
 
@@ -394,7 +443,11 @@ def regression(word: str, seed: int) -> Parts:
         k = 1.0 if word == "no weights" else c
         e, q = X @ p["w"] + p["b"] - y, np.exp(-2 * p["log_s"])
         ridge = {"no ridge": 0.0, "half a ridge": 0.05, "ridge per m": 0.1 / 8, "minus ridge": -0.1}.get(word, 0.1)
-        g = {"w": X.T @ (k * e) * q / 8 + ridge * p["w"], "b": np.sum(k * e) * q / 8, "log_s": np.sum(c * (1 - e * e * q)) / 8}
+        g = {
+            "w": X.T @ (k * e) * q / 8 + ridge * p["w"],
+            "b": np.sum(k * e) * q / 8,
+            "log_s": np.sum(c * (1 - e * e * q)) / 8,
+        }
         if word == "of sigma":
             g["log_s"] = g["log_s"] / np.exp(p["log_s"])
         elif word == "bias too":
@@ -411,8 +464,10 @@ def regression(word: str, seed: int) -> Parts:
 
 
 REGRESSION: Wrong = {
-    "no ridge": ("w", "penalty"), "half a ridge": ("w", "penalty"), "ridge per m": ("w", "penalty"), "minus ridge": ("w", "penalty"),
-    "of sigma": ("log_s", "scale missing-term"), "bias too": ("b", "penalty missing-term"), "data twice": ("w", "scale"),
+    "no ridge": ("w", "penalty"), "half a ridge": ("w", "penalty"), "ridge per m": ("w", "penalty"),
+    "minus ridge": ("w", "penalty"),
+    "of sigma": ("log_s", "scale missing-term"), "bias too": ("b", "penalty missing-term"),
+    "data twice": ("w", "scale"),
     "residual": ("b", "sign"), "columns": ("w", "shift"), "no weights": ("w b", "missing-term scale"),
 }  # fmt: skip
 
@@ -420,7 +475,7 @@ REGRESSION: Wrong = {
 # -- mistakes that any gradient can have -------------------------------------------------------------------------------
 
 
-def spoiled(make: Callable[[str, int], Parts], target: str, other: str) -> Callable[[str, int], Parts]:
+def spoiled(make: Callable[[str, int], Parts], target: str) -> Callable[[str, int], Parts]:
     def one(word: str, seed: int) -> Parts:
         loss, right, p = make("", seed)
 
@@ -428,36 +483,40 @@ def spoiled(make: Callable[[str, int], Parts], target: str, other: str) -> Calla
             g = {k: np.array(v, float) for k, v in right(p).items()}
             v = g[target]
             g[target] = {
-                "0.9": lambda: 0.9 * v, "minus": lambda: -v, "three times": lambda: 3 * v, "zero": lambda: 0 * v,
-                "off by a constant": lambda: v + 0.3, "flipped": lambda: np.flip(v, 0), "epsilon": lambda: v * (1 + 1e-5),
-                "rolled": lambda: np.roll(v, 1, axis=-1), "last one": lambda: np.where(np.arange(v.size) == v.size - 1, 2, 1).reshape(v.shape) * v,
-                "clipped": lambda: np.clip(v, -0.5 * np.abs(v).max(), 0.5 * np.abs(v).max()) if word == "" else v,
-                "float16": lambda: np.float16(v).astype(float), "unit": lambda: v / np.linalg.norm(v), "whole": lambda: np.trunc(20 * v) / 1,
-            }.get(word, lambda: v)()  # fmt: skip
+                "0.9": 0.9 * v, "minus": -v, "three times": 3 * v, "zero": 0 * v,
+                "off by a constant": v + 0.3, "flipped": np.flip(v, 0),
+                "epsilon": v * (1 + 1e-5),
+                "rolled": np.roll(v, 1, axis=-1),
+                "last one": np.where(np.arange(v.size) == v.size - 1, 2, 1).reshape(v.shape) * v,
+                "float16": np.float16(v).astype(float), "unit": v / np.linalg.norm(v),
+            }.get(word, v)  # fmt: skip
             return g
 
         return loss, grads, p
 
-    del other
     return one
 
 
 def generic(target: str) -> Wrong:
     return {
-        "0.9": (target, "scale"), "minus": (target, "sign"), "three times": (target, "scale"), "zero": (target, "zero"),
-        "off by a constant": (target, "missing-term"), "flipped": (target, "flip shift"), "epsilon": (target, "scale small"),
-        "rolled": (target, "shift"), "last one": (target, "sparse scale missing-term"), "float16": (target, "precision"), "unit": (target, "scale"),
+        "0.9": (target, "scale"), "minus": (target, "sign"), "three times": (target, "scale"),
+        "zero": (target, "zero"),
+        "off by a constant": (target, "missing-term"), "flipped": (target, "flip shift"),
+        "epsilon": (target, "scale small"),
+        "rolled": (target, "shift"), "last one": (target, "sparse scale missing-term"),
+        "float16": (target, "precision"), "unit": (target, "scale"),
     }  # fmt: skip
 
 
 FUNCTIONS: dict[str, tuple[Callable[[str, int], Parts], Wrong]] = {
     "dense": (dense, DENSE), "elementwise": (elementwise, ELEMENTWISE), "softmax": (softmax_layer, SOFTMAX),
     "layer norm": (layer_norm, LAYER_NORM), "lookup": (lookup, LOOKUP), "convolution": (convolution, CONVOLUTION),
-    "twice used": (twice_used, TWICE), "masked": (masked, MASKED), "stepped": (stepped, STEPPED), "network": (network, NETWORK),
+    "twice used": (twice_used, TWICE), "masked": (masked, MASKED), "stepped": (stepped, STEPPED),
+    "network": (network, NETWORK),
     "recurrent": (recurrent, RECURRENT), "attention": (attention, ATTENTION), "regression": (regression, REGRESSION),
-    "network, W1": (spoiled(network, "W1", "b1"), generic("W1")),
-    "recurrent, U": (spoiled(recurrent, "U", "W"), generic("U")),
-    "layer norm, x": (spoiled(layer_norm, "x", "gamma"), generic("x")),
+    "network, W1": (spoiled(network, "W1"), generic("W1")),
+    "recurrent, U": (spoiled(recurrent, "U"), generic("U")),
+    "layer norm, x": (spoiled(layer_norm, "x"), generic("x")),
 }  # fmt: skip
 
 

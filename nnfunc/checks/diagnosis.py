@@ -1,8 +1,8 @@
 """What is wrong with a gradient: hypotheses, tried from the simplest on, each of which must explain every number.
 
-A hypothesis is a function Evidence -> Diagnosis | None. Most are of the form 'the true gradient is this transformation of
-the claimed one': it is applied to the whole claimed array a, and held against whatever is known of the true one, n. One
-that has a free constant, or that few numbers support, must hold at a second point too."""
+A hypothesis is a function Evidence -> Diagnosis | None. Most are of the form 'the true gradient is this transformation
+of the claimed one': it is applied to the whole claimed array a, and held against whatever is known of the true one, n.
+One that has a free constant, or that few numbers support, must hold at a second point too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.constants import Hints
 from nnfunc.checks.numeric import Mask
-from nnfunc.checks.pattern import extent, plural, telling
+from nnfunc.checks.pattern import extent, telling
 
 
 class Diagnosis(NamedTuple):
@@ -38,9 +38,7 @@ class Point(NamedTuple):
 class Elsewhere(Protocol):
     """The same at another point, so far away in units of the variables; None if it can't be."""
 
-    def __call__(
-        self, distance: float, only: str = "", by: Mapping[str, Array] | None = None
-    ) -> Point | None:
+    def __call__(self, distance: float, only: str = "", by: Mapping[str, Array] | None = None) -> Point | None:
         """With `only` just this array is moved, with `by` these are, by so much."""
 
 
@@ -89,6 +87,23 @@ def fits(c: Comparison, corrected: Array, where: Mask, scale: float = 1.0) -> bo
     return bool(known.any() and (gap[known] <= allowed[known]).all())
 
 
+def holds(e: Evidence, corrected: Callable[[Point], Array | None]) -> bool:
+    """Whether this gives the true gradient at the point and at another one; of few numbers, at a third."""
+    third = e.elsewhere(0.5) if e.c.analytic.size < 4 else None
+    for point in (*e.both, *([] if third is None else [third])):
+        gradient = corrected(point)
+        if gradient is None or not point.c.measured.all() or not np.isfinite(gradient).all():
+            return False
+        if not fits(point.c, gradient, point.c.measured):
+            return False
+    return True
+
+
+def peak(c: Comparison) -> float:
+    """The largest size of derivative and claim."""
+    return float(np.nanmax(np.abs([c.numeric, c.analytic]), initial=0.0))
+
+
 def diagnose(e: Evidence, hypotheses: Iterable[Hypothesis]) -> Diagnosis:
     """The simplest explanation of the numbers of one array; "unknown" if there is none."""
     return next((found for hypothesis in hypotheses if (found := hypothesis(e))), unknown(e.c))
@@ -111,6 +126,3 @@ def unknown(c: Comparison) -> Diagnosis:
         text += f"; gradient / derivative is {ratio[0]:.6g}"
     text += ": no simple mistake explains it; look for a path through which the loss depends on this array and that"
     return Diagnosis("unknown", f"{text} backward does not follow")
-
-
-__all__ = ["Diagnosis", "Elsewhere", "Evidence", "Hints", "Hypothesis", "Point", "diagnose", "fits", "plural", "unknown"]

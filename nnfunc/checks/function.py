@@ -40,7 +40,9 @@ class RefusalError(Exception):
 
 def _place(error: Exception) -> str:
     """The line of the caller's code that raised."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "nnfunc" not in f.filename.replace("\\", "/").split("/")]
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "nnfunc" not in f.filename.replace("\\", "/").split("/")
+    ]
     return f" in line {frames[-1].lineno} ({frames[-1].line})" if frames and frames[-1].line else ""
 
 

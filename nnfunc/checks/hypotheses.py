@@ -132,10 +132,14 @@ def _sparse(e: Evidence) -> Diagnosis | None:
         return None
     count = int(c.wrong.sum())
     turned = c.wrong & (np.abs(c.analytic + c.numeric) <= 4 * c.allowance())
-    if (turned == c.wrong).all() and e.second is not None and fits(
-        e.second.c, np.where(c.wrong, -e.second.c.analytic, e.second.c.analytic), e.second.c.measured
+    if (
+        (turned == c.wrong).all()
+        and e.second is not None
+        and fits(e.second.c, np.where(c.wrong, -e.second.c.analytic, e.second.c.analytic), e.second.c.measured)
     ):
-        return Diagnosis("sign", f"the gradient has the wrong sign in {plural(count, 'element')} ({listed(c)}), the rest is right")
+        return Diagnosis(
+            "sign", f"the gradient has the wrong sign in {plural(count, 'element')} ({listed(c)}), the rest is right"
+        )
     elements = f"element {listed(c)} is" if count == 1 else f"{count} elements are"
     more = "" if count == 1 else f" ({listed(c)})"
     first = tuple(np.argwhere(c.wrong)[0])
@@ -247,7 +251,7 @@ def _mask(e: Evidence) -> Diagnosis | None:
     if not wrong.any() or not (kept | dropped)[wrong].all() or not (turned or (telling(c) & ~wrong).any()):
         return None
     if turned:
-        text = "the gradient is 0 where it should not be, and not 0 where it should be, in every element: a mask is turned round"
+        text = "the gradient is 0 where it should not be, and the other way round: a mask is turned round"
         return Diagnosis("mask", text)
     texts = [f"0 in {plural(int(dropped.sum()), 'element')} where it should not be"] if dropped.any() else []
     texts += [f"not 0 in {plural(int(kept.sum()), 'element')} where it should be"] if kept.any() else []

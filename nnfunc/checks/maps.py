@@ -15,10 +15,10 @@ import numpy as np
 from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.diagnosis import Diagnosis
-from nnfunc.checks.hypotheses import flips, shifted
-from nnfunc.checks.pattern import plural, telling
 from nnfunc.checks.function import Arrays
+from nnfunc.checks.hypotheses import flips, shifted
 from nnfunc.checks.numeric import Mask
+from nnfunc.checks.pattern import plural, telling
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
@@ -272,7 +272,9 @@ def _dropped(v: View) -> Diagnosis | None:
 
 def _ordered(v: View) -> Diagnosis | None:
     """Elements of dy go to other elements than those they came from, one to one."""
-    claimed, true = (np.abs(v.matrix(entries)) > 1e-6 * np.abs(v.true).max(initial=0) for entries in (v.claimed, v.true))
+    claimed, true = (
+        np.abs(v.matrix(entries)) > 1e-6 * np.abs(v.true).max(initial=0) for entries in (v.claimed, v.true)
+    )
     for entries in (claimed, true):
         if (entries.sum(axis=0) > 1).any() or entries.sum() < 2:
             return None
@@ -335,7 +337,7 @@ def _part(v: View) -> Diagnosis | None:
     if ((np.abs(v.claimed) > tiny) == (np.abs(v.true) > tiny)).mean() > 0.95 and (np.abs(v.true) <= tiny).any():
         text = "each element of dy goes where it should, as in the forward, but with another slope"
         return Diagnosis(
-            "missing-term", f"{text}: a factor or a term of the derivative is missing, or another value is used (an input "
-            "for an output, other statistics, a value of another step)"
+            "missing-term", f"{text}: a factor or a term of the derivative is missing, or another value is used (an "
+            "input for an output, other statistics, a value of another step)"
         )  # fmt: skip
     return None

@@ -266,9 +266,11 @@ class _Check:
             return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
         try:
-            if not same(one := again()):
-                text = "backward gives another result after forward was called with another x: it uses what the last forward"
-                self.refused(call.path, "stale", f"{text} left in the layer; put all that backward needs into the cache")
+            if not same(again()):
+                text = "backward gives another result after forward was called with another x: it uses what the last"
+                self.refused(
+                    call.path, "stale", f"{text} forward left in the layer; put all that backward needs into the cache"
+                )
                 return
             two = again()
         except Exception as error:  # the first went well

@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.numeric import Mask
 
 FEW = 10
 """So many wrong elements are listed one by one."""
+
+EQUAL = 1e-6
+"""Two numbers that differ by less, relative to their size, are one."""
 
 
 class Extent(NamedTuple):
@@ -90,3 +94,12 @@ def few(c: Comparison) -> bool:
     """Whether the wrong elements are single ones, not slices and not the most of a small array."""
     count = int(c.affected.sum())
     return count < c.analytic.size and count <= min(FEW, max(1, c.analytic.size // 10))
+
+
+def different(numbers: Array) -> list[float]:
+    """The different values of these numbers."""
+    found: list[float] = []
+    for v in np.sort(np.ravel(numbers)):
+        if not found or abs(v - found[-1]) > EQUAL * max(abs(v), abs(found[-1])) + 1e-12:
+            found.append(float(v))
+    return found

@@ -1,5 +1,5 @@
-"""Right gradients as courses write them, where numeric differences are at their worst: deep ReLU networks with tiny initial
-weights, probabilities that are clipped, masks, ties.
+"""Right gradients as courses write them, where numeric differences are at their worst: deep ReLU networks with tiny
+initial weights, probabilities that are clipped, masks, ties.
 
     python -m tests.benchmarks.coursework deep 2000
     python -m tests.benchmarks.coursework edges 2000
@@ -13,14 +13,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import nnfunc as nn
 from nnfunc.arrays import Array
 
-Params = dict[str, Array]
+Params = dict[str, Any]
 
 
 class Case(NamedTuple):
@@ -47,21 +48,25 @@ def softmax(z: Array) -> Array:
 
 
 def deep(seed: int) -> Case:
-    """2 to 14 layers, weights from 1e-3 · N(0, 1) to LeCun's and He's, biases 0, a sigmoid's or a softmax's cross-entropy."""
+    """2 to 14 layers, weights from 1e-3 · N(0, 1) to LeCun's and He's, biases 0, sigmoid or softmax, cross-entropy."""
     rng = np.random.default_rng(seed)
     layers, m, classes = int(rng.integers(2, 15)), int(rng.choice([1, 5, 30])), int(rng.choice([1, 1, 3]))
     dims = [int(rng.integers(2, 13)), *rng.integers(2, 17, size=layers - 1).tolist(), classes]
-    init, name = str(rng.choice(["0.001", "0.01", "0.03", "0.1", "lecun", "he"])), str(rng.choice(["relu"] * 4 + ["leaky", "tanh"]))
+    init, name = (
+        str(rng.choice(["0.001", "0.01", "0.03", "0.1", "lecun", "he"])),
+        str(rng.choice(["relu"] * 4 + ["leaky", "tanh"])),
+    )
     f, slope = ACTIVATIONS[name]
     p: Params = {}
-    for i, (a, b) in enumerate(zip(dims, dims[1:], strict=False), 1):
+    for i, (a, b) in enumerate(pairwise(dims), 1):
         scale = {"lecun": a**-0.5, "he": (2 / a) ** 0.5}.get(init) or float(init)
         p |= {f"W{i}": scale * rng.normal(size=(a, b)), f"b{i}": np.zeros(b)}
     x = rng.normal(size=(m, dims[0]))
     t = (rng.random((m, 1)) < 0.5).astype(float) if classes == 1 else np.eye(classes)[rng.integers(0, classes, m)]
 
     def forward(p: Params) -> tuple[list[Array], list[Array]]:
-        a, z = [x], [x]
+        a: list[Array] = [x]
+        z: list[Array] = [x]
         for i in range(1, layers + 1):
             z.append(a[-1] @ p[f"W{i}"] + p[f"b{i}"])
             a.append(f(z[-1]) if i < layers else ACTIVATIONS["sigmoid"][0](z[-1]) if classes == 1 else softmax(z[-1]))
@@ -120,7 +125,9 @@ def clipped_network(seed: int) -> Case:
         dz = (a(p) - t) / m
         return {"w": x.T @ dz, "b": dz.sum()}
 
-    return Case("clipped, fused", loss, grads, {"w": rng.normal(size=n) * rng.choice([0.01, 1, 3]), "b": np.zeros(())}, m)
+    return Case(
+        "clipped, fused", loss, grads, {"w": rng.normal(size=n) * rng.choice([0.01, 1, 3]), "b": np.zeros(())}, m
+    )
 
 
 def masked(seed: int) -> Case:
@@ -129,18 +136,25 @@ def masked(seed: int) -> Case:
     m, n = int(rng.integers(2, 6)), int(rng.integers(1, 5))
     mask, w = (rng.random((m, n)) < 0.6) / 0.6, rng.normal(size=(m, n))
     x = rng.uniform(1e-4, 1, size=(m, n))
-    f, slope = [
+    forms: list[tuple[Callable[[Array], Array], Callable[[Array], Array]]] = [
         (np.sqrt, lambda v: 0.5 / np.sqrt(v)),
         (np.log, lambda v: 1 / v),
         (lambda v: np.log1p(-0.99 * v), lambda v: -0.99 / (1 - 0.99 * v)),
         (np.arcsin, lambda v: 1 / np.sqrt(1 - v * v)),
-    ][seed % 4]
+    ]
+    f, slope = forms[seed % 4]
     x = np.minimum(x, 1 - 1e-6)
-    return Case("mask and domain", lambda p: float(np.sum(mask * w * f(p["x"]))), lambda p: {"x": mask * w * slope(p["x"])}, {"x": x}, m)
+    return Case(
+        "mask and domain",
+        lambda p: float(np.sum(mask * w * f(p["x"]))),
+        lambda p: {"x": mask * w * slope(p["x"])},
+        {"x": x},
+        m,
+    )
 
 
 def tied(seed: int) -> Case:
-    """Maxima of equal numbers (all of the gradient to the first), ReLUs at 0, absolute values at 0, hinges at the margin."""
+    """Maxima of equal numbers (the first gets the gradient), ReLUs and absolute values at 0, hinges at the margin."""
     rng = np.random.default_rng(seed)
     m, n = int(rng.integers(2, 6)), int(rng.integers(2, 6))
     x, w = rng.integers(-2, 3, size=(m, n)).astype(float), rng.normal(size=m)
