@@ -256,7 +256,7 @@ def masked(word: str, seed: int) -> Parts:
     mask, other = ((r.random((6, 5)) < 0.6) / 0.6 for _ in range(2))
 
     def grads(p: Params) -> Params:
-        used = {
+        used: Params = {
             "no mask": 1.0,
             "other mask": other,
             "no scale": mask > 0,

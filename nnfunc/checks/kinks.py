@@ -63,6 +63,9 @@ def allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_val
     jitter = 1e-2 * step  # so that no variable stays at the kink
     around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
     around += _nearest(measure)
+    for side in (-1e-40, 1e-40):  # all that is 0 to one side: a row whose units are all off sits at a kink of many layers
+        zeros = np.where(measure.vector == 0, side, 0.0)
+        around += [function.gradient(measure.vector + zeros * rng.uniform(0.5, 1, size=size)) for _ in range(2)]
     low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
     judged = {}
     for place in function.places:
@@ -141,8 +144,9 @@ def _together(
             direction = np.zeros(measure.vector.size)
             direction[place.slice] = np.where(tied, step, 0) * measure.scales[place.slice]
             sides = beside(function.along(measure.vector, direction), 1.0, measure.digits)
-            claimed, size = float(measure.gradient @ direction), float(np.abs(measure.gradient * direction).sum())
-            gap = abs(claimed - sides.middle.value)
+            size = float(np.abs(measure.gradient * direction).sum())
+            moved_too = (function.gradient(measure.vector + t * direction) for t in (-1e-6, 1e-6))  # the ties stay
+            gap = min(abs(float(g @ direction) - sides.middle.value) for g in (measure.gradient, *moved_too))
             if not sides.kink and direction.any() and gap > 4 * sides.middle.error + 1e-6 * size:
                 wrong = c.wrong | (c.kinked & (c.analytic != 0))
                 low, high = float(np.nanmin(c.numeric)), float(np.nanmax(c.numeric))
