@@ -63,7 +63,10 @@ def allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_val
     jitter = 1e-2 * step  # so that no variable stays at the kink
     around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
     around += _nearest(measure)
-    for side in (-1e-40, 1e-40):  # all that is 0 to one side: a row whose units are all off sits at a kink of many layers
+    for side in (
+        -1e-40,
+        1e-40,
+    ):  # all that is 0 to one side: a row whose units are all off sits at a kink of many layers
         zeros = np.where(measure.vector == 0, side, 0.0)
         around += [function.gradient(measure.vector + zeros * rng.uniform(0.5, 1, size=size)) for _ in range(2)]
     low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
@@ -156,7 +159,7 @@ def _together(
 
 def confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
     """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too."""
-    function, judged = measure.function, dict(comparisons)
+    function, judged = measure.function, _without_zeros(measure, comparisons, any_kink)
     beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
     accused = [p for p in function.places if _smooth(judged[p.name]).any()]
     near = [function.gradient(beside)] if accused else []
@@ -178,6 +181,31 @@ def confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bo
         if times[place.name] < 2:
             judged[place.name] = c._replace(wrong=c.wrong & c.kinked, decided=c.decided & ~_smooth(c))
     return judged
+
+
+def _without_zeros(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
+    """What is wrong at a kink has to be so too where the other arrays that are 0 have other values.
+
+    With biases of 0 an example that no unit lets pass is at the kinks of all units in the layers above at once.
+    """
+    function, found = measure.function, dict(comparisons)
+    accused = [p for p in function.places if (found[p.name].wrong & found[p.name].kinked).any()]
+    zeros = [p for p in function.places if p not in accused and not measure.vector[p.slice].any()]
+    if not accused or not zeros:
+        return found
+    vector = measure.vector.copy()
+    for place in zeros:
+        vector[place.slice] = 0.03 * measure.rng.normal(size=place.size)
+    gradient = function.gradient(vector)
+    if not np.isfinite(gradient).all():
+        return found
+    other = Measure(function, vector, gradient, measure.rng)
+    there = {place.name: other.compare(place, place.size <= ELEMENTS) for place in accused}
+    there = allow_at_kinks(other, {**comparisons, **there}, any_kink)
+    for place in accused:
+        if not there[place.name].wrong.any():
+            found[place.name] = found[place.name]._replace(wrong=_smooth(found[place.name]))
+    return found
 
 
 def _smooth(c: Comparison) -> Mask:
