@@ -97,6 +97,12 @@ def not_linear(layer: Opened, name: str, rng: Generator) -> Diagnosis | None:
         return Diagnosis("missing-term", text)
     if same(both, one + other) and same(double, 2 * one):
         return None
+    none = pulled(0 * a)
+    if none.any() and same(both - none, (one - none) + (other - none)):
+        text = "a part of the result does not depend on dy (it stays for dy = 0)"
+        return Diagnosis(
+            "missing-term", f"{text}: a term that dy is not multiplied into, a penalty, or what was left before"
+        )
     text = "backward is not linear in dy, as every derivative is"
     if same(double, one):
         return Diagnosis("scale", f"{text}: it gives the same for 2·dy as for dy (is dy divided by its size?)")
@@ -130,7 +136,9 @@ def explain(m: Maps, name: str, nonlinear: Diagnosis | None = None) -> Diagnosis
         return nonlinear
     if not view.wrong.any():
         return None
-    return _moved(view) or _factors(view) or _dropped(view) or _signs(view) or _mixed(view) or _part(view)
+    return (
+        _moved(view) or _factors(view) or _turned(view) or _dropped(view) or _signs(view) or _mixed(view) or _part(view)
+    )
 
 
 class View(NamedTuple):
@@ -226,6 +234,25 @@ def _moved(v: View) -> Diagnosis | None:
                     return Diagnosis("flip", text)
                 return Diagnosis("flip", f"it is reversed along axes {', '.join(map(str, axes))}")
     return shifted(v.comparison, range(p))
+
+
+def _turned(v: View) -> Diagnosis | None:
+    """A matrix is not transposed, beside an elementwise function with the slopes s: C_ij = T_ji · s_j / s_i."""
+    for i, j in v.pairs():
+        claimed, true = (np.moveaxis(m, (i, j), (-2, -1)) for m in (v.claimed, v.true))
+        claimed, true = (m.reshape(-1, *m.shape[-2:]) for m in (claimed, true))
+        kept = np.abs(true).max(axis=(1, 2)) > 1e-6 * np.abs(true).max(initial=0)
+        c, t = claimed[kept], np.swapaxes(true[kept], -1, -2)
+        if c.shape[-1] < 3 or not t.all() or not c.all():
+            continue
+        ratio = c / t
+        product_of = ratio[:, :, :, None] * ratio[:, None, :, :]  # s_j / s_i · s_k / s_j
+        if np.allclose(product_of, ratio[:, :, None, :], rtol=1e-4) and not claimed[~kept].any():
+            return Diagnosis(
+                "transpose", "a matrix is not transposed as it should be: but for the slopes of an elementwise "
+                "function, the map dy → gradient is the transpose of the right one"
+            )  # fmt: skip
+    return None
 
 
 def _factors(v: View) -> Diagnosis | None:
