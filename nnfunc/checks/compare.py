@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 
 from nnfunc.arrays import Array
 from nnfunc.checks.function import Function, Place
-from nnfunc.checks.numeric import EPS, FIRST, Line, Mask, Slope, beside, central, coarseness, one_sided, rounding
+from nnfunc.checks.numeric import (
+    EPS,
+    FIRST,
+    Line,
+    Mask,
+    Slope,
+    beside,
+    central,
+    coarseness,
+    one_sided,
+    refuted_down_to,
+    rounding,
+)
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
@@ -30,6 +42,8 @@ CONFIRMED = 12
 """So many wrong elements of an array are looked at closely: by other steps, and on both sides."""
 ROUNDING = 1e-12
 """What cancels in a right gradient may leave so much of the largest one (both in units of the arrays' scales)."""
+NEAREST = 1e-7
+"""A kink that is nearer than this, in units of the scale, is not reckoned with."""
 SAMPLED = 96
 """So many elements are measured in a part that is wrong and larger than this."""
 
@@ -52,6 +66,8 @@ class Comparison(NamedTuple):
     kinked: Mask
     worst: float
     """The largest error found, relative to the largest element of the array."""
+    sure: bool = True
+    """Whether an element, at no kink, differs so clearly that no kink beside the point can be the cause."""
 
     @property
     def measured(self) -> Mask:
@@ -141,7 +157,7 @@ class Measure:
             slope = self._element(int(i), typical)
             slope = slope._replace(error=slope.error + float(self.floor[i]))
             numeric[k], error[k] = slope if isfinite(slope.error) else (np.nan, np.nan)
-        peak, confirmed = float(np.abs(numeric[np.isfinite(numeric)]).max(initial=0)), 0
+        peak, confirmed, sure = float(np.abs(numeric[np.isfinite(numeric)]).max(initial=0)), 0, False
         for k, i in zip(at, indices, strict=True):
             if not isfinite(numeric[k]):  # no step stays in the function's domain
                 decided[k] = False
@@ -154,9 +170,17 @@ class Measure:
                 wrong[k] = isfinite(slope.error) and self._wrong(a, slope, peak)
                 if wrong[k]:
                     wrong[k], kinked[k] = self._at_kink(int(i), slope, digits, peak)
+                if wrong[k] and not kinked[k]:
+                    line, scale, _ = self._line(int(i))
+                    nearest = refuted_down_to(line, a, slope, scale, digits, abs(float(self.vector[i])))
+                    sure, wrong[k] = sure or nearest <= NEAREST, isfinite(nearest)
+                    if not wrong[k]:  # what is known of the slope is less than the difference
+                        numeric[k] = error[k] = np.nan
+                        decided[k] = False
+                        continue
                 confirmed += int(wrong[k] and not kinked[k])
-            sure = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
-            decided[k] = wrong[k] or kinked[k] or sure or (a == 0 and abs(slope.value) <= slope.error)
+            clear = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
+            decided[k] = wrong[k] or kinked[k] or clear or (a == 0 and abs(slope.value) <= slope.error)
         gaps = np.abs(claimed - numeric)[np.isfinite(numeric) & ~(kinked & ~wrong)]
         worst = max(worst, float(gaps.max(initial=0)) / (max(peak, float(np.abs(claimed).max(initial=0))) or 1.0))
         return Comparison(
@@ -170,6 +194,7 @@ class Measure:
             decided=place.shaped(decided),
             kinked=place.shaped(kinked),
             worst=worst,
+            sure=sure,
         )
 
     def _typical(self, place: Place) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -16,6 +18,32 @@ Claims: TypeAlias = Mapping[str, ArrayLike]
 
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class RefusalError(Exception):
+    """What a user's gradient raises.
+
+    Args:
+        who: what the function is called.
+        error: what it raised.
+    """
+
+    def __init__(self, who: str, error: Exception) -> None:
+        text, cause = str(error), ""
+        self.kind = "unknown"
+        if "read-only" in text:
+            self.kind, cause = "mutation", ": it writes into what it was given; work on a copy"
+        elif re.search("shape|broadcast|dimension|mismatch|axis|axes|size|expected|names differ", text):
+            self.kind = "shape"
+        super().__init__(f"{who} raises {type(error).__name__}{_place(error)}: {text}{cause}")
+
+
+def _place(error: Exception) -> str:
+    """The line of the caller's code that raised."""
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "nnfunc" not in f.filename.replace("\\", "/").split("/")
+    ]
+    return f" in line {frames[-1].lineno} ({frames[-1].line})" if frames and frames[-1].line else ""
 
 
 class Place(NamedTuple):
@@ -88,6 +116,14 @@ class Function:
         vector = np.empty(self.start.size)
         for place in self.places:
             place.of(vector)[...] = np.asarray(arrays[place.name])
+        return vector
+
+    def shift(self, by: Arrays) -> Array:
+        """The vector that moves the arrays of these names."""
+        vector = np.zeros(self.start.size)
+        for place in self.places:
+            if place.name in by:
+                place.of(vector)[...] = by[place.name]
         return vector
 
     def terms(self, vector: Array) -> Array:

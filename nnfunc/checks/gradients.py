@@ -13,12 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
-from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
-from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
-from nnfunc.checks.held import held, named_numbers
-from nnfunc.checks.numeric import beside, central
+from nnfunc.checks.constants import Hints
+from nnfunc.checks.diagnosis import Diagnosis, Evidence, Point, diagnose
+from nnfunc.checks.evident import FIRST
+from nnfunc.checks.factors import FACTORS
+from nnfunc.checks.function import Arrays, Claims, Function, Place, RefusalError, named_arrays
+from nnfunc.checks.held import held, held_arrays, named_numbers
+from nnfunc.checks.hypotheses import ALONE
+from nnfunc.checks.kinks import allow_at_kinks, at_another_point, confirmed, moved
+from nnfunc.checks.pattern import plural
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
+from nnfunc.checks.terms import TERMS
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 
@@ -83,14 +89,24 @@ batch (1/m) is missing.
     fixed = not callable(grads_fn)
 
     def claims(point: Arrays) -> Claims:
-        return grads_fn(ArrayDict(point) if immutable else point) if callable(grads_fn) else grads_fn
+        if not callable(grads_fn):
+            return grads_fn
+        try:
+            return grads_fn(ArrayDict(point) if immutable else point)
+        except Exception as error:  # whatever it is, it is the caller's
+            raise RefusalError("grads_fn", error) from error
 
     sources = [f for f in (loss_fn, grads_fn) if callable(f)]
     numbers = named_numbers(held(sources))
     numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in arrays.items() for i, n in enumerate(v.shape)]
     function = Function(terms, claims, arrays)
     rng = generator(new_key(0) if key is None else key)
-    rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
+    try:
+        rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
+    except RefusalError as error:
+        function.terms_at_start()  # what loss_fn raises comes first
+        rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
+        findings = [Finding("", "", error.kind, f"{error}.")]
     return Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began)
 
 
@@ -107,9 +123,6 @@ def _number(value: object) -> NDArray[Any]:
         )
     return array
 
-
-SHOWN = 12
-"""So many wrong elements tell what the others are."""
 
 Explain = Callable[[Comparison, Diagnosis], Diagnosis | None]
 """What is known beside the array itself, a layer's linear map, and says more than the numbers do."""
@@ -143,14 +156,15 @@ def examine(
         exhaustive: measure every element if there are not too many.
         any_kink: let pass any value at kinks.
     """
-    moved = partial(_moved, function, rng)
+    hints = hints._replace(arrays=held_arrays(held(sources)))
+    another = partial(moved, function, rng)
     if fixed:
         claims = function.claims({})
         findings = form(function, claims, where)
         if not np.isfinite(function.terms_at_start()).all():
             findings.append(Finding(where, "", "nonfinite", f"{names[0]} gives NaN or infinity at this point."))
     else:
-        findings = preflight(function, function.raw, sources, partial(moved, 0.1), where, names)
+        findings = preflight(function, function.raw, sources, partial(another, 0.1), where, names)
     if findings:
         return [_refused(where, place, findings) for place in function.places], findings
 
@@ -158,31 +172,46 @@ def examine(
     exhaustive = exhaustive and function.start.size <= ELEMENTS
     comparisons = {place.name: measure.compare(place, exhaustive) for place in function.places}
     if not fixed:
-        comparisons = _allow_at_kinks(measure, comparisons, any_kink)
+        comparisons = allow_at_kinks(measure, comparisons, any_kink)
+    if not fixed:
+        comparisons = confirmed(measure, comparisons, any_kink)
     hidden = ""
     if not fixed and not any(c.wrong.any() for c in comparisons.values()):
-        comparisons, hidden = _at_another_point(function, measure, comparisons, moved(0.3), rng, any_kink)
+        comparisons, hidden = at_another_point(function, measure, comparisons, another(0.3), rng, any_kink)
 
+    diagnoses = {
+        place.name: _diagnosis(
+            function, measure, place, comparisons[place.name], rng, hints, fixed, explain, hidden, comparisons
+        )
+        for place in function.places
+        if comparisons[place.name].wrong.any()
+    }
+    diagnoses = _shared(diagnoses, len(function.places))
     rows = []
     for place in function.places:
-        c = comparisons[place.name]
-        verdict = _verdict(c, function.refusal)
-        if c.wrong.any():
-            d = _diagnosis(function, measure, place, c, rng, hints, fixed, explain, hidden, comparisons)
-            verdict = f"WRONG: {d.kind}"
+        c, d = comparisons[place.name], diagnoses.get(place.name)
+        verdict = _verdict(c, function.refusal) if d is None else f"WRONG: {d.kind}"
+        if d is not None:
             findings.append(_finding(where, c, d, hidden))
         rows.append(Row(where, place.name, place.shape, c.worst, verdict))
     return rows, findings
 
 
-def _moved(function: Function, rng: Generator, distance: float) -> Array | None:
-    """Another point, that far away in units of the variables, or less where the function has no value there."""
-    size = np.where(function.start == 0, 0.1 * function.scales(function.start), np.abs(function.start))
-    for attempt in range(8):
-        point = function.start + distance * 0.3**attempt * size * rng.uniform(-1, 1, size=size.size)
-        if np.isfinite(function.terms(point)).all():
-            return point
-    return None
+def _shared(diagnoses: dict[str, Diagnosis], arrays: int) -> dict[str, Diagnosis]:
+    """What no word explains beside what one does may be wrong for the same reason; all together, for one they share."""
+    told = [name for name, d in diagnoses.items() if d.kind == "missing-term"]
+    every = len(diagnoses) == arrays > 2
+    found = {}
+    for name, d in diagnoses.items():
+        if d.kind != "unknown":
+            found[name] = d
+        elif told:
+            text = f"{d.text.split(': no simple')[0]}; probably for the reason that {told[-1]} is: a missing term"
+            found[name] = Diagnosis("missing-term", text)
+        else:
+            shared = "; all arrays are wrong: look at what they share, the derivative of the output or of the loss"
+            found[name] = d._replace(text=d.text + shared) if every else d
+    return found
 
 
 def _verdict(c: Comparison, refusal: str) -> str:
@@ -203,128 +232,6 @@ def _verdict(c: Comparison, refusal: str) -> str:
 def _refused(where: str, place: Place, findings: list[Finding]) -> Row:
     own = [f.kind for f in findings if f.name == place.name]
     return Row(where, place.name, place.shape, np.nan, f"WRONG: {own[0]}" if own else "not compared")
-
-
-def _allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_value: bool) -> dict[str, Comparison]:
-    """At a kink of several variables at once, what the gradients all around allow is right too.
-
-    A ReLU at 0 for many examples has a derivative from left and from right that each drop some of them; to drop all is
-    right, and is what the gradient is nearby, if the bias goes down. Without a bias it is nowhere, but still what
-    backpropagation gives (its rule of the chain holds for smooth functions only), so a plain 0 is let pass, unless 0 is
-    all that the gradient is nearby too. With `any_value`, parts that are right by themselves are known to make up
-    the function, and all kinks are let pass.
-    """
-    function, rng = measure.function, measure.rng
-    single = comparisons
-    comparisons = comparisons if any_value else {**comparisons, **_ties(measure, comparisons)}
-    if not any((c.kinked & c.wrong).any() for c in comparisons.values()):
-        return comparisons if any_value else _together(measure, comparisons, single)
-    if any_value:
-        return {name: c._replace(wrong=c.wrong & ~c.kinked) for name, c in comparisons.items()}
-    step, size = 1e-6 * measure.scales, function.start.size
-    chosen = np.arange(size) if size <= 500 else rng.choice(size, 500, replace=False)
-    directions = [side * step * (np.arange(size) == i) for i in chosen for side in (-1, 1)]
-    directions += [side * step * _inside(size, place) for place in function.places for side in (-1, 1)]
-    directions += [0 * step] * 32
-    jitter = 1e-2 * step  # so that no variable stays at the kink
-    around = [function.gradient(measure.vector + d + jitter * rng.normal(size=size)) for d in directions]
-    low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
-    judged = {}
-    for place in function.places:
-        c, (least, most) = comparisons[place.name], (place.of(low), place.of(high))
-        slack = 1e-4 * max(float(np.abs(v).max(initial=0)) for v in (least, most))
-        allowed = (c.analytic >= least - slack) & (c.analytic <= most + slack)
-        allowed |= (c.analytic == 0) & (most > least)
-        judged[place.name] = c._replace(wrong=c.wrong & ~(c.kinked & allowed))
-    return _together(measure, judged, single)
-
-
-def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
-    """Wrong elements at a kink that no element shows by itself: the median of equal numbers changes with none of them.
-
-    If the claims beside the point are right, but not near the derivatives at it, then it is one.
-    """
-    function, rng = measure.function, measure.rng
-    point = measure.vector + 1e-6 * measure.scales * rng.normal(size=measure.vector.size)
-    gradient, found = None, {}
-    for place in function.places:
-        c = comparisons[place.name]
-        accused = np.flatnonzero(np.ravel(c.wrong & ~c.kinked, place.order))[:SHOWN]
-        if not accused.size:
-            continue
-        gradient = function.gradient(point) if gradient is None else gradient
-        peak, jumps = float(np.nanmax(np.abs([c.numeric, c.analytic]))), False
-        if not (np.abs(c.analytic - c.numeric)[c.wrong] > 1e-2 * peak).any():  # a jump is no small matter
-            continue
-        largest = np.argsort(-np.abs(gradient[place.slice]))[:SHOWN]  # where another element has become the one
-        for i in np.union1d(accused, largest) + place.slice.start:
-            slope = central(function.along_element(point, int(i)), float(measure.scales[i]), measure.digits, first=1e-7)
-            if not abs(gradient[i] - slope.value) + slope.error <= 1e-4 * peak:
-                break
-            at = float(np.ravel(c.numeric, place.order)[i - place.slice.start])
-            jumps |= abs(at - slope.value) > 1e-2 * max(peak, abs(slope.value))
-        else:
-            if jumps:
-                found[place.name] = c._replace(kinked=c.kinked | c.wrong)
-    return found
-
-
-def _together(
-    measure: Measure, comparisons: dict[str, Comparison], single: dict[str, Comparison]
-) -> dict[str, Comparison]:
-    """Elements at a kink may each be right and all together wrong: of the largest of equal numbers only one counts.
-
-    If moving them together is smooth, the claim along this direction has to be right.
-    """
-    function, found = measure.function, dict(comparisons)
-    for place in function.places:
-        c = comparisons[place.name]
-        tied = np.ravel(single[place.name].kinked & ~c.wrong, place.order)
-        if tied.sum() < 2:
-            continue
-        for step in (np.ones(place.size), np.sign(measure.vector[place.slice])):
-            direction = np.zeros(measure.vector.size)
-            direction[place.slice] = np.where(tied, step, 0) * measure.scales[place.slice]
-            sides = beside(function.along(measure.vector, direction), 1.0, measure.digits)
-            claimed, size = float(measure.gradient @ direction), float(np.abs(measure.gradient * direction).sum())
-            gap = abs(claimed - sides.middle.value)
-            if not sides.kink and direction.any() and gap > 4 * sides.middle.error + 1e-6 * size:
-                wrong = c.wrong | (c.kinked & (c.analytic != 0))
-                low, high = float(np.nanmin(c.numeric)), float(np.nanmax(c.numeric))
-                found[place.name] = c._replace(wrong=wrong, worst=max(c.worst, gap / max(size, abs(low), abs(high))))
-    return found
-
-
-def _inside(size: int, place: Place) -> Array:
-    inside = np.zeros(size)
-    inside[place.slice] = 1.0
-    return inside
-
-
-def _at_another_point(
-    function: Function,
-    measure: Measure,
-    comparisons: dict[str, Comparison],
-    vector: Array | None,
-    rng: Generator,
-    any_kink: bool,
-) -> tuple[dict[str, Comparison], str]:
-    """What is right at the point may be wrong elsewhere: a value kept from the start, a mistake that zeros hide."""
-    if vector is None:
-        return comparisons, ""
-    gradient = function.gradient(vector)
-    if not np.isfinite(gradient).all():
-        return comparisons, ""
-    other = Measure(function, vector, gradient, rng)
-    suspects = [place for place in function.places if place.size and any(other.off(place.indices)[0] for _ in range(2))]
-    exhaustive = function.start.size <= ELEMENTS
-    there = {place.name: other.compare(place, exhaustive) for place in suspects}
-    there = _allow_at_kinks(other, {**comparisons, **there}, any_kink) if there else {}
-    wrong = {place.name: there[place.name] for place in suspects if there[place.name].wrong.any()}
-    if not wrong:
-        return comparisons, ""
-    kept = all(np.array_equal(gradient[p.slice], measure.gradient[p.slice]) for p in suspects)
-    return {**comparisons, **wrong}, "stale" if kept else "hidden"
 
 
 def _diagnosis(
@@ -353,36 +260,28 @@ def _diagnosis(
             "is right",
         )
 
-    def elsewhere(distance: float) -> Comparison | None:
-        vector = None if fixed else _moved(function, rng, distance)
-        if vector is None:
+    def elsewhere(distance: float, only: str = "", by: Mapping[str, Array] | None = None) -> Point | None:
+        vector = moved(function, rng, distance, only) if by is None else function.start + function.shift(by)
+        if fixed or vector is None or not np.isfinite(function.terms(vector)).all():
             return None
         gradient = function.gradient(vector)
         if not np.isfinite(gradient).all():
             return None
-        return Measure(function, vector, gradient, rng).compare(place, place.size <= 1000)
+        c = Measure(function, vector, gradient, rng).compare(place, place.size <= 1000)
+        return Point(c, function.arrays(vector), function.arrays(gradient))
 
     smooth = c._replace(numeric=np.where(c.kinked, np.nan, c.numeric), wrong=c.wrong & ~c.kinked)
-    found = diagnose(smooth, elsewhere, hints)
-    if found.kind == "unknown" and (name := _exchanged(smooth, comparisons)):
-        return Diagnosis("unknown", f"it is the gradient of {name}: the names of the two are exchanged")
+    here = Point(smooth, function.arrays(measure.vector), function.arrays(measure.gradient))
+    evidence = Evidence(here, elsewhere, hints, comparisons)
+    found = diagnose(evidence, (*FIRST, *ALONE))
     if explain and (other := explain(smooth, found)):
         return other
+    if found.kind == "unknown":
+        found = diagnose(evidence, (*FACTORS, *TERMS))
     whole = c.measured.all() or found.corrected is None or hidden
     if not whole and found.corrected is not None and not is_right(measure, place, found.corrected):
         return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}; but not in all")
     return found
-
-
-def _exchanged(c: Comparison, comparisons: Mapping[str, Comparison]) -> str:
-    """The name of the array whose gradient this is, if it is another one's."""
-    for name, other in comparisons.items():
-        known = other.measured
-        if name != c.name and other.wrong.any() and other.analytic.shape == c.analytic.shape and known.any():
-            gap = np.abs(c.analytic - np.nan_to_num(other.numeric))
-            if (gap[known] <= 2 * other.allowance()[known]).all():
-                return name
-    return ""
 
 
 def _finding(where: str, c: Comparison, d: Diagnosis, hidden: str) -> Finding:

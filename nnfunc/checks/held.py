@@ -9,6 +9,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 DEPTH = 4
 LARGEST = 50_000_000
@@ -125,3 +126,12 @@ def named_numbers(values: Mapping[str, object], skip: Iterable[str] = ()) -> lis
             if v.ndim == 0 and v.dtype.kind in "fiu":
                 numbers.append((k, float(v)))
     return numbers
+
+
+def held_arrays(values: Mapping[str, object]) -> list[tuple[str, NDArray[Any]]]:
+    """(how it is called, values) of the arrays of numbers among what functions hold.
+
+    >>> held_arrays({"keep": 0.75, "x": np.zeros(2, int)})
+    [('x', array([0, 0]))]
+    """
+    return [(k, v) for k, v in values.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" and v.ndim]

@@ -14,9 +14,11 @@ import numpy as np
 
 from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
-from nnfunc.checks.diagnosis import Diagnosis, flips, plural, shifted, telling
+from nnfunc.checks.diagnosis import Diagnosis
 from nnfunc.checks.function import Arrays
+from nnfunc.checks.hypotheses import flips, shifted
 from nnfunc.checks.numeric import Mask
+from nnfunc.checks.pattern import plural, telling
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
@@ -95,6 +97,12 @@ def not_linear(layer: Opened, name: str, rng: Generator) -> Diagnosis | None:
         return Diagnosis("missing-term", text)
     if same(both, one + other) and same(double, 2 * one):
         return None
+    none = pulled(0 * a)
+    if none.any() and same(both - none, (one - none) + (other - none)):
+        text = "a part of the result does not depend on dy (it stays for dy = 0)"
+        return Diagnosis(
+            "missing-term", f"{text}: a term that dy is not multiplied into, a penalty, or what was left before"
+        )
     text = "backward is not linear in dy, as every derivative is"
     if same(double, one):
         return Diagnosis("scale", f"{text}: it gives the same for 2·dy as for dy (is dy divided by its size?)")
@@ -128,7 +136,9 @@ def explain(m: Maps, name: str, nonlinear: Diagnosis | None = None) -> Diagnosis
         return nonlinear
     if not view.wrong.any():
         return None
-    return _moved(view) or _factors(view) or _dropped(view) or _mixed(view) or _part(view)
+    return (
+        _moved(view) or _factors(view) or _turned(view) or _dropped(view) or _signs(view) or _mixed(view) or _part(view)
+    )
 
 
 class View(NamedTuple):
@@ -226,6 +236,25 @@ def _moved(v: View) -> Diagnosis | None:
     return shifted(v.comparison, range(p))
 
 
+def _turned(v: View) -> Diagnosis | None:
+    """A matrix is not transposed, beside an elementwise function with the slopes s: C_ij = T_ji · s_j / s_i."""
+    for i, j in v.pairs():
+        claimed, true = (np.moveaxis(m, (i, j), (-2, -1)) for m in (v.claimed, v.true))
+        claimed, true = (m.reshape(-1, *m.shape[-2:]) for m in (claimed, true))
+        kept = np.abs(true).max(axis=(1, 2)) > 1e-6 * np.abs(true).max(initial=0)
+        c, t = claimed[kept], np.swapaxes(true[kept], -1, -2)
+        if c.shape[-1] < 3 or not t.all() or not c.all():
+            continue
+        ratio = c / t
+        product_of = ratio[:, :, :, None] * ratio[:, None, :, :]  # s_j / s_i · s_k / s_j
+        if np.allclose(product_of, ratio[:, :, None, :], rtol=1e-4) and not claimed[~kept].any():
+            return Diagnosis(
+                "transpose", "a matrix is not transposed as it should be: but for the slopes of an elementwise "
+                "function, the map dy → gradient is the transpose of the right one"
+            )  # fmt: skip
+    return None
+
+
 def _factors(v: View) -> Diagnosis | None:
     """Every slice along one axis is right but for a factor of its own: γ, a mask's or a normalisation's factor."""
     clear = np.abs(v.true) > 1e-3 * np.abs(v.true).max(initial=0)
@@ -257,6 +286,8 @@ def _dropped(v: View) -> Diagnosis | None:
             f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute; what comes from the others"
         )
         return Diagnosis("missing-sum", f"{text} (examples, positions, time steps) is overwritten, and should be added")
+    if ordered := _ordered(v):
+        return ordered
     if v.is_selection():
         text = f"{plural(int(dropped.sum()), 'element')} that the forward lets pass are dropped"
         return Diagnosis("mask", f"{text}, and {int(kept.sum())} that it drops are let pass")
@@ -264,6 +295,23 @@ def _dropped(v: View) -> Diagnosis | None:
         return None
     text = f"{int(wrong.sum())} of the {int(v.ways.sum())} ways in which y depends on this are left out"
     return _apart(v) or Diagnosis("missing-term", text)
+
+
+def _ordered(v: View) -> Diagnosis | None:
+    """Elements of dy go to other elements than those they came from, one to one."""
+    claimed, true = (
+        np.abs(v.matrix(entries)) > 1e-6 * np.abs(v.true).max(initial=0) for entries in (v.claimed, v.true)
+    )
+    for entries in (claimed, true):
+        if (entries.sum(axis=0) > 1).any() or entries.sum() < 2:
+            return None
+    from_, to = (np.where(m.any(axis=1), m.argmax(axis=1), -1) for m in (true, claimed))
+    both = (from_ >= 0) & (to >= 0)
+    if (from_ == to).all() or not (both == (from_ >= 0)).all():
+        return None
+    steps = np.unique((to - from_)[both])
+    moved = f"by {steps[0]:+d} in dy" if len(steps) == 1 else "in another order (a reshape where a transpose belongs?)"
+    return Diagnosis("shift", f"each element gets the gradient of another one: dy is read {moved}")
 
 
 def _mixed(v: View) -> Diagnosis | None:
@@ -284,6 +332,22 @@ def _apart(v: View) -> Diagnosis | None:
     return None
 
 
+def _signs(v: View) -> Diagnosis | None:
+    """Right but for the sign of a part, or for one factor in a part."""
+    clear = v.ways & (np.abs(v.true) > 1e-4 * np.abs(v.true).max(initial=0))
+    if not (v.agrees(np.where(clear, v.claimed, v.true)) and clear.any()):
+        return None
+    ratio = v.claimed[clear] / v.true[clear]
+    factor = float(np.median(ratio[np.abs(ratio - 1) > 1e-4])) if (np.abs(ratio - 1) > 1e-4).any() else 1.0
+    one = np.abs(ratio - 1) <= 1e-4
+    if factor == 0 or not one.any() or not (one | (np.abs(ratio - factor) <= 1e-4 * abs(factor))).all():
+        return None
+    share = f"{int((~one).sum())} of the {int(one.size)} ways in which y depends on this"
+    if abs(factor + 1) < 1e-4:
+        return Diagnosis("sign", f"{share} have the wrong sign, the others are right")
+    return Diagnosis("scale", f"{share} are {factor:.6g} times what they should be, the others are right")
+
+
 def _part(v: View) -> Diagnosis | None:
     """A part of the map is right, or what is missing is simple beside the whole."""
     right = float(1 - v.wrong.sum() / v.ways.sum())
@@ -296,11 +360,11 @@ def _part(v: View) -> Diagnosis | None:
     if missing <= max(claimed, true) / 2:
         text = f"what is missing passes through a few numbers (rank {missing} of {true})"
         return Diagnosis("missing-term", f"{text}: a path through a sum, a mean or a variance is missing (or too much)")
-    p = v.x_ndim
-    axes = [(i, i + p) for i in range(p) if v.true.shape[i] > 1] if v.true.shape[:p] == v.true.shape[p:] else []
-    if axes and all(_is_diagonal(entries, i, j) for entries in (v.claimed, v.true) for i, j in axes):
-        text = "each element depends on its own alone, as in the forward, but with another slope"
+    tiny = 1e-6 * float(np.abs(v.true).max(initial=0))
+    if ((np.abs(v.claimed) > tiny) == (np.abs(v.true) > tiny)).mean() > 0.95 and (np.abs(v.true) <= tiny).any():
+        text = "each element of dy goes where it should, as in the forward, but with another slope"
         return Diagnosis(
-            "missing-term", f"{text}: a factor or a term of the derivative is missing, or another value is used"
-        )
+            "missing-term", f"{text}: a factor or a term of the derivative is missing, or another value is used (an "
+            "input for an output, other statistics, a value of another step)"
+        )  # fmt: skip
     return None

@@ -26,8 +26,9 @@ from nnfunc.checks.calls import (
     shaped,
 )
 from nnfunc.checks.compare import Comparison
-from nnfunc.checks.diagnosis import Diagnosis, Hints
-from nnfunc.checks.function import Arrays, Claims, Function
+from nnfunc.checks.constants import Hints
+from nnfunc.checks.diagnosis import Diagnosis
+from nnfunc.checks.function import Arrays, Claims, Function, RefusalError
 from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
@@ -231,7 +232,7 @@ class _Check:
             try:
                 return call.gradients(own, cache, dy)
             except Exception as error:  # whatever it is, it is backward's
-                raise _RefusalError(error) from error
+                raise RefusalError("backward", error) from error
 
         arrays, sources = call.arrays, functions_of(call.layer)
         function = Function(lambda a: weights * call.output(a), lambda a: backward(a, dy), arrays)
@@ -242,7 +243,7 @@ class _Check:
                 function, sources, self.rng, Hints(numbers, call.batch), where=call.path, names=("forward", "backward"),
                 explain=partial(_explained, opened=opened, rng=self.rng), exhaustive=not again,
             )  # fmt: skip
-        except _RefusalError as error:
+        except RefusalError as error:
             self.refused(call.path, error.kind, str(error))
             return
         self.add(function, rows, findings)
@@ -257,20 +258,34 @@ class _Check:
         with suppress(Exception):  # another input may be outside the forward's domain
             call.layer.forward(own, call.state, other, key=call.key, train=call.train)
 
-        def same() -> bool:
-            gradients = call.gradients(own, cache, dy)
-            return all(
-                np.array_equal(np.asarray(gradients[k]), np.asarray(v), equal_nan=True) for k, v in first.items()
-            )
+        def again() -> Claims:
+            return call.gradients(own, cache, dy)
 
-        if not same():
-            text = (
-                "backward gives another result after forward was called with another x: it uses what the last forward"
-            )
-            self.refused(call.path, "stale", f"{text} left in the layer; put all that backward needs into the cache")
-        elif not same():
-            text = "a second backward with the same cache gives another result: the first changed the cache"
-            self.refused(call.path, "mutation", f"{text}; work on a copy")
+        def same(result: Claims, times: float = 1.0) -> bool:
+            pairs = ((times * np.asarray(v), np.asarray(result[k])) for k, v in first.items())
+            return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+        try:
+            if not same(again()):
+                text = "backward gives another result after forward was called with another x: it uses what the last"
+                self.refused(
+                    call.path, "stale", f"{text} forward left in the layer; put all that backward needs into the cache"
+                )
+                return
+            two = again()
+        except Exception as error:  # the first went well
+            text = f"a second backward with the same cache raises {type(error).__name__} ({error})"
+            self.refused(call.path, "mutation", f"{text}: the first changed the cache; work on a copy")
+            return
+        if same(two):
+            return
+        added = [k for k, v in first.items() if np.array_equal(np.asarray(two[k]), 2 * np.asarray(v)) and np.any(v)]
+        if added:
+            text = f"backward adds to the gradients it finds ({', '.join(added)}: the second result is twice the first)"
+            self.refused(call.path, "mutation", f"{text}: clear them")
+            return
+        text = "a second backward with the same cache gives another result: the first changed the cache"
+        self.refused(call.path, "mutation", f"{text}; work on a copy")
 
     def loss(self, loss: Loss, y: Value, target: Value) -> None:
         """The loss alone, at the model's outputs."""
@@ -364,12 +379,3 @@ def _explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) 
         return None
     maps = open_maps(opened, c.name, rng)
     return nonlinear if maps is None else explain(maps, c.name, nonlinear)
-
-
-class _RefusalError(Exception):
-    """A backward that raises."""
-
-    def __init__(self, error: Exception) -> None:
-        self.kind = "mutation" if "read-only" in str(error) else "shape"
-        cause = ": it writes into what it was given; work on a copy" if self.kind == "mutation" else ""
-        super().__init__(f"backward raises {type(error).__name__}: {error}{cause}")

@@ -78,13 +78,13 @@ def central(
     (True, True)
     """
 
-    def quotient(h: float) -> Slope:
+    def both_ways(h: float) -> Slope:
         nonlocal moving
         right, left = f(h), f(-h)
         moving = _moving(right, left, moving)
-        return _quotient(right, left, 2 * h, digits, moving, at, unit)
+        return quotient(right, left, 2 * h, digits, moving, at, unit)
 
-    return _extrapolated(quotient, scale * first, RATIO**2, enough, 4 * EPS * at)
+    return _extrapolated(both_ways, scale * first, RATIO**2, enough, 4 * EPS * at)
 
 
 def one_sided(f: Line, side: float, scale: float = 1.0, digits: float = 1.0, at: float = 0.0) -> Slope:
@@ -95,21 +95,21 @@ def one_sided(f: Line, side: float, scale: float = 1.0, digits: float = 1.0, at:
     """
     f0, (moving, unit) = f(0.0), _both_ways(f, scale)
 
-    def quotient(h: float) -> Slope:
-        return _quotient(f(side * h), f0, side * h, digits, moving, at, unit)
+    def one_way(h: float) -> Slope:
+        return quotient(f(side * h), f0, side * h, digits, moving, at, unit)
 
-    return _extrapolated(quotient, scale * FIRST, RATIO, never, 4 * EPS * at)
+    return _extrapolated(one_way, scale * FIRST, RATIO, never, 4 * EPS * at)
 
 
 def _extrapolated(
-    quotient: Callable[[float], Slope], h: float, factor: float, enough: Callable[[Slope], bool], smallest: float
+    of: Callable[[float], Slope], h: float, factor: float, enough: Callable[[Slope], bool], smallest: float
 ) -> Slope:
     """The limit of a difference quotient for h → 0; its error is infinite if it does not settle."""
     best, older, growth = Slope(0.0, inf), list[float](), 0
     for _ in range(LEVELS):
         if h < smallest:
             break
-        value, noise = quotient(h)
+        value, noise = of(h)
         h /= RATIO
         if not isfinite(value):  # a step out of the function's domain
             older = []
@@ -131,6 +131,24 @@ def _extrapolated(
             diverges = growth >= GROWTH and best.error > 0.1 * abs(best.value)  # a jump, or a pole
             return best if not diverges else best._replace(error=inf)
     return best._replace(error=inf)
+
+
+def refuted_down_to(f: Line, claimed: float, slope: Slope, scale: float, digits: float = 1.0, at: float = 0.0) -> float:
+    """The smallest step, in units of the scale, that tells the derivative from the claimed one, and whose difference
+    quotient still is the derivative; infinite if it is the claim, or neither: there is a kink between the steps.
+
+    >>> refuted_down_to(lambda t: np.exp([t]), 2.0, Slope(1.0, 1e-9), 1.0) < 1e-13
+    True
+    >>> refuted_down_to(lambda t: np.maximum([1e-7 + t], 0), 0.5, Slope(0.5, 1e-9), 1.0)
+    inf
+    """
+    gap, (moving, unit) = abs(claimed - slope.value), _both_ways(f, scale)
+    here = f(0.0)
+    step = 16 * quotient(here, here, 1.0, digits, moving, at, unit).error / gap if gap else inf
+    if step > scale / 16:
+        return inf if step > 64 * scale else 1.0
+    coarse, fine = (quotient(f(h), f(-h), 2 * h, digits).value for h in (2 * step, step))
+    return step / scale if abs((4 * fine - coarse) / 3 - slope.value) < gap / 2 else inf
 
 
 class Sides(NamedTuple):
@@ -193,13 +211,15 @@ def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
     return moving | known if known is not None and known.shape == moving.shape else moving
 
 
-def _quotient(a: Array, b: Array, h: float, digits: float, moving: Mask, at: float, unit: float) -> Slope:
+def quotient(
+    a: Array, b: Array, h: float, digits: float, moving: Mask | None = None, at: float = 0.0, unit: float = 1.0
+) -> Slope:
     """(Σa − Σb) / h with its rounding error: of the terms that move, or of all if no step was large enough to tell.
 
     Zeros alone may be what rounding left of unit − unit.
     """
     value = float((a - b).sum()) / h if a.shape == b.shape else nan
-    if moving.any() and a.shape == moving.shape:
+    if moving is not None and moving.any() and a.shape == moving.shape:
         a, b = a[moving], b[moving]
     size = max(float(np.abs(a).max()), float(np.abs(b).max())) or unit
     return Slope(value, EPS * (digits * sqrt(2 * a.size) * size + abs(value) * at) / abs(h))

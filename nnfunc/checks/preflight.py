@@ -79,7 +79,8 @@ class _Preflight:
         again = self.function.vector(self._call(claims, start)[0])
         if not _same(gradient, again):
             third = self.function.vector(self._call(claims, start)[0])
-            if all(_same(p.of(third - again), p.of(gradient)) for p in self._places(gradient, again)):
+            grown = self._places(gradient, again)
+            if all(_same(p.of(third - again), p.of(again - gradient)) for p in grown) and not before.drawn():
                 text = f"{self.grads_name} adds to what its last call left: clear the arrays of gradients at each call"
                 return [self._finding("mutation" if self._altered(returned[0], gradient) else "stale", "", text)]
             if self._altered(returned[0], gradient) and not before.drawn():

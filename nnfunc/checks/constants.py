@@ -1,0 +1,68 @@
+"""What a number may be: the batch size, a constant that the functions hold, a length, the ratio of two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from nnfunc.arrays import Array
+
+
+class Hints(NamedTuple):
+    """What the constants in a mistake may be: (how it is called, value)."""
+
+    numbers: Sequence[tuple[str, float]] = ()
+    batch: int | None = None
+    arrays: Sequence[tuple[str, Array]] = ()
+    """What the functions hold: labels, masks, weights, indices."""
+
+
+def guess(factor: float, hints: Hints) -> str:
+    """What a factor may come from, as the end of a sentence."""
+    if hints.batch:
+        for value, said in (
+            (hints.batch, f", and {hints.batch} is the batch size: the mean over the batch (1/m) is missing"),
+            (1 / hints.batch, f", and {hints.batch} is the batch size: it is divided by it once too often"),
+        ):
+            if close(factor, value) and hints.batch > 1:
+                return said
+    name = named(factor, hints)
+    if name:
+        return f", which is {name}"
+    if close(factor, 2):
+        return ": perhaps the 1/2 of the loss is missing"
+    if close(factor, 0.5):
+        return ": perhaps the 2 of a square's derivative is missing"
+    return ""
+
+
+FORMS: tuple[tuple[str, Callable[[float], float]], ...] = (
+    ("{}", lambda v: v),
+    ("1/{}", lambda v: 1 / v),
+    ("2·{}", lambda v: 2 * v),
+    ("{}/2", lambda v: v / 2),
+    ("1 − {}", lambda v: 1 - v),
+    ("1/(1 − {})", lambda v: 1 / (1 - v)),
+    ("√{}", lambda v: abs(v) ** 0.5),
+    ("1/√{}", lambda v: abs(v) ** -0.5),
+)
+
+
+def named(value: float, hints: Hints) -> str:
+    """What a number may be: one that the functions hold, in one of these forms, or the ratio of two lengths."""
+    numbers = [(name, v) for name, v in hints.numbers if np.isfinite(v) and abs(v) not in (0.0, 1.0)]
+    for form, f in FORMS:
+        names = [form.format(name) for name, v in numbers if close(value, f(v))]
+        if names:
+            return " or ".join(list(dict.fromkeys(names))[:2])
+    for (a, m), (b, k) in product(numbers[:30], repeat=2):
+        if m > 1 and k > 1 and m == int(m) and k == int(k) and m != k and close(value, m / k):
+            return f"{a} / {b}"
+    return ""
+
+
+def close(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-6 * abs(b)
