@@ -157,7 +157,16 @@ from nnfunc.training import (
 )
 
 if TYPE_CHECKING:
-    from nnfunc.checks import Finding, Report, TaylorTest, check_gradients, check_layer, check_model, taylor_test
+    from nnfunc.checks import (
+        Finding,
+        Report,
+        TaylorTest,
+        check_function,
+        check_gradients,
+        check_layer,
+        check_model,
+        taylor_test,
+    )
     from nnfunc.files import Saved, load, save
     from nnfunc.inspection import Inspection, LayerInspection, inspect
 
@@ -203,6 +212,7 @@ __all__ = [
     "branch",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
+    "check_function",
     "check_gradients",
     "check_layer",
     "check_model",
@@ -340,7 +350,7 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("Finding", "Report", "TaylorTest"), "checks"),
-    **dict.fromkeys(("check_gradients", "check_layer", "check_model", "taylor_test"), "checks"),
+    **dict.fromkeys(("check_function", "check_gradients", "check_layer", "check_model", "taylor_test"), "checks"),
     **dict.fromkeys(("Saved", "load", "save"), "files"),
     **dict.fromkeys(("Inspection", "LayerInspection", "inspect"), "inspection"),
 }

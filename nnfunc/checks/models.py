@@ -240,7 +240,7 @@ class _Check:
         try:
             rows, findings = examine(
                 function, sources, self.rng, Hints(numbers, call.batch), where=call.path, names=("forward", "backward"),
-                explain=partial(_explained, opened=opened, rng=self.rng), exhaustive=not again,
+                explain=partial(explained, opened=opened, rng=self.rng), exhaustive=not again,
             )  # fmt: skip
         except _RefusalError as error:
             self.refused(call.path, error.kind, str(error))
@@ -317,7 +317,7 @@ class _Check:
         sources, hints = functions_of(root.layer), Hints((), root.batch)
         rows, findings = examine(
             of, sources, self.rng, hints, where=root.path, names=("forward", "backward"),
-            exhaustive=False, any_kink=True, explain=partial(_explained, opened=opened, rng=self.rng),
+            exhaustive=False, any_kink=True, explain=partial(explained, opened=opened, rng=self.rng),
         )  # fmt: skip
         lost = self.lost(of, rows, findings)
         rows = [row._replace(verdict="right") if row.name in lost else row for row in rows]
@@ -358,7 +358,8 @@ def _functions(loss: Loss) -> list[Callable[..., Any]]:
     return [partial(loss.values, **loss.settings), partial(loss.gradient, **loss.settings)]
 
 
-def _explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
+def explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
+    """What the map dy → gradient says more than the numbers of one array do."""
     nonlinear = not_linear(opened, c.name, rng)
     if nonlinear is None and found.kind not in ("unknown", "penalty"):  # what the numbers say is enough
         return None
