@@ -346,7 +346,8 @@ class _Pair(Subject):
         self.notes: list[str] = []
         self.taken = None if backward is None else arguments(backward)
         names = [name.lower() for name in self.taken or ()]
-        self.first = cache_first if cache_first is not None else _cache_first(names)
+        told = _cache_first(names) if cache_first is None else cache_first
+        self.first, self.unsure = bool(told), told is None
         self.cached = backward is None or self.taken is None or len(self.taken) > 1
         if backward is not None and len(names) == 1 and names[0] in CACHES:
             self.fixed_dy, self.cached = True, True
@@ -387,8 +388,25 @@ class _Pair(Subject):
         if self.b is None:
             returned = kept if self.fixed_dy else called("backward", kept, *dys)
         else:
-            returned = called("backward", self.b, *self._arguments(y, kept, dys, inputs))
+            returned = self._returned(y, kept, dys, inputs)
         return matched(returned, self.inputs)
+
+    def _returned(self, *values: Any) -> Any:
+        """What backward returns; in the other order of its arguments if that is the one it can be called with."""
+        assert self.b is not None
+        try:
+            returned = called("backward", self.b, *self._arguments(*values))
+        except UserError as error:
+            if not self.unsure:
+                raise
+            self.first = not self.first
+            try:
+                returned = called("backward", self.b, *self._arguments(*values))
+            except UserError:
+                self.first = not self.first
+                raise error from error.__cause__
+        self.unsure = False
+        return returned
 
     def _arguments(self, y: Any, kept: Any, dys: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         taken = [name.lower() for name in self.taken or ()]
@@ -411,11 +429,16 @@ OUTPUTS = {"y", "out", "output", "outputs", "ans", "a", "result"}
 _NONE = object()
 
 
-def _cache_first(names: list[str]) -> bool:
-    """Whether the cache comes before the cotangents, told by the names."""
-    if len(names) < 2 or names[0] in CACHES or names[-1] in CACHES:
-        return len(names) > 1 and names[0] in CACHES
-    return bool(_COTANGENT.match(names[-1])) and not _COTANGENT.match(names[0])
+def _cache_first(names: list[str]) -> bool | None:
+    """Whether the cache comes before the cotangents, as the names say; None if they don't."""
+    if len(names) < 2:
+        return False
+    first, last = names[0], names[-1]
+    if first in CACHES or last in CACHES:
+        return first in CACHES
+    if bool(_COTANGENT.match(first)) != bool(_COTANGENT.match(last)):
+        return bool(_COTANGENT.match(last))
+    return None
 
 
 __all__ = ["Subject", "UserError", "arguments", "called", "check_function", "checked"]

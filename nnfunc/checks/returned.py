@@ -31,15 +31,14 @@ def matched(returned: Any, inputs: Inputs) -> Returned:
     """
     if _is_dict(returned):
         return _by_name(returned, inputs)
-    name, value = next(iter(inputs.items()))
-    if len(inputs) == 1 and isinstance(returned, (tuple, list)) and len(returned) != 1 and parts(name, value):
-        return _of_input(name, value, returned)
+    only, value = next(iter(inputs.items()))
+    if len(inputs) == 1 and isinstance(returned, (tuple, list)) and len(returned) != 1 and parts(only, value):
+        return _of_input(only, value, returned)
     elements = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     if len(inputs) == 1 and isinstance(returned, list) and _fits_as_array(returned, value):
         elements = [returned]
-    named = _by_place(elements, inputs)
     gradients, notes = {}, []
-    for name, element in zip(named, elements, strict=True):
+    for name, element in zip(_by_place(elements, inputs), elements, strict=True):
         if name is not None and element is not None:
             found = _of_input(name, inputs[name], element)
         elif _is_dict(element):

@@ -1,0 +1,319 @@
+"""check_function: conventions of calling, what is returned, exceptions, caches; and words as in check_layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from nnfunc.arrays import Array
+from nnfunc.checks import Report
+
+rng = np.random.default_rng(3)
+X, W, B = rng.normal(size=(5, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
+
+
+def said(report: Report) -> list[tuple[str, str]]:
+    return [(f.name, f.kind) for f in report.findings]
+
+
+def forward(x: Array, w: Array, b: Array) -> tuple[Array, Any]:
+    y = np.tanh(x @ w + b)
+    return y, (x, w, y)
+
+
+def grads(dy: Array, cache: Any, factor: float = 1.0) -> tuple[Array, Array, Array]:
+    x, w, y = cache
+    dz = dy * (1 - y * y)
+    return dz @ w.T, factor * (x.T @ dz), dz.sum(axis=0)
+
+
+def features_first(W: Array, X: Array) -> tuple[Array, Any]:
+    return np.sin(W @ X), (W, X)
+
+
+def features_first_back(dA: Array, cache: Any) -> Any:
+    w, x = cache
+    dz = dA * np.cos(w @ x)
+    return dz @ x.T, w.T @ dz
+
+
+# -- conventions of calling: (forward, backward, inputs) ---------------------------------------------------------------
+
+
+def lstm_like(x: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
+    c2 = np.tanh(x) * c + h
+    return np.tanh(c2), c2, (x, c, c2)
+
+
+def lstm_like_back(dh: Array, dc: Array, cache: Any) -> tuple[Array, Array, Array]:
+    x, c, c2 = cache
+    dc = dc + dh * (1 - np.tanh(c2) ** 2)
+    return dc * c * (1 - np.tanh(x) ** 2), dc, dc * np.tanh(x)
+
+
+def step_back_of_pair(dys: Any, cache: Any) -> Any:
+    dh, dc = dys
+    return lstm_like_back(dh, dc, cache)
+
+
+def closure(x: Array, w: Array) -> tuple[Array, Callable[[Array], Any]]:
+    return x @ w, lambda dy: (dy @ w.T, x.T @ dy)
+
+
+def squares(x: Array, t: Array) -> tuple[float, Array]:
+    return float(np.mean((x - t) ** 2)), 2 * (x - t) / x.size
+
+
+def dict_of_params(params: dict[str, Array], x: Array) -> tuple[Array, Any]:
+    return x @ params["W"] + params["b"], (params, x)
+
+
+def dict_of_params_back(cache: Any, dy: Array) -> Any:
+    params, x = cache
+    return dy @ params["W"].T, {"dW": x.T @ dy, "db": dy.sum(axis=0)}
+
+
+def list_of_weights(x: Array, weights: list[Array]) -> tuple[Array, Any]:
+    return x @ weights[0] @ weights[1], (x, weights)
+
+
+def list_of_weights_back(dy: Array, cache: Any) -> Any:
+    x, (a, b) = cache
+    return dy @ b.T @ a.T, [x.T @ dy @ b.T, (x @ a).T @ dy]
+
+
+def lookup(table: Array, ids: Array, mask: Array) -> tuple[Array, Any]:
+    return table[ids] * mask[:, None], (table, ids, mask)
+
+
+def lookup_back(dy: Array, cache: Any) -> Any:
+    table, ids, mask = cache
+    dtable = np.zeros_like(table)
+    np.add.at(dtable, ids, dy * mask[:, None])
+    return dtable, None, None
+
+
+TABLE, IDS, MASK = rng.normal(size=(6, 2)), np.array([1, 3, 1, 0]), np.array([True, True, True, False])
+CONVENTIONS: dict[str, tuple[Any, ...]] = {
+    "dy, cache": (forward, grads, X, W, B),
+    "cache, dy": (forward, lambda cache, dout: grads(dout, cache), X, W, B),
+    "names that say nothing": (forward, lambda u, v: grads(u, v), X, W, B),
+    "names that say nothing, cache first": (forward, lambda u, v: grads(v, u), X, W, B),
+    "list": (forward, lambda dy, cache: list(grads(dy, cache)), X, W, B),
+    "dict": (forward, lambda dy, cache: dict(zip(("dx", "dw", "db"), grads(dy, cache), strict=True)), X, W, B),
+    "dict of others": (
+        forward, lambda dy, cache: dict(zip(("x_grad", "grad_w", "b"), grads(dy, cache), strict=True)), X, W, B,
+    ),
+    "more": (forward, lambda dy, cache: (*grads(dy, cache), dy), X, W, B),
+    "features first": (features_first, features_first_back, W.T, X.T),
+    "two outputs": (lstm_like, lstm_like_back, *rng.normal(size=(3, 2, 3))),
+    "two outputs as a tuple": (
+        lambda x, h, c: (lstm_like(x, h, c)[:2], lstm_like(x, h, c)[2]), step_back_of_pair, *rng.normal(size=(3, 2, 3)),
+    ),
+    "closure": (closure, None, X, W),
+    "inputs instead of a cache": (lambda x, w: x @ w, lambda dy, x, w: (dy @ w.T, x.T @ dy), X, W),
+    "outputs instead of a cache": (np.tanh, lambda dy, y: dy * (1 - y * y), X),
+    "loss and gradient": (squares, None, X, X[::-1]),
+    "a loss's cache": (lambda x, t: (squares(x, t)[0], (x, t)), lambda cache: squares(*cache)[1], X, X[::-1]),
+    "dict of parameters": (dict_of_params, dict_of_params_back, {"W": W, "b": B}, X),
+    "list of weights": (list_of_weights, list_of_weights_back, X, [W, W.T]),
+    "whole numbers and masks": (lookup, lookup_back, TABLE, IDS, MASK),
+    "by name": (forward, grads, {"x": X, "w": W, "b": B}),
+    "settings": (
+        lambda x, conf: (x * conf["rate"] ** 2, conf), lambda dy, conf: dy * conf["rate"] ** 2,
+        X, {"rate": 0.3, "mode": "train"},
+    ),
+    "one example as a vector": (
+        lambda x, w: (w @ x, (x, w)), lambda dy, c: (c[1].T @ dy, np.outer(dy, c[0])), X[0], W.T,
+    ),
+    "numbers": (lambda a, b: (a * b * b, (a, b)), lambda dy, c: (dy * c[1] ** 2, 2 * dy * c[0] * c[1]), 1.5, -0.7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_conventions(name: str) -> None:
+    f, b, *inputs = CONVENTIONS[name]
+    report = nn.check_function(f, b, *inputs)
+    report.assert_ok()
+    assert any(row.verdict.startswith("right") for row in report.rows)
+
+
+def scaled(value: Any) -> Any:
+    """Gradients three times too large."""
+    if isinstance(value, dict):
+        return {k: scaled(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(scaled(v) for v in value)
+    return None if value is None else 3 * value
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_wrong_in_each_convention(name: str) -> None:
+    f, b, *inputs = CONVENTIONS[name]
+    right = nn.check_function(f, b, *inputs)
+    if b is None:
+
+        def f2(*args: Any) -> Any:
+            y, given = f(*args)
+            return y, (lambda dy: scaled(given(dy))) if callable(given) else scaled(given)
+
+        report = nn.check_function(f2, None, *inputs)
+    else:
+        names = nn.checks.functions.arguments(b) or ["dy", "cache"]
+        source = f"lambda {', '.join(names)}: scaled(b({', '.join(names)}))"
+        report = nn.check_function(f, eval(source, {"scaled": scaled, "b": b}), *inputs)  # the same names
+    assert len(report.findings) == len(right.rows)
+    assert {f.kind for f in report.findings} == {"scale"}
+
+
+def test_notes_say_what_was_assumed() -> None:
+    f, b, *inputs = CONVENTIONS["dict of others"]
+    notes = nn.check_function(f, b, *inputs).notes
+    assert notes == ("'x_grad' is taken as the gradient of x", "'grad_w' is taken as the gradient of w")
+    assert "returned gradient 3 is ignored" in nn.check_function(*CONVENTIONS["more"]).notes[0]
+    only = nn.check_function(forward, lambda dy, cache: grads(dy, cache)[:2], X, W, B)
+    assert only.ok
+    assert "no gradient of b" in only.notes[0]
+    turned = nn.check_function(forward, lambda dy, cache: grads(dy, cache)[::-1], X, W, B)
+    assert turned.ok
+    assert "those of b, w, x" in turned.notes[0]
+    assert "Note: by their shapes" in str(turned)
+
+
+# -- words as in check_layer -------------------------------------------------------------------------------------------
+
+
+def test_words() -> None:
+    def softmax(x: Array) -> tuple[Array, Array]:
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        y = e / e.sum(axis=1, keepdims=True)
+        return y, y
+
+    assert said(nn.check_function(softmax, lambda dy, y: dy * y * (1 - y), X)) == [("x", "missing-term")]
+    dropped = nn.check_function(forward, lambda dy, cache: grads(np.ones_like(dy), cache), X, W, B)
+    assert {kind for _, kind in said(dropped)} == {"missing-term"}
+    assert "does not depend on dy" in dropped.findings[0].message
+    mean = nn.check_function(forward, lambda dy, cache: grads(dy, cache, 1 / 5), X, W, B)
+    assert said(mean) == [("w", "scale")]
+    assert "5 is the batch size" in mean.findings[0].message
+
+
+def test_one_output_of_two_is_forgotten() -> None:
+    def back(dh: Array, dc: Array, cache: Any) -> Any:
+        return lstm_like_back(dh, 0 * dc, cache)
+
+    report = nn.check_function(lstm_like, back, *rng.normal(size=(3, 2, 3)))
+    assert {name for name, _ in said(report)} == {"x", "h", "c"}
+
+
+# -- exceptions, caches, mutation --------------------------------------------------------------------------------------
+
+
+def test_exceptions_are_findings_with_their_place() -> None:
+    report = nn.check_function(forward, lambda dy, cache: grads(dy, cache[:2]), X, W, B)
+    assert said(report) == [("", "shape")]
+    assert "backward raises ValueError: not enough values to unpack" in report.findings[0].message
+    assert "of test_check_functions.py: x, w, y = cache" in report.findings[0].message
+    report = nn.check_function(lambda x: (x @ x, x), lambda dy, x: dy, X)
+    assert "forward raises ValueError" in report.findings[0].message
+
+
+def test_shapes_and_nothing_returned() -> None:
+    report = nn.check_function(forward, lambda dy, cache: (*grads(dy, cache)[:2], dy), X, W, B)
+    assert said(report) == [("b", "shape")]
+    assert "a sum over the examples is missing" in report.findings[0].message
+    assert said(nn.check_function(forward, lambda dy, cache: None, X, W, B)) == [("", "shape")]
+
+
+def test_backward_that_writes() -> None:
+    def into_dy(dy: Array, cache: Any) -> Any:
+        x, w, y = cache
+        dy *= 1 - y * y
+        return dy @ w.T, x.T @ dy, dy.sum(axis=0)
+
+    def into_cache(dy: Array, cache: Any) -> Any:
+        x, w, y = cache
+        y *= -y
+        y += 1
+        return (dy * y) @ w.T, x.T @ (dy * y), (dy * y).sum(axis=0)
+
+    def shifts(dy: Array, cache: Any) -> Any:
+        where, shape = cache
+        where += shape[1] * np.arange(shape[0])
+        dx = np.zeros(shape)
+        dx.flat[where] = dy
+        return dx
+
+    report = nn.check_function(forward, into_dy, X, W, B)
+    assert said(report) == [("", "mutation")]
+    assert "writes into dy" in report.findings[0].message
+    report = nn.check_function(forward, into_cache, X, W, B)
+    assert said(report) == [("", "mutation")]
+    report = nn.check_function(lambda x: (x.max(axis=1), (x.argmax(axis=1), x.shape)), shifts, X)
+    assert said(report) == [("", "mutation")]
+    assert "IndexError" in report.findings[0].message
+
+
+def test_what_the_last_forward_left() -> None:
+    held = {}
+
+    def remembers(x: Array) -> tuple[Array, None]:
+        held["x"] = x
+        return x**2, None
+
+    assert said(nn.check_function(remembers, lambda dy, cache: 2 * dy * held["x"], X)) == [("", "stale")]
+    assert nn.check_function(lambda x: remembers(x)[0], lambda dy: 2 * dy * held["x"], X).ok
+
+
+def test_one_array_for_two_and_whole_numbers() -> None:
+    report = nn.check_function(lambda x, t: (x + t, None), lambda dy, cache: (dy, dy), X, X)
+    assert report.ok
+    assert "the gradients of x and t are one array" in report.notes[0]
+    report = nn.check_function(lambda x: (3 * x, None), lambda dy, cache: (3 * dy).astype(int), X)
+    assert [name for name, _ in said(report)] == ["x"]
+    assert "whole numbers" in report.notes[0]
+
+
+# -- meant -------------------------------------------------------------------------------------------------------------
+
+
+def test_expected_and_tolerance() -> None:
+    def straight(x: Array) -> tuple[Array, None]:
+        return np.clip(x, -0.5, 0.5), None
+
+    assert not nn.check_function(straight, lambda dy, cache: dy, X).ok
+    report = nn.check_function(straight, lambda dy, cache: dy, X, expected={"x": "straight-through"})
+    assert report.ok
+    assert report.rows[0].verdict == "as expected: straight-through"
+    assert report.notes[-1].startswith("as expected (straight-through): x: ")
+
+    def off(dy: Array, cache: Any) -> Any:
+        return grads(dy, cache, 1.0001)
+
+    assert not nn.check_function(forward, off, X, W, B, tolerance=1e-5).ok
+    report = nn.check_function(forward, off, X, W, B, tolerance=1e-3)
+    assert report.ok
+    assert "within the tolerance" in report.rows[1].verdict
+    assert "is right" in nn.check_function(forward, grads, X, W, B, expected={"w": "clipped"}).notes[0]
+    with pytest.raises(ValueError, match="expected names 'v'"):
+        nn.check_function(forward, grads, X, W, B, expected={"v": "?"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ((forward, grads, X, W), TypeError, "forward takes x, w, b"),
+        ((forward, 3, X), TypeError, "functions"),
+        ((lambda x: x, lambda dy: dy, np.arange(3)), TypeError, "no input is made of floats"),
+        ((np.tanh, lambda dy, y: dy, np.array([np.nan])), ValueError, "nan at"),
+        ((np.tanh, None, X), TypeError, "expected .y, backprop."),
+        ((lambda x: (x, x), None, X), TypeError, "pass both"),
+    ],
+)
+def test_refused(arguments: tuple[Any, ...], error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        nn.check_function(*arguments)
