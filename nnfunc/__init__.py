@@ -163,6 +163,8 @@ if TYPE_CHECKING:
         TaylorTest,
         check_function,
         check_gradients,
+        check_hessian,
+        check_jacobian,
         check_layer,
         check_model,
         taylor_test,
@@ -214,6 +216,8 @@ __all__ = [
     "categorical_cross_entropy_with_logits",
     "check_function",
     "check_gradients",
+    "check_hessian",
+    "check_jacobian",
     "check_layer",
     "check_model",
     "clip_by_global_norm",
@@ -350,7 +354,8 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("Finding", "Report", "TaylorTest"), "checks"),
-    **dict.fromkeys(("check_function", "check_gradients", "check_layer", "check_model", "taylor_test"), "checks"),
+    **dict.fromkeys(("check_function", "check_gradients", "check_hessian", "check_jacobian"), "checks"),
+    **dict.fromkeys(("check_layer", "check_model", "taylor_test"), "checks"),
     **dict.fromkeys(("Saved", "load", "save"), "files"),
     **dict.fromkeys(("Inspection", "LayerInspection", "inspect"), "inspection"),
 }

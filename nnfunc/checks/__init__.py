@@ -2,6 +2,7 @@
 
 from nnfunc.checks.functions import check_function
 from nnfunc.checks.gradients import check_gradients
+from nnfunc.checks.jacobians import check_hessian, check_jacobian
 from nnfunc.checks.models import check_layer, check_model
 from nnfunc.checks.report import KINDS, Finding, Report
 from nnfunc.checks.taylor import TaylorTest, taylor_test
@@ -13,6 +14,8 @@ __all__ = [
     "TaylorTest",
     "check_function",
     "check_gradients",
+    "check_hessian",
+    "check_jacobian",
     "check_layer",
     "check_model",
     "taylor_test",
