@@ -167,6 +167,7 @@ if TYPE_CHECKING:
         check_jacobian,
         check_layer,
         check_model,
+        check_object,
         taylor_test,
     )
     from nnfunc.files import Saved, load, save
@@ -220,6 +221,7 @@ __all__ = [
     "check_jacobian",
     "check_layer",
     "check_model",
+    "check_object",
     "clip_by_global_norm",
     "clip_by_value",
     "concatenate",
@@ -355,7 +357,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("Finding", "Report", "TaylorTest"), "checks"),
     **dict.fromkeys(("check_function", "check_gradients", "check_hessian", "check_jacobian"), "checks"),
-    **dict.fromkeys(("check_layer", "check_model", "taylor_test"), "checks"),
+    **dict.fromkeys(("check_layer", "check_model", "check_object", "taylor_test"), "checks"),
     **dict.fromkeys(("Saved", "load", "save"), "files"),
     **dict.fromkeys(("Inspection", "LayerInspection", "inspect"), "inspection"),
 }

@@ -11,6 +11,7 @@ import pytest
 import nnfunc as nn
 from nnfunc.arrays import Array
 from nnfunc.checks import Report
+from nnfunc.checks.subject import arguments
 
 rng = np.random.default_rng(3)
 X, W, B = rng.normal(size=(5, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
@@ -163,7 +164,7 @@ def test_wrong_in_each_convention(name: str) -> None:
 
         report = nn.check_function(f2, None, *inputs)
     else:
-        names = nn.checks.functions.arguments(b) or ["dy", "cache"]
+        names = arguments(b) or ["dy", "cache"]
         source = f"lambda {', '.join(names)}: scaled(b({', '.join(names)}))"
         report = nn.check_function(f, eval(source, {"scaled": scaled, "b": b}), *inputs)  # the same names
     assert len(report.findings) == len(right.rows)

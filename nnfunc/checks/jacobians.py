@@ -15,12 +15,12 @@ from nnfunc.arrays import Array
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.diagnosis import Diagnosis, Hints
 from nnfunc.checks.function import Function
-from nnfunc.checks.functions import UserError, arguments, called
 from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import Maps, explain
 from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Finding, Report, Row
+from nnfunc.checks.subject import UserError, arguments, called
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 
@@ -50,9 +50,9 @@ def check_jacobian(
     >>> def f(x):
     ...     return np.array([x[0] * x[1], np.sin(x[1])])
     >>> def jac(x):
-    ...     return np.array([[x[1], x[0]], [0.0, -np.cos(x[1])]])
-    >>> print(nn.check_jacobian(f, jac, [0.5, 2.0]).findings[0])
-    jac: the gradient has the wrong sign in row 1.
+    ...     return np.array([[x[1], x[0]], [0.0, np.sin(x[1])]])
+    >>> print(nn.check_jacobian(f, jac, [0.5, 2.0]).findings[0].message[:47])
+    jac: element [1, 1] is wrong, the rest of the 4
     """
     point = _point(x)
     said = ("f", "jac")

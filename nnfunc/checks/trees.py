@@ -69,6 +69,7 @@ def put(name: str, value: Any, arrays: Arrays) -> Any:
 
 # -- names of gradients ------------------------------------------------------------------------------------------------
 
+GRADS = {"grad", "grads", "gradient", "gradients"}
 _AFFIXES = re.compile(r"^(?:dL_?d|dJ_?d|grads?_?|gradients?_?|delta_?|d_?)(?=.)|(?:_?grads?|_?gradients?|_bar|\.grad)$")
 
 
@@ -78,7 +79,7 @@ def bare(name: str) -> str:
     >>> [bare(name) for name in ("dW", "grad_W", "W_grad", "gradW", "dL_dW", "dLdW", "W")]
     ['W', 'W', 'W', 'W', 'W', 'W', 'W']
     """
-    return _AFFIXES.sub("", name) or name
+    return name if name.lower() in GRADS else _AFFIXES.sub("", name) or name
 
 
 def namesake(name: str, names: Iterable[str]) -> str | None:

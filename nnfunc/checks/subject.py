@@ -1,0 +1,265 @@
+"""A forward and a backward of named arrays, whatever code they are: gradients, exceptions, caches."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnfunc._internal.validate import first_bad
+from nnfunc.arrays import Array
+from nnfunc.checks.diagnosis import Hints
+from nnfunc.checks.function import Arrays, Function
+from nnfunc.checks.gradients import examine
+from nnfunc.checks.held import held, named_numbers
+from nnfunc.checks.maps import Opened
+from nnfunc.checks.meant import Meant
+from nnfunc.checks.models import explained
+from nnfunc.checks.report import Finding, Report, Row
+from nnfunc.checks.returned import Returned
+from nnfunc.checks.trees import cut, flat, parts, reals
+
+if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
+    from numpy.random import Generator
+
+
+def arguments(f: Callable[..., Any]) -> list[str] | None:
+    """The names of the positional arguments without a default; None if that can't be told."""
+    try:
+        found = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in found):
+        return None
+    return [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
+
+
+def inputs_of(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[dict[str, Any], bool]:
+    """The inputs by the names of forward's arguments, and whether they are passed by these."""
+    try:
+        found = list(inspect.signature(forward).parameters.values())
+    except (TypeError, ValueError):
+        found = []
+    own = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = arguments(forward)
+    if len(inputs) == 1 and isinstance(inputs[0], Mapping) and found:
+        given, keywords = inputs[0], {p.name for p in found if p.kind not in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY)}
+        if any(p.kind is p.VAR_KEYWORD for p in found):
+            keywords |= set(given)
+        if set(given) <= keywords and set(needed or ()) <= set(given):
+            return dict(given), True
+        if needed is None or len(needed) == len(given) > 1:
+            return dict(given), False
+    if any(p.kind is p.VAR_POSITIONAL for p in found) or not found:
+        own += [f"x{i}" for i in range(len(own), len(inputs))]
+    if len(inputs) > len(own) or (needed is not None and len(inputs) < len(needed)):
+        raise TypeError(
+            f"forward takes {', '.join(own) or 'nothing'}: {len(needed or own)} inputs, but {len(inputs)} given"
+        )
+    return dict(zip(own, inputs, strict=False)), False
+
+
+def finite(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Arrays that have derivatives."""
+    if not arrays:
+        raise TypeError("no input is made of floats: only these have a gradient")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            bad = first_bad(array, ~np.isfinite(array))
+            raise ValueError(f"{name} contains {bad}: there is no derivative at such a point")
+    return arrays
+
+
+class UserError(Exception):
+    """An exception of the code that is checked, and where it was raised."""
+
+    def __init__(self, who: str, error: Exception) -> None:
+        self.kind = "mutation" if "read-only" in str(error) else "shape"
+        said = str(error).rstrip(".")
+        super().__init__(f"{who} raises {type(error).__name__}{f': {said}' if said else ''}{_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    """The last line of the user's own code that an exception came from."""
+    own = Path(__file__).parent.parent
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in f.filename and own not in Path(f.filename).parents
+    ]
+    if not frames:
+        return ""
+    code = f": {frames[-1].line}" if frames[-1].line else ""
+    return f" (line {frames[-1].lineno} of {Path(frames[-1].filename).name}{code})"
+
+
+def refused(error: UserError, began: float) -> Report:
+    """The report on code that could not be called."""
+    finding = Finding("", "", error.kind, f"{error}.")
+    return Report((finding,), (), 0, time.perf_counter() - began)
+
+
+def called(who: str, f: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Calls a user's function; what it raises is a UserError."""
+    try:
+        return f(*arguments, **named)
+    except Exception as error:  # whatever it is, it is the code's that is checked
+        raise UserError(who, error) from error
+
+
+class Subject:
+    """What is checked: `forward(arrays) -> (outputs, cache)`, `backward(cache, dy) -> gradients by name`."""
+
+    notes: list[str]
+    cached = True
+    """Whether backward has all it needs from forward's result."""
+    fixed_dy = False
+    """Whether the cotangent is 1: a loss."""
+
+    def forward(self, arrays: Arrays) -> tuple[Any, Any]:
+        """The outputs, and what backward needs."""
+        raise NotImplementedError
+
+    def backward(self, cache: Any, dy: Any) -> Returned:
+        """The gradients by name."""
+        raise NotImplementedError
+
+
+@np.errstate(all="ignore")
+def checked(
+    pair: Subject, start: Arrays, sources: list[Callable[..., Any]], rng: Generator, meant: Meant, began: float,
+    batch_size: int | None = None,
+) -> Report:  # fmt: skip
+    """The report on a forward and a backward of named arrays."""
+    rows: list[Row] = []
+    findings: list[Finding] = []
+    evaluations, notes = 0, []
+    try:
+        y, cache = pair.forward(_copies(start))
+        outputs = reals("y", y)
+        if not outputs:
+            raise TypeError(f"forward returned {kind_of(y)}, expected arrays of floats")
+        drawn = {k: np.ones(v.shape) if pair.fixed_dy else rng.normal(size=v.shape) for k, v in outputs.items()}
+        dy = _cotangent(y, drawn)
+        returned = pair.backward(cache, dy)
+        notes += [*pair.notes, *returned.notes]
+        written = [k for k, v in reals("y", dy).items() if not np.array_equal(v, drawn[k])]
+        asked = {k: v for k, v in start.items() if k in returned.gradients}
+        if not asked:
+            text = "backward returns no gradient of an input made of floats: is its return missing?"
+            findings.append(Finding("", "", "shape", text))
+        rest = [k for k in start if k not in asked]
+        notes += [f"no gradient of {', '.join(rest)} is returned: not checked"] if asked and rest else []
+        function, findings_, rows = _examined(pair, start, asked, drawn, y, sources, rng, batch_size)
+        evaluations, findings = function.evaluations, [*findings, *findings_]
+        shared = _shared(returned.gradients)
+        notes += [f"the gradients of {a} and {b} are one array: what is added to one changes both" for a, b in shared]
+        whole = [k for k, v in returned.gradients.items() if np.size(v) and np.asarray(v).dtype.kind in "iub"]
+        notes += [f"the gradient of {k} is made of whole numbers: fractions are lost" for k in whole]
+        if written and not findings:
+            text = "backward writes into dy, which it was given: work on a copy (dz = dy * mask instead of dz[...] = 0)"
+            findings.append(Finding("", "", "mutation", f"{text}."))
+        if not findings:
+            findings += _cache(pair, start, y, drawn)
+    except UserError as error:
+        findings.append(Finding("", "", error.kind, f"{error}."))
+        rows = rows or [Row("", k, v.shape, np.nan, "not compared") for k, v in start.items()]
+    report = Report(tuple(findings), tuple(rows), evaluations, time.perf_counter() - began, tuple(notes))
+    return meant.settled(report)
+
+
+def _examined(
+    pair: Subject, start: Arrays, asked: Arrays, drawn: Arrays, y: Any, sources: list[Callable[..., Any]],
+    rng: Generator, batch_size: int | None,
+) -> tuple[Function, list[Finding], list[Row]]:  # fmt: skip
+    weights = flat(drawn.values())
+    others = {k: v for k, v in start.items() if k not in asked}
+
+    def output(arrays: Arrays) -> Array:
+        return flat(reals("y", pair.forward({**_copies(others), **arrays})[0]).values())
+
+    def gradients(arrays: Arrays, cotangents: Arrays) -> dict[str, Any]:
+        _, cache = pair.forward({**_copies(others), **arrays})
+        found = pair.backward(cache, _cotangent(y, cotangents)).gradients
+        return {k: v for k, v in found.items() if k in asked}
+
+    function = Function(lambda a: weights * output(a), lambda a: gradients(a, drawn), asked)
+    opened = Opened(output, lambda a, dy: gradients(a, cut(dy, drawn)), {k: np.array(v) for k, v in asked.items()})
+    numbers = named_numbers(held(sources))
+    numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in start.items() for i, n in enumerate(v.shape)]
+    hints = Hints(numbers, batch_size or _batch(start, drawn))
+    rows, findings = examine(
+        function, sources, rng, hints, names=("forward", "backward"),
+        explain=None if pair.fixed_dy else partial(explained, opened=opened, rng=rng),
+    )  # fmt: skip
+    return function, findings, rows
+
+
+def _cache(pair: Subject, start: Arrays, y: Any, drawn: Arrays) -> list[Finding]:
+    """Whether backward depends on its cache alone, and leaves it as it is."""
+
+    def again(cache: Any) -> dict[str, Any]:
+        return pair.backward(cache, _cotangent(y, drawn)).gradients
+
+    if not pair.cached:
+        return []
+    first = {k: np.array(v) for k, v in again(pair.forward(_copies(start))[1]).items()}
+    _, cache = pair.forward(_copies(start))
+    with suppress(UserError):  # other inputs may be outside of its domain
+        pair.forward({k: 0.9 * v + 0.01 for k, v in start.items()})
+    for kind, text in (
+        ("stale", "backward gives another result after forward was called with other inputs: it uses what the last "
+         "forward left; put all that backward needs into the cache"),
+        ("mutation", "a second backward with the same cache gives another result: the first changed the cache; work on "
+         "a copy"),
+    ):  # fmt: skip
+        try:
+            found = again(cache)
+        except UserError as error:
+            text = text.replace("gives another result", "fails")
+            return [Finding("", "", kind, f"{text} ({error}).")]
+        if not all(np.array_equal(np.asarray(found.get(k)), v, equal_nan=True) for k, v in first.items()):
+            return [Finding("", "", kind, f"{text}.")]
+    return []
+
+
+def _copies(arrays: Arrays) -> dict[str, Array]:
+    return {k: v.copy() for k, v in arrays.items()}
+
+
+def _cotangent(y: Any, drawn: Arrays, name: str = "y") -> Any:
+    """Cotangents in the structure of the outputs: zeros for whole numbers."""
+    if name in drawn:
+        return float(drawn[name]) if not drawn[name].ndim else drawn[name].copy()
+    inner = parts(name, y)
+    if not inner:
+        return np.zeros(np.shape(y)) if isinstance(y, (np.ndarray, np.generic, int)) else None
+    new = [_cotangent(part, drawn, label) for label, part in inner]
+    return (
+        dict(zip(y, new, strict=True)) if isinstance(y, Mapping) else list(new) if isinstance(y, list) else tuple(new)
+    )
+
+
+def _batch(start: Arrays, drawn: Arrays) -> int | None:
+    """The number of examples, if inputs and outputs begin with it."""
+    y = next(iter(drawn.values()))
+    lengths = [v.shape[0] for v in start.values() if v.ndim > 1]
+    return y.shape[0] if y.ndim and lengths and lengths[0] == y.shape[0] else None
+
+
+def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, str]]:
+    arrays = [(k, v) for k, v in gradients.items() if isinstance(v, np.ndarray) and v.size]
+    return [(a, b) for i, (a, v) in enumerate(arrays) for b, w in arrays[i + 1 :] if np.may_share_memory(v, w)]
+
+
+def kind_of(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of dtype {value.dtype}"
+    return type(value).__name__
