@@ -318,3 +318,89 @@ def test_expected_and_tolerance() -> None:
 def test_refused(arguments: tuple[Any, ...], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         nn.check_function(*arguments)
+
+
+# -- of other libraries ------------------------------------------------------------------------------------------------
+
+
+def test_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    from nnfunc.interop.torch import pair  # needs PyTorch
+
+    class Scale(torch.autograd.Function):  # type: ignore[misc,name-defined]  # no types without PyTorch
+        @staticmethod
+        def forward(ctx: Any, x: Any, w: Any, power: int) -> Any:
+            ctx.save_for_backward(x, w)
+            return x * w**power
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any) -> Any:
+            x, w = ctx.saved_tensors
+            return dy * w**2, 2 * dy * x, None  # should be 2 dy x w
+
+    report = nn.check_function(*pair(Scale), X, X, 2)
+    assert [name for name, _ in said(report)] == ["w"]
+    assert nn.check_function(*pair(lambda x, w: (torch.tanh(x @ w), x.sum())), X, W).ok
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.GELU())
+    params = {k: v.detach().numpy() for k, v in module.named_parameters()}
+    report = nn.check_function(*pair(module), params, X)
+    report.assert_ok()
+    assert len(report.rows) == 5
+
+
+def test_jax() -> None:
+    jax = pytest.importorskip("jax")
+    from nnfunc.interop.jax import pair  # needs JAX
+
+    def dense(params: Any, x: Any, ids: Any) -> Any:
+        return jax.numpy.tanh(x @ params["W"])[ids], x.sum()
+
+    report = nn.check_function(*pair(dense), {"W": W}, X, np.array([0, 0, 2]))
+    report.assert_ok()
+    assert len(report.rows) == 2
+    bent = jax.custom_vjp(lambda x: x**2)
+    bent.defvjp(lambda x: (x**2, x), lambda x, dy: (-2 * dy * x,))
+    assert said(nn.check_function(*pair(bent), X)) == [("x", "sign")]
+
+
+def test_thinc_and_autograd() -> None:
+    from nnfunc.interop import autograd, thinc  # beside their tests
+
+    class Node:
+        """What is used of a model of Thinc's, of one node."""
+
+        param_names = ("W",)
+
+        def __init__(self, factor: float) -> None:
+            self.params, self.grads, self.factor = {"W": W.copy()}, {"W": np.ones_like(W)}, factor
+            self.get_param, self.set_param = self.params.get, self.params.__setitem__
+            self.get_grad, self.set_grad = self.grads.get, self.grads.__setitem__
+            self.has_grad = self.grads.__contains__
+
+        def walk(self) -> list[Any]:
+            return [self]
+
+        def __call__(self, x: Array, is_train: bool = False) -> Any:
+            w = self.params["W"]
+
+            def backprop(dy: Array) -> Any:
+                self.grads["W"] = self.grads["W"] + self.factor * (x.T @ dy)
+                return dy @ w.T
+
+            return x @ w, backprop
+
+    nn.check_function(*thinc.pair(Node(1.0)), {"W": W}, X).assert_ok()
+    assert said(nn.check_function(*thinc.pair(Node(-1.0)), {"W": W}, X)) == [("W", "sign")]
+    nn.check_function(lambda x: Node(1.0)(x), None, X).assert_ok()
+    rules = (lambda y, x: lambda dy: dy * (1 - y * y),)
+    nn.check_function(*autograd.pair(np.tanh, *rules), X).assert_ok()
+
+
+def test_thinc_itself() -> None:
+    api = pytest.importorskip("thinc.api")
+    from nnfunc.interop.thinc import pair  # beside its test
+
+    model = api.Linear(4, 3)
+    model.initialize()
+    params = {name: model.get_param(name) for name in ("W", "b")}
+    nn.check_function(*pair(model), params, X).assert_ok()

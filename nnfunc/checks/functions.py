@@ -15,7 +15,7 @@ from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Report
 from nnfunc.checks.returned import Returned, matched
 from nnfunc.checks.subject import Subject, UserError, arguments, called, checked, finite, inputs_of, kind_of
-from nnfunc.checks.trees import is_real, put, reals
+from nnfunc.checks.trees import is_real, put, reals, short
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 
@@ -71,11 +71,11 @@ def check_function(
     if batch_size is not None:
         positive_int(batch_size, "batch_size")
     named, by_name = inputs_of(forward, inputs)
-    start = finite({k: v for name, value in named.items() for k, v in reals(name, value).items()})
     pair = _Pair(forward, backward, named, by_name, cache_first)
+    finite(pair.start)
     rng = generator(new_key(0) if key is None else key)
-    meant = Meant(tolerance, expected or {}, start)
-    return checked(pair, start, [f for f in (forward, backward) if f], rng, meant, began, batch_size)
+    meant = Meant(tolerance, expected or {}, pair.start)
+    return checked(pair, pair.start, [f for f in (forward, backward) if f], rng, meant, began, batch_size)
 
 
 # -- the convention ----------------------------------------------------------------------------------------------------
@@ -106,6 +106,9 @@ class _Pair(Subject):
         cache_first: bool | None,
     ) -> None:  # fmt: skip
         self.f, self.b, self.inputs, self.by_name = forward, backward, inputs, by_name
+        arrays = {k: v for name, value in inputs.items() for k, v in reals(name, value).items()}
+        self.names = short(arrays)
+        self.start = {self.names[k]: v for k, v in arrays.items()}
         self.notes: list[str] = []
         self.taken = None if backward is None else arguments(backward)
         names = [name.lower() for name in self.taken or ()]
@@ -117,7 +120,8 @@ class _Pair(Subject):
 
     def forward(self, arrays: Arrays) -> tuple[Any, Any]:
         """The outputs; and the outputs, the cache and the inputs."""
-        values = {name: put(name, value, arrays) for name, value in self.inputs.items()}
+        inside = {k: arrays[v] for k, v in self.names.items()}
+        values = {name: put(name, value, inside) for name, value in self.inputs.items()}
         args, named = ((), values) if self.by_name else (tuple(values.values()), {})
         result = called("forward", self.f, *args, **named)
         y, cache, several = self._split(result)
@@ -152,7 +156,8 @@ class _Pair(Subject):
             returned = kept if self.fixed_dy else called("backward", kept, *dys)
         else:
             returned = self._returned(y, kept, dys, inputs)
-        return matched(returned, self.inputs)
+        found = matched(returned, self.inputs)
+        return found._replace(gradients={self.names[k]: v for k, v in found.gradients.items()})
 
     def _returned(self, *values: Any) -> Any:
         """What backward returns; in the other order of its arguments if that is the one it can be called with."""

@@ -108,7 +108,7 @@ class _Object(Subject):
             if any(path in places for places in self.paths.values()):
                 continue
             places = [p for p, array in before.items() if array is before[path]]
-            name = min(map(written, places), key=len)
+            name = written(min(places, key=lambda p: (not isinstance(p[-1][1], str), len(written(p)))))
             name = f"self.{name}" if name in inputs else name
             self.paths[name] = places
             self.gradient[name] = gradient

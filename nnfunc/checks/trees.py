@@ -67,6 +67,17 @@ def put(name: str, value: Any, arrays: Arrays) -> Any:
     return type(value)(*new) if hasattr(value, "_fields") else type(value)(new)
 
 
+def short(names: Iterable[str]) -> dict[str, str]:
+    """The names in reports: of what a dict holds its own, if no other is called so.
+
+    >>> short(["params['W']", "params['b']", "b"])
+    {"params['W']": 'W', "params['b']": "params['b']", 'b': 'b'}
+    """
+    known = list(names)
+    own = {name: re.sub(r"^.*\['([^']*)'\]$", r"\1", name) for name in known}
+    return {k: v if list(own.values()).count(v) == 1 else k for k, v in own.items()}
+
+
 # -- names of gradients ------------------------------------------------------------------------------------------------
 
 GRADS = {"grad", "grads", "gradient", "gradients"}
