@@ -404,3 +404,50 @@ def test_thinc_itself() -> None:
     model.initialize()
     params = {name: model.get_param(name) for name in ("W", "b")}
     nn.check_function(*pair(model), params, X).assert_ok()
+
+
+# -- what check_gradients and check_layer share with it ----------------------------------------------------------------
+
+
+def step(x: Array) -> tuple[Array, Array]:
+    return np.tanh(x), x
+
+
+def test_a_sum_as_a_loss_is_noted() -> None:
+    def unpacked(p: dict[str, Array]) -> float:
+        y, _ = step(p["x"])
+        return float(np.sum(y))
+
+    def slopes(p: dict[str, Array]) -> dict[str, Array]:
+        return {"x": 1 - np.tanh(p["x"]) ** 2}
+
+    assert nn.check_gradients(unpacked, slopes, {"x": X}).notes[0].startswith("loss_fn adds up y, so")
+    indexed = nn.check_gradients(lambda p: step(p["x"])[0].sum(), slopes, {"x": X})
+    assert indexed.notes[0].startswith("loss_fn adds up step(p['x'])[0], so")
+
+    def weighted(p: dict[str, Array]) -> float:
+        y, _ = step(p["x"])
+        return float(np.sum(y * X))
+
+    def of_a_formula(p: dict[str, Array]) -> float:
+        return float(np.mean(np.log(1 + p["x"] ** 2)))
+
+    for loss in (weighted, of_a_formula):
+        assert nn.check_gradients(loss, slopes, {"x": X}).notes == ()
+
+
+def test_meant_in_every_entry() -> None:
+    loss = nn.check_gradients(lambda p: np.sum(p["w"] ** 2), lambda p: {"w": p["w"]}, {"w": X}, expected={"w": "half"})
+    assert loss.ok
+    assert "half" in loss.rows[0].verdict
+    hard = nn.layer(lambda p, x: (np.clip(x, -0.5, 0.5), None), lambda p, c, dy: (dy, {}), name="hard")
+    assert not nn.check_layer(hard, (3,)).ok
+    report = nn.check_layer(hard, (3,), expected={"dx": "straight-through"})
+    assert report.ok
+    assert "as expected (straight-through): hard.dx" in report.notes[0]
+    model = nn.serial(nn.dense(3), hard)
+    params, _ = model.init(nn.key(0), (3,))
+    assert nn.check_model(model, params, 5 * X, expected={"hard1.dx": "straight-through"}).ok
+    off = nn.layer(lambda p, x: (x**2, x), lambda p, x, dy: (2.0001 * dy * x, {}), name="off")
+    assert not nn.check_layer(off, (3,)).ok
+    assert nn.check_layer(off, (3,), tolerance=1e-3).ok

@@ -16,9 +16,11 @@ from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
 from nnfunc.checks.diagnosis import Diagnosis, Hints, diagnose, plural
 from nnfunc.checks.function import Arrays, Claims, Function, Place, named_arrays
 from nnfunc.checks.held import held, named_numbers
+from nnfunc.checks.meant import Meant
 from nnfunc.checks.numeric import beside, central
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
+from nnfunc.checks.sums import blind_spot
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 
@@ -32,6 +34,8 @@ def check_gradients(
     params: Mapping[str, ArrayLike],
     *,
     batch_size: int | None = None,
+    tolerance: float = 0.0,
+    expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
     """Holds hand-written gradients against numeric ones, and says what is wrong with those that are.
@@ -45,6 +49,8 @@ def check_gradients(
         params: the point, a dict of arrays of floats of any shape, also 0-d and empty ones. It should be a general one:
             zeros hide mistakes.
         batch_size: the number of examples, if you like to have it recognised in factors.
+        tolerance: relative to the largest derivative of an array: smaller differences are meant.
+        expected: of gradients that are meant to differ, by name, the reason: {"W": "clipped"}.
         key: of the random directions and moves; nn.key(0) if not given.
     Returns:
         a Report: print it, look at its `findings`, or `assert_ok()` in a test.
@@ -74,6 +80,7 @@ batch (1/m) is missing.
     if batch_size is not None:
         positive_int(batch_size, "batch_size")
     arrays = named_arrays(params)
+    meant = Meant(tolerance, expected or {}, arrays)
     immutable = isinstance(params, ArrayDict)
 
     def terms(point: Arrays) -> Array:
@@ -91,7 +98,9 @@ batch (1/m) is missing.
     function = Function(terms, claims, arrays)
     rng = generator(new_key(0) if key is None else key)
     rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
-    return Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began)
+    notes = [note for note in [blind_spot(loss_fn)] if note]
+    report = Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began, tuple(notes))
+    return meant.settled(report)
 
 
 def _number(value: object) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from nnfunc.checks.function import Arrays, Claims, Function
 from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
+from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Finding, Report, Row
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
@@ -58,6 +59,8 @@ def check_layer(
     x: Value | None = None,
     batch_size: int = 4,
     inputs: int = 2,
+    tolerance: float = 0.0,
+    expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
     """Checks one layer alone: its input gradient "dx" and the gradient of every parameter.
@@ -70,6 +73,8 @@ def check_layer(
             numbers for a layer of your own that looks them up (which then has no dx).
         batch_size: how many examples the generated inputs have.
         inputs: how many inputs are generated, each checked in training and in prediction mode.
+        tolerance, expected: what is meant, as in `check_gradients`: {"dx": "straight-through"}, of a layer inside
+            {"dense2.W": ...}.
         key: of inputs, cotangents, dropout masks; nn.key(0) if not given.
     Returns:
         a Report; findings have the layer's name as `where`, and "dx" (of several inputs "dx[0]", "dx[1]") or a
@@ -92,6 +97,7 @@ def check_layer(
     shape = check_shapes(input_shape)
     positive_int(batch_size, "batch_size")
     positive_int(inputs, "inputs")
+    meant = Meant(tolerance, expected or {}, None)
     key = new_key(0) if key is None else key
     if params is None:
         params, own = layer.init(fold_in(key, 0), shape, np.float64)
@@ -105,8 +111,8 @@ def check_layer(
         for train in (True, False):
             check.model(Call(layer.name, layer, params, state, values, fold_in(key, 100 + i), train))
             if check.findings:
-                return check.report(began)
-    return check.report(began)
+                return meant.settled(check.report(began))
+    return meant.settled(check.report(began))
 
 
 def check_model(
@@ -117,6 +123,8 @@ def check_model(
     target: Value | None = None,
     loss: Loss | str | None = None,
     state: ArrayDict | None = None,
+    tolerance: float = 0.0,
+    expected: Mapping[str, str] | None = None,
     key: Key | None = None,
     train: bool = True,
 ) -> Report:
@@ -131,6 +139,7 @@ def check_model(
         target, loss: a loss value and what it takes beside the outputs; without them the outputs themselves are the
             loss if they are one number, and are weighted at random if not.
         state: running averages; those of model.init if not given.
+        tolerance, expected: what is meant, as in `check_layer`.
         key: of dropout masks and of the random directions; nn.key(0) if not given.
         train: whether the layers work as in training.
     Returns:
@@ -148,6 +157,7 @@ def check_model(
     """
     began = time.perf_counter()
     instance(model, Layer, "model")
+    meant = Meant(tolerance, expected or {}, None)
     if (loss is None) != (target is None):
         raise ValueError("loss and target go together: pass both, or none")
     function = None if loss is None else value_and_grad(model, loss)
@@ -162,7 +172,7 @@ def check_model(
     path = model.name if model.wire is None else ""
     target = None if function is None else map_leaves(lambda a: numeric(a, "target"), target)
     check.model(Call(path, model, _double(params), _double(state), x, key, train), function, target)
-    return check.report(began)
+    return meant.settled(check.report(began))
 
 
 def _initial_state(model: Layer, key: Key, x: Value) -> ArrayDict:
