@@ -12,6 +12,7 @@ import nnfunc as nn
 from nnfunc.arrays import Array
 from nnfunc.checks import Report
 from nnfunc.checks.subject import arguments
+from nnfunc.testing import gradient_test
 
 rng = np.random.default_rng(3)
 X, W, B = rng.normal(size=(5, 3)), rng.normal(size=(3, 4)), rng.normal(size=4)
@@ -451,3 +452,23 @@ def test_meant_in_every_entry() -> None:
     off = nn.layer(lambda p, x: (x**2, x), lambda p, x, dy: (2.0001 * dy * x, {}), name="off")
     assert not nn.check_layer(off, (3,)).ok
     assert nn.check_layer(off, (3,), tolerance=1e-3).ok
+
+
+# -- as tests ----------------------------------------------------------------------------------------------------------
+
+test_of_shapes = gradient_test(forward, grads, [[(5, 3), (3, 4), (4,)], [(1, 3), (3, 1), (1,)], [(0, 3), (3, 2), (2,)]])
+test_of_a_lookup = gradient_test(lookup, lookup_back, [[(6, 2), IDS, MASK], [TABLE, IDS, MASK]], dtypes=["float32"])
+
+
+def test_the_report_is_the_failure() -> None:
+    def wrong(dy: Array, cache: Any) -> Any:
+        return grads(dy, cache, -1.0)
+
+    with pytest.raises(AssertionError, match=r"wrong gradients\n(.|\n)*w: the gradient has the wrong sign"):
+        gradient_test(forward, wrong, [])([(5, 3), (3, 4), (4,)], "float64")
+
+    def promoted(dy: Array, cache: Any) -> Any:
+        return grads(dy.astype(float), cache)
+
+    with pytest.raises(AssertionError, match="x: the gradient has dtype float64"):
+        gradient_test(forward, promoted, [])([(5, 3), (3, 4), (4,)], "float32")

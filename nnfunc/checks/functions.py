@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from nnfunc.checks.function import Arrays
 from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Report
 from nnfunc.checks.returned import Returned, matched
-from nnfunc.checks.subject import Subject, UserError, arguments, called, checked, finite, inputs_of, kind_of
+from nnfunc.checks.subject import Subject, UserError, arguments, called, checked, cotangent, finite, inputs_of, kind_of
 from nnfunc.checks.trees import is_real, put, reals, short
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
@@ -122,6 +122,7 @@ class _Pair(Subject):
         """The outputs; and the outputs, the cache and the inputs."""
         inside = {k: arrays[v] for k, v in self.names.items()}
         values = {name: put(name, value, inside) for name, value in self.inputs.items()}
+        self.replay()
         args, named = ((), values) if self.by_name else (tuple(values.values()), {})
         result = called("forward", self.f, *args, **named)
         y, cache, several = self._split(result)
@@ -177,20 +178,30 @@ class _Pair(Subject):
         return returned
 
     def _arguments(self, y: Any, kept: Any, dys: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        taken = [name.lower() for name in self.taken or ()]
+        """What backward is called with: cotangents and cache, and what is called as an input of forward."""
+        taken = self.taken or []
         if self.fixed_dy:
             return (kept,)
         if len(taken) == 1:
             return dys
-        if kept is _NONE:
-            if len(taken) == 2 and len(inputs) == 1 and set(taken) & OUTPUTS:
-                inputs = (y,)
-            elif len(taken) == 2 + len(inputs):
-                inputs = (y, *inputs)
-            return (*inputs, *dys) if self.first else (*dys, *inputs)
-        if isinstance(kept, tuple) and len(taken) == len(dys) + len(kept) and len(kept) > 1:
-            return (*kept, *dys) if self.first else (*dys, *kept)
-        return (kept, *dys) if self.first else (*dys, kept)
+        if kept is not _NONE and len(taken) <= len(dys) + 1:
+            return (kept, *dys) if self.first else (*dys, kept)
+        own = (y, *inputs) if kept is _NONE else (kept,)
+        if set(taken) & set(self.inputs):
+            rest = iter((kept, *dys) if self.first and kept is not _NONE else (*dys, kept))
+            known = {
+                **{name: y for name in taken if name.lower() in OUTPUTS and kept is _NONE},
+                **self._by_name(inputs),
+            }
+            return tuple(known[name] if name in known else next(rest, None) for name in taken)
+        if isinstance(kept, tuple) and len(taken) == len(dys) + len(kept):
+            own = kept
+        elif kept is _NONE and len(taken) == len(dys) + len(inputs):
+            own = (y,) if len(inputs) == 1 and taken[-1].lower() in OUTPUTS else inputs
+        return (*own, *dys) if self.first else (*dys, *own)
+
+    def _by_name(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(self.inputs, inputs, strict=True))
 
 
 OUTPUTS = {"y", "out", "output", "outputs", "ans", "a", "result"}
@@ -207,3 +218,29 @@ def _cache_first(names: list[str]) -> bool | None:
     if bool(_COTANGENT.match(first)) != bool(_COTANGENT.match(last)):
         return bool(_COTANGENT.match(last))
     return None
+
+
+def in_precision(
+    forward: Callable[..., Any], backward: Callable[..., Any] | None, inputs: Sequence[Any], dtype: np.dtype[Any]
+) -> str:
+    """What is wrong with gradients computed in another precision; "" if they have its dtype and its digits.
+
+    >>> in_precision(lambda x: x**2, lambda dy, x: 2 * dy * x, [np.ones(2)], np.dtype(np.float32))
+    ''
+    >>> in_precision(lambda x: x**2, lambda dy, x: 2.0 * np.float64(dy) * x, [np.ones(2)], np.dtype(np.float32))
+    'x: the gradient has dtype float64, the array float32'
+    """
+    pair = _Pair(forward, backward, *inputs_of(forward, tuple(inputs)), None)
+    y, cache = pair.forward({k: v.copy() for k, v in pair.start.items()})
+    dy = {k: np.cos(np.arange(v.size)).reshape(v.shape) for k, v in reals("y", y).items()}
+    exact = pair.backward(cache, cotangent(y, dy)).gradients
+    _, cache = pair.forward({k: v.astype(dtype) for k, v in pair.start.items()})
+    rounded = pair.backward(cache, cotangent(y, {k: v.astype(dtype) for k, v in dy.items()})).gradients
+    for name, array in exact.items():
+        own, peak = np.asarray(rounded[name]), float(np.abs(array).max(initial=0))
+        if own.dtype != dtype:
+            return f"{name}: the gradient has dtype {own.dtype}, the array {dtype}"
+        gap = float(np.abs(own - array).max(initial=0))
+        if gap > np.sqrt(np.finfo(dtype).eps) * peak:
+            return f"{name}: in {dtype} the gradient is off by {gap / peak:.1e} of its largest element"
+    return ""

@@ -139,6 +139,7 @@ class _Object(Subject):
 
     def forward(self, arrays: Arrays) -> tuple[Any, Any]:
         """The outputs, and the copy that made them."""
+        self.replay()
         own = copy.deepcopy(self.layer)
         for path in self.gradient.values():
             cleared(own, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import time
 import traceback
@@ -114,14 +115,63 @@ def called(who: str, f: Callable[..., Any], *arguments: Any, **named: Any) -> An
         raise UserError(who, error) from error
 
 
+class Random:
+    """The generators of random numbers that functions hold, and NumPy's global one: each call may begin where they were.
+
+    Args:
+        sources: the functions.
+
+    >>> rng = np.random.default_rng(0)
+    >>> random = Random([lambda: rng.normal()])
+    >>> a = rng.normal()
+    >>> random.restore()
+    >>> rng.normal() == a
+    True
+    """
+
+    def __init__(self, sources: list[Callable[..., Any]]) -> None:
+        values = {k: v for k, v in held(sources).items() if isinstance(v, (np.random.Generator, np.random.RandomState))}
+        self.generators = values
+        self.states, self.of_all = copy.deepcopy(self._states()), np.random.get_state()  # noqa: NPY002  # the user's
+        self.replays = False
+
+    def _states(self) -> dict[str, Any]:
+        generators = self.generators.items()
+        return {
+            k: g.bit_generator.state if isinstance(g, np.random.Generator) else g.get_state() for k, g in generators
+        }
+
+    def drawn(self) -> str:
+        """The generator that has been drawn from; "" if none has."""
+        changed = [k for k, v in self._states().items() if repr(v) != repr(self.states[k])]
+        if repr(np.random.get_state()) != repr(self.of_all):  # noqa: NPY002  # as above
+            changed.append("np.random")
+        return changed[0] if changed else ""
+
+    def restore(self) -> None:
+        """Sets all of them back."""
+        np.random.set_state(self.of_all)  # noqa: NPY002  # as above
+        for k, g in self.generators.items():
+            if isinstance(g, np.random.Generator):
+                g.bit_generator.state = self.states[k]
+            else:
+                g.set_state(self.states[k])
+
+
 class Subject:
     """What is checked: `forward(arrays) -> (outputs, cache)`, `backward(cache, dy) -> gradients by name`."""
 
     notes: list[str]
+    random: Random | None = None
     cached = True
     """Whether backward has all it needs from forward's result."""
     fixed_dy = False
     """Whether the cotangent is 1: a loss."""
+
+    def replay(self) -> None:
+        """Begins the random numbers anew, if forward draws some."""
+        if self.random is not None and self.random.replays:
+            self.random.restore()
 
     def forward(self, arrays: Arrays) -> tuple[Any, Any]:
         """The outputs, and what backward needs."""
@@ -141,13 +191,17 @@ def checked(
     rows: list[Row] = []
     findings: list[Finding] = []
     evaluations, notes = 0, []
+    pair.random = random = Random(sources)
     try:
         y, cache = pair.forward(_copies(start))
+        if random.drawn():
+            notes.append(f"forward draws from {random.drawn()!r}: every call is given the same numbers")
+            random.replays = True
         outputs = reals("y", y)
         if not outputs:
             raise TypeError(f"forward returned {kind_of(y)}, expected arrays of floats")
         drawn = {k: np.ones(v.shape) if pair.fixed_dy else rng.normal(size=v.shape) for k, v in outputs.items()}
-        dy = _cotangent(y, drawn)
+        dy = cotangent(y, drawn)
         returned = pair.backward(cache, dy)
         notes += [*pair.notes, *returned.notes]
         written = [k for k, v in reals("y", dy).items() if not np.array_equal(v, drawn[k])]
@@ -171,6 +225,8 @@ def checked(
     except UserError as error:
         findings.append(Finding("", "", error.kind, f"{error}."))
         rows = rows or [Row("", k, v.shape, np.nan, "not compared") for k, v in start.items()]
+    if random.replays:
+        random.restore()
     report = Report(tuple(findings), tuple(rows), evaluations, time.perf_counter() - began, tuple(notes))
     return meant.settled(report)
 
@@ -187,10 +243,12 @@ def _examined(
 
     def gradients(arrays: Arrays, cotangents: Arrays) -> dict[str, Any]:
         _, cache = pair.forward({**_copies(others), **arrays})
-        found = pair.backward(cache, _cotangent(y, cotangents)).gradients
+        found = pair.backward(cache, cotangent(y, cotangents)).gradients
         return {k: v for k, v in found.items() if k in asked}
 
-    function = Function(lambda a: weights * output(a), lambda a: gradients(a, drawn), asked)
+    function = Function(
+        lambda a: weights * output(a) if weights.size else np.zeros(1), lambda a: gradients(a, drawn), asked
+    )
     opened = Opened(output, lambda a, dy: gradients(a, cut(dy, drawn)), {k: np.array(v) for k, v in asked.items()})
     numbers = named_numbers(held(sources))
     numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in start.items() for i, n in enumerate(v.shape)]
@@ -206,7 +264,7 @@ def _cache(pair: Subject, start: Arrays, y: Any, drawn: Arrays) -> list[Finding]
     """Whether backward depends on its cache alone, and leaves it as it is."""
 
     def again(cache: Any) -> dict[str, Any]:
-        return pair.backward(cache, _cotangent(y, drawn)).gradients
+        return pair.backward(cache, cotangent(y, drawn)).gradients
 
     if not pair.cached:
         return []
@@ -234,14 +292,14 @@ def _copies(arrays: Arrays) -> dict[str, Array]:
     return {k: v.copy() for k, v in arrays.items()}
 
 
-def _cotangent(y: Any, drawn: Arrays, name: str = "y") -> Any:
+def cotangent(y: Any, drawn: Arrays, name: str = "y") -> Any:
     """Cotangents in the structure of the outputs: zeros for whole numbers."""
     if name in drawn:
         return float(drawn[name]) if not drawn[name].ndim else drawn[name].copy()
     inner = parts(name, y)
     if not inner:
         return np.zeros(np.shape(y)) if isinstance(y, (np.ndarray, np.generic, int)) else None
-    new = [_cotangent(part, drawn, label) for label, part in inner]
+    new = [cotangent(part, drawn, label) for label, part in inner]
     return (
         dict(zip(y, new, strict=True)) if isinstance(y, Mapping) else list(new) if isinstance(y, list) else tuple(new)
     )
