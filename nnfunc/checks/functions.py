@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Report
 from nnfunc.checks.returned import Returned, matched
 from nnfunc.checks.subject import Subject, UserError, arguments, called, checked, cotangent, finite, inputs_of, kind_of
-from nnfunc.checks.trees import is_real, put, reals, short
+from nnfunc.checks.trees import is_real, leaves, put, reals, short
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 
@@ -75,7 +76,7 @@ def check_function(
     finite(pair.start)
     rng = generator(new_key(0) if key is None else key)
     meant = Meant(tolerance, expected or {}, pair.start)
-    return checked(pair, pair.start, [f for f in (forward, backward) if f], rng, meant, began, batch_size)
+    return checked(pair, [f for f in (forward, backward) if f], rng, meant, began, batch_size)
 
 
 # -- the convention ----------------------------------------------------------------------------------------------------
@@ -142,12 +143,39 @@ class _Pair(Subject):
                     "(y, backprop); where they are two functions pass both"
                 )
             return result[0], result[1] if len(result) == 2 else result[1:], False
+        if self._outputs_only(len(result)):
+            return result, _NONE, True
         y, cache = (result[0], result[1]) if len(result) == 2 else (result[:-1], result[-1])
         taken = 0 if self.taken is None else len(self.taken)
         several = isinstance(y, (tuple, list)) and taken == len(y) + (self.b is not None) > 1 + (self.b is not None)
         if self.b is None and isinstance(y, tuple):
             several = len(arguments(cache) or ()) == len(y)
         return y, cache, several
+
+    def _outputs_only(self, count: int) -> bool:
+        """Whether all that forward returns are outputs: backward takes a cotangent for each, and inputs."""
+        rest = [name.lower() for name in self.taken or () if name not in self.inputs]
+        given = len(self.taken or ()) - len(rest)
+        return given > 0 and len(rest) == count and all(_COTANGENT.match(name) for name in rest)
+
+    def smaller(self) -> Subject | None:
+        """The same pair with less of its arrays, along all axes of one length alike; None if they don't go together."""
+        lengths = sorted({n for _, a in self._arrays() for n in a.shape}, reverse=True)
+        for least in (3, 5, 8):
+            free = (n for n in range(least, 2 * least + len(lengths)) if n not in lengths or n > least)
+            cuts = {n: m for n, m in zip([n for n in lengths if n > least], free, strict=False) if m < n}
+            inputs = {k: _cut(v, cuts) for k, v in self.inputs.items()}
+            pair = _Pair(self.f, self.b, inputs, self.by_name, self.first)
+            with suppress(Exception):  # labels beyond the classes that are left, settings of the lengths there were
+                y, cache = pair.forward(pair.start)
+                dy = {k: np.ones(v.shape) for k, v in reals("y", y).items()}
+                gradients = pair.backward(cache, cotangent(y, dy)).gradients
+                if all(np.shape(gradients[k]) == pair.start[k].shape for k in gradients):
+                    return pair
+        return None
+
+    def _arrays(self) -> list[tuple[str, Any]]:
+        return [(k, v) for name, value in self.inputs.items() for k, v in leaves(name, value)]
 
     def backward(self, cache: Any, dy: Any) -> Returned:
         """The gradients by name."""
@@ -202,6 +230,15 @@ class _Pair(Subject):
 
     def _by_name(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
         return dict(zip(self.inputs, inputs, strict=True))
+
+
+def _cut(value: Any, lengths: Mapping[int, int]) -> Any:
+    """The first elements along all axes of these lengths."""
+    if isinstance(value, np.ndarray):
+        return value[tuple(slice(lengths.get(n, n)) for n in value.shape)]
+    if isinstance(value, Mapping):
+        return {k: _cut(v, lengths) for k, v in value.items()}
+    return type(value)(_cut(v, lengths) for v in value) if type(value) in (tuple, list) else value
 
 
 OUTPUTS = {"y", "out", "output", "outputs", "ans", "a", "result"}

@@ -86,7 +86,7 @@ def check_object(
     except UserError as error:
         return refused(error, began)
     meant = Meant(tolerance, expected or {}, finite(one.start))
-    return checked(one, one.start, [run, getattr(layer, backward)], rng, meant, began, batch_size)
+    return checked(one, [run, getattr(layer, backward)], rng, meant, began, batch_size)
 
 
 class _Object(Subject):

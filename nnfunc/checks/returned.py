@@ -1,4 +1,4 @@
-"""Which array a returned gradient belongs to: by name, by place, or by shape."""
+"""Which array a returned gradient belongs to: by name or by place."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def matched(returned: Any, inputs: Inputs) -> Returned:
             continue
         gradients.update(found.gradients)
         notes += found.notes
-    return _by_shape(gradients, inputs, notes) if len(elements) > 1 else Returned(gradients, notes)
+    whole = all(name in inputs for name in gradients)
+    return Returned(gradients, notes + (_order(gradients, inputs) if whole else []))
 
 
 def _place(elements: list[Any], element: Any) -> int:
@@ -124,21 +125,17 @@ def _by_name(returned: Mapping[str, Any], inputs: Inputs) -> Returned:
     return Returned(gradients, notes)
 
 
-def _by_shape(gradients: dict[str, Any], inputs: Inputs, notes: list[str]) -> Returned:
-    """Another order, if it is the only one in which all shapes fit, and they do not as they are."""
+def _order(gradients: dict[str, Any], inputs: Inputs) -> list[str]:
+    """That the gradients come in another order, if it is the only one in which all shapes fit."""
     names = list(gradients)
-    if not 1 < len(names) <= 6 or any(parts(k, v) for k, v in inputs.items()):
-        return Returned(gradients, notes)
+    if not 1 < len(names) <= 6 or any(parts(k, inputs[k]) for k in names if k in inputs):
+        return []
     wanted, came = [np.shape(inputs[k]) for k in names], [_shape(gradients[k]) for k in names]
-    if wanted == came or sorted(map(str, wanted)) != sorted(map(str, came)):
-        return Returned(gradients, notes)
     orders = [p for p in permutations(range(len(names))) if [came[i] for i in p] == wanted]
-    if len(orders) != 1:
-        return Returned(gradients, notes)
+    if wanted == came or len(orders) != 1:
+        return []
     order = ", ".join(names[orders[0].index(i)] for i in range(len(names)))
-    values = list(gradients.values())
-    swapped = {k: values[i] for k, i in zip(names, orders[0], strict=True)}
-    return Returned(swapped, [*notes, f"by their shapes the gradients are those of {order}, in this order"])
+    return [f"by their shapes the returned gradients are those of {order}, in this order: return them in forward's"]
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,12 @@ import numpy as np
 
 from nnfunc._internal.validate import first_bad
 from nnfunc.arrays import Array
-from nnfunc.checks.diagnosis import Hints
+from nnfunc.checks.compare import Comparison
+from nnfunc.checks.diagnosis import Diagnosis, Hints
 from nnfunc.checks.function import Arrays, Function
 from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
-from nnfunc.checks.maps import Opened
+from nnfunc.checks.maps import LARGEST, Opened
 from nnfunc.checks.meant import Meant
 from nnfunc.checks.models import explained
 from nnfunc.checks.report import Finding, Report, Row
@@ -97,7 +97,8 @@ def _line(error: Exception) -> str:
     ]
     if not frames:
         return ""
-    code = f": {frames[-1].line}" if frames[-1].line else ""
+    line = frames[-1].line or ""
+    code = f": {line[:80]}{'…' * (len(line) > 80)}" if line else ""
     return f" (line {frames[-1].lineno} of {Path(frames[-1].filename).name}{code})"
 
 
@@ -116,7 +117,7 @@ def called(who: str, f: Callable[..., Any], *arguments: Any, **named: Any) -> An
 
 
 class Random:
-    """The generators of random numbers that functions hold, and NumPy's global one: each call may begin where they were.
+    """The generators of random numbers that functions hold, and NumPy's global one: a call may begin where they were.
 
     Args:
         sources: the functions.
@@ -161,6 +162,8 @@ class Random:
 class Subject:
     """What is checked: `forward(arrays) -> (outputs, cache)`, `backward(cache, dy) -> gradients by name`."""
 
+    start: dict[str, Array]
+    """The arrays that have derivatives, by name."""
     notes: list[str]
     random: Random | None = None
     cached = True
@@ -181,13 +184,18 @@ class Subject:
         """The gradients by name."""
         raise NotImplementedError
 
+    def smaller(self) -> Subject | None:
+        """The same with smaller arrays, if that can be."""
+        return None
+
 
 @np.errstate(all="ignore")
 def checked(
-    pair: Subject, start: Arrays, sources: list[Callable[..., Any]], rng: Generator, meant: Meant, began: float,
+    pair: Subject, sources: list[Callable[..., Any]], rng: Generator, meant: Meant, began: float,
     batch_size: int | None = None,
 ) -> Report:  # fmt: skip
     """The report on a forward and a backward of named arrays."""
+    start = pair.start
     rows: list[Row] = []
     findings: list[Finding] = []
     evaluations, notes = 0, []
@@ -215,6 +223,9 @@ def checked(
         evaluations, findings = function.evaluations, [*findings, *findings_]
         shared = _shared(returned.gradients)
         notes += [f"the gradients of {a} and {b} are one array: what is added to one changes both" for a, b in shared]
+        findings = [_whole_numbers(f, returned.gradients) for f in findings]
+        kinds = {f.name: f.kind for f in findings}
+        rows = [r._replace(verdict=f"WRONG: {kinds[r.name]}") if r.name in kinds else r for r in rows]
         whole = [k for k, v in returned.gradients.items() if np.size(v) and np.asarray(v).dtype.kind in "iub"]
         notes += [f"the gradient of {k} is made of whole numbers: fractions are lost" for k in whole]
         if written and not findings:
@@ -235,29 +246,52 @@ def _examined(
     pair: Subject, start: Arrays, asked: Arrays, drawn: Arrays, y: Any, sources: list[Callable[..., Any]],
     rng: Generator, batch_size: int | None,
 ) -> tuple[Function, list[Finding], list[Row]]:  # fmt: skip
-    weights = flat(drawn.values())
-    others = {k: v for k, v in start.items() if k not in asked}
-
-    def output(arrays: Arrays) -> Array:
-        return flat(reals("y", pair.forward({**_copies(others), **arrays})[0]).values())
-
-    def gradients(arrays: Arrays, cotangents: Arrays) -> dict[str, Any]:
-        _, cache = pair.forward({**_copies(others), **arrays})
-        found = pair.backward(cache, cotangent(y, cotangents)).gradients
-        return {k: v for k, v in found.items() if k in asked}
-
+    weights, opened = flat(drawn.values()), _opened(pair, asked, drawn, y)
     function = Function(
-        lambda a: weights * output(a) if weights.size else np.zeros(1), lambda a: gradients(a, drawn), asked
+        lambda a: weights * opened.forward(a) if weights.size else np.zeros(1),
+        lambda a: opened.backward(a, weights),
+        asked,
     )
-    opened = Opened(output, lambda a, dy: gradients(a, cut(dy, drawn)), {k: np.array(v) for k, v in asked.items()})
     numbers = named_numbers(held(sources))
     numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in start.items() for i, n in enumerate(v.shape)]
-    hints = Hints(numbers, batch_size or _batch(start, drawn))
+
+    def explain(c: Comparison, found: Diagnosis) -> Diagnosis | None:
+        said = explained(c, found, opened, rng)
+        if (
+            said is not None
+            or found.kind not in ("unknown", "penalty")
+            or max(c.analytic.size, weights.size) <= LARGEST
+        ):
+            return said
+        less = pair.smaller()  # too large to be laid open as it is
+        if less is None:
+            return None
+        y, _ = less.forward(_copies(less.start))
+        drawn = {k: rng.normal(size=v.shape) for k, v in reals("y", y).items()}
+        with suppress(Exception):  # what works at one point may not beside it
+            return explained(c, found, _opened(less, {k: less.start[k] for k in asked}, drawn, y), rng)
+        return None
+
     rows, findings = examine(
-        function, sources, rng, hints, names=("forward", "backward"),
-        explain=None if pair.fixed_dy else partial(explained, opened=opened, rng=rng),
+        function, sources, rng, Hints(numbers, batch_size or _batch(start, drawn)), names=("forward", "backward"),
+        explain=None if pair.fixed_dy else explain,
     )  # fmt: skip
     return function, findings, rows
+
+
+def _opened(pair: Subject, asked: Arrays, drawn: Arrays, y: Any) -> Opened:
+    """The pair as functions of the arrays whose gradients are asked, and of all cotangents in one array."""
+    others = {k: v for k, v in pair.start.items() if k not in asked}
+
+    def forward(arrays: Arrays) -> Array:
+        return flat(reals("y", pair.forward({**_copies(others), **arrays})[0]).values())
+
+    def backward(arrays: Arrays, dy: Array) -> dict[str, Any]:
+        _, cache = pair.forward({**_copies(others), **arrays})
+        found = pair.backward(cache, cotangent(y, cut(dy, drawn))).gradients
+        return {k: v for k, v in found.items() if k in asked}
+
+    return Opened(forward, backward, _copies(asked))
 
 
 def _cache(pair: Subject, start: Arrays, y: Any, drawn: Arrays) -> list[Finding]:
@@ -310,6 +344,17 @@ def _batch(start: Arrays, drawn: Arrays) -> int | None:
     y = next(iter(drawn.values()))
     lengths = [v.shape[0] for v in start.values() if v.ndim > 1]
     return y.shape[0] if y.ndim and lengths and lengths[0] == y.shape[0] else None
+
+
+def _whole_numbers(finding: Finding, gradients: Mapping[str, Any]) -> Finding:
+    """A finding that is explained by the gradient's dtype: its fractions are cut off."""
+    a, n = finding.analytic_array, finding.numeric_array
+    if a is None or n is None or np.asarray(gradients[finding.name]).dtype.kind not in "iu":
+        return finding
+    if not (np.nan_to_num(np.abs(a - n)) < 1).all():
+        return finding
+    text = f"{finding.name}: the gradient has dtype {np.asarray(gradients[finding.name]).dtype}: fractions are cut off"
+    return finding._replace(kind="precision", message=f"{text}; make its array of floats (np.zeros_like of integers?).")
 
 
 def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, str]]:

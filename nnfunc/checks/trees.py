@@ -47,6 +47,17 @@ def reals(name: str, value: object, inside: bool = False) -> dict[str, Array]:
     return {k: v for label, part in parts(name, value) for k, v in reals(label, part, True).items()}
 
 
+def leaves(name: str, value: object) -> list[tuple[str, NDArray[Any]]]:
+    """All arrays in a value, by name.
+
+    >>> leaves("x", (np.ones(1), 3))
+    [('x[0]', array([1.]))]
+    """
+    if isinstance(value, np.ndarray):
+        return [(name, value)]
+    return [leaf for label, part in parts(name, value) for leaf in leaves(label, part)]
+
+
 def put(name: str, value: Any, arrays: Arrays) -> Any:
     """A value with other arrays in it, by name, and copies of everything else.
 
