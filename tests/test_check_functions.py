@@ -504,3 +504,9 @@ def test_words_for_large_arrays(features_first: bool) -> None:
 
     report = nn.check_function(centred, back, turn(rng.normal(size=(40, 30))), rng.normal(size=(30, 25)))
     assert said(report) == [("x", "missing-term"), ("w", "missing-term")]
+
+
+def test_tensors_are_pointed_to_their_adapter() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"Tensor \(wrap it with nnfunc.interop.torch.pair\)"):
+        nn.check_function(lambda x: torch.tensor(x), lambda dy: dy, X)
