@@ -295,3 +295,46 @@ def test_matrices_that_raise() -> None:
         nn.check_jacobian(residual, None, P)
     with pytest.raises(ValueError, match="x contains nan"):
         nn.check_hessian(banana, banana, np.array([np.nan]))
+
+
+class TwoLayers:
+    """A network as courses write it: parameters in a dict, the gradients returned in one."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        own = np.random.default_rng(1)
+        self.params = {"W1": own.normal(size=(3, 4)), "b1": np.zeros(4), "W2": own.normal(size=(4, 2))}
+        self.factor, self.reg = factor, 0.1
+
+    def loss(self, X: Array, y: Array) -> tuple[float, dict[str, Array]]:
+        W1, W2 = self.params["W1"], self.params["W2"]
+        a = np.tanh(X @ W1 + self.params["b1"])
+        gap = a @ W2 - y
+        dz = gap @ W2.T * (1 - a * a)
+        grads = {"W1": X.T @ dz, "b1": self.factor * dz.sum(axis=0), "W2": a.T @ gap + 2 * self.reg * W2}
+        return float(0.5 * np.sum(gap**2) + self.reg * np.sum(W2**2)), grads
+
+    def value(self, X: Array, y: Array) -> float:
+        return self.loss(X, y)[0]
+
+    def gradient(self, X: Array, y: Array) -> dict[str, Array]:
+        return {f"d{k}": v for k, v in self.loss(X, y)[1].items()}
+
+
+@pytest.mark.parametrize("methods", [("loss", None), ("value", "gradient")])
+def test_gradients_returned_by_name(methods: tuple[str, str | None]) -> None:
+    y = rng.normal(size=(5, 2))
+    forward, backward = methods
+    report = nn.check_object(TwoLayers(), X, y, forward=forward, backward=backward)
+    report.assert_ok()
+    assert {r.name for r in report.rows if r.verdict == "right"} == {"W1", "b1", "W2"}
+    report = nn.check_object(TwoLayers(0.5), X, y, forward=forward, backward=backward)
+    assert said(report) == [("b1", "scale")]
+
+
+def test_what_has_no_gradient_is_said() -> None:
+    class Norm(Dense):
+        def __init__(self) -> None:
+            super().__init__()
+            self.running_mean = np.zeros(4)
+
+    assert nn.check_object(Norm(), X).notes == ("no gradient of running_mean is found: not checked",)

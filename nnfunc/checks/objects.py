@@ -32,7 +32,7 @@ def check_object(
     layer: Any,
     *inputs: Any,
     forward: str = "",
-    backward: str = "backward",
+    backward: str | None = "backward",
     batch_size: int | None = None,
     tolerance: float = 0.0,
     expected: Mapping[str, str] | None = None,
@@ -42,13 +42,14 @@ def check_object(
 
     Parameters are the arrays of floats in the object's attributes, also in lists, dicts and inner objects, for which
     there is a gradient after backward: W with dW, grad_W, W_grad, ...; params["W"] with grads["W"] (or lists of both);
-    value (or data, w, ...) with grad.
+    value (or data, w, ...) with grad; or whose gradient is returned in a dict, by its name.
 
     Args:
         layer: the object, which stays as it is.
         inputs: of forward.
         forward: the method's name; "forward", or the object is called, if not given.
-        backward: the method's name. It may return nothing, the gradients of the inputs, or of more.
+        backward: the method's name; None if forward is a loss that returns (value, gradients). It may take nothing (a
+            loss), the inputs again, or dy; and return nothing, the gradients of the inputs, or a dict of gradients.
         batch_size, tolerance, expected, key: as in `check_function`.
     Returns:
         a Report, whose arrays are called as forward's arguments, parameters as what leads to them: "W",
@@ -77,7 +78,7 @@ def check_object(
         positive_int(batch_size, "batch_size")
     run = getattr(layer, forward or "forward", None)
     run = layer if run is None and not forward and callable(layer) else run
-    if not callable(run) or not callable(getattr(layer, backward, None)):
+    if not callable(run) or not (backward is None or callable(getattr(layer, backward, None))):
         raise TypeError(f"{type(layer).__name__} has no methods {forward or 'forward'} and {backward}")
     named, way = inputs_of(run, inputs)[0], "" if run is layer else forward or "forward"
     rng = generator(new_key(0) if key is None else key)
@@ -86,7 +87,7 @@ def check_object(
     except UserError as error:
         return refused(error, began)
     meant = Meant(tolerance, expected or {}, finite(one.start))
-    return checked(one, [run, getattr(layer, backward)], rng, meant, began, batch_size)
+    return checked(one, [run, *([getattr(layer, backward)] if backward else [])], rng, meant, began, batch_size)
 
 
 class _Object(Subject):
@@ -94,67 +95,111 @@ class _Object(Subject):
 
     cached = False
 
-    def __init__(self, layer: Any, inputs: dict[str, Any], forward: str, backward: str) -> None:
-        self.layer, self.inputs, self.names, self.notes = layer, inputs, (forward, backward), []
+    def __init__(self, layer: Any, inputs: dict[str, Any], forward: str, backward: str | None) -> None:
+        self.layer, self.inputs, self.f, self.b, self.notes = layer, inputs, forward, backward, []
         self.start = {k: v for name, value in inputs.items() for k, v in reals(name, value).items()}
-        self.fixed_dy = arguments(getattr(layer, backward)) == []  # a loss
+        taken = [] if backward is None else arguments(getattr(layer, backward))
+        self.taken = ["dy"] if taken is None else taken
+        self.fixed_dy = set(self.taken) <= set(inputs)  # a loss
         before = dict(arrays_of(layer))
         own = copy.deepcopy(layer)
-        first = self._once(own)
+        first, returned = self._once(own)
         self.paths: dict[str, list[Path]] = {}
         """All places of each parameter: a network may hold those of its layers."""
-        self.gradient: dict[str, Path] = {}
-        for path, gradient in gradients_of(before, first).items():
-            if any(path in places for places in self.paths.values()):
-                continue
-            places = [p for p, array in before.items() if array is before[path]]
-            name = written(min(places, key=lambda p: (not isinstance(p[-1][1], str), len(written(p)))))
-            name = f"self.{name}" if name in inputs else name
-            self.paths[name] = places
-            self.gradient[name] = gradient
-            self.start[name] = np.array(before[path], np.float64)
-        self._grows(first, self._once(own), self._once(own))
+        self.gradient: dict[str, Path | str] = {}
+        """Where its gradient is: among the attributes, or in the dict that is returned."""
+        pairs: list[tuple[Path, Path | str]] = [*gradients_of(before, first).items(), *_returned_of(before, returned)]
+        for path, gradient in pairs:
+            self._parameter(path, gradient, before)
+        self._grows(first, self._once(own)[0], self._once(own)[0])
+        known = {p for places in self.paths.values() for p in places} | set(self.gradient.values())
+        without = [written(p) for p, a in before.items() if p not in known and isinstance(a, np.ndarray) and a.ndim]
+        if without:
+            self.notes.append(f"no gradient of {', '.join(without)} is found: not checked")
+
+    def _parameter(self, path: Path, gradient: Path | str, before: Mapping[Path, Any]) -> None:
+        if any(path in places for places in self.paths.values()):
+            return
+        places = [p for p, array in before.items() if array is before[path]]
+        name = written(min(places, key=lambda p: (not isinstance(p[-1][1], str), len(written(p)))))
+        last = places[0][-1][1]
+        if (
+            len(places[0]) == 2
+            and isinstance(last, str)
+            and name.endswith("]")
+            and last not in {*self.inputs, *self.paths}
+        ):
+            name = last  # params["W"]
+        name = f"self.{name}" if name in self.inputs else name
+        self.paths[name], self.gradient[name] = places, gradient
+        self.start[name] = np.array(before[path], np.float64)
 
     def _grows(self, *calls: Mapping[Path, Any]) -> None:
         """Notes what a second and a third call change."""
-        series = [[call[path] for call in calls if path in call] for path in self.gradient.values()]
+        series = [[call[p] for call in calls if p in call] for p in self.gradient.values() if isinstance(p, tuple)]
         changed = [s for s in series if len(s) == 3 and not np.allclose(s[0], s[1], rtol=1e-6)]
         if changed and all(np.allclose(c - b, b - a, rtol=1e-5) for a, b, c in changed):
             self.notes.append("backward adds to the gradients it finds: clear them before each call")
         elif changed:
             self.notes.append("a second call of forward and backward gives other gradients: the object's state changes")
 
-    def _once(self, own: Any) -> dict[Path, Any]:
-        """Copies of the arrays of an object after a forward and a backward."""
-        y = self._call(own, 0, *(put(name, value, {}) for name, value in self.inputs.items()))
+    def _once(self, own: Any) -> tuple[dict[Path, Any], Any]:
+        """Copies of the arrays of an object after a forward and a backward, and what that returns."""
+        y, cache = self._forward(own, {})
         dy = {k: np.cos(np.arange(v.size)).reshape(v.shape) for k, v in reals("y", y).items()}
-        self._call(own, 1, put("y", y, dy))
-        return {path: np.array(array) for path, array in arrays_of(own)}
+        returned = self._backward(cache, put("y", y, dy))
+        return {path: np.array(array) for path, array in arrays_of(own)}, returned
 
-    def _call(self, own: Any, which: int, *values: Any) -> Any:
-        method = getattr(own, self.names[which]) if self.names[which] else own
-        if which and self.fixed_dy:
-            values = ()
-        return called("backward" if which else "forward", method, *values)
+    def _forward(self, own: Any, arrays: Arrays) -> tuple[Any, Any]:
+        values = {name: put(name, value, arrays) for name, value in self.inputs.items()}
+        result = called("forward", getattr(own, self.f) if self.f else own, *values.values())
+        if self.b is not None:
+            return result, (own, values, None)
+        if not isinstance(result, tuple) or len(result) < 2:
+            raise TypeError("forward returned no pair: expected (value, gradients), or the name of a backward")
+        return result[0], (own, values, result[1] if len(result) == 2 else result[1:])
+
+    def _backward(self, cache: Any, dy: Any) -> Any:
+        own, values, gradients = cache
+        if self.b is None:
+            return gradients
+        return called("backward", getattr(own, self.b), *(values.get(name, dy) for name in self.taken))
 
     def forward(self, arrays: Arrays) -> tuple[Any, Any]:
         """The outputs, and the copy that made them."""
         self.replay()
         own = copy.deepcopy(self.layer)
         for path in self.gradient.values():
-            cleared(own, path)
+            if isinstance(path, tuple):
+                cleared(own, path)
         for name, paths in self.paths.items():
             for path in paths:
                 set_at(own, path, arrays[name])
-        return self._call(own, 0, *(put(name, value, arrays) for name, value in self.inputs.items())), own
+        return self._forward(own, arrays)
 
     def backward(self, cache: Any, dy: Any) -> Returned:
-        """The gradients by name: of the inputs as they are returned, of the parameters from the attributes."""
-        returned = self._call(cache, 1, dy)
+        """The gradients by name: of the inputs as they are returned, of the parameters from attributes or a dict."""
+        returned = self._backward(cache, dy)
         found = Returned({}, []) if returned is None else matched(returned, self.inputs)
-        arrays = dict(arrays_of(cache))
-        own = {name: arrays[path] for name, path in self.gradient.items() if path in arrays}
+        there: dict[Any, Any] = {**dict(arrays_of(cache[0])), **_dict_in(returned)}
+        own = {name: there[place] for name, place in self.gradient.items() if place in there}
         return Returned({**found.gradients, **own}, [note for note in found.notes if "is ignored" not in note])
+
+
+def _dict_in(returned: Any) -> dict[str, Any]:
+    """The dict that is returned, alone or among others."""
+    parts = returned if isinstance(returned, (tuple, list)) else [returned]
+    return {str(k): v for part in parts if isinstance(part, Mapping) for k, v in part.items() if v is not None}
+
+
+def _returned_of(before: Mapping[Path, Any], returned: Any) -> Iterator[tuple[Path, str]]:
+    """The array that each returned gradient belongs to, by the last of what leads to it."""
+    for key in _dict_in(returned):
+        for name in dict.fromkeys((key, bare(key))):
+            found = {id(a): p for p, a in before.items() if p[-1][1] == name}
+            if len(found) == 1:
+                yield next(iter(found.values())), key
+                break
 
 
 # -- the arrays of an object -------------------------------------------------------------------------------------------
