@@ -147,6 +147,10 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     "settings with arrays": (
         lambda x, conf: (x + conf["mean"], None), lambda dy, cache: dy, X, {"mean": X[0], "mode": "train"},
     ),
+    "several numbers": (
+        lambda x: (float(x.sum()), float(x.prod()), x), lambda d1, d2, x: d1 + d2 * x.prod() / x, X[0],
+    ),
+    "a list of numbers": (lambda x: (np.tanh(x), np.asarray(x)), lambda dy, x: dy / np.cosh(x) ** 2, [0.3, -1.0]),
     "random": (lambda x: dropout(x), lambda dy, mask: dy * mask, X),
     "numbers": (lambda a, b: (a * b * b, (a, b)), lambda dy, c: (dy * c[1] ** 2, 2 * dy * c[0] * c[1]), 1.5, -0.7),
 }  # fmt: skip

@@ -97,7 +97,7 @@ class Function:
             try:
                 return np.ravel(np.asarray(self.raw(self.arrays(vector)), np.float64))
             except Exception as error:  # at the start it is the caller's to see; elsewhere the function has no value
-                self.refusal = type(error).__name__
+                self.refusal = type(error.__cause__ or error).__name__
                 return np.full(1, np.nan)
 
     def terms_at_start(self) -> Array:

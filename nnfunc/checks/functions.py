@@ -82,20 +82,9 @@ def check_function(
 # -- the convention ----------------------------------------------------------------------------------------------------
 
 CACHES = {
-    "cache",
-    "caches",
-    "c",
-    "ctx",
-    "context",
-    "saved",
-    "residuals",
-    "res",
-    "tape",
-    "memory",
-    "state",
-    "store",
-    "stash",
-}
+    "cache", "caches", "c", "ctx", "context", "saved", "residuals", "res", "tape", "memory", "state",
+    "store", "stash",
+}  # fmt: skip
 _COTANGENT = re.compile(r"^(d[a-z0-9_]+|d?l?d?out.*|g|grad.*|.*_grad|.*_bar|delta.*|cot.*|upstream.*|ct|error)$")
 
 
@@ -106,8 +95,9 @@ class _Pair(Subject):
         self, forward: Callable[..., Any], backward: Callable[..., Any] | None, inputs: dict[str, Any], by_name: bool,
         cache_first: bool | None,
     ) -> None:  # fmt: skip
+        inputs = {name: _as_array(value) for name, value in inputs.items()}
         self.f, self.b, self.inputs, self.by_name = forward, backward, inputs, by_name
-        arrays = {k: v for name, value in inputs.items() for k, v in reals(name, value).items()}
+        arrays = {k: v for name, value in inputs.items() for k, v in reals(name, value, settings=True).items()}
         self.names = short(arrays)
         self.start = {self.names[k]: v for k, v in arrays.items()}
         self.notes: list[str] = []
@@ -202,6 +192,7 @@ class _Pair(Subject):
             except UserError:
                 self.first = not self.first
                 raise error from error.__cause__
+            self.notes.append("backward is taken to have the cache before dy: it fails otherwise")
         self.unsure = False
         return returned
 
@@ -214,7 +205,7 @@ class _Pair(Subject):
             return dys
         if kept is not _NONE and len(taken) <= len(dys) + 1:
             return (kept, *dys) if self.first else (*dys, kept)
-        own = (y, *inputs) if kept is _NONE else (kept,)
+        own = inputs if kept is _NONE else (kept,)
         if set(taken) & set(self.inputs):
             rest = iter((kept, *dys) if self.first and kept is not _NONE else (*dys, kept))
             known = {
@@ -224,12 +215,24 @@ class _Pair(Subject):
             return tuple(known[name] if name in known else next(rest, None) for name in taken)
         if isinstance(kept, tuple) and len(taken) == len(dys) + len(kept):
             own = kept
-        elif kept is _NONE and len(taken) == len(dys) + len(inputs):
-            own = (y,) if len(inputs) == 1 and taken[-1].lower() in OUTPUTS else inputs
+        elif kept is _NONE and len(taken) == len(dys) + 1 == 2 and taken[-1].lower() in OUTPUTS:
+            own = (y,)
+        elif kept is _NONE and len(taken) == len(dys) + 1 + len(inputs):
+            own = (y, *inputs)
         return (*own, *dys) if self.first else (*dys, *own)
 
     def _by_name(self, inputs: tuple[Any, ...]) -> dict[str, Any]:
         return dict(zip(self.inputs, inputs, strict=True))
+
+
+def _as_array(value: Any) -> Any:
+    """An array of floats for lists of them."""
+    numbers = isinstance(value, list) and value and not leaves("", value)
+    try:
+        array = np.asarray(value) if numbers else None
+    except ValueError:  # lists of different lengths
+        return value
+    return array if array is not None and array.dtype.kind == "f" else value
 
 
 def _cut(value: Any, lengths: Mapping[int, int]) -> Any:

@@ -97,7 +97,7 @@ class _Object(Subject):
 
     def __init__(self, layer: Any, inputs: dict[str, Any], forward: str, backward: str | None) -> None:
         self.layer, self.inputs, self.f, self.b, self.notes = layer, inputs, forward, backward, []
-        self.start = {k: v for name, value in inputs.items() for k, v in reals(name, value).items()}
+        self.start = {k: v for name, value in inputs.items() for k, v in reals(name, value, settings=True).items()}
         taken = [] if backward is None else arguments(getattr(layer, backward))
         self.taken = ["dy"] if taken is None else taken
         self.fixed_dy = set(self.taken) <= set(inputs)  # a loss

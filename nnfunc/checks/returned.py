@@ -70,7 +70,7 @@ def _fits_as_array(value: list[Any], like: Any) -> bool:
 def _by_place(elements: list[Any], inputs: Inputs) -> list[str | None]:
     """The input that each element belongs to; None for dicts that go by names, and for what is too much."""
     names = list(inputs)
-    own = {name: reals(name, value) for name, value in inputs.items()}
+    own = {name: reals(name, value, settings=True) for name, value in inputs.items()}
     loose = [i for i, e in enumerate(elements) if _is_dict(e) and not (i < len(names) and _is_dict(inputs[names[i]]))]
     if len(elements) >= len(names) and not loose:
         return [names[i] if i < len(names) and own[names[i]] else None for i in range(len(elements))]
@@ -87,7 +87,7 @@ def _by_place(elements: list[Any], inputs: Inputs) -> list[str | None]:
 def _of_input(name: str, value: Any, gradient: Any) -> Returned:
     """The gradients of the arrays of one input."""
     if not parts(name, value):
-        return Returned({name: gradient} if reals(name, value) and gradient is not None else {}, [])
+        return Returned({name: gradient} if reals(name, value, settings=True) and gradient is not None else {}, [])
     if _is_dict(value):
         if _is_dict(gradient):
             return _by_name(gradient, {name: value})
@@ -104,7 +104,7 @@ def _of_input(name: str, value: Any, gradient: Any) -> Returned:
 
 def _by_name(returned: Mapping[str, Any], inputs: Inputs) -> Returned:
     """A dict of gradients, whose names may say that they are gradients."""
-    arrays = {k: v for name, value in inputs.items() for k, v in reals(name, value).items()}
+    arrays = {k: v for name, value in inputs.items() for k, v in reals(name, value, settings=True).items()}
     gradients: dict[str, Any] = {}
     notes = []
     for key in returned:

@@ -210,6 +210,8 @@ def checked(
             raise TypeError(f"forward returned {kind_of(y)}, expected arrays of floats")
         drawn = {k: np.ones(v.shape) if pair.fixed_dy else rng.normal(size=v.shape) for k, v in outputs.items()}
         dy = cotangent(y, drawn)
+        if pair.fixed_dy and sum(v.size for v in drawn.values()) > 1:
+            notes.append("backward takes no dy: it is checked as that of the outputs' sum")
         returned = pair.backward(cache, dy)
         notes += [*pair.notes, *returned.notes]
         written = [k for k, v in reals("y", dy).items() if not np.array_equal(v, drawn[k])]
@@ -334,7 +336,7 @@ def _copies(arrays: Arrays) -> dict[str, Array]:
 def cotangent(y: Any, drawn: Arrays, name: str = "y") -> Any:
     """Cotangents in the structure of the outputs: zeros for whole numbers."""
     if name in drawn:
-        return float(drawn[name]) if not drawn[name].ndim else drawn[name].copy()
+        return drawn[name].copy() if drawn[name].ndim else drawn[name][()]
     inner = parts(name, y)
     if not inner:
         return np.zeros(np.shape(y)) if isinstance(y, (np.ndarray, np.generic, int)) else None
@@ -344,11 +346,16 @@ def cotangent(y: Any, drawn: Arrays, name: str = "y") -> Any:
     )
 
 
+EXAMPLES = {"x", "inputs", "input", "a", "a_prev", "data", "features", "images", "z", "logits", "h"}
+
+
 def _batch(start: Arrays, drawn: Arrays) -> int | None:
-    """The number of examples, if inputs and outputs begin with it."""
+    """The number of examples, if an input that is called so has the outputs' first axis, or their last."""
     y = next(iter(drawn.values()))
-    lengths = [v.shape[0] for v in start.values() if v.ndim > 1]
-    return y.shape[0] if y.ndim and lengths and lengths[0] == y.shape[0] else None
+    x = next((v for k, v in start.items() if k.lower() in EXAMPLES and v.ndim > 1), None)
+    if x is None or not y.ndim:
+        return None
+    return next((y.shape[i] for i in (0, -1) if x.shape[i] == y.shape[i]), None)
 
 
 def _whole_numbers(finding: Finding, gradients: Mapping[str, Any]) -> Finding:

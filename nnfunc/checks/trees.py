@@ -36,15 +36,23 @@ def parts(name: str, value: object) -> list[tuple[str, Any]]:
     return []
 
 
-def reals(name: str, value: object, inside: bool = False) -> dict[str, Array]:
-    """What has a derivative in a value, in float64, by name; numbers in dicts and lists are settings, and have none.
+def reals(name: str, value: object, settings: bool = False) -> dict[str, Array]:
+    """What has a derivative in a value, in float64, by name.
 
-    >>> reals("x", (np.ones(1), np.arange(2), {"W": np.ones(1), "rate": 0.1}))
-    {'x[0]': array([1.]), "x[2]['W']": array([1.])}
+    Args:
+        name: of the value.
+        value: what it is.
+        settings: whether numbers in dicts, tuples and lists are settings, which have none.
+
+    >>> reals("y", (np.ones(1), np.arange(2), 0.1))
+    {'y[0]': array([1.]), 'y[2]': array(0.1)}
+    >>> reals("x", {"W": np.ones(1), "rate": 0.1}, settings=True)
+    {"x['W']": array([1.])}
     """
-    if is_real(value) and not (inside and isinstance(value, float)):
+    if is_real(value):
         return {name: np.asarray(value, np.float64)}
-    return {k: v for label, part in parts(name, value) for k, v in reals(label, part, True).items()}
+    inner = [(k, v) for k, v in parts(name, value) if not (settings and isinstance(v, float))]
+    return {k: v for label, part in inner for k, v in reals(label, part, settings).items()}
 
 
 def leaves(name: str, value: object) -> list[tuple[str, NDArray[Any]]]:
