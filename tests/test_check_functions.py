@@ -145,7 +145,7 @@ CONVENTIONS: dict[str, tuple[Any, ...]] = {
     ),
     "inputs first": (lambda x, w: x @ w, lambda x, w, dy: (dy @ w.T, x.T @ dy), X, W),
     "settings with arrays": (
-        lambda x, conf: (x + conf["mean"], None), lambda dy, cache: dy, X, {"mean": X[0], "mode": "train"},
+        lambda x, conf: (x + conf["mean"], None), lambda dy, cache: dy, X, {"mean": np.ones(3), "mode": "train"},
     ),
     "several numbers": (
         lambda x: (float(x.sum()), float(x.prod()), x), lambda d1, d2, x: d1 + d2 * x.prod() / x, X[0],
