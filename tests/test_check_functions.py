@@ -295,6 +295,16 @@ def test_one_array_for_two_and_whole_numbers() -> None:
     report = nn.check_function(lambda x, t: (x + t, None), lambda dy, cache: (dy, dy), X, X)
     assert report.ok
     assert "the gradients of x and t are one array" in report.notes[0]
+
+    def changed(dy: Array, cache: Any) -> Any:
+        x, t = cache
+        dt = dx = -dy * x / (x + t) ** 2
+        dx += dy / (x + t)
+        return dx, dt
+
+    report = nn.check_function(lambda x, t: (x / (x + t), (x, t)), changed, X**2 + 1, X**2 + 2)
+    assert [name for name, _ in said(report)] == ["t"]
+    assert "The gradients of x and t are the same array" in report.findings[0].message
     report = nn.check_function(lambda x: (3 * x, None), lambda dy, cache: (3 * dy).astype(int), X)
     assert said(report) == [("x", "precision")]
 

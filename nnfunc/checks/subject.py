@@ -223,8 +223,11 @@ def checked(
         notes += [f"no gradient of {', '.join(rest)} is returned: not checked"] if asked and rest else []
         function, findings_, rows = _examined(pair, start, asked, drawn, y, sources, rng, batch_size)
         evaluations, findings = function.evaluations, [*findings, *findings_]
-        shared = _shared(returned.gradients)
-        notes += [f"the gradients of {a} and {b} are one array: what is added to one changes both" for a, b in shared]
+        for a, b in _shared(returned.gradients):
+            notes.append(f"the gradients of {a} and {b} are one array: what is added to one changes both")
+            if len(wrong := {a, b} & {f.name for f in findings}) == 1:
+                text = f" The gradients of {a} and {b} are the same array: is it changed after the first was done?"
+                findings = [f._replace(message=f.message + text) if f.name in wrong else f for f in findings]
         findings = [_whole_numbers(f, returned.gradients) for f in findings]
         kinds = {f.name: f.kind for f in findings}
         rows = [r._replace(verdict=f"WRONG: {kinds[r.name]}") if r.name in kinds else r for r in rows]
