@@ -229,7 +229,9 @@ def test_one_output_of_two_is_forgotten() -> None:
         return lstm_like_back(dh, 0 * dc, cache)
 
     report = nn.check_function(lstm_like, back, *rng.normal(size=(3, 2, 3)))
-    assert {name for name, _ in said(report)} == {"x", "h", "c"}
+    assert said(report) == [(name, "missing-term") for name in ("x", "h", "c")]
+    assert "nothing of y[1] arrives" in report.findings[0].message
+    assert "for y[0] alone it is right" in report.findings[0].message
 
 
 # -- exceptions, caches, mutation --------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def check_function(
         backward: (dy, cache) -> gradients; or (dy1, dy2, ..., cache), (cache, dy), (dy, *inputs), (dy), (cache). The
             gradients: one, a tuple or list in the order of the inputs, a dict by name ("W", "dW", "grad_W", ...), or a
             tuple with such a dict. None if forward returns it, as a function of dy, or is a loss that returns
-            (value, gradients).
+            (value, gradients), as `scipy.optimize.minimize` takes with jac=True.
         inputs: arrays of any layout, numbers, whole numbers and masks (which have no gradient), anything else (passed
             on), tuples, lists and dicts of these. Or one dict of the inputs by name.
         cache_first: whether backward takes the cache before dy; told by its arguments' names if not given.
@@ -52,7 +52,7 @@ def check_function(
         TypeError, ValueError: forward takes another number of inputs, or no input is made of floats; they are not
             finite; `expected` names no input.
 
-    Outputs are weighted by random cotangents. A gradient that is None, or not returned, is not checked, and neither
+    Outputs are weighted by random cotangents; of several it is said which a mistake comes from. A gradient that is None, or not returned, is not checked, and neither
     are other things that are returned; the report says so.
 
     >>> def forward(x, w):

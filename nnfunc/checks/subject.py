@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import LARGEST, Opened
 from nnfunc.checks.meant import Meant
 from nnfunc.checks.models import explained
+from nnfunc.checks.outputs import by_output
 from nnfunc.checks.report import Finding, Report, Row
 from nnfunc.checks.returned import Returned
 from nnfunc.checks.trees import cut, flat, parts, reals
@@ -252,36 +254,37 @@ def _examined(
     rng: Generator, batch_size: int | None,
 ) -> tuple[Function, list[Finding], list[Row]]:  # fmt: skip
     weights, opened = flat(drawn.values()), _opened(pair, asked, drawn, y)
-    function = Function(
-        lambda a: weights * opened.forward(a) if weights.size else np.zeros(1),
-        lambda a: opened.backward(a, weights),
-        asked,
-    )
     numbers = named_numbers(held(sources))
     numbers += [(f"the length of {k}'s axis {i}", float(n)) for k, v in start.items() for i, n in enumerate(v.shape)]
+    hints = Hints(numbers, batch_size or _batch(start, drawn))
+    explain = None if pair.fixed_dy else partial(_in_words, pair=pair, opened=opened, size=weights.size, rng=rng)
 
-    def explain(c: Comparison, found: Diagnosis) -> Diagnosis | None:
-        said = explained(c, found, opened, rng)
-        if (
-            said is not None
-            or found.kind not in ("unknown", "penalty")
-            or max(c.analytic.size, weights.size) <= LARGEST
-        ):
-            return said
-        less = pair.smaller()  # too large to be laid open as it is
-        if less is None:
-            return None
-        y, _ = less.forward(_copies(less.start))
-        drawn = {k: rng.normal(size=v.shape) for k, v in reals("y", y).items()}
-        with suppress(Exception):  # what works at one point may not beside it
-            return explained(c, found, _opened(less, {k: less.start[k] for k in asked}, drawn, y), rng)
+    def of(dy: Array) -> Function:
+        return Function(
+            lambda a: dy * opened.forward(a) if dy.size else np.zeros(1), lambda a: opened.backward(a, dy), asked
+        )
+
+    examined = partial(examine, sources=sources, rng=rng, hints=hints, names=("forward", "backward"), explain=explain)
+    function = of(weights)
+    rows, findings = examined(function)
+    return function, by_output(findings, opened, drawn, rng, lambda dy: examined(of(dy))[1]), rows
+
+
+def _in_words(
+    c: Comparison, found: Diagnosis, pair: Subject, opened: Opened, size: int, rng: Generator
+) -> Diagnosis | None:
+    """What the map says; if it is too large to be laid open, that of smaller arrays."""
+    said = explained(c, found, opened, rng)
+    if said is not None or found.kind not in ("unknown", "penalty") or max(c.analytic.size, size) <= LARGEST:
+        return said
+    less = pair.smaller()
+    if less is None:
         return None
-
-    rows, findings = examine(
-        function, sources, rng, Hints(numbers, batch_size or _batch(start, drawn)), names=("forward", "backward"),
-        explain=None if pair.fixed_dy else explain,
-    )  # fmt: skip
-    return function, findings, rows
+    y, _ = less.forward(_copies(less.start))
+    dy = {k: np.zeros(v.shape) for k, v in reals("y", y).items()}
+    with suppress(Exception):  # what works at one point may not beside it
+        return explained(c, found, _opened(less, {k: less.start[k] for k in opened.arrays}, dy, y), rng)
+    return None
 
 
 def _opened(pair: Subject, asked: Arrays, drawn: Arrays, y: Any) -> Opened:
