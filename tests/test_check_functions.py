@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array
@@ -224,6 +226,32 @@ def test_words() -> None:
     assert "5 is the batch size" in mean.findings[0].message
 
 
+lengths = st.integers(1, 5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    m=lengths, d=lengths, k=lengths, seed=st.integers(0, 99), turned=st.booleans(), times=st.sampled_from([1, -1, 3])
+)
+def test_any_shape_and_layout(m: int, d: int, k: int, seed: int, turned: bool, times: float) -> None:
+    draw = np.random.default_rng(seed).normal
+
+    def product(x: Array, w: Array) -> tuple[Array, Any]:
+        return (np.tanh(w @ x), (x, w)) if turned else (np.tanh(x @ w), (x, w))
+
+    def back(dy: Array, cache: Any) -> dict[str, Array]:
+        x, w = cache
+        if turned:
+            dz = dy * (1 - np.tanh(w @ x) ** 2)
+            return {"dx": w.T @ dz, "dw": times * (dz @ x.T)}
+        dz = dy * (1 - np.tanh(x @ w) ** 2)
+        return {"dx": dz @ w.T, "dw": times * (x.T @ dz)}
+
+    x, w = (draw(size=(d, m)), draw(size=(k, d))) if turned else (draw(size=(m, d)), draw(size=(d, k)))
+    report = nn.check_function(product, back, x, w)
+    assert said(report) == {1: [], -1: [("w", "sign")], 3: [("w", "scale")]}[int(times)]
+
+
 def test_one_output_of_two_is_forgotten() -> None:
     def back(dh: Array, dc: Array, cache: Any) -> Any:
         return lstm_like_back(dh, 0 * dc, cache)
@@ -251,6 +279,8 @@ def test_shapes_and_nothing_returned() -> None:
     assert said(report) == [("b", "shape")]
     assert "a sum over the examples is missing" in report.findings[0].message
     assert said(nn.check_function(forward, lambda dy, cache: None, X, W, B)) == [("", "shape")]
+    ragged = nn.check_function(forward, lambda dy, cache: ([[1.0], [1.0, 2.0]], *grads(dy, cache)[1:]), X, W, B)
+    assert said(ragged) == [("x", "shape")]
 
 
 def test_backward_that_writes() -> None:

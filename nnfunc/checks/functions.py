@@ -52,8 +52,8 @@ def check_function(
         TypeError, ValueError: forward takes another number of inputs, or no input is made of floats; they are not
             finite; `expected` names no input.
 
-    Outputs are weighted by random cotangents; of several it is said which a mistake comes from. A gradient that is None, or not returned, is not checked, and neither
-    are other things that are returned; the report says so.
+    Outputs are weighted by random cotangents; of several it is said which a mistake comes from. A gradient that is
+    None, or not returned, is not checked, and neither are other things that are returned; the report says so.
 
     >>> def forward(x, w):
     ...     return np.tanh(x @ w), (x, w)

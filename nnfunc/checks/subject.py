@@ -233,7 +233,9 @@ def checked(
         findings = [_whole_numbers(f, returned.gradients) for f in findings]
         kinds = {f.name: f.kind for f in findings}
         rows = [r._replace(verdict=f"WRONG: {kinds[r.name]}") if r.name in kinds else r for r in rows]
-        whole = [k for k, v in returned.gradients.items() if np.size(v) and np.asarray(v).dtype.kind in "iub"]
+        whole = [
+            k for k, v in returned.gradients.items() if isinstance(v, np.ndarray) and v.size and v.dtype.kind in "iub"
+        ]
         notes += [f"the gradient of {k} is made of whole numbers: fractions are lost" for k in whole]
         if written and not findings:
             text = "backward writes into dy, which it was given: work on a copy (dz = dy * mask instead of dz[...] = 0)"
