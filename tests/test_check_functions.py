@@ -423,6 +423,8 @@ def test_jax() -> None:
     bent = jax.custom_vjp(lambda x: x**2)
     bent.defvjp(lambda x: (x**2, x), lambda x, dy: (-2 * dy * x,))
     assert said(nn.check_function(*pair(bent), X)) == [("x", "sign")]
+    rule = (lambda x: (jax.numpy.sin(x), x)), (lambda res, g: (g * jax.numpy.cos(res),))
+    nn.check_function(*rule, X).assert_ok()  # in single precision
 
 
 def test_thinc_and_autograd() -> None:

@@ -20,7 +20,8 @@ def is_real(value: object) -> bool:
     >>> [is_real(v) for v in (1.0, np.ones(2), 1, True, np.arange(2), None)]
     [True, True, False, False, False, False]
     """
-    return isinstance(value, (float, np.ndarray, np.generic)) and np.asarray(value).dtype.kind == "f"
+    known = isinstance(value, (float, np.ndarray, np.generic)) or type(value).__module__.startswith("jax")
+    return known and np.asarray(value).dtype.kind == "f"
 
 
 def parts(name: str, value: object) -> list[tuple[str, Any]]:
