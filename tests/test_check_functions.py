@@ -558,3 +558,28 @@ def test_tensors_are_pointed_to_their_adapter() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"Tensor \(wrap it with nnfunc.interop.torch.pair\)"):
         nn.check_function(lambda x: torch.tensor(x), lambda dy: dy, X)
+
+
+@pytest.mark.parametrize("at", [0.0, 1.3])
+def test_ties_of_two_arrays(at: float) -> None:
+    a, b = X.copy(), X[::-1].copy()
+    a[:2], b[:2] = at, at
+
+    def check(more: Callable[..., Any], less: Callable[..., Any], f: Callable[..., Any] = np.maximum) -> list[Any]:
+        report = nn.check_function(
+            lambda a, b: (f(a, b), (a, b)), lambda dy, c: (dy * more(c[0], c[1]), dy * less(c[0], c[1])), a, b
+        )
+        return said(report)
+
+    wrong = [("a", "mask"), ("b", "mask")]
+    assert check(np.greater, np.less) == wrong
+    assert check(np.greater_equal, np.less_equal) == wrong
+    assert check(np.greater_equal, np.less) == []
+    assert check(np.greater, np.less_equal) == []
+    half = [lambda a, b: (a > b) + 0.5 * (a == b), lambda a, b: (a < b) + 0.5 * (a == b)]
+    assert check(*half) == []
+    assert (
+        check(lambda a, b: 1.0 * (a > 0), lambda a, b: 1.0 * (b < 0), lambda a, b: np.maximum(a, 0) - np.maximum(-b, 0))
+        == []
+    )
+    assert check(lambda a, b: np.sign(a - b), lambda a, b: -np.sign(a - b), lambda a, b: np.abs(a - b)) == []

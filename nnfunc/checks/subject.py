@@ -27,6 +27,7 @@ from nnfunc.checks.models import explained
 from nnfunc.checks.outputs import by_output
 from nnfunc.checks.report import Finding, Report, Row
 from nnfunc.checks.returned import Returned
+from nnfunc.checks.ties import at_ties
 from nnfunc.checks.trees import cut, flat, parts, reals
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
@@ -240,6 +241,9 @@ def checked(
         if written and not findings:
             text = "backward writes into dy, which it was given: work on a copy (dz = dy * mask instead of dz[...] = 0)"
             findings.append(Finding("", "", "mutation", f"{text}."))
+        if not findings:
+            findings = at_ties(function, rng)
+            rows = [r._replace(verdict="WRONG: mask") if any(f.name == r.name for f in findings) else r for r in rows]
         if not findings:
             findings += _cache(pair, start, y, drawn)
     except UserError as error:
