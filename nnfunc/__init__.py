@@ -157,7 +157,19 @@ from nnfunc.training import (
 )
 
 if TYPE_CHECKING:
-    from nnfunc.checks import Finding, Report, TaylorTest, check_gradients, check_layer, check_model, taylor_test
+    from nnfunc.checks import (
+        Finding,
+        Report,
+        TaylorTest,
+        check_function,
+        check_gradients,
+        check_hessian,
+        check_jacobian,
+        check_layer,
+        check_model,
+        check_object,
+        taylor_test,
+    )
     from nnfunc.files import Saved, load, save
     from nnfunc.inspection import Inspection, LayerInspection, inspect
 
@@ -203,9 +215,13 @@ __all__ = [
     "branch",
     "categorical_cross_entropy",
     "categorical_cross_entropy_with_logits",
+    "check_function",
     "check_gradients",
+    "check_hessian",
+    "check_jacobian",
     "check_layer",
     "check_model",
+    "check_object",
     "clip_by_global_norm",
     "clip_by_value",
     "concatenate",
@@ -340,7 +356,8 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("Finding", "Report", "TaylorTest"), "checks"),
-    **dict.fromkeys(("check_gradients", "check_layer", "check_model", "taylor_test"), "checks"),
+    **dict.fromkeys(("check_function", "check_gradients", "check_hessian", "check_jacobian"), "checks"),
+    **dict.fromkeys(("check_layer", "check_model", "check_object", "taylor_test"), "checks"),
     **dict.fromkeys(("Saved", "load", "save"), "files"),
     **dict.fromkeys(("Inspection", "LayerInspection", "inspect"), "inspection"),
 }

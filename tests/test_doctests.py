@@ -18,6 +18,7 @@ import nnfunc as nn
 MODULES = ["nnfunc", *(m.name for m in pkgutil.walk_packages(nn.__path__, "nnfunc."))]
 EXTRAS = {
     "nnfunc.plots": "matplotlib",
+    "nnfunc.interop.jax": "jax",
     "nnfunc.interop.onnx": "onnx",
     "nnfunc.interop.sklearn": "sklearn",
     "nnfunc.interop.torch": "torch",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,8 +21,8 @@ Claims: TypeAlias = Mapping[str, ArrayLike]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-class RefusalError(Exception):
-    """What a user's gradient raises.
+class UserError(Exception):
+    """An exception of the code that is checked, and where it was raised.
 
     Args:
         who: what the function is called.
@@ -29,21 +30,28 @@ class RefusalError(Exception):
     """
 
     def __init__(self, who: str, error: Exception) -> None:
-        text, cause = str(error), ""
+        said, cause = str(error).rstrip("."), ""
         self.kind = "unknown"
-        if "read-only" in text:
+        if "read-only" in said:
             self.kind, cause = "mutation", ": it writes into what it was given; work on a copy"
-        elif re.search("shape|broadcast|dimension|mismatch|axis|axes|size|expected|names differ", text):
+        elif re.search("shape|broadcast|dimension|mismatch|axis|axes|size|expected|names differ|unpack", said):
             self.kind = "shape"
-        super().__init__(f"{who} raises {type(error).__name__}{_place(error)}: {text}{cause}")
+        super().__init__(f"{who} raises {type(error).__name__}{_line(error)}{f': {said}' if said else ''}{cause}")
 
 
-def _place(error: Exception) -> str:
-    """The line of the caller's code that raised."""
+def _line(error: Exception) -> str:
+    """The last line of the user's own code that an exception came from."""
+    own = Path(__file__).parent.parent
     frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if "nnfunc" not in f.filename.replace("\\", "/").split("/")
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in f.filename and own not in Path(f.filename).parents
     ]
-    return f" in line {frames[-1].lineno} ({frames[-1].line})" if frames and frames[-1].line else ""
+    if not frames:
+        return ""
+    line = frames[-1].line or ""
+    code = f" ({line[:80]}{'…' * (len(line) > 80)})" if line else ""
+    return f" in line {frames[-1].lineno} of {Path(frames[-1].filename).name}{code}"
 
 
 class Place(NamedTuple):
@@ -133,7 +141,7 @@ class Function:
             try:
                 return np.ravel(np.asarray(self.raw(self.arrays(vector)), np.float64))
             except Exception as error:  # at the start it is the caller's to see; elsewhere the function has no value
-                self.refusal = type(error).__name__
+                self.refusal = type(error.__cause__ or error).__name__
                 return np.full(1, np.nan)
 
     def terms_at_start(self) -> Array:

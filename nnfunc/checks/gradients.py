@@ -17,13 +17,15 @@ from nnfunc.checks.constants import Hints
 from nnfunc.checks.diagnosis import Diagnosis, Evidence, Point, diagnose
 from nnfunc.checks.evident import FIRST
 from nnfunc.checks.factors import FACTORS
-from nnfunc.checks.function import Arrays, Claims, Function, Place, RefusalError, named_arrays
+from nnfunc.checks.function import Arrays, Claims, Function, Place, UserError, named_arrays
 from nnfunc.checks.held import held, held_arrays, named_numbers
 from nnfunc.checks.hypotheses import ALONE
 from nnfunc.checks.kinks import allow_at_kinks, at_another_point, confirmed, moved
+from nnfunc.checks.meant import Meant
 from nnfunc.checks.pattern import plural
 from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
+from nnfunc.checks.sums import blind_spot
 from nnfunc.checks.terms import TERMS
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
@@ -38,6 +40,8 @@ def check_gradients(
     params: Mapping[str, ArrayLike],
     *,
     batch_size: int | None = None,
+    tolerance: float = 0.0,
+    expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
     """Holds hand-written gradients against numeric ones, and says what is wrong with those that are.
@@ -51,6 +55,8 @@ def check_gradients(
         params: the point, a dict of arrays of floats of any shape, also 0-d and empty ones. It should be a general one:
             zeros hide mistakes.
         batch_size: the number of examples, if you like to have it recognised in factors.
+        tolerance: relative to the largest derivative of an array: smaller differences are meant.
+        expected: of gradients that are meant to differ, by name, the reason: {"W": "clipped"}.
         key: of the random directions and moves; nn.key(0) if not given.
     Returns:
         a Report: print it, look at its `findings`, or `assert_ok()` in a test.
@@ -80,6 +86,7 @@ batch (1/m) is missing.
     if batch_size is not None:
         positive_int(batch_size, "batch_size")
     arrays = named_arrays(params)
+    meant = Meant(tolerance, expected or {}, arrays)
     immutable = isinstance(params, ArrayDict)
 
     def terms(point: Arrays) -> Array:
@@ -94,7 +101,7 @@ batch (1/m) is missing.
         try:
             return grads_fn(ArrayDict(point) if immutable else point)
         except Exception as error:  # whatever it is, it is the caller's
-            raise RefusalError("grads_fn", error) from error
+            raise UserError("grads_fn", error) from error
 
     sources = [f for f in (loss_fn, grads_fn) if callable(f)]
     numbers = named_numbers(held(sources))
@@ -103,11 +110,13 @@ batch (1/m) is missing.
     rng = generator(new_key(0) if key is None else key)
     try:
         rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
-    except RefusalError as error:
+    except UserError as error:
         function.terms_at_start()  # what loss_fn raises comes first
         rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
         findings = [Finding("", "", error.kind, f"{error}.")]
-    return Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began)
+    notes = [note for note in [blind_spot(loss_fn)] if note]
+    report = Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began, tuple(notes))
+    return meant.settled(report)
 
 
 def _number(value: object) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,11 @@ from nnfunc.checks.calls import (
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.constants import Hints
 from nnfunc.checks.diagnosis import Diagnosis
-from nnfunc.checks.function import Arrays, Claims, Function, RefusalError
+from nnfunc.checks.function import Arrays, Claims, Function, UserError
 from nnfunc.checks.gradients import examine
 from nnfunc.checks.held import held, named_numbers
 from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
+from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Finding, Report, Row
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
@@ -59,6 +60,8 @@ def check_layer(
     x: Value | None = None,
     batch_size: int = 4,
     inputs: int = 2,
+    tolerance: float = 0.0,
+    expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
     """Checks one layer alone: its input gradient "dx" and the gradient of every parameter.
@@ -71,6 +74,8 @@ def check_layer(
             numbers for a layer of your own that looks them up (which then has no dx).
         batch_size: how many examples the generated inputs have.
         inputs: how many inputs are generated, each checked in training and in prediction mode.
+        tolerance, expected: what is meant, as in `check_gradients`: {"dx": "straight-through"}, of a layer inside
+            {"dense2.W": ...}.
         key: of inputs, cotangents, dropout masks; nn.key(0) if not given.
     Returns:
         a Report; findings have the layer's name as `where`, and "dx" (of several inputs "dx[0]", "dx[1]") or a
@@ -93,6 +98,7 @@ def check_layer(
     shape = check_shapes(input_shape)
     positive_int(batch_size, "batch_size")
     positive_int(inputs, "inputs")
+    meant = Meant(tolerance, expected or {}, None)
     key = new_key(0) if key is None else key
     if params is None:
         params, own = layer.init(fold_in(key, 0), shape, np.float64)
@@ -106,8 +112,8 @@ def check_layer(
         for train in (True, False):
             check.model(Call(layer.name, layer, params, state, values, fold_in(key, 100 + i), train))
             if check.findings:
-                return check.report(began)
-    return check.report(began)
+                return meant.settled(check.report(began))
+    return meant.settled(check.report(began))
 
 
 def check_model(
@@ -118,6 +124,8 @@ def check_model(
     target: Value | None = None,
     loss: Loss | str | None = None,
     state: ArrayDict | None = None,
+    tolerance: float = 0.0,
+    expected: Mapping[str, str] | None = None,
     key: Key | None = None,
     train: bool = True,
 ) -> Report:
@@ -132,6 +140,7 @@ def check_model(
         target, loss: a loss value and what it takes beside the outputs; without them the outputs themselves are the
             loss if they are one number, and are weighted at random if not.
         state: running averages; those of model.init if not given.
+        tolerance, expected: what is meant, as in `check_layer`.
         key: of dropout masks and of the random directions; nn.key(0) if not given.
         train: whether the layers work as in training.
     Returns:
@@ -149,6 +158,7 @@ def check_model(
     """
     began = time.perf_counter()
     instance(model, Layer, "model")
+    meant = Meant(tolerance, expected or {}, None)
     if (loss is None) != (target is None):
         raise ValueError("loss and target go together: pass both, or none")
     function = None if loss is None else value_and_grad(model, loss)
@@ -163,7 +173,7 @@ def check_model(
     path = model.name if model.wire is None else ""
     target = None if function is None else map_leaves(lambda a: numeric(a, "target"), target)
     check.model(Call(path, model, _double(params), _double(state), x, key, train), function, target)
-    return check.report(began)
+    return meant.settled(check.report(began))
 
 
 def _initial_state(model: Layer, key: Key, x: Value) -> ArrayDict:
@@ -232,7 +242,7 @@ class _Check:
             try:
                 return call.gradients(own, cache, dy)
             except Exception as error:  # whatever it is, it is backward's
-                raise RefusalError("backward", error) from error
+                raise UserError("backward", error) from error
 
         arrays, sources = call.arrays, functions_of(call.layer)
         function = Function(lambda a: weights * call.output(a), lambda a: backward(a, dy), arrays)
@@ -241,9 +251,9 @@ class _Check:
         try:
             rows, findings = examine(
                 function, sources, self.rng, Hints(numbers, call.batch), where=call.path, names=("forward", "backward"),
-                explain=partial(_explained, opened=opened, rng=self.rng), exhaustive=not again,
+                explain=partial(explained, opened=opened, rng=self.rng), exhaustive=not again,
             )  # fmt: skip
-        except RefusalError as error:
+        except UserError as error:
             self.refused(call.path, error.kind, str(error))
             return
         self.add(function, rows, findings)
@@ -332,7 +342,7 @@ class _Check:
         sources, hints = functions_of(root.layer), Hints((), root.batch)
         rows, findings = examine(
             of, sources, self.rng, hints, where=root.path, names=("forward", "backward"),
-            exhaustive=False, any_kink=True, explain=partial(_explained, opened=opened, rng=self.rng),
+            exhaustive=False, any_kink=True, explain=partial(explained, opened=opened, rng=self.rng),
         )  # fmt: skip
         lost = self.lost(of, rows, findings)
         rows = [row._replace(verdict="right") if row.name in lost else row for row in rows]
@@ -373,7 +383,8 @@ def _functions(loss: Loss) -> list[Callable[..., Any]]:
     return [partial(loss.values, **loss.settings), partial(loss.gradient, **loss.settings)]
 
 
-def _explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
+def explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
+    """What the map dy → gradient says more than the numbers of one array do."""
     nonlinear = not_linear(opened, c.name, rng)
     if nonlinear is None and found.kind not in ("unknown", "penalty"):  # what the numbers say is enough
         return None

@@ -39,6 +39,7 @@ class Report(NamedTuple):
         rows: every array that was looked at, with its verdict.
         evaluations: how many times the function was evaluated.
         seconds: how long it took.
+        notes: what is not wrong, but good to know: what was ignored, is meant, or can't be seen.
 
     >>> report = nn.check_gradients(lambda p: np.sum(p["w"] ** 2), lambda p: {"w": 2 * p["w"]}, {"w": np.ones((2, 3))})
     >>> report.ok
@@ -53,6 +54,7 @@ class Report(NamedTuple):
     rows: tuple[Row, ...]
     evaluations: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -79,8 +81,9 @@ class Report(NamedTuple):
         return ["layer", "array", "shape", "worst error", "verdict"][layered], [cells[layered] for cells in rows]
 
     def text(self) -> str:
-        """The table and what the findings say, which is the same at each run."""
-        return "\n\n".join([self.table(), *paragraphs(f.message for f in self.findings)])
+        """The table, what the findings say and the notes, which is the same at each run."""
+        notes = [f"Note: {note}." for note in self.notes]
+        return "\n\n".join([self.table(), *paragraphs([*(f.message for f in self.findings), *notes])])
 
     def __str__(self) -> str:
         return f"{self.text()}\n\n{self._summary()}"
@@ -96,7 +99,7 @@ class Report(NamedTuple):
     def _repr_html_(self) -> str:
         wrong = {(f.where, f.name) for f in self.findings}
         marked = [i for i, row in enumerate(self.rows) if (row.where, row.name) in wrong]
-        return html_table(*self._cells(), marked, [f.message for f in self.findings], self._summary())
+        return html_table(*self._cells(), marked, [*(f.message for f in self.findings), *self.notes], self._summary())
 
 
 def label(where: str, name: str) -> str:

@@ -17,11 +17,15 @@ begins at 0 again (which counts with `momentum=None`), and PyTorch's running var
 variance, ours towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's
 candidate: they are one array here, and the second is 0 there. An `nn.LSTM` of one layer and one direction is one layer
 here.
+
+And a gradient of PyTorch's, of a module or an `autograd.Function`, for the gradient laboratory: `pair`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import inspect
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +40,7 @@ from nnfunc.interop._weights import Convention, Names, There, read, write
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["from_state_dict", "to_state_dict"]
+__all__ = ["from_state_dict", "pair", "to_state_dict"]
 
 BOTH, CANDIDATE = "bias_hh_l0", "bias_hh_candidate"
 """PyTorch's second bias of a recurrent layer, and the part of it that is not only added to the first: a GRU's."""
@@ -229,3 +233,71 @@ def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch need not be ther
         return np.asarray((value.float() if short else value).numpy(force=True))
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{name} is no plain tensor: {error}") from error
+
+
+def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """A PyTorch function as a forward and a backward for `nn.check_function`, in float64.
+
+    Args:
+        f: an `autograd.Function` (the class), any function of tensors, or a module, whose parameters then come first:
+            a dict of arrays by the names of `named_parameters`.
+
+    >>> import torch
+    >>> class Cube(torch.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x**3
+    ...     @staticmethod
+    ...     def backward(ctx, dy):
+    ...         return 2 * dy * ctx.saved_tensors[0] ** 2  # should be 3
+    >>> [(finding.name, finding.kind) for finding in nn.check_function(*pair(Cube), np.array([0.5, -1.0])).findings]
+    [('x', 'scale')]
+    """
+    import torch  # weights are read without it
+
+    def tensors(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: tensors(v) for k, v in value.items()}
+        if not isinstance(value, (np.ndarray, np.generic)):
+            return value
+        return torch.tensor(value, requires_grad=value.dtype.kind == "f")
+
+    def forward(*inputs: Any) -> tuple[Any, Any]:
+        given = tuple(map(tensors, inputs))
+        ys = run(*given)
+        several = isinstance(ys, (tuple, list))
+        y = tuple(own.detach().numpy() for own in ys) if several else ys.detach().numpy()
+        return y, (given, tuple(ys) if several else (ys,))
+
+    def backward(dy: Any, cache: Any) -> Any:
+        given, ys = cache
+        leaves = [v for value in given for v in (value.values() if isinstance(value, dict) else (value,))]
+        leaves = [v for v in leaves if isinstance(v, torch.Tensor) and v.requires_grad]
+        dys = tuple(
+            torch.as_tensor(own, dtype=y.dtype) for own, y in zip(dy if len(ys) > 1 else (dy,), ys, strict=True)
+        )
+        found = iter(torch.autograd.grad(ys, leaves, dys, retain_graph=True, allow_unused=True))
+
+        def own(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {k: own(v) for k, v in value.items()}
+            gradient = next(found) if isinstance(value, torch.Tensor) and value.requires_grad else None
+            return None if gradient is None else gradient.numpy()
+
+        return tuple(map(own, given))
+
+    run: Any = f
+    said: Any = f
+    if isinstance(f, torch.nn.Module):
+        module = copy.deepcopy(f).double()
+        run, said = (lambda params, *inputs: torch.func.functional_call(module, params, inputs)), module.forward
+    elif isinstance(f, type) and issubclass(f, torch.autograd.Function):
+        said = f.forward  # type: ignore[attr-defined]  # no types without PyTorch
+        run = f.apply  # type: ignore[attr-defined]  # as above
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in inspect.signature(said).parameters.values() if p.kind in kinds and p.name != "ctx"]
+    names = ["params", *names] if isinstance(f, torch.nn.Module) else names
+    own = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in dict.fromkeys(names)]
+    forward.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # the reports' names
+    return forward, backward

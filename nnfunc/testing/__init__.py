@@ -5,6 +5,7 @@ try:
 except ImportError as error:
     raise ImportError('nnfunc.testing needs hypothesis: pip install "nnfunc[testing]"') from error
 
+from nnfunc.testing.gradients import gradient_test
 from nnfunc.testing.laws import assert_layer_laws, hold_laws
 from nnfunc.testing.strategies import (
     Network,
@@ -24,6 +25,7 @@ __all__ = [
     "arrays",
     "assert_layer_laws",
     "cotangents",
+    "gradient_test",
     "graph_layers",
     "graphs",
     "hold_laws",
