@@ -169,7 +169,8 @@ outputs, bits = st.sampled_from(["sequence", "last"]), st.booleans()
 RECURRENT: dict[str, tuple[st.SearchStrategy[nn.Layer], Shapes]] = {
     "bidirectional": (st.sampled_from([nn.rnn, nn.gru, nn.lstm]).map(lambda make: nn.bidirectional(make(2))), STEPS),
     "gru": (st.builds(nn.gru, small_int, bits, output=outputs, reverse=bits, bias=bits), STEPS),
-    "lstm": (st.builds(nn.lstm, small_int, output=outputs, reverse=bits, bias=bits), STEPS),
+    "lstm": (st.builds(nn.lstm, small_int, st.sampled_from([0.0, 1.0]), output=outputs, reverse=bits, bias=bits),
+             STEPS),
     "rnn": (st.builds(nn.rnn, small_int, st.sampled_from(["tanh", "relu"]), output=outputs, reverse=bits, bias=bits),
             STEPS),
 }  # fmt: skip

@@ -262,6 +262,32 @@ def averaged(right: Backward) -> Backward:
     return backward
 
 
+def with_gates_ordered(*order: int) -> Callable[[Backward], Backward]:
+    """The gradients of a recurrent layer's gates side by side in another order than the gates."""
+
+    def of(right: Backward) -> Backward:
+        def backward(params: Any, cache: Any, dy: Any, grads: Any, need: Any, **settings: Any) -> Any:
+            dx = right(params, cache, dy, grads, need, **settings)
+            for gradient in grads[:3]:
+                if gradient is not None:
+                    gradient[...] = np.hstack([np.split(gradient, len(order), axis=-1)[k] for k in order])
+            return dx
+
+        return backward
+
+    return of
+
+
+def without_time(right: Backward) -> Backward:
+    """A recurrent layer whose steps hand nothing back to the step before."""
+    return lambda p, cache, dy, grads, need, **s: right((p[0], 0 * p[1], *p[2:]), cache, dy, grads, need, **s)
+
+
+def first_alone(a: Array) -> Array:
+    """What is left of a sum over time that each step overwrites, from the last to the first."""
+    return np.concatenate([a[:1], 0 * a[1:]])
+
+
 SEQUENCES: dict[str, tuple[Layer, Any, Callable[[Backward], Backward], dict[str, str]]] = {
     "attention: causal mask inverted": (
         nn.attention(2, causal=True), (4, 4), looks(lambda A: np.tri(*A.shape[-2:]) == 0),
@@ -280,6 +306,27 @@ SEQUENCES: dict[str, tuple[Layer, Any, Callable[[Backward], Backward], dict[str,
         {"dx": "missing-term", "query_W": "scale", "query_b": "scale"},
     ),
     "embedding: ids overwritten": (nn.embedding(3, 2), (4,), overwritten, {"E": "missing-sum"}),
+    "gru: gates in another order": (
+        nn.gru(3), (4, 3), with_gates_ordered(1, 0, 2), dict.fromkeys(("x_W", "h_W", "b"), "shift"),
+    ),
+    "gru: reverse forgotten": (
+        nn.gru(3, reverse=True), (4, 3),
+        lambda right: lambda p, c, dy, g, need, **s: right(p, c, dy, g, need, **(s | {"reverse": False})),
+        dict.fromkeys(("dx", "x_W", "h_W", "b", "h_b"), "flip"),
+    ),
+    "lstm: gates in another order": (
+        nn.lstm(3), (4, 3), with_gates_ordered(0, 3, 1, 2), dict.fromkeys(("x_W", "h_W", "b"), "shift"),
+    ),
+    "lstm: h_W overwritten": (
+        nn.lstm(3, initial_state=True), ((4, 3), ((3,), (3,))),
+        with_cache(lambda c: c._replace(hs=first_alone(c.hs))), {"h_W": "missing-term"},
+    ),
+    "lstm: x_W overwritten": (
+        nn.lstm(3), (4, 3), with_cache(lambda c: c._replace(x=first_alone(c.x))), {"x_W": "missing-term"},
+    ),
+    "rnn: time not handed back": (
+        nn.rnn(3), (4, 3), without_time, dict.fromkeys(("dx", "x_W", "h_W", "b"), "missing-term"),
+    ),
     "learned positions: averaged": (nn.learned_positions(6), (4, 4), averaged, {"P": "scale"}),
     "rotary positions: turned the same way": (
         nn.rotary_positions(), (4, 4),

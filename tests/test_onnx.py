@@ -127,6 +127,14 @@ def test_recurrent_layers_with_lengths_and_states(layer: nn.Layer) -> None:
     assert_exported(layer, randomized(params, 0), state, x)
 
 
+@pytest.mark.parametrize("make", [nn.rnn, nn.gru, nn.lstm])
+def test_both_directions_with_lengths(make: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 5, 2)), np.array([5, 0, 3, 2])
+    layer = nn.bidirectional(make(3, lengths=True, final_state=True))
+    params, state = layer.init(nn.key(0), ((5, 2), ()))
+    assert_exported(layer, randomized(params, 0), state, x)
+
+
 MASKED: list[tuple[nn.Layer, bool]] = [
     (nn.attention(2, mask=True), False),
     (nn.attention(2, mask=True, causal=True), True),

@@ -10,33 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnfunc as nn
-from nnfunc.arrays import Array, ArrayDict
+from nnfunc.arrays import ArrayDict
 from nnfunc.core.values import leaves, map_leaves
 
 KINDS: dict[str, Any] = {"rnn": nn.rnn, "gru": nn.gru, "lstm": nn.lstm}
-ORDER = {"rnn": [0], "gru": [0, 1, 2], "lstm": [0, 1, 3, 2]}
-"""Our blocks of columns in PyTorch's order: i, f, g, o of our i, f, o, g."""
-
 D, H = 4, 3
 
 
-def blocks(array: Array, kind: str) -> Array:
-    """The gates in PyTorch's order, and back, as exchanging two is its own reverse."""
-    parts = np.split(array, len(ORDER[kind]), axis=-1)
-    return np.concatenate([parts[k] for k in ORDER[kind]], axis=-1)
-
-
-def peer(kind: str, params: ArrayDict, **settings: Any) -> Any:
+def put(module: Any, params: ArrayDict, end: str = "") -> None:
+    """Our weights into a module of PyTorch, into those of its names with this end."""
     torch = pytest.importorskip("torch")
-    module = getattr(torch.nn, kind.upper())(D, H, batch_first=True, dtype=torch.float64, **settings)
+    there = {"weight_ih_l0": params["x_W"].T, "weight_hh_l0": params["h_W"].T, "bias_ih_l0": params["b"]}
+    there["bias_hh_l0"] = np.zeros_like(params["b"])
+    if "h_b" in params:
+        there["bias_hh_l0"][-len(params["h_b"]) :] = params["h_b"]
     with torch.no_grad():
-        module.weight_ih_l0.copy_(torch.tensor(blocks(params["x_W"], kind).T.copy()))
-        module.weight_hh_l0.copy_(torch.tensor(blocks(params["h_W"], kind).T.copy()))
-        module.bias_ih_l0.copy_(torch.tensor(blocks(params["b"], kind)))
-        module.bias_hh_l0.zero_()
-        if "h_b" in params:
-            module.bias_hh_l0[2 * H :] = torch.tensor(np.array(params["h_b"]))
-    return module
+        for name, array in there.items():
+            getattr(module, name + end).copy_(torch.tensor(np.array(array)))
+
+
+def both_ways(kind: str, units: int, features: int, **settings: Any) -> Any:
+    torch = pytest.importorskip("torch")
+    make = getattr(torch.nn, kind.upper())
+    return make(features, units, batch_first=True, bidirectional=True, dtype=torch.float64, **settings)
 
 
 def drawn(layer: nn.Layer, shape: Any, seed: int) -> ArrayDict:
@@ -44,66 +40,78 @@ def drawn(layer: nn.Layer, shape: Any, seed: int) -> ArrayDict:
     return params.with_vector(np.random.default_rng(seed).normal(size=params.size))
 
 
+SIZES = st.integers(1, 4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@given(st.integers(1, 4), st.integers(1, 5), st.booleans(), st.integers(0, 1000))
-def test_values_and_gradients_are_those_of_pytorch(kind: str, rows: int, T: int, relu: bool, seed: int) -> None:
-    """With an initial and a final state, and sequences of different lengths."""
+@given(SIZES, st.integers(1, 5), SIZES, SIZES, st.booleans(), st.booleans(), st.integers(0, 1000))
+def test_values_and_gradients_are_those_of_pytorch(
+    kind: str, rows: int, T: int, features: int, units: int, reverse: bool, relu: bool, seed: int
+) -> None:
+    """With an initial and a final state, and sequences of different lengths, in one direction of a module of both."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
     name = "relu" if relu and kind == "rnn" else "tanh"
     layer = KINDS[kind](
-        H, initial_state=True, final_state=True, lengths=True, **({"activation": name} if kind == "rnn" else {})
-    )
-    x, lengths = rng.normal(size=(rows, T, D)), rng.integers(1, T + 1, rows)
-    states = [rng.normal(size=(rows, H)) for _ in range(2 if kind == "lstm" else 1)]
+        units, initial_state=True, final_state=True, lengths=True, reverse=reverse,
+        **({"activation": name} if kind == "rnn" else {}),
+    )  # fmt: skip
+    x, lengths = rng.normal(size=(rows, T, features)), rng.integers(1, T + 1, rows)
+    states = [rng.normal(size=(rows, units)) for _ in range(2 if kind == "lstm" else 1)]
     given_states: Any = tuple(states) if kind == "lstm" else states[0]
     inputs = (x, given_states, lengths)
     params = drawn(layer, map_leaves(lambda a: a.shape[1:], inputs), seed)
     (y, last), cache, _ = layer.forward(params, nn.EMPTY, inputs)
-    dy, dlast = rng.normal(size=y.shape), [rng.normal(size=(rows, H)) for _ in states]
+    dy, dlast = rng.normal(size=y.shape), [rng.normal(size=(rows, units)) for _ in states]
     (dx, dstates, none), grads = layer.backward(params, cache, (dy, tuple(dlast) if kind == "lstm" else dlast[0]))
     assert none is None
 
-    module = peer(kind, params, **({"nonlinearity": name} if kind == "rnn" else {}))
+    module = both_ways(kind, units, features, **({"nonlinearity": name} if kind == "rnn" else {}))
+    own, end = (slice(units, None), "_reverse") if reverse else (slice(units), "")
+    put(module, params, end)
     tx = torch.tensor(x, requires_grad=True)
-    ts = [torch.tensor(s[None], requires_grad=True) for s in states]
+    ts = [torch.tensor(np.stack([s, s]), requires_grad=True) for s in states]
     pack = torch.nn.utils.rnn.pack_padded_sequence(tx, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     out, final = module(pack, tuple(ts) if kind == "lstm" else ts[0])
-    ty, _ = torch.nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=T)
-    finals = final if kind == "lstm" else (final,)
-    total = (ty * torch.tensor(dy)).sum() + sum(
-        (f[0] * torch.tensor(d)).sum() for f, d in zip(finals, dlast, strict=True)
-    )
+    ty = torch.nn.utils.rnn.pad_packed_sequence(out, batch_first=True, total_length=T)[0][..., own]
+    finals = [f[int(reverse)] for f in (final if kind == "lstm" else (final,))]
+    total = (ty * torch.tensor(dy)).sum() + sum((f * torch.tensor(d)).sum() for f, d in zip(finals, dlast, strict=True))
     total.backward()
     close: Any = {"rtol": 1e-9, "atol": 1e-11}
     np.testing.assert_allclose(y, ty.detach(), **close)
-    for ours, theirs in zip(last if kind == "lstm" else [last], finals, strict=True):
-        np.testing.assert_allclose(ours, theirs[0].detach(), **close)
+    for ours, theirs in zip(leaves(last), finals, strict=True):
+        np.testing.assert_allclose(ours, theirs.detach(), **close)
     np.testing.assert_allclose(dx, tx.grad, **close)
-    for ours, theirs in zip(dstates if kind == "lstm" else [dstates], ts, strict=True):
-        np.testing.assert_allclose(ours, theirs.grad[0], **close)
-    np.testing.assert_allclose(blocks(grads["x_W"], kind).T, module.weight_ih_l0.grad, **close)
-    np.testing.assert_allclose(blocks(grads["h_W"], kind).T, module.weight_hh_l0.grad, **close)
-    np.testing.assert_allclose(blocks(grads["b"], kind), module.bias_ih_l0.grad, **close)
+    for ours, theirs in zip(leaves(dstates), ts, strict=True):
+        np.testing.assert_allclose(ours, theirs.grad[int(reverse)], **close)
+    of = {name: getattr(module, f"{name}_l0{end}").grad.numpy() for name in ("weight_ih", "weight_hh", "bias_ih")}
+    np.testing.assert_allclose(grads["x_W"].T, of["weight_ih"], **close)
+    np.testing.assert_allclose(grads["h_W"].T, of["weight_hh"], **close)
+    np.testing.assert_allclose(grads["b"], of["bias_ih"], **close)
     if kind == "gru":
-        np.testing.assert_allclose(grads["h_b"], module.bias_hh_l0.grad[2 * H :], **close)
+        np.testing.assert_allclose(grads["h_b"], getattr(module, f"bias_hh_l0{end}").grad[2 * units :], **close)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_directions_are_those_of_pytorch(kind: str) -> None:
+    """Sequences of different lengths, and both last states."""
     torch = pytest.importorskip("torch")
-    layer = nn.bidirectional(KINDS[kind](H))
-    x = np.random.default_rng(0).normal(size=(3, 5, D))
-    params = drawn(layer, (5, D), 0)
-    module = getattr(torch.nn, kind.upper())(D, H, batch_first=True, bidirectional=True, dtype=torch.float64)
-    with torch.no_grad():
-        for group, end in (("forward", ""), ("backward", "_reverse")):
-            own = params.group(group)
-            of_module = peer(kind, own)
-            for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-                getattr(module, name + end).copy_(getattr(of_module, name))
-    y = layer.forward(params, nn.EMPTY, x)[0]
-    np.testing.assert_allclose(y, module(torch.tensor(x))[0].detach(), rtol=1e-10, atol=1e-12)
+    layer = nn.bidirectional(KINDS[kind](H, lengths=True, final_state=True))
+    x, lengths = np.random.default_rng(0).normal(size=(3, 5, D)), np.array([5, 2, 4])
+    params = drawn(layer, ((5, D), ()), 0)
+    module = both_ways(kind, H, D)
+    put(module, params.group("forward"))
+    put(module, params.group("backward"), "_reverse")
+    y, states = layer.forward(params, nn.EMPTY, (x, lengths))[0]
+    pack = torch.nn.utils.rnn.pack_padded_sequence(
+        torch.tensor(x), torch.tensor(lengths), batch_first=True, enforce_sorted=False
+    )
+    out, final = module(pack)
+    close: Any = {"rtol": 1e-10, "atol": 1e-12}
+    np.testing.assert_allclose(y, torch.nn.utils.rnn.pad_packed_sequence(out, batch_first=True)[0].detach(), **close)
+    for k, state in enumerate(states):
+        for ours, theirs in zip(leaves(state), final if kind == "lstm" else (final,), strict=True):
+            np.testing.assert_allclose(ours, theirs[k].detach(), **close)
 
 
 def test_a_gru_with_the_reset_before_the_product_is_that_of_keras() -> None:
@@ -124,7 +132,8 @@ def test_a_gru_with_the_reset_before_the_product_is_that_of_keras() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
 def test_padded_steps_change_nothing(kind: str, data: st.DataObject) -> None:
-    """Each sequence gives what it gives alone, without padding; in reverse too, and a length of 0 keeps the state."""
+    """Each sequence gives what it gives alone, without padding, even of NaN, and has the gradients that it has alone;
+    in reverse too; a length of 0 keeps the state."""
     T, reverse = data.draw(st.integers(1, 5)), data.draw(st.booleans())
     lengths = np.array([data.draw(st.integers(0, T)) for _ in range(3)])
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
@@ -132,17 +141,43 @@ def test_padded_steps_change_nothing(kind: str, data: st.DataObject) -> None:
     alone = KINDS[kind](H, reverse=reverse, final_state=True)
     params = drawn(alone, (T, D), 1)
     x = rng.normal(size=(3, T, D))
-    x[np.arange(T) >= lengths[:, None]] = 1e3
+    x[np.arange(T) >= lengths[:, None]] = data.draw(st.sampled_from([1e3, np.nan]))
     (y, last), cache, _ = padded.forward(params, nn.EMPTY, (x, lengths))
-    (dx, _), _ = padded.backward(params, cache, (rng.normal(size=y.shape), map_leaves(np.ones_like, last)))
+    dy, dlast = rng.normal(size=y.shape), map_leaves(lambda s: rng.normal(size=s.shape), last)
+    (dx, _), grads = padded.backward(params, cache, (dy, dlast))
+    close: Any = {"rtol": 1e-10, "atol": 1e-12}
+    total = np.zeros(params.size)
     for i, n in enumerate(lengths):
         assert not y[i, n:].any()
         assert not dx[i, n:].any()
-        if n:
-            (own, own_last), _, _ = alone.forward(params, nn.EMPTY, x[i : i + 1, :n])
-            np.testing.assert_allclose(y[i, :n], own[0], rtol=1e-10, atol=1e-12)
-            for a, b in zip(leaves(last), leaves(own_last), strict=True):
-                np.testing.assert_allclose(a[i], b[0], rtol=1e-10, atol=1e-12)
+        if not n:
+            assert not any(state[i].any() for state in leaves(last))
+            continue
+        (own, own_last), cache, _ = alone.forward(params, nn.EMPTY, x[i : i + 1, :n])
+        own_dx, own_grads = alone.backward(
+            params, cache, (dy[i : i + 1, :n], map_leaves(lambda d, i=i: d[i : i + 1], dlast))
+        )
+        total += own_grads.vector
+        pairs = (y[i, :n], own[0]), (dx[i, :n], own_dx[0])
+        for a, b in (*pairs, *((a[i], b[0]) for a, b in zip(leaves(last), leaves(own_last), strict=True))):
+            np.testing.assert_allclose(a, b, **close)
+    np.testing.assert_allclose(grads.vector, total, **close)
+
+
+FLAGS = st.fixed_dictionaries(
+    dict.fromkeys(("initial_state", "final_state", "lengths", "reverse", "bias"), st.booleans()),
+    optional={"output": st.just("last")},
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(FLAGS, st.booleans())
+def test_the_gradients_of_all_arguments_are_right(kind: str, flags: dict[str, Any], other: bool) -> None:
+    own: dict[str, Any] = {"rnn": {"activation": "relu"}, "gru": {"reset_after": False}, "lstm": {"forget_bias": 0.0}}
+    layer = KINDS[kind](2, **flags, **(own[kind] if other else {}))
+    state: Any = ((2,), (2,)) if kind == "lstm" else (2,)
+    inputs = ((3, D), *[state] * flags["initial_state"], *[()] * flags["lengths"])
+    nn.check_layer(layer, inputs if len(inputs) > 1 else inputs[0]).assert_ok()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -308,7 +308,7 @@ def test_every_built_in_layer_with_arrays_is_in_the_tables(name: str) -> None:
                     arrays = layer.init(nn.key(0), shape)
                     found |= {(kind, k) for k in (*arrays[0], *arrays[1])}
     assert {("dense", "W"), ("batch_norm", "var"), ("layer_norm", "beta")} <= found
-    elsewhere = {"flax": ("rnn", "gru", "lstm", "attention"), "keras": ("attention",)}.get(name.split()[0], ())
+    elsewhere = {"flax": ("attention",), "keras": ("attention",)}.get(name.split()[0], ())
     found = {(kind, k) for kind, k in found if kind not in (*elsewhere, "learned_positions")}  # made of others there
     assert found <= {(kind, k) for kind, table in CONVENTIONS[name].arrays.items() for k in table}
 
@@ -922,3 +922,126 @@ def test_trained_slopes(keras: Any) -> None:
     moved(net)
     params, state = from_weights(model, keras_weights(net), (5,))
     close(outputs(model, params, state), np.asarray(keras.ops.convert_to_numpy(net(X))), np.float32)
+
+
+# -- recurrent layers: real modules of each library, each of its own kind, then in both directions ---------------------
+
+
+def recurrent(reset_after: bool = True) -> nn.Layer:
+    both = nn.bidirectional(nn.gru(2, reset_after)), nn.bidirectional(nn.lstm(2))
+    return nn.serial(nn.rnn(3), nn.gru(5, reset_after), nn.lstm(3), *both, nn.dense(2))
+
+
+def test_recurrent_layers_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    N = torch.nn
+
+    class First(N.Module):  # type: ignore[misc, name-defined]  # unknown where PyTorch is not installed
+        """The first of two outputs."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Any) -> Any:
+            return self.inner(x)[0]
+
+    def module() -> Any:
+        one = [N.RNN(4, 3, batch_first=True), N.GRU(3, 5, batch_first=True), N.LSTM(5, 3, batch_first=True)]
+        both = [N.GRU(3, 2, batch_first=True, bidirectional=True), N.LSTM(4, 2, batch_first=True, bidirectional=True)]
+        net = N.Sequential(*[First(layer) for layer in (*one, *both)], N.Linear(4, 2))
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.uniform_(-1, 1)
+        return net
+
+    net, again, model = module(), module(), recurrent()
+    kinds = ("rnn1", "gru1", "lstm1", "bidirectional1", "bidirectional2")
+    names = {kind: f"{i}.inner" for i, kind in enumerate(kinds)}
+    params, state = from_state_dict(model, net.state_dict(), (6, 4), names=names)
+    expected = net(torch.tensor(SERIES)).detach().numpy()
+    close(outputs(model, params, state, SERIES), expected, np.float32)
+    again.load_state_dict(to_state_dict(model, params, state, names=names))  # strict: all keys, and no others
+    close(again(torch.tensor(SERIES)).detach().numpy(), expected, np.float32)
+    alone = nn.bidirectional(nn.lstm(2))
+    there = N.LSTM(4, 2, batch_first=True, bidirectional=True)
+    params, state = from_state_dict(alone, there.state_dict(), (6, 4))
+    assert to_state_dict(alone, params, state).keys() == there.state_dict().keys()
+    close(outputs(alone, params, state, SERIES), there(torch.tensor(SERIES))[0].detach().numpy(), np.float32)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("name", [None, "encoder"])
+def test_recurrent_layers_of_keras(keras: Any, reset_after: bool, name: str | None) -> None:
+    L = keras.layers
+    keras.utils.clear_session()
+    gru = L.GRU(5, reset_after=reset_after, return_sequences=True, name=name)
+    layers = [L.SimpleRNN(3, return_sequences=True), gru, L.LSTM(3, return_sequences=True)]
+    both = [L.Bidirectional(L.GRU(2, reset_after=reset_after, return_sequences=True)),
+            L.Bidirectional(L.LSTM(2, return_sequences=True))]  # fmt: skip
+    net = keras.Sequential([keras.Input((6, 4)), *layers, *both, L.Dense(2)])
+    for w in net.weights:
+        w.assign(rng.uniform(-1, 1, w.shape))
+    model, own = recurrent(reset_after), {} if name is None else {"gru1": name}
+    params, state = from_weights(model, keras_weights(net), (6, 4), names=own)
+    expected = np.asarray(keras.ops.convert_to_numpy(net(SERIES)))
+    close(outputs(model, params, state, SERIES), expected, np.float32)
+    there = to_weights(model, params, state, names=layer_names(model, [w.path for w in net.weights], own))
+    assert there.keys() == {w.path for w in net.weights}
+    for w in net.weights:
+        w.assign(there[w.path])
+    close(np.asarray(keras.ops.convert_to_numpy(net(SERIES))), expected, np.float32)
+
+
+def test_names_of_recurrent_layers_in_a_new_session_of_keras(keras: Any) -> None:
+    keras.utils.clear_session()
+    L = keras.layers
+    first, both = L.LSTM(2, return_sequences=True), [L.Bidirectional(L.LSTM(2, return_sequences=True)) for _ in "ab"]
+    net = keras.Sequential([keras.Input((6, 4)), first, *both, L.GRU(3)], name="net")
+    model = nn.serial(nn.lstm(2), *[nn.bidirectional(nn.lstm(2))] * 2, nn.gru(3))
+    there = to_weights(model, *model.init(nn.key(0), (6, 4)))
+    assert {f"net/{path}" for path in there} == {w.path for w in net.weights}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_recurrent_layers_of_flax() -> None:
+    jax = pytest.importorskip("jax")
+    linen = pytest.importorskip("flax.linen")
+    RNN = linen.RNN
+
+    class Net(linen.Module):  # type: ignore[misc, name-defined]  # unknown where Flax is not installed
+        @linen.compact  # type: ignore[untyped-decorator]  # likewise
+        def __call__(self, x: Any) -> Any:
+            x = RNN(linen.GRUCell(5))(RNN(linen.SimpleCell(3))(x))
+            x = RNN(linen.LSTMCell(3))(x)
+            x = linen.Bidirectional(RNN(linen.GRUCell(2)), RNN(linen.GRUCell(2)))(x)
+            x = linen.Bidirectional(RNN(linen.OptimizedLSTMCell(2)), RNN(linen.OptimizedLSTMCell(2)))(x)
+            return linen.Dense(2)(x)
+
+    names = {
+        f"bidirectional{k}.{direction}": f"{cell}Cell_{number}"
+        for k, cell, first in ((1, "GRU", 1), (2, "OptimizedLSTM", 0))
+        for number, direction in enumerate(("forward", "backward"), first)
+    }
+    cells = RNN(linen.SimpleCell(3)), RNN(linen.GRUCell(5)), RNN(linen.LSTMCell(3))
+    both = [linen.Bidirectional(RNN(cell(2)), RNN(cell(2))) for cell in (linen.GRUCell, linen.OptimizedLSTMCell)]
+    model = recurrent()
+    for net, own in ((Net(), names), (linen.Sequential([*cells, *both, linen.Dense(2)]), {})):
+        drawn = net.init(jax.random.key(0), SERIES)
+        variables = jax.tree.map(lambda a: rng.uniform(-1, 1, a.shape).astype(np.float32), drawn)
+        params, state = from_variables(model, variables, (6, 4), names=own)
+        close(outputs(model, params, state, SERIES), np.asarray(net.apply(variables, SERIES)), np.float32)
+        back = to_variables(model, params, state, names=own, sequential=not own)
+        assert jax.tree.all(jax.tree.map(np.array_equal, back, variables))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_recurrent_cells_of_flax_nnx() -> None:
+    nnx = pytest.importorskip("flax.nnx")
+    cells = (nnx.SimpleCell, nn.rnn), (nnx.GRUCell, nn.gru), (nnx.LSTMCell, nn.lstm), (nnx.OptimizedLSTMCell, nn.lstm)
+    for cell, make in cells:
+        net = nnx.RNN(cell(4, 3, rngs=nnx.Rngs(0)))
+        tree = nnx.to_pure_dict(nnx.state(net, nnx.Param))
+        params, state = from_variables(make(3), tree, (6, 4), names={"": "cell"})
+        close(outputs(make(3), params, state, SERIES), np.asarray(net(SERIES)), np.float32)

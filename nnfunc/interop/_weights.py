@@ -62,13 +62,15 @@ class Convention(NamedTuple):
 
     argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: theirs}. default: the
     name of a layer that is given none, from its position in its composition, its kind, and its number among those of
-    this kind there, both from 0. both_of_tied: whether an array that two layers share stands under the names of both.
+    this kind there, both from 0. directions: the names of the two layers inside `nn.bidirectional`. both_of_tied:
+    whether an array that two layers share stands under the names of both.
     """
 
     argument: str
     separator: str
     arrays: Mapping[str, Mapping[str, There]]
     default: Callable[[int, str, int], str]
+    directions: tuple[str, str] = ("forward", "backward")
     both_of_tied: bool = False
 
 
@@ -255,7 +257,11 @@ def _named(
     for position, (name, inner) in enumerate(layer.layers):
         own, digits = _joined(path, name, "."), re.search(r"\d*$", name)
         number = int(digits[0]) - 1 if digits and digits[0] else 0
-        default = _joined(theirs, convention.default(position, inner.name, number), convention.separator)
+        if layer.name == "bidirectional":
+            default = convention.directions[position]
+        else:
+            default = convention.default(position, inner.name, number)
+        default = _joined(theirs, default, convention.separator)
         yield from _named(convention, inner, names, own, names.get(own, default))
 
 

@@ -14,6 +14,10 @@ with tanh, `nn.gelu(True)` here. `PReLU` there has one slope for all features, `
 `MultiHeadDotProductAttention(num_heads, qkv_features)` is `nn.attention(num_heads, size=qkv_features // num_heads)`, of
 two different inputs with `cross=True`.
 
+The weights of `RNN(LSTMCell(units))` are those of the cell, "LSTMCell_0" or, in an `nn.Sequential`, "layers_0/cell"; an
+`OptimizedLSTMCell` in a `__call__` is named, {"lstm1": "OptimizedLSTMCell_0"}, and so are the two layers of an
+`nn.bidirectional` there. `GRUCell` is `nn.gru` with the reset after the product, `SimpleCell` is `nn.rnn`.
+
 A module of Flax NNX has the same names without collections: read
 `nnx.to_pure_dict(nnx.state(module, (nnx.Param, nnx.BatchStat)))` with `names`; what `to_variables` gives is for Linen.
 A pytree of one's own, by layer and array, takes no function:
@@ -29,10 +33,12 @@ True
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from numpy.typing import ArrayLike, DTypeLike
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
@@ -56,6 +62,8 @@ KINDS = {
 }
 """What the layers are called there whose kind is called otherwise."""
 
+CELLS = {"rnn": "SimpleCell", "gru": "GRUCell", "lstm": "LSTMCell"}
+
 KERNEL_AND_BIAS = {"W": There("kernel"), "b": There("bias")}
 SCALE_AND_SHIFT = {"gamma": There("scale"), "beta": There("bias")}
 
@@ -74,15 +82,27 @@ CONVENTION = Convention(
         "group_norm": SCALE_AND_SHIFT,
         "instance_norm": SCALE_AND_SHIFT,
         "layer_norm": SCALE_AND_SHIFT,
+        "rnn": {"x_W": There("i/kernel"), "h_W": There("h/kernel"), "b": There("i/bias")},
+        "gru": {
+            "x_W": There("i{rzn}/kernel"),
+            "h_W": There("h{rzn}/kernel"),
+            "b": There("i{rzn}/bias"),
+            "h_b": There("hn/bias"),
+        },
+        "lstm": {"x_W": There("i{ifgo}/kernel"), "h_W": There("h{ifgo}/kernel"), "b": There("h{ifgo}/bias")},
         "prelu": {"slope": There("negative_slope")},
         "rms_norm": {"gamma": There("scale")},
     },
     default=lambda position, kind, number: (
-        f"{''.join(w[:1].upper() + w[1:] for w in KINDS.get(kind, kind).split('_'))}_{number}"
+        f"{''.join(w[:1].upper() + w[1:] for w in {**KINDS, **CELLS}.get(kind, kind).split('_'))}_{number}"
     ),
 )
+"""In "i{rzn}/kernel" stand several arrays of gates side by side: "ir/kernel", "iz/kernel", "in/kernel"."""
 
-SEQUENTIAL = CONVENTION._replace(default=lambda position, kind, number: f"layers_{position}")
+SEQUENTIAL = CONVENTION._replace(
+    default=lambda position, kind, number: f"layers_{position}{'/cell' * (kind in CELLS)}",
+    directions=("forward_rnn/cell", "backward_rnn/cell"),
+)
 
 
 def from_variables(
@@ -122,7 +142,7 @@ def from_variables(
             raise ValueError(f"variables has two arrays named {name!r}")
         arrays[name] = array
     convention = SEQUENTIAL if any(name.startswith("layers_") for name in arrays) else CONVENTION
-    return read(convention, model, arrays, input_shape, names, dtype)
+    return read(convention, model, _side_by_side(_named_gates(arrays)), input_shape, names, dtype)
 
 
 def to_variables(
@@ -154,14 +174,15 @@ def to_variables(
 'batch_stats': {'BatchNorm_0': ['mean', 'var']}}
     """
     arrays = write(SEQUENTIAL if sequential else CONVENTION, model, params, state, names)
-    flat = {pair.theirs for pair in arrays}
+    named = [(name, pair, part) for pair, array in arrays.items() for name, part in _parted(pair.theirs, array)]
+    flat = {name for name, _, _ in named}
     inside = [k for k in flat if any(k[:i] in flat for i, letter in enumerate(k) if letter == "/")]
     if inside:
         raise ValueError(f"names: {inside[0]!r} would be inside an array: let no layer's name begin with an array's")
     variables: Tree = {"params": {}}
-    for pair, array in arrays.items():
+    for whole, pair, array in named:
         tree = variables.setdefault("batch_stats" if pair.of_state else "params", {})
-        *path, last = pair.theirs.split("/")
+        *path, last = whole.split("/")
         for name in path:
             tree = tree.setdefault(name, {})
         tree[last] = array
@@ -175,3 +196,50 @@ def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, ArrayLike]]:
         return
     for name, inner in tree.items():
         yield from _flat(inner, f"{path}/{name}" if path else str(name))
+
+
+SEVERAL = re.compile(r"\{(\w+)\}")
+
+
+def _parted(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The arrays that stand side by side in one whose name says so, each under its own."""
+    found = SEVERAL.search(name)
+    letters = found[1] if found else ""
+    for letter, part in zip(letters, np.split(array, len(letters), axis=-1) if letters else (), strict=True):
+        yield SEVERAL.sub(letter, name), part.copy()
+    if not letters:
+        yield name, array
+
+
+def _side_by_side(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """The other way round."""
+    found = dict(arrays)
+    for there in (there.name for kind in CELLS for there in CONVENTION.arrays[kind].values()):
+        several = SEVERAL.search(there)
+        if several:
+            first, *_ = names = [SEVERAL.sub(letter, there) for letter in several[1]]
+            for prefix in [k.removesuffix(first) for k in arrays if k == first or k.endswith(f"/{first}")]:
+                if all(prefix + name in found for name in names):
+                    parts = [np.asarray(found.pop(prefix + name)) for name in names]
+                    found[prefix + there] = np.concatenate(parts, axis=-1)
+    return found
+
+
+DENSE = re.compile(r"(^|.*/)dense_([ih])/(kernel|bias)$")
+
+
+def _named_gates(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """The cells of Flax NNX under the names of Linen: all gates are one array there, and f's is called "if_"."""
+    found: dict[str, ArrayLike] = {}
+    for name, array in arrays.items():
+        dense = DENSE.match(name)
+        recurrent = np.asarray(arrays.get(f"{dense[1]}dense_h/kernel")) if dense else np.empty(0)
+        if dense and recurrent.ndim == 2:
+            units, columns = recurrent.shape
+            letters = {3: "{rzn}", 4: "{ifgo}"}.get(columns // units, "")
+            found[f"{dense[1]}{dense[2]}{letters}/{dense[3]}"] = array
+            if letters == "{rzn}":  # of a product without a bias
+                found[f"{dense[1]}hn/bias"] = np.zeros(units, np.float32)
+        else:
+            found[re.sub(r"(^|/)if_/", r"\1if/", name)] = array
+    return found

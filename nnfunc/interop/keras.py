@@ -57,7 +57,9 @@ KINDS = {
 KERNEL_AND_BIAS = {"W": There("kernel"), "b": There("bias")}
 SCALE_AND_SHIFT = {"gamma": There("gamma"), "beta": There("beta")}
 
-GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 3, 2)}  # z, r, h of r, z, n; i, f, c, o of i, f, o, g
+CELLS = ("rnn", "simple_rnn_cell", ()), ("gru", "gru_cell", (1, 0, 2)), ("lstm", "lstm_cell", ())
+"""A recurrent layer, its cell there, and the order of the gates there: z, r, h of our r, z, n, else as here."""
+
 CANDIDATE = "candidate_bias"
 """What a GRU with the reset after the product has beside its bias: there a row of it."""
 
@@ -77,12 +79,12 @@ CONVENTION = Convention(
         "attention": by_heads(OUT),
         **{
             kind: {
-                "x_W": There("kernel", (), order),
-                "h_W": There("recurrent_kernel", (), order),
-                "b": There("bias", (), order),
-                "h_b": There(CANDIDATE),
+                "x_W": There(f"{cell}/kernel", (), order),
+                "h_W": There(f"{cell}/recurrent_kernel", (), order),
+                "b": There(f"{cell}/bias", (), order),
+                "h_b": There(f"{cell}/{CANDIDATE}"),
             }
-            for kind, order in GATES.items()
+            for kind, cell, order in CELLS
         },
         "batch_norm": {**SCALE_AND_SHIFT, "mean": There("moving_mean"), "var": There("moving_variance")},
         "group_norm": SCALE_AND_SHIFT,
@@ -125,7 +127,7 @@ def from_weights(
     if not isinstance(weights, Mapping):
         come = f"weights is {type(weights).__name__}, expected a dict of paths to arrays"
         raise TypeError(f"{come}: pass {{w.path: w.numpy() for w in net.weights}}")
-    flat = _without_cells(weights)
+    flat = _one_bias(weights)
     return read(CONVENTION, model, flat, input_shape, layer_names(model, flat, names), dtype)
 
 
@@ -151,29 +153,26 @@ def to_weights(
     'batch_normalization/moving_mean', 'batch_normalization/moving_variance', 'dense_1/kernel']
     """
     arrays = write(CONVENTION, model, params, state, layer_names(model, names=names))
-    return _with_cells({pair.theirs: array for pair, array in arrays.items()})
+    return _two_biases({pair.theirs: array for pair, array in arrays.items()})
 
 
 CELL = re.compile(r"/(simple_rnn|gru|lstm)_cell/")
-RECURRENT = re.compile(r"(^|/)((simple_rnn|gru|lstm)(_\d+)?)/(?=[a-z_]+$)")
 
 
-def _without_cells(weights: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """The weights of a recurrent layer's cell as those of the layer, a GRU's two rows of biases as two arrays."""
-    found: dict[str, ArrayLike] = {}
+def _one_bias(weights: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """A GRU's two rows of biases as their sum, but for that of its candidate."""
+    found = {str(path): value for path, value in weights.items()}
     for path, value in weights.items():
-        name = CELL.sub("/", str(path))
-        found[name] = value
-        if CELL.search(str(path)) and name.endswith("/bias") and np.ndim(value) == 2:
+        if str(path).endswith("/gru_cell/bias") and np.ndim(value) == 2:
             rows = np.array(value)
             units = rows.shape[1] // 3
-            found[name.removesuffix("bias") + CANDIDATE] = rows[1, 2 * units :]
+            found[str(path).removesuffix("bias") + CANDIDATE] = rows[1, 2 * units :].copy()
             rows[1, 2 * units :] = 0
-            found[name] = rows.sum(axis=0)
+            found[str(path)] = rows.sum(axis=0)
     return found
 
 
-def _with_cells(weights: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+def _two_biases(weights: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
     """The other way round."""
     found: dict[str, NDArray[np.generic]] = {}
     for path, value in weights.items():
@@ -182,7 +181,7 @@ def _with_cells(weights: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray
         own = weights.get(path.removesuffix("bias") + CANDIDATE)
         if path.endswith("/bias") and own is not None:
             value = np.stack([value, np.concatenate([np.zeros(2 * len(own), own.dtype), own])])
-        found[RECURRENT.sub(lambda m: f"{m[1]}{m[2]}/{m[3]}_cell/", path)] = value
+        found[path] = value
     return found
 
 
@@ -219,12 +218,19 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
     if there == sorted(there):  # as files and trees sort them, which says nothing: then the numbers do
         numbered = {kind: sorted(those) for kind, those in numbered.items()}
     count: Counter[str] = Counter()
+    wrappers = {path: i for i, path in enumerate(p for p, layer in layers(model) if layer.name == "bidirectional")}
+    made: Counter[str] = Counter()  # of both directions together
     for path, layer in inner.items():
         if path not in found and (layer.name in CONVENTION.arrays or not is_built_in(layer)):  # it has weights
-            kind = KINDS.get(layer.name, layer.name)
-            i, those = count[kind], numbered.get(kind, [])
-            found[path] = those[i][1] if i < len(those) else f"{kind}_{i}" if i else kind
-            count[kind] += 1
+            kind, (outer, _, direction) = KINDS.get(layer.name, layer.name), path.rpartition(".")
+            before, prefix = "", ""
+            if outer in wrappers:  # "bidirectional_1/forward_lstm_2"
+                before, prefix = f"{_numbered('bidirectional', wrappers[outer])}/", f"{direction}_"
+            i, those = count[prefix + kind], numbered.get(prefix + kind, [])
+            default = before + _numbered(prefix + kind, made[kind] - (prefix == "backward_"))
+            found[path] = those[i][1] if i < len(those) else default
+            count[prefix + kind] += 1
+            made[kind] += prefix != "backward_"
     found = {path: found[path] for path in inner if path in found}
     for (number, name), (next_number, after) in (pair for kind in count for pair in pairwise(numbered.get(kind, []))):
         if number > next_number:
@@ -233,6 +239,10 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
                 f"which. As they stand there it is names={found}"
             )
     return found
+
+
+def _numbered(kind: str, i: int) -> str:
+    return f"{kind}_{i}" if i > 0 else kind
 
 
 def _layers_of(paths: Iterable[str]) -> list[str]:

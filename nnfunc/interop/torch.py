@@ -15,8 +15,8 @@ here; a norm of instances has weights with `affine=True`; `nn.GELU()` is `nn.gel
 either. When training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, `num_batches_tracked`
 begins at 0 again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased
 variance, ours towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's
-candidate: they are one array here, and the second is 0 there. An `nn.LSTM` of one layer and one direction is one layer
-here.
+candidate: they are one array here, and the second is 0 there. An `nn.LSTM` is `nn.lstm` or, in both directions,
+`nn.bidirectional(nn.lstm(units))`; one of several layers (`num_layers`) has no counterpart: it is several modules.
 
 And a gradient of PyTorch's, of a module or an `autograd.Function`, for the gradient laboratory: `pair`.
 """
@@ -47,7 +47,12 @@ BOTH, CANDIDATE = "bias_hh_l0", "bias_hh_candidate"
 
 SCALE_AND_SHIFT = {"gamma": There("weight"), "beta": There("bias")}
 
-GATES = {"rnn": (0,), "gru": (0, 1, 2), "lstm": (0, 1, 3, 2)}  # i, f, g, o of our i, f, o, g
+RECURRENT = {
+    "x_W": There("weight_ih_l0", (1, 0)),
+    "h_W": There("weight_hh_l0", (1, 0)),
+    "b": There("bias_ih_l0"),
+    "h_b": There(CANDIDATE),
+}
 
 ATTENTION = {
     **{f"{name}_W": There(f"{name[0]}_proj_weight", (1, 0)) for name in ("query", "key", "value")},
@@ -73,15 +78,7 @@ CONVENTION = Convention(
         "conv_transpose2d": {"W": There("weight", (2, 3, 0, 1)), "b": There("bias")},
         "embedding": {"E": There("weight")},
         "attention": ATTENTION,
-        **{
-            kind: {
-                "x_W": There("weight_ih_l0", (1, 0), order),
-                "h_W": There("weight_hh_l0", (1, 0), order),
-                "b": There("bias_ih_l0", (), order),
-                "h_b": There(CANDIDATE),
-            }
-            for kind, order in GATES.items()
-        },
+        **dict.fromkeys(("rnn", "gru", "lstm"), RECURRENT),
     },
     default=lambda position, kind, number: str(position),
     both_of_tied=True,
@@ -129,7 +126,7 @@ the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may
         raise TypeError(f"state_dict is {type(state_dict).__name__}, expected a dict of tensors{hint}")
     counts = {k for k in state_dict if str(k).endswith(COUNT) and k.removesuffix(COUNT) + BESIDE in state_dict}
     arrays = {k: _array(v, f"state_dict[{k!r}]") for k, v in state_dict.items() if k not in counts}
-    return read(CONVENTION, model, _parted(_one_bias(arrays)), input_shape, names, dtype)
+    return read(CONVENTION, model, _parted(_one_bias(_directions(arrays))), input_shape, names, dtype)
 
 
 def to_state_dict(
@@ -157,10 +154,38 @@ def to_state_dict(
     except ImportError as error:
         raise ImportError("to_state_dict needs PyTorch: pip install torch") from error
     arrays = write(CONVENTION, model, params, state, names)
-    both = _fused(_two_biases({pair.theirs: array for pair, array in arrays.items()}))
+    both = _side_by_side(_fused(_two_biases({pair.theirs: array for pair, array in arrays.items()})))
     tensors = {name: torch.from_numpy(array) for name, array in both.items()}
     averages = [p.theirs for p in arrays if p.theirs.endswith(BESIDE) and not p.ours.endswith(BESIDE)]
     return tensors | {name.removesuffix(BESIDE) + COUNT: torch.tensor(0) for name in averages}
+
+
+def _directions(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    """The two directions of a recurrent layer, which PyTorch tells apart at the end of a name, as two layers."""
+    found: dict[str, ArrayLike] = {}
+    for name, array in arrays.items():
+        prefix, _, own = str(name).rpartition(".")
+        prefix += "." if prefix else ""
+        if own.endswith("_l0_reverse"):
+            found[f"{prefix}backward.{own.removesuffix('_reverse')}"] = array
+        elif own.endswith("_l0") and f"{name}_reverse" in arrays:
+            found[f"{prefix}forward.{own}"] = array
+        else:
+            found[name] = array
+    return found
+
+
+def _side_by_side(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The other way round."""
+    ends = {"forward": "", "backward": "_reverse"}
+    found: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        prefix, _, own = name.rpartition(".")
+        outer, _, direction = prefix.rpartition(".")
+        if own.endswith("_l0") and direction in ends:
+            name = f"{outer}.{own}{ends[direction]}".lstrip(".")
+        found[name] = array
+    return found
 
 
 def _one_bias(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:

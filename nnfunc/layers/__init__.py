@@ -39,13 +39,14 @@ from nnfunc.layers.activations import (
 )
 from nnfunc.layers.affine import dense
 from nnfunc.layers.attending import attention
-from nnfunc.layers.cells import gru, lstm, rnn
+from nnfunc.layers.cells import gru, rnn
 from nnfunc.layers.combinators import branch, mlp, parallel, residual, scan, serial, shared
 from nnfunc.layers.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from nnfunc.layers.directions import bidirectional
 from nnfunc.layers.gates import geglu, glu, prelu, swiglu
 from nnfunc.layers.joining import add, concatenate, multiply, subtract
 from nnfunc.layers.lookup import embedding
+from nnfunc.layers.memory_cells import lstm
 from nnfunc.layers.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from nnfunc.layers.padding import crop, pad, upsample1d, upsample2d
 from nnfunc.layers.parts import freeze, tie, unfreeze

@@ -1,8 +1,10 @@
-"""Recurrent layers over sequences x (..., T, D): what they share. The cells stand in `cells`.
+"""Recurrent layers over sequences x (..., T, D): what they share. The cells stand in `cells` and `memory_cells`.
 
 One product makes of all x what goes into the gates, a = x x_W + b; only hₜ = cell(aₜ, hₜ₋₁) is left for the loop over
-time. In reverse, time runs from the last step of each sequence to its first, and y[t] still belongs to x[t]. With
-lengths, the steps behind a sequence's end change nothing: its state stays, y is 0 there, and x has no gradient.
+time. Gates have an axis of their own there, the first: a is (gates, T, examples, units), and `i, f, g, o = a[:, t]`.
+
+In reverse, time runs from the last step of each sequence to its first, and y[t] still belongs to x[t]. With lengths,
+the steps behind a sequence's end change nothing, whatever x is: its state stays, y is 0 there, and x has no gradient.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from nnfunc.layout import Shape
 States: TypeAlias = tuple[Array, ...]
 """h, of an LSTM (h, c): each (examples, units)."""
 
+Padding: TypeAlias = NDArray[np.bool_] | None
+"""(T, examples, 1), True behind the end of a sequence; None where all are of one length."""
+
 Output: TypeAlias = Literal["sequence", "last"]
 
 
@@ -32,14 +37,15 @@ class Cell(NamedTuple):
     """The recursion of a layer.
 
     Attributes:
-        gates: how many blocks of `units` columns x_W and h_W have.
+        halved: for each gate (a block of `units` columns of x_W and h_W) how much of it goes into a tanh: ½ where the
+            gate is a sigmoid, as σ(a) = ½ + ½ tanh(a/2), else 1.
         states: how many arrays the state is made of.
-        forward: (a, states, params, keep) -> (hs (T + 1, examples, units), last states, cache), from a (T, examples,
-            gates·units), which it may overwrite; keep (T, examples, 1) is 0 behind the end of a sequence.
-        backward: (cache, params, hs, dhs, dlast, keep) -> `Gradients`.
+        forward: (a, states, W, h_b, padding) -> (hs (T + 1, examples, units), last states, cache), from a and h_W
+            (gates, units, units), both halved; it may overwrite a.
+        backward: (cache, W, hs, dhs, dlast, padding) -> `Gradients`, with W transposed and not halved.
     """
 
-    gates: int
+    halved: tuple[float, ...]
     states: int
     forward: Callable[..., tuple[Array, States, Any]]
     backward: Callable[..., Gradients]
@@ -55,11 +61,11 @@ class Gradients(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What backward needs: x time first, the lengths and what they keep, all h, the cell's own, shapes."""
+    """What backward needs: x time first, the lengths and what is behind them, all h, the cell's own, the shape of x."""
 
     x: Array
     lengths: NDArray[np.integer] | None
-    keep: Array | None
+    padding: Padding
     hs: Array
     own: Any
     shape: Shape
@@ -143,7 +149,7 @@ def signature_of(
     if not is_shape(shape) or len(shape) < 2:
         raise ValueError(f"an example has shape {shape}, expected (..., time, features)")
     before = tuple(shape[:-2])
-    width = cell.gates * units
+    width = len(cell.halved) * units
     params = {
         "x_W": Initial((shape[-1], width), initializer),
         "h_W": Initial((units, width), recurrent_initializer),
@@ -181,21 +187,27 @@ def forward_of(
     until = _checked_lengths(parts[-1], T) if lengths else None
     steps = np.ascontiguousarray(turned(x.reshape(-1, T, D).swapaxes(0, 1), until, reverse))
     N = steps.shape[1]
-    keep = None if until is None else (np.arange(T)[:, None] < until).astype(x.dtype)[..., None]
+    padding = None if until is None else (np.arange(T)[:, None] >= until)[..., None]
+    if padding is not None:
+        steps = np.where(padding, 0, steps)
     states: States = tuple(np.zeros((N, units), x.dtype) for _ in range(cell.states))
     if initial_state:
         given = parts[1] if cell.states > 1 else (parts[1],)
         states = tuple(s.reshape(N, units) for s in given)
-    a = (steps.reshape(T * N, D) @ params[0]).reshape(T, N, -1)
-    if len(params) > 2:
-        a += params[2]
-    hs, last, cache = cell.forward(a, states, params, keep, **own)
-    run = Run(steps, until, keep, hs, cache, x.shape)
+    halved = np.array(cell.halved, x.dtype)[:, None, None]
+    x_W, h_W, *biases = params
+    a = np.matmul(steps.reshape(T * N, D), by_gate(x_W, units) * halved)
+    if biases:
+        a += by_gate(biases[0], units) * halved
+    W = np.ascontiguousarray(by_gate(h_W, units) * halved)
+    h_b = biases[1] if len(biases) > 1 else None
+    hs, last, cache = cell.forward(a.reshape(-1, T, N, units), states, W, h_b, padding, **own)
+    run = Run(steps, until, padding, hs, cache, x.shape)
     before = x.shape[:-2]
     if output == "last":
         y = last[0].reshape(*before, units)
     else:
-        ys = hs[1:] if keep is None else hs[1:] * keep
+        ys = hs[1:] if padding is None else np.where(padding, 0, hs[1:])
         y = np.ascontiguousarray(turned(ys, until, reverse).swapaxes(0, 1)).reshape(*before, T, units)
     if not final_state:
         return y, run
@@ -230,19 +242,21 @@ def backward_of(
         dlast = (dlast[0] + dy.reshape(N, units), *dlast[1:])
     else:
         dhs = turned(dy.reshape(N, T, units).swapaxes(0, 1), run.lengths, reverse)
-        dhs = dhs if run.keep is None else dhs * run.keep
-    d = cell.backward(run.own, params, run.hs, dhs, dlast, run.keep, **own)
-    da = d.a.reshape(T * N, -1)
+        dhs = dhs if run.padding is None else np.where(run.padding, 0, dhs)
+    back = np.ascontiguousarray(by_gate(params[1], units).mT)
+    d = cell.backward(run.own, back, run.hs, dhs, dlast, run.padding, **own)
+    da = d.a.reshape(-1, T * N, units)
     if grads[0] is not None:
-        np.matmul(run.x.reshape(T * N, D).T, da, out=grads[0])
+        np.matmul(run.x.reshape(T * N, D).T, da, out=by_gate(grads[0], units))
+    if grads[1] is not None:
+        by_gate(grads[1], units)[...] = d.weights
     if len(grads) > 2 and grads[2] is not None:
-        sum_of_rows(da, grads[2])
-    for grad, found in zip((grads[1], *grads[3:]), (d.weights, d.bias), strict=False):
-        if grad is not None:
-            grad[...] = found
+        sum_of_rows(da, grads[2].reshape(-1, units))
+    if len(grads) > 3 and grads[3] is not None:
+        grads[3][...] = d.bias
     dx = None
     if need if isinstance(need, bool) else need[0]:
-        steps = (da @ params[0].T).reshape(T, N, D)
+        steps = np.matmul(da, by_gate(params[0], units).mT).sum(axis=0).reshape(T, N, D)
         dx = np.ascontiguousarray(turned(steps, run.lengths, reverse).swapaxes(0, 1)).reshape(run.shape)
     if not (initial_state or lengths):
         return dx
@@ -266,10 +280,26 @@ def step_of(
     return y, last if cell.states > 1 else (last,)
 
 
-def summed(a: Array, b: Array) -> Array:
-    """Σₜ aₜᵀ bₜ: the gradient of a product's weights, over all steps."""
-    total: Array = a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+def by_gate(array: Array, units: int) -> Array:
+    """(rows, gates·units), of a bias (gates·units,), as a view (gates, rows, units).
+
+    >>> by_gate(np.array([[0, 1, 2, 3], [4, 5, 6, 7]]), 2).tolist()
+    [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+    """
+    rows = 1 if array.ndim == 1 else len(array)
+    return array.reshape(rows, -1, units).swapaxes(0, 1)
+
+
+def summed(a: Array, d: Array) -> Array:
+    """Σₜ aₜᵀ dₜ (gates, units, units): the gradient of a product's weights, over all steps."""
+    total: Array = np.matmul(a.reshape(-1, a.shape[-1]).T, d.reshape(len(d), -1, d.shape[-1]))
     return total
+
+
+def kept(new: Array, old: Array, padding: Padding, t: int) -> None:
+    """Behind the end of a sequence its state stays, and so does the gradient of that; in place."""
+    if padding is not None:
+        np.copyto(new, old, where=padding[t])
 
 
 def turned(a: Array, lengths: NDArray[np.integer] | None, reverse: bool) -> Array:

@@ -9,8 +9,8 @@ import numpy as np
 
 from nnfunc.core.expressions import Expression, op
 
-# ONNX's orders of gates, as numbers of ours: LSTM i, o, f, c of i, f, o, g; GRU z, r, h of r, z, n.
-LSTM_ORDER, GRU_ORDER = (0, 2, 1, 3), (1, 0, 2)
+# ONNX's orders of gates, as numbers of ours: LSTM i, o, f, c of i, f, g, o; GRU z, r, h of r, z, n.
+LSTM_ORDER, GRU_ORDER = (0, 3, 1, 2), (1, 0, 2)
 
 
 def _gates(name: str, order: Sequence[int], units: int, axis: int) -> Expression:
