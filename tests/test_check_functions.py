@@ -268,8 +268,8 @@ def test_one_output_of_two_is_forgotten() -> None:
 def test_exceptions_are_findings_with_their_place() -> None:
     report = nn.check_function(forward, lambda dy, cache: grads(dy, cache[:2]), X, W, B)
     assert said(report) == [("", "shape")]
-    assert "backward raises ValueError: not enough values to unpack" in report.findings[0].message
-    assert "of test_check_functions.py: x, w, y = cache" in report.findings[0].message
+    assert "(x, w, y = cache): not enough values to unpack" in report.findings[0].message
+    assert "of test_check_functions.py (x, w, y = cache)" in report.findings[0].message
     report = nn.check_function(lambda x: (x @ x, x), lambda dy, x: dy, X)
     assert "forward raises ValueError" in report.findings[0].message
 

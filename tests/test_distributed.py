@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_a_sweep_is_the_same_on_every_engine(tmp_path: Path) -> None:
     assert [(t.setting["rate"], t.seed) for t in alone] == [(s["rate"], seed) for s in SETTINGS for seed in (0, 1)]
     assert all(t.error is None and t.result < 2 for t in alone[:4])
     assert all(t.error is not None and "learning_rate" in t.error for t in alone[4:])
-    with ProcessPoolExecutor(2) as engine:
+    with ProcessPoolExecutor(2, get_context("spawn")) as engine:  # a fork of threads that other tests began may hang
         assert distributed.sweep(train_group, **given, engine=engine) == alone
     with ThreadPoolExecutor(2) as threads:
         assert distributed.sweep(train_group, **given, engine=threads) == alone

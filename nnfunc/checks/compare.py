@@ -35,17 +35,20 @@ ELEMENTS = 5_000
 SMALL = 64
 """Arrays of up to so many elements are always measured in every element."""
 WRONG_SLICES = 8
-"""More wrong parts than this along an axis are not halved further: the mistake is not one of single slices."""
+"""So many wrong parts along an axis, or half as many without a right one, are not halved further: the mistake is not
+one of single slices."""
 TINY = 1e-300
 """What is smaller has fewer digits than other numbers, and counts as 0."""
-CONFIRMED = 12
+CONFIRMED = 4
 """So many wrong elements of an array are looked at closely: by other steps, and on both sides."""
 ROUNDING = 1e-12
 """What cancels in a right gradient may leave so much of the largest one (both in units of the arrays' scales)."""
 NEAREST = 1e-7
 """A kink that is nearer than this, in units of the scale, is not reckoned with."""
 SAMPLED = 96
-"""So many elements are measured in a part that is wrong and larger than this."""
+"""So many elements are measured in a part that is wrong and larger than this,"""
+FEW = 16
+"""after so many, which are enough for what one factor explains."""
 
 
 class Comparison(NamedTuple):
@@ -127,6 +130,19 @@ class Measure:
             return self._judged(place, place.indices)
         return self._by_groups(place)
 
+    def more(self, place: Place, c: Comparison) -> Comparison:
+        """An array of which few elements were measured, in more of its elements."""
+        suspected = np.ravel(c.suspected, place.order)
+        indices = self.rng.choice(np.flatnonzero(suspected), SAMPLED, replace=False) + place.slice.start
+        return self._judged(place, np.sort(indices), suspected, c.worst)
+
+    def again(self, place: Place, c: Comparison, most: int) -> Comparison:
+        """The elements that were measured at another point, or so many of them, here."""
+        indices = place.indices[np.ravel(c.measured, place.order)]
+        if len(indices) > most:
+            indices = np.sort(self.rng.choice(indices, most, replace=False))
+        return self._judged(place, indices, confirm=1)
+
     def off(self, indices: Indices, gradient: Array | None = None) -> tuple[bool, float]:
         """Whether the claimed gradient is wrong along a random direction through these elements, and how far it is."""
         gradient = self.gradient if gradient is None else gradient
@@ -146,7 +162,14 @@ class Measure:
 
     # -- element by element --------------------------------------------------------------------------------------------
 
-    def _judged(self, place: Place, indices: Indices, suspected: Mask | None = None, worst: float = 0.0) -> Comparison:
+    def _judged(
+        self,
+        place: Place,
+        indices: Indices,
+        suspected: Mask | None = None,
+        worst: float = 0.0,
+        confirm: int = CONFIRMED,
+    ) -> Comparison:
         """Measures these elements of an array, and judges them."""
         numeric, error = np.full(place.size, np.nan), np.full(place.size, np.nan)
         wrong, decided, kinked = np.zeros(place.size, bool), np.ones(place.size, bool), np.zeros(place.size, bool)
@@ -164,7 +187,7 @@ class Measure:
                 continue
             slope, a = Slope(float(numeric[k]), float(error[k])), float(claimed[k])
             wrong[k] = self._wrong(a, slope, peak)
-            if wrong[k] and (confirmed < CONFIRMED or kinked.any()):
+            if wrong[k] and (confirmed < confirm or kinked.any()):
                 slope, digits = self._second_opinion(int(i), slope)
                 numeric[k], error[k] = slope if isfinite(slope.error) else (np.nan, np.nan)
                 wrong[k] = isfinite(slope.error) and self._wrong(a, slope, peak)
@@ -281,6 +304,11 @@ class Measure:
             tests = [self.off(group) for _ in range(2)]
             worst = max(worst, *(relative for _, relative in tests))
             if any(bad for bad, _ in tests) and not suspected.all():
+                if not suspected.any():
+                    few = np.sort(self.rng.choice(place.indices, FEW, replace=False))
+                    sample = self._judged(place, few, np.ones(place.size, bool), worst)
+                    if sample.wrong.sum() == FEW:  # it is everywhere
+                        return sample
                 part = self._located(place, group)
                 suspected[part - place.slice.start] = True
                 if suspected.sum() > place.size / 2:  # everywhere: no need to look at the others as closely
@@ -288,9 +316,10 @@ class Measure:
         indices = np.flatnonzero(suspected) + place.slice.start
         if len(indices) <= SAMPLED:
             return self._judged(place, indices, np.zeros(place.size, bool), worst)
-        sample = self._judged(place, np.sort(self.rng.choice(indices, SAMPLED, replace=False)), suspected, worst)
-        if sample.wrong.any():
-            return sample
+        for count in (FEW, SAMPLED):
+            sample = self._judged(place, np.sort(self.rng.choice(indices, count, replace=False)), suspected, worst)
+            if sample.wrong.any():
+                return sample
         return self._judged(place, self._narrowed(indices), np.zeros(place.size, bool), worst)
 
     def _narrowed(self, indices: Indices) -> Indices:
@@ -306,7 +335,7 @@ class Measure:
         with np.errstate(divide="ignore"):
             decade = np.clip(np.floor(np.log10(size / (size.max() or 1.0))), -6, -1)
         decade[size == 0] = -7
-        return [np.flatnonzero(decade == d) + place.slice.start for d in np.unique(decade)]
+        return [np.flatnonzero(decade == d) + place.slice.start for d in np.unique(decade)[::-1]]
 
     def _located(self, place: Place, group: Indices) -> Indices:
         """The part of a wrong group that is wrong: where the wrong slices along all axes meet."""
@@ -314,13 +343,15 @@ class Measure:
         inside = np.ones(len(group), bool)
         for axis, length in enumerate(place.shape):
             parts = [np.arange(length)]
-            while len(parts) <= WRONG_SLICES and any(len(part) > 1 for part in parts):
+            everywhere = False
+            while not everywhere and any(len(part) > 1 for part in parts):
                 halves = [half for part in parts for half in np.array_split(part, 2) if len(half)]
                 chosen = [(half, group[np.isin(position[axis], half)]) for half in halves]
                 wrong = [half for half, members in chosen if len(members) and self.off(members)[0]]
                 if not wrong:  # too little of it in each half to be seen
                     break
                 parts = wrong
+                everywhere = len(wrong) >= (WRONG_SLICES if len(wrong) < len(halves) else WRONG_SLICES // 2)
             inside &= np.isin(position[axis], np.concatenate(parts))
         return group[inside] if inside.any() else group
 

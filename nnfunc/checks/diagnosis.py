@@ -27,19 +27,33 @@ class Diagnosis(NamedTuple):
     corrected: Array | None = None
 
 
-class Point(NamedTuple):
-    """What is known at one point: of the array in question, and of all."""
+class Point:
+    """What is known at one point: of the array in question, and of all.
 
-    c: Comparison
-    arrays: Mapping[str, Array]
-    claims: Mapping[str, Array]
+    Args:
+        compare: measures the array in question; when it is first asked for, as it costs the most.
+        arrays: the values there.
+        claims: the claimed gradients there.
+    """
+
+    def __init__(
+        self, compare: Callable[[], Comparison], arrays: Mapping[str, Array], claims: Mapping[str, Array]
+    ) -> None:
+        self.compare, self.arrays, self.claims = compare, arrays, claims
+
+    @cached_property
+    def c(self) -> Comparison:
+        """The array in question."""
+        return self.compare()
 
 
 class Elsewhere(Protocol):
     """The same at another point, so far away in units of the variables; None if it can't be."""
 
-    def __call__(self, distance: float, only: str = "", by: Mapping[str, Array] | None = None) -> Point | None:
-        """With `only` just this array is moved, with `by` these are, by so much."""
+    def __call__(
+        self, distance: float, only: str = "", by: Mapping[str, Array] | None = None, few: bool = False
+    ) -> Point | None:
+        """With `only` just this array is moved, with `by` these are, by so much; with `few` few of it is measured."""
 
 
 class Evidence:
@@ -68,7 +82,12 @@ class Evidence:
         """The array here and, where a constant fits a few numbers by chance, at two other points."""
         if self.c.analytic.size > 3 and np.ptp(self.c.point) != 0:
             return [self.c]
-        return [self.c, *(p.c for p in (self.second, self.elsewhere(0.5)) if p is not None)]
+        others = (self.elsewhere(0.3, few=True), self.elsewhere(0.5, few=True))
+        return [self.c, *(p.c for p in others if p is not None)]
+
+    def at_both(self, condition: Callable[[Point], bool]) -> bool:
+        """Whether this holds at the point, and if so at another one too: that is only looked at then."""
+        return condition(self.here) and (self.second is None or condition(self.second))
 
     @cached_property
     def both(self) -> list[Point]:

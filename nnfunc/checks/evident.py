@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnfunc.checks.diagnosis import Diagnosis, Evidence, Hypothesis, holds, peak
+from nnfunc.checks.diagnosis import Diagnosis, Evidence, Hypothesis, Point, holds, peak
 from nnfunc.checks.pattern import plural, slices, telling
 
 
 def _flat(e: Evidence) -> Diagnosis | None:
     """The function is a step."""
-    for p in e.both:
-        flat = np.abs(p.c.numeric[p.c.measured]) <= 1e-9 * np.abs(p.c.analytic).max(initial=0)
-        if not flat.all() or flat.size < p.c.analytic.size / 2 or not p.c.analytic.any():
-            return None
+
+    def flat(p: Point) -> bool:
+        still = np.abs(p.c.numeric[p.c.measured]) <= 1e-9 * np.abs(p.c.analytic).max(initial=0)
+        return bool(still.all() and still.size >= p.c.analytic.size / 2 and p.c.analytic.any())
+
+    if not e.at_both(flat):
+        return None
     text = (
         "the loss does not change with this array at all (a step: round, sign, argmax, a threshold), and the gradient "
         "is that of another function: a straight-through or surrogate gradient, which may be meant"
@@ -23,7 +26,7 @@ def _flat(e: Evidence) -> Diagnosis | None:
 
 def _whole(e: Evidence) -> Diagnosis | None:
     """Made in an array of whole numbers."""
-    if not all((p.c.analytic == np.rint(p.c.analytic)).all() and p.c.analytic.any() for p in e.both):
+    if not e.at_both(lambda p: bool((p.c.analytic == np.rint(p.c.analytic)).all() and p.c.analytic.any())):
         return None
     numbers = [p.c.numeric[p.c.measured] for p in e.both]
     if e.second is None or any((np.abs(n - np.rint(n)) < 1e-6).all() or n.size < 2 for n in numbers):
@@ -57,14 +60,17 @@ def _clipped(e: Evidence) -> Diagnosis | None:
 
 def _normalised(e: Evidence) -> Diagnosis | None:
     """The norm of the gradients is the same everywhere."""
-    if e.second is None or e.c.analytic.size < 2 or not all(p.c.measured.all() for p in e.both):
-        return None
-    for p in e.both:
+
+    def parallel(p: Point) -> bool:
         a, n = np.ravel(p.c.analytic), np.ravel(p.c.numeric)
-        if not a @ n >= (1 - 1e-9) * np.linalg.norm(a) * np.linalg.norm(n) > 0:
-            return None
-    (here, there) = (np.sqrt(sum(np.sum(v * v) for v in p.claims.values())) for p in e.both)
-    own, other = (float(np.linalg.norm(p.c.analytic)) for p in e.both)
+        return bool(p.c.measured.all() and a @ n >= (1 - 1e-9) * np.linalg.norm(a) * np.linalg.norm(n) > 0)
+
+    if e.c.analytic.size < 2 or e.second is None:
+        return None
+    here, there = (np.sqrt(sum(np.sum(v * v) for v in p.claims.values())) for p in e.both)
+    own, other = (float(np.linalg.norm(p.claims[e.c.name])) for p in e.both)
+    if (abs(here - there) > 1e-5 * here and abs(own - other) > 1e-5 * own) or not e.at_both(parallel):
+        return None
     changes = float(np.linalg.norm(e.second.c.numeric)) / float(np.linalg.norm(e.c.numeric))
     if abs(changes - 1) < 1e-3:
         return None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array, ArrayDict
-from nnfunc.checks.compare import ELEMENTS, Comparison, Measure, is_right
+from nnfunc.checks.compare import ELEMENTS, FEW, SAMPLED, Comparison, Measure, is_right
 from nnfunc.checks.constants import Hints
 from nnfunc.checks.diagnosis import Diagnosis, Evidence, Point, diagnose
 from nnfunc.checks.evident import FIRST
@@ -188,13 +188,14 @@ def examine(
     if not fixed and not any(c.wrong.any() for c in comparisons.values()):
         comparisons, hidden = at_another_point(function, measure, comparisons, another(0.3), rng, any_kink)
 
-    diagnoses = {
-        place.name: _diagnosis(
-            function, measure, place, comparisons[place.name], rng, hints, fixed, explain, hidden, comparisons
-        )
-        for place in function.places
-        if comparisons[place.name].wrong.any()
-    }
+    diagnoses = {}
+    for place in function.places:
+        if comparisons[place.name].wrong.any():
+            diagnosis = partial(_diagnosis, function, measure, place, rng, hints, fixed, explain, hidden)
+            diagnoses[place.name] = diagnosis(comparisons)
+            if diagnoses[place.name].kind == "unknown" and comparisons[place.name].suspected.any() and not hidden:
+                comparisons[place.name] = measure.more(place, comparisons[place.name])
+                diagnoses[place.name] = diagnosis(comparisons)
     diagnoses = _shared(diagnoses, len(function.places))
     rows = []
     for place in function.places:
@@ -247,7 +248,6 @@ def _diagnosis(
     function: Function,
     measure: Measure,
     place: Place,
-    c: Comparison,
     rng: Generator,
     hints: Hints,
     fixed: bool,
@@ -255,6 +255,7 @@ def _diagnosis(
     hidden: str,
     comparisons: Mapping[str, Comparison],
 ) -> Diagnosis:
+    c = comparisons[place.name]
     if hidden == "stale":
         return Diagnosis("stale", "the gradient does not change with the point: something is kept from an earlier one")
     if (c.kinked | ~c.wrong).all():
@@ -269,18 +270,26 @@ def _diagnosis(
             "is right",
         )
 
-    def elsewhere(distance: float, only: str = "", by: Mapping[str, Array] | None = None) -> Point | None:
+    def elsewhere(
+        distance: float, only: str = "", by: Mapping[str, Array] | None = None, few: bool = False
+    ) -> Point | None:
         vector = moved(function, rng, distance, only) if by is None else function.start + function.shift(by)
         if fixed or vector is None or not np.isfinite(function.terms(vector)).all():
             return None
         gradient = function.gradient(vector)
         if not np.isfinite(gradient).all():
             return None
-        c = Measure(function, vector, gradient, rng).compare(place, place.size <= 1000)
-        return Point(c, function.arrays(vector), function.arrays(gradient))
+
+        def compared() -> Comparison:
+            other = Measure(function, vector, gradient, rng)
+            if c.measured.all() and not few:
+                return other.compare(place, place.size <= 1000)
+            return other.again(place, c, FEW if few else SAMPLED)
+
+        return Point(compared, function.arrays(vector), function.arrays(gradient))
 
     smooth = c._replace(numeric=np.where(c.kinked, np.nan, c.numeric), wrong=c.wrong & ~c.kinked)
-    here = Point(smooth, function.arrays(measure.vector), function.arrays(measure.gradient))
+    here = Point(lambda: smooth, function.arrays(measure.vector), function.arrays(measure.gradient))
     evidence = Evidence(here, elsewhere, hints, comparisons)
     found = diagnose(evidence, (*FIRST, *ALONE))
     if explain and (other := explain(smooth, found)):

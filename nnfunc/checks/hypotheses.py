@@ -269,13 +269,15 @@ def _small(e: Evidence) -> Diagnosis | None:
     if not size or np.linalg.norm(gap) > 1.2e-2 * size:
         return None
     relative = float(np.linalg.norm(gap) / size)
-    near = [p.c for p in (e.elsewhere(0.03), e.elsewhere(0.03)) if p is not None]
+    near = [p.c for p in (e.elsewhere(0.03, few=c.analytic.size > 100) for _ in range(4)) if p is not None]
     alike = []
     for other in near:
         both = known & other.measured & ~other.kinked
+        if not both.any():
+            continue
         a, b = ((v.analytic - np.nan_to_num(v.numeric))[both] for v in (c, other))
         alike.append(float(a @ b) / (float(np.linalg.norm(a) * np.linalg.norm(b)) or 1.0))
-    noise = min(alike) < 0.7 and relative < 3e-3 if near else relative < 1e-6
+    noise = min(alike) < 0.7 and relative < 3e-3 if alike else relative < 1e-6
     if noise:
         exact = (c.analytic == c.analytic.astype(np.float32)).all()
         like = "float32" if relative < 1e-6 else "float16"

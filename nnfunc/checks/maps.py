@@ -303,7 +303,7 @@ def _ordered(v: View) -> Diagnosis | None:
         np.abs(v.matrix(entries)) > 1e-6 * np.abs(v.true).max(initial=0) for entries in (v.claimed, v.true)
     )
     for entries in (claimed, true):
-        if (entries.sum(axis=0) > 1).any() or entries.sum() < 2:
+        if any((entries.sum(axis=i) > 1).any() for i in (0, 1)) or entries.sum() < 2:
             return None
     from_, to = (np.where(m.any(axis=1), m.argmax(axis=1), -1) for m in (true, claimed))
     both = (from_ >= 0) & (to >= 0)
