@@ -17,7 +17,18 @@ from tests.benchmarks import peers
 from tests.benchmarks.networks import TASKS, WIDE
 from tests.benchmarks.report import Options, Table, write
 
-PARTS = ("steps", "profile", "regularised", "predict", "stacks", "optimizers", "processes", "imports", "growth")
+PARTS = (
+    "steps",
+    "profile",
+    "regularised",
+    "predict",
+    "stacks",
+    "optimizers",
+    "processes",
+    "imports",
+    "growth",
+    "detection",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
