@@ -17,7 +17,7 @@ def minimize(
     options: Mapping[str, float],
 ) -> OptimizeResult: ...
 def check_grad(
-    func: Callable[[NDArray[np.float64]], float],
-    grad: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    x0: NDArray[np.float64],
+    func: Callable[[NDArray[np.floating]], float],
+    grad: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+    x0: NDArray[np.floating],
 ) -> float: ...
