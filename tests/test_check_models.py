@@ -459,3 +459,10 @@ def test_a_right_layer_holds_all_laws() -> None:
 
     assert_layer_laws(scaled(backward), (4,), max_examples=10)
     assert_layer_laws(scaled(right), (4,), max_examples=10, leading_axes=False)
+
+
+def test_two_kinks_that_undo_each_other_are_no_mistake() -> None:
+    model = nn.serial(nn.leaky_relu(0.7), nn.dense(1, bias=False), nn.leaky_relu(0.7))
+    params = nn.ArrayDict({"dense1.W": np.array([[-1.0]])})
+    x = np.array([[0.5], [0.0], [-1.2]])  # at 0 the slope is 0.7 on both sides, and 0.7² by the chain rule
+    assert nn.check_model(model, params, x, target=np.ones((3, 1)), loss=nn.mean_squared_error).ok

@@ -158,12 +158,16 @@ def _together(
 
 
 def confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
-    """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too."""
+    """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too.
+
+    So has all that is made of right parts, with `any_kink`: two kinks in a row may undo each other, and what the rule
+    of the chain gives there is not the derivative.
+    """
     function, judged = measure.function, _without_zeros(measure, comparisons, any_kink)
     beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
     accused = [p for p in function.places if _smooth(judged[p.name]).any()]
     near = [function.gradient(beside)] if accused else []
-    doubtful = [p for p in accused if not judged[p.name].sure or _jumps(measure.gradient, near, p).any()]
+    doubtful = [p for p in accused if any_kink or not judged[p.name].sure or _jumps(measure.gradient, near, p).any()]
     if not doubtful:
         return judged
     times = dict.fromkeys([p.name for p in doubtful], 0)
