@@ -7,7 +7,46 @@ Nothing here is made with nnfunc. A forward that returns (y, cache) and a backwa
 
 It prints
 
-and draws write_it_yourself.png: where in the arrays the mistakes are.
+    --- conv
+
+    array  shape         worst error  verdict
+    -----------------------------------------
+    x      (2, 6, 6, 1)      1.3e-14  right
+    W      (3, 3, 1, 6)      8.6e-01  WRONG: transpose
+    b      (6,)              2.4e-14  right
+
+    W: the gradient is transposed in its axes 0 and 1.
+
+    --- lstm
+
+    array  shape    worst error  verdict
+    ------------------------------------
+    x      (5, 3)       1.1e+00  WRONG: missing-term
+    h      (5, 4)       7.3e-01  WRONG: missing-term
+    c      (5, 4)       8.2e-01  WRONG: missing-term
+    W      (7, 16)      8.5e-01  WRONG: missing-term
+    b      (16,)        1.1e+00  WRONG: missing-term
+
+    x: nothing of y[1] arrives: a path is left out, or its dy; for y[0] alone it is
+    right.
+
+the same of the other four,
+
+    --- attention
+
+    array  shape   worst error  verdict
+    -----------------------------------
+    q      (6, 5)      5.0e-01  WRONG: axis
+    k      (6, 5)      2.3e-01  WRONG: missing-term
+    v      (6, 5)      1.0e-14  right
+
+    q: the backward mixes examples, which the forward keeps apart: a sum or mean is
+    taken along the wrong axis.
+
+    k: what is missing passes through a few numbers (rank 10 of 25): a path through
+    a sum, a mean or a variance is missing (or too much).
+
+and that all is right when they are mended; and draws write_it_yourself.png: where in the arrays the mistakes are.
 """
 
 # %%
@@ -36,9 +75,8 @@ def report(title: str, forward: Any, backward: Any, *inputs: Array) -> nn.Report
 #
 # $$y_{pq} = \sum_{ij} x_{p+i,\,q+j} W_{ij} + b$$
 #
-# over images `x` (examples, height, width, channels): a product of matrices for each place $ij$ of the kernel. What each
-# of them does, the backward does the other way round. Its mistake stands in the line with the comment; `mended` puts it
-# right.
+# over images `x` (examples, height, width, channels): a product of matrices for each place $ij$ of the kernel, and in
+# the backward two. The mistake stands in the line with the comment; `mended` puts it right.
 
 
 # %%
