@@ -122,8 +122,8 @@ def sigmoid(x: Array) -> Array:
 
 
 def lstm(x: Array, h: Array, c: Array, W: Array, b: Array) -> tuple[Array, Array, Any]:
-    i, f, o, g = np.split(np.concatenate([x, h], axis=1) @ W + b, 4, axis=1)
-    i, f, o, g = sigmoid(i), sigmoid(f), sigmoid(o), np.tanh(g)
+    zi, zf, zo, zg = np.split(np.concatenate([x, h], axis=1) @ W + b, 4, axis=1)
+    i, f, o, g = sigmoid(zi), sigmoid(zf), sigmoid(zo), np.tanh(zg)
     c_new = f * c + i * g
     a = np.tanh(c_new)
     return o * a, c_new, (x, h, c, W, i, f, o, g, a)
