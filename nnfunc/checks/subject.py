@@ -358,7 +358,7 @@ def _whole_numbers(finding: Finding, gradients: Mapping[str, Any]) -> Finding:
 
 def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, str]]:
     arrays = [(k, v) for k, v in gradients.items() if isinstance(v, np.ndarray) and v.size]
-    return [(a, b) for i, (a, v) in enumerate(arrays) for b, w in arrays[i + 1 :] if np.may_share_memory(v, w)]
+    return [(a, b) for i, (a, v) in enumerate(arrays) for b, w in arrays[i + 1 :] if np.shares_memory(v, w)]
 
 
 def kind_of(value: Any) -> str:
