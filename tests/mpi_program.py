@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ WEIGHTS = rng.integers(0, 3, 50).astype(float)
 DATA = X, Y, WEIGHTS
 MODEL = nn.serial(nn.dense(8), nn.batch_norm(), nn.relu(), nn.dropout(0.8), nn.dense(3), nn.softmax())
 KEY = nn.key(1)
+
+
+NORM = nn.serial(nn.dense(8), nn.batch_norm(), nn.relu(), nn.dense(3), nn.softmax())
 
 
 def make(reduce: Reduction | None, divide: bool = False) -> tuple[nn.TrainStep, nn.TrainState]:
@@ -52,15 +55,32 @@ def rows(reduce: Reduction, folder: Path) -> dict[str, Any]:
     return {"rows": sum(len(part[0]) for batch in batches for part in batch.parts)}
 
 
-def bad(what: str) -> Callable[[Reduction], dict[str, Any]]:
+def all_rows(reduce: Reduction | None) -> dict[str, Any]:
+    """Batch norm over all rows: of batches of 16, and of 2, so that most shards have no row and one has no weight."""
+    step = nn.train_step(NORM, nn.sparse_categorical_cross_entropy, nn.adam(0.01), nn.l2(0.1), reduce=reduce)
+    ts = nn.train_state(NORM, step.optimizer, nn.key(0), (5,), np.float64)
+    losses = []
+    for batch_size in (16, 2):
+        for epoch in nn.train(step, ts, DATA, epochs=2, batch_size=batch_size, key=KEY):
+            losses += [float(epoch.loss), float(epoch.accuracy)]
+        ts = epoch.state
+    return {"digest": distributed.digest(ts.params, ts.state), "numbers": [*losses, *ts.state.vector.tolist()]}
+
+
+def bad(what: str, model: nn.Layer = MODEL) -> Callable[[Reduction], dict[str, Any]]:
     def run(reduce: Reduction) -> dict[str, Any]:
         step, ts = make(reduce)
+        if model is not MODEL:
+            step = nn.train_step(model, step.loss, nn.adam(0.01), reduce=reduce)
+            ts = nn.train_state(model, step.optimizer, nn.key(0), (5,))
         x, y = X.copy(), Y.copy()
         mine = reduce.rank == reduce.ranks - 1
         if what == "nan" and mine:
             x[-1] = np.nan
         if what == "label" and mine:
             y[-1] = 7
+        if what == "shape" and mine:
+            x = x[:, :4]
         if what == "state" and mine:
             ts = ts._replace(params=ts.params * 2)
         if what == "data":
@@ -100,6 +120,9 @@ def dies(reduce: Reduction) -> dict[str, Any]:
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "epochs": epochs,
+    "all_rows": all_rows,
+    "shape": bad("shape"),
+    **{f"all_rows_{what}": bad(what, NORM) for what in ("nan", "label", "shape")},
     "divided": lambda reduce: epochs(reduce, divide=True),
     "nan": bad("nan"),
     "label": bad("label"),
@@ -111,7 +134,9 @@ WITH_FILES: dict[str, Callable[..., dict[str, Any]]] = {"rows": rows, "stopped":
 
 
 def main(task: str, folder: str) -> None:
-    reduce = distributed.mpi(shards=S)
+    task, _, how = task.partition("/")
+    statistics: Literal["batch", "shard"] = "batch" if task.startswith("all_rows") else "shard"
+    reduce = distributed.mpi(shards=S, statistics=statistics, window=False if how == "messages" else None)
     given = (Path(folder),) if task in WITH_FILES else ()
     try:
         found = {**TASKS, **WITH_FILES}[task](reduce, *given)

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc import distributed
-from tests.mpi_program import DATA, KEY, WITH_FILES, S, X, Y, make
+from tests.mpi_program import DATA, KEY, NORM, WITH_FILES, S, X, Y, all_rows, make
 from tests.mpi_program import epochs as run_epochs
 from tests.mpi_program import gone_on as run_gone_on
 from tests.mpi_program import stopped as run_stopped
@@ -96,6 +97,54 @@ def test_the_averages_of_batch_norm_are_the_mean_of_the_shards() -> None:
     halves = X[:4], X[4:9]
     expected = sum(len(x) * x.var(axis=0) for x in halves) / 9
     np.testing.assert_allclose(after.state["batch_norm1.var"], expected, rtol=1e-12)
+
+
+@given(st.integers(2, 9), st.integers(2, 12), st.booleans(), st.integers(0, 100))
+def test_batch_norm_over_all_rows_is_that_of_the_whole_batch(shards: int, rows: int, weighted: bool, seed: int) -> None:
+    """Outputs, gradients and running averages, for images too, where shards have no rows, or rows without weight."""
+    drawn = np.random.default_rng(seed)
+    x, y, w = drawn.normal(3, 1, (rows, 2, 4)), drawn.normal(size=(rows, 2, 1)), drawn.integers(0, 3, rows) + 0.0
+    batch = (x, y, w) if weighted and w.any() else (x, y)
+    model = nn.serial(nn.dense(3), nn.batch_norm(momentum=0.5), nn.tanh(), nn.batch_norm(), nn.dense(1))
+    whole, parts = (
+        nn.train_step(model, nn.mean_squared_error, nn.momentum(0.1), nn.l2(0.3), reduce=reduce)
+        for reduce in (None, distributed.sharded(shards, statistics="batch"))
+    )
+    ts = nn.train_state(model, "momentum", nn.key(0), (2, 4), np.float64)
+    (a, expected), (b, found) = whole(ts, batch), parts(ts, batch)
+    np.testing.assert_allclose(b.params.vector, a.params.vector, rtol=1e-8, atol=1e-11)
+    np.testing.assert_allclose(b.state.vector, a.state.vector, rtol=1e-12)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-10)
+
+
+def test_all_equal_rows_in_shards_have_the_variance_0() -> None:
+    """Exactly, so that what a batch norm gives is 0 there, though the mean 0.1 has no exact sum."""
+    model = nn.serial(nn.batch_norm(momentum=0.0), nn.dense(1))
+    step = nn.train_step(model, nn.mean_squared_error, "gd", reduce=distributed.sharded(3, statistics="batch"))
+    ts = nn.train_state(model, "gd", nn.key(0), (5,))
+    after, metrics = step(ts, (np.full((7, 5), 0.1), np.zeros(7)))
+    assert not after.state["batch_norm1.var"].any()
+    assert metrics.loss == 0
+
+
+def test_the_statistics_are_named() -> None:
+    with pytest.raises(ValueError, match="statistics='rows': expected 'shard'"):
+        distributed.sharded(2, statistics="rows")  # type: ignore[arg-type]  # what must fail
+    by_shard, by_batch = (distributed.sharded(2, statistics=word) for word in ("shard", "batch"))
+    ts = nn.train_state(NORM, "gd", nn.key(0), (5,))
+    a, b = (nn.train_step(NORM, LOSS, "gd", reduce=reduce)(ts, (X, Y))[0] for reduce in (by_shard, by_batch))
+    assert not np.allclose(a.params.vector, b.params.vector)
+
+
+def test_an_error_in_step_ends_all_shards() -> None:
+    step = nn.train_step(NORM, LOSS, "gd", reduce=distributed.sharded(4, statistics="batch"))
+    ts = nn.train_state(NORM, "gd", nn.key(0), (5,))
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match="target contains 9 at"):
+        step(ts, (X, np.where(np.arange(50) == 20, 9, Y)))
+    with pytest.raises(ValueError, match="x has shape"):
+        step(ts, (X[:, :3], Y))
+    assert threading.active_count() == threads
 
 
 def test_a_divided_state_gives_the_same_bits() -> None:
@@ -218,15 +267,25 @@ def mpiexec(ranks: int, task: str, folder: Path, expect: int | None = 0) -> list
 
 @several
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("task", ["epochs", "divided"])
+@pytest.mark.parametrize("task", ["epochs", "divided", "epochs/messages", "divided/messages"])
 def test_the_same_bits_on_any_number_of_ranks(task: str, ranks: int, tmp_path: Path) -> None:
     alone = run_epochs(distributed.sharded(S))
     found = mpiexec(ranks, task, tmp_path)
     assert [line["digest"] for line in found] == [alone["digest"]] * ranks
     for line in found:
         np.testing.assert_allclose(line["numbers"], alone["numbers"], rtol=1e-6)
-    if task == "divided":
+    if task.startswith("divided"):
         assert sum(line["kept"] for line in found) == alone["kept"]
+
+
+@several
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_batch_norm_over_all_rows_on_any_number_of_ranks(ranks: int, tmp_path: Path) -> None:
+    """The same bits and the same state on all; the numbers are those of one process without shards."""
+    alone, plain = all_rows(distributed.sharded(S, statistics="batch")), all_rows(None)
+    found = mpiexec(ranks, "all_rows", tmp_path)
+    assert [line["digest"] for line in found] == [alone["digest"]] * ranks
+    np.testing.assert_allclose(alone["numbers"], plain["numbers"], rtol=1e-6)
 
 
 @several
@@ -242,6 +301,10 @@ ERRORS = {
     "nan": "NonFiniteError: rank {last}: .*x contains NaN or infinity",
     "label": "ValueError: rank {last}: target contains 7 at",
     "data": "ValueError: rank {last}: X contains NaN or infinity",
+    "shape": "ValueError: rank {last}: .*x has shape",
+    "all_rows_nan": "NonFiniteError: rank {last}: .*x contains NaN or infinity",
+    "all_rows_label": "ValueError: rank {last}: target contains 7 at",
+    "all_rows_shape": "ValueError: rank {last}: .*x has shape",
     "state": "ValueError: the train state on rank {last} is not that of rank 0",
 }
 

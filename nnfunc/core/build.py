@@ -10,7 +10,7 @@ from nnfunc._internal.validate import instance
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.forward import Moving, called, folded, moved, put, put_several
 from nnfunc.core.initial import initial
-from nnfunc.core.kernel import Cache, Signature
+from nnfunc.core.kernel import Cache, Gather, Signature
 from nnfunc.core.layer import Layer, check_stacks
 from nnfunc.core.program import Op, Program, Ready, last_uses, prepared
 from nnfunc.core.signatures import fitted, probed
@@ -28,7 +28,7 @@ def build(
     x: Value,
     lead: int,
     key: Keys | None,
-    train: bool,
+    train: bool | Gather,
     folds: tuple[int, ...] = (),
 ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
     """The program of a model for parameters, state and inputs like these, and its first run.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nnfunc._internal.validate import real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
-from nnfunc.core.kernel import Cache, Kernel, view
+from nnfunc.core.kernel import Cache, Gather, Kernel, view
 from nnfunc.core.program import Op, Program, Ready
 from nnfunc.core.values import Value, map_leaves, taken
 from nnfunc.core.wiring import located
@@ -23,7 +23,7 @@ class Moving:
     __slots__ = ("arrays", "changed", "key", "lead", "params", "state", "train", "values")
 
     def __init__(
-        self, params: ArrayDict, state: ArrayDict, key: Keys | None, train: bool, lead: int, values: list[Any]
+        self, params: ArrayDict, state: ArrayDict, key: Keys | None, train: bool | Gather, lead: int, values: list[Any]
     ) -> None:
         self.params, self.key, self.train, self.lead, self.values = params, key, train, lead, values
         self.state: list[NDArray[Any]] = [*(state._arrays or state.arrays), *state._integers.values()]
@@ -36,12 +36,13 @@ def run(
     state: ArrayDict,
     x: Value,
     key: Keys | None,
-    train: bool,
+    train: bool | Gather,
     folds: tuple[int, ...] = (),
     keep: bool = True,
 ) -> tuple[list[Any], list[Cache], ArrayDict]:
     """All values by their numbers, the caches of the calls, and the new state.
 
+    `train` is whether the layers work as in training, or, of a shard that runs in step with others, its `Gather`.
     `folds` are numbers to fold into the key before those of a layer, which is done where a layer asks for its key.
     Without `keep`, nothing is kept that the outputs do not need: no backward follows.
     """
@@ -98,11 +99,13 @@ def called(entry: Ready, op: Op, own: Sequence[Array], moving: Moving) -> tuple[
     given: dict[str, Any] = {}
     for what in kernel.asks:
         if what == "train":
-            given[what] = moving.train and not op.predicts
+            given[what] = bool(moving.train) and not op.predicts
         elif what == "key":
             given[what] = folded(moving.key, op.key) if moving.train or kernel.named else None
         elif what == "lead":
             given[what] = moving.lead
+        elif what == "gather":
+            given[what] = moving.train if callable(moving.train) else None
         else:
             before = entry.state(moving.state)
             given[what] = named_arrays(op.state_names, before, moving.lead) if kernel.named else before

@@ -16,10 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from nnfunc.arrays import Array
 from nnfunc.core.values import Shapes, Value, leaves, map_leaves
 from nnfunc.layout import Shape
 
 Kind: TypeAlias = Literal["floats", "integers", "any"]
+
+Gather: TypeAlias = Callable[[Array], Array]
+"""What one of the S shards of a batch hears: its vector (n,) -> those of all that have rows, in order, (≤ S, n)."""
 
 Cache: TypeAlias = Any
 """What a forward leaves for its own backward: a type of each layer's own, opaque to everyone else."""
@@ -62,7 +66,8 @@ class Kernel(NamedTuple):
         uses: the names of the layer's settings that forward and backward take, as keywords.
         asks: what else forward takes, as keywords: "key" (of this layer), "train", "lead" (how many axes stand before
             those of one example: 1, in a stack 2), "state" (the tuple of its arrays; forward then returns
-            (y, cache, new state)).
+            (y, cache, new state)), "gather" (where a batch is in shards that run in step, the `Gather` of this one, for
+            forward and backward; else None).
         takes: what x is made of: "floats" (integers are cast), "integers", or "any" (as they come); for several inputs
             also a tuple with a word for each.
         below: `(input_shape, **settings) -> number`, or a tuple with one for each input: what integers are less than

@@ -20,7 +20,7 @@ from nnfunc._internal.validate import numeric, real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
 from nnfunc.core.backward import run_backward
 from nnfunc.core.forward import run
-from nnfunc.core.kernel import Cache, Kernel, view
+from nnfunc.core.kernel import Cache, Gather, Kernel, view
 from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
 from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt, taken
@@ -180,7 +180,7 @@ class Layer(Fields):
         state: ArrayDict,
         x: Value,
         key: Keys | None,
-        train: bool,
+        train: bool | Gather,
         folds: tuple[int, ...] = (),
         keep: bool = True,
     ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:

@@ -135,7 +135,7 @@ def probed(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shape
     """
     kernel, dtype = layer.kernel, params.dtype if params.size else np.dtype(np.float32)
     assert kernel is not None
-    asked = {"key": new_key(0), "train": False, "lead": 1, "state": state}
+    asked = {"key": new_key(0), "train": False, "lead": 1, "state": state, "gather": None}
     given = {k: layer.settings[k] for k in kernel.uses} | {k: asked[k] for k in kernel.asks}
     for kind in (dtype, np.dtype(np.int64)):
         x = map_shapes(lambda s, kind=kind: np.zeros((0, *s), kind), input_shape)

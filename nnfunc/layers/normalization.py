@@ -26,7 +26,7 @@ from nnfunc._internal.numerics import sum_of_columns, sum_of_rows
 from nnfunc._internal.validate import number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
-from nnfunc.core.kernel import Initial, Kernel, Signature
+from nnfunc.core.kernel import Gather, Initial, Kernel, Signature
 from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
 from nnfunc.core.values import Shapes
@@ -48,11 +48,13 @@ ROWS, FEATURES, SQUARES = Over(True, None), Over(False, 1), Over(False, 1, cente
 
 
 class NormCache(NamedTuple):
-    """What the backward functions need: x̂ in rows, 1/std, what the statistics are of (None where they are fixed)."""
+    """What the backward functions need: x̂ in rows, 1/std, what the statistics are of (None where they are fixed), and
+    how they are those of all shards."""
 
     normalized: Array
     inverse_std: Array
     over: Over | None
+    gather: Gather | None = None
 
 
 def _eps(eps: float) -> float:
@@ -74,7 +76,9 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
 
     In training the statistics are those of the batch, over all axes but the last (every position of an image is a row;
     of a stack, per member), the variance biased (divided by the number of rows), and the running averages move; in
-    prediction they are the running averages. A Keras or PyTorch `momentum` of 0.1 for the new batch is 0.9 here.
+    prediction they are the running averages. Of a batch in shards they are each shard's own, or with
+    `nn.distributed.mpi(statistics="batch")` those of all rows. A Keras or PyTorch
+    `momentum` of 0.1 for the new batch is 0.9 here.
 
     >>> layer = nn.batch_norm()
     >>> params, state = layer.init(nn.key(0), (1,), np.float64)
@@ -92,19 +96,38 @@ def _batch_signature(input_shape: Shapes, **_: float) -> Signature:
 
 
 def _batch_norm(
-    params: Sequence[Array], x: Array, *, state: tuple[Array, Array], train: bool, eps: float, momentum: float
+    params: Sequence[Array],
+    x: Array,
+    *,
+    state: tuple[Array, Array],
+    train: bool,
+    eps: float,
+    momentum: float,
+    gather: Gather | None = None,
 ) -> tuple[Array, NormCache, tuple[Array, Array]]:
     """By the batch's statistics in training, which move the running averages, and by these in prediction."""
     old_mean, old_var = state
     rows = _rows(x, params[0])
     if train:
         mean, var, centered = _statistics(rows, ROWS)
+        if gather is not None:
+            own, (mean, var) = mean, _of_all(gather, rows.shape[-2], mean, var)
+            centered += own - mean
         kept, new = momentum, 1 - momentum
         state = kept * old_mean + new * mean[..., 0, :], kept * old_var + new * var[..., 0, :]
     else:
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
     y, cache = _normalize(centered, var, eps, ROWS if train else None, params, out=centered)
-    return y if y.ndim == x.ndim else y.reshape(x.shape), cache, state
+    return y if y.ndim == x.ndim else y.reshape(x.shape), cache._replace(gather=gather), state
+
+
+def _of_all(gather: Gather, count: int, mean: Array, var: Array) -> tuple[Array, Array]:
+    """Mean and variance of the rows of all shards, from those of each (Chan, Golub & LeVeque 1979)."""
+    each = gather(np.concatenate([[count], mean.ravel(), var.ravel()], dtype=mean.dtype))
+    shares = each[:, :1] / each[:, :1].sum()
+    means, variances = np.split(each[:, 1:], 2, axis=1)
+    mean = means[:1] + (shares * (means - means[0])).sum(axis=0)
+    return mean, (shares * (variances + (means - mean) ** 2)).sum(axis=0, keepdims=True)
 
 
 def _batch_onnx(*, eps: float, **_: Any) -> Expression:
@@ -304,7 +327,7 @@ def _normalize(
 def _backward(
     params: Sequence[Array], cache: NormCache, dy: Array, grads: Sequence[Array | None], need: bool, **_: object
 ) -> Array | None:
-    normalized, inverse_std, over = cache
+    normalized, inverse_std, over, gather = cache
     gamma, shape, dy = _beside(params[0], normalized), dy.shape, dy.reshape(normalized.shape)
     dgamma, *dbeta = grads
     alone = over is not None and over.groups is None
@@ -315,7 +338,9 @@ def _backward(
     if not need:
         return None
     if alone:  # gamma is one in each mean, and the sums are known: mean(g) = gamma·sums/m, mean(g·x̂) = gamma·products/m
-        m: int = normalized.shape[-2]
+        m: float | Array = normalized.shape[-2]
+        if gather is not None:
+            m, products, sums = _sums_of_all(gather, m, products, sums)
         dx = normalized * (products / m)[..., None, :]
         dx += (sums / m)[..., None, :]
         np.subtract(dy, dx, out=dx)
@@ -341,6 +366,12 @@ def _sums(a: Array, gamma: Array, gradient: Array | None) -> Array:
     return sums
 
 
+def _sums_of_all(gather: Gather, m: float | Array, *sums: Array) -> list[Array]:
+    """The numbers of rows and the sums of all shards, added."""
+    total = gather(np.concatenate([np.array([m]), *sums], dtype=sums[0].dtype)).sum(axis=0)
+    return [total[0], *np.split(total[1:], len(sums))]
+
+
 def _standardized(x: Expression, eps: float, axes: list[int]) -> Expression:
     """(x − mean)/√(var + eps) over these axes; shifted as here, so that it is exactly 0 where all are equal."""
 
@@ -362,7 +393,8 @@ def _scaled_and_shifted(normalized: Expression) -> Expression:
 
 FORMULA = "gamma · (x − mean)/√(var + eps) + beta"
 BATCH_NORM = Kernel(
-    _batch_norm, _backward, _batch_signature, formula=FORMULA, uses=("eps", "momentum"), asks=("state", "train"),
+    _batch_norm, _backward, _batch_signature, formula=FORMULA, uses=("eps", "momentum"),
+    asks=("state", "train", "gather"),
     onnx=_batch_onnx,
 )  # fmt: skip
 LAYER_NORM = Kernel(_layer_norm, _backward, _signature, formula=FORMULA, uses=("eps",), onnx=_layer_onnx)

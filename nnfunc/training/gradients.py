@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from nnfunc._internal.validate import by_name, instance, numeric, real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, new_vector
 from nnfunc.core.backward import run_backward
-from nnfunc.core.kernel import Cache, view
+from nnfunc.core.kernel import Cache, Gather, view
 from nnfunc.core.layer import Layer, as_dict
 from nnfunc.core.program import Program
 from nnfunc.core.values import Value, leaves, map_leaves, taken
@@ -134,12 +134,16 @@ class ValueAndGrad(NamedTuple):
         state: ArrayDict,
         batch: Batch,
         key: Keys | None = None,
-        train: bool = True,
+        train: bool | Gather = True,
         need_dx: bool = False,
         need_grads: bool = True,
         folds: tuple[int, ...] = (),
+        sums: Array | None = None,
     ) -> Trace:
-        """The evaluation with everything that it computed; `folds` are numbers to fold into the key first."""
+        """The evaluation with everything that it computed; `folds` are numbers to fold into the key first.
+
+        `sums` is where to write the gradients of the sum over the examples, Σ w times those of the mean, of a shard.
+        """
         if type(batch) is tuple and len(batch) == 2:
             (x, target), weights = batch, None
         else:
@@ -162,12 +166,14 @@ class ValueAndGrad(NamedTuple):
         dy = gradient_of(loss, loss_cache)
         if loss.own is not None or loss.parts:
             dy = _checked_dy(dy, y)
-        vector = None
-        if need_grads:
+        weight, total = total_weight(loss_cache, y, weights, lead), value
+        vector = sums
+        if sums is not None:
+            dy = map_leaves(lambda a: a * weight if weight else np.zeros_like(a), dy)
+        elif need_grads:
             like = params._vector
             vector = np.empty(like.size, like.dtype) if lead == 1 else new_vector(like.shape, like.dtype)
         d = run_backward(program, params, state, caches, dy, vector, need_dx)
-        weight, total = total_weight(loss_cache, y, weights, lead), value
         if self.penalty is not None:
             total = total + self.penalty.forward(params, weight)
             if vector is not None:

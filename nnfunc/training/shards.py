@@ -2,8 +2,9 @@
 
 A batch of m rows is S shards of consecutive rows, from m·s/S to m·(s+1)/S. Each shard s has the gradient gₛ of the mean
 over its rows, of weight Wₛ, and random keys of its own; the update is that of the whole batch, Σ Wₛ gₛ / Σ Wₛ. The
-shards are added in their order, so the bits do not depend on how many processes computed them. Averages of a batch
-norm are those of each shard, and the state is their mean by weight. The penalty, the check that all is finite,
+shards are added in their order, so the bits do not depend on how many processes computed them. The statistics of a
+batch norm are those of each shard, and its state is their mean by rows; or those of all rows, for which the shards
+run in step. The penalty, the check that all is finite,
 clipping and the update come after the sum, once.
 """
 
@@ -11,15 +12,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
+from nnfunc._internal.validate import all_finite, positive_int
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.core.kernel import Gather
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.errors import NonFiniteError
 from nnfunc.models.nonfinite import where_it_began
-from nnfunc.training.gradients import Batch, ValueAndGrad
+from nnfunc.training.gradients import Batch, Trace, ValueAndGrad
+from nnfunc.training.lockstep import StoppedError, in_step
 from nnfunc.training.state import TrainState
 
 RAISED = {"ValueError": ValueError, "TypeError": TypeError, "NonFiniteError": NonFiniteError}
@@ -33,10 +38,12 @@ class Reduction(NamedTuple):
         shards: S, the number of shards of a batch; 0 where each process brings a batch of its own.
         own: the numbers of the shards that this process computes.
         total: the vectors of its shards -> the sum of the vectors of all shards, in their order; every process calls it
-            at the same time and gets the same numbers.
+            at the same time and gets the same numbers, which are to be used before the next call.
         gather: a small object of each process -> the objects of all.
         join: a part of a vector of each process -> the whole vector.
         rank, ranks: the number of this process, and of all.
+        statistics: whether those of a batch norm are of each "shard", or of the whole "batch".
+        space: (length, dtype) -> memory for the vectors of its shards, where `total` need not copy them.
     """
 
     shards: int
@@ -46,6 +53,8 @@ class Reduction(NamedTuple):
     join: Callable[[Array], Array]
     rank: int = 0
     ranks: int = 1
+    statistics: Literal["shard", "batch"] = "shard"
+    space: Callable[[int, Any], Sequence[Array]] | None = None
 
     @property
     def trivial(self) -> bool:
@@ -56,15 +65,20 @@ class Reduction(NamedTuple):
         """Which of so many rows of a batch are those of a shard."""
         return slice(count * shard // self.shards, count * (shard + 1) // self.shards)
 
-    def agreed(self, error: Exception | None) -> Exception | None:
-        """What to raise on every process: the error of the first that has one; None if none has."""
+    def memory(self, length: int, dtype: Any) -> Sequence[Array]:
+        """Where to write the vectors of this process's shards."""
+        return [np.empty(length, dtype) for _ in self.own] if self.space is None else self.space(length, dtype)
+
+    def agreed(self, error: Exception | None, place: int = 0) -> Exception | None:
+        """What to raise on every process: the error of the first place (then rank) that has one; None if none has."""
         if self.ranks == 1:
             return error
-        said = None if error is None else (type(error).__name__, str(error))
-        for rank, each in enumerate(self.gather(said)):
-            if each is not None:
-                return RAISED.get(each[0], RuntimeError)(f"rank {rank}: {each[1]}")
-        return error
+        said = None if error is None else (place, self.rank, type(error).__name__, str(error))
+        found = [each for each in self.gather(said) if each is not None]
+        if not found:
+            return None
+        _, rank, kind, text = min(found)
+        return RAISED.get(kind, RuntimeError)(f"rank {rank}: {text}")
 
     def check_same(self, what: str, *parts: object) -> None:
         """Raises an error on every process if these values (dicts of arrays, numbers, keys) differ between them."""
@@ -93,8 +107,12 @@ def digest(*parts: object) -> str:
     return h.hexdigest()
 
 
-def sharded(shards: int) -> Reduction:
+def sharded(shards: int, *, statistics: Literal["shard", "batch"] = "shard") -> Reduction:
     """All shards in this process, one after another: the same bits as on any number of processes.
+
+    Args:
+        shards: S, how many.
+        statistics: see `nn.distributed.mpi`.
 
     >>> model = nn.mlp([2, 3, 1], ["tanh", "sigmoid"])
     >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(0.1), reduce=nn.distributed.sharded(2))
@@ -103,7 +121,18 @@ def sharded(shards: int) -> Reduction:
     >>> metrics.weight
     3.0
     """
-    return Reduction(shards, range(shards), in_order, lambda value: [value], lambda part: part)
+    S = positive_int(shards, "shards")
+    return Reduction(S, range(S), in_order, lambda value: [value], lambda part: part, statistics=named(statistics))
+
+
+def named(statistics: str) -> Literal["shard", "batch"]:
+    """The word, checked."""
+    if statistics not in ("shard", "batch"):
+        raise ValueError(
+            f"statistics={statistics!r}: expected 'shard' (a batch norm's are of the rows of each shard) or 'batch' "
+            "(of all rows, for which the shards run in step)"
+        )
+    return cast('Literal["shard", "batch"]', statistics)
 
 
 def by_function(reduce: Callable[[Array], Array]) -> Reduction:
@@ -156,46 +185,66 @@ def added(
     """
     params, state, _, key, t = ts
     n, s = params.size, state.size
-    empty = np.zeros(n + s + 3, params.dtype)
-    vectors, outputs, traces = [empty] * len(reduce.own), [], []
+    vectors = reduce.memory(n + s + 4, params.dtype)
+    traces: list[Trace] = []
     error: Exception | None = None
-    try:
+
+    def traced(vector: Array, number: int, part: Batch, mode: bool | Gather = True) -> Trace:
+        """The evaluation of a shard, and what it adds: gradients, state, value, weight, rows, and no failure.
+
+        The state is that of all rows, also those of weight 0.
+        """
+        folds = (t, number) if reduce.shards else (t,)
+        trace = alone.trace(params, state, part, key, mode, folds=folds, sums=vector[:n])
+        weight, rows = trace.weight, len(leaves(part[0])[0])
+        np.multiply(trace.state._vector, rows, out=vector[n : n + s])
+        vector[n + s :] = trace.value * weight if weight else 0, weight, rows, 0
+        return trace
+
+    alone = function._replace(penalty=None)
+    evaluated: list[Batch] = []
+
+    def planned() -> list[Callable[..., Trace]]:
         if params.stack_shape:
             raise ValueError("reduce= of a stack of networks: expected one network; train the members one by one")
         parts = batch.parts if isinstance(batch, Shards) else cut(reduce, batch)
-        for i, (number, part) in enumerate(zip(reduce.own, parts, strict=True)):
-            if not len(leaves(part[0])[0]):  # a shard without rows adds nothing
-                continue
-            folds = (t, number) if reduce.shards else (t,)
-            trace = function._replace(penalty=None).trace(params, state, part, key, folds=folds)
-            assert trace.vector is not None
-            numbers = np.array([trace.value, 1, 0], params.dtype)
-            own = np.concatenate([trace.vector, trace.state._vector, numbers])
-            vectors[i] = own * params.dtype.type(trace.weight) if trace.weight else empty
-            outputs.append(trace.output)
-            traces.append((part, trace))
+        calls: list[Callable[..., Trace]] = []
+        for vector, number, part in zip(vectors, reduce.own, parts, strict=True):
+            if len(leaves(part[0])[0]):
+                calls.append(partial(traced, vector, number, part))
+                evaluated.append(part)
+            else:  # a shard without rows adds nothing
+                vector[:] = 0
+        return calls
+
+    try:
+        traces = in_step(reduce.gather, planned) if reduce.statistics == "batch" else [call() for call in planned()]
     except Exception as raised:  # the others wait for the sum: they are told
         error = raised
-        empty[-1] = 1
-        vectors = [empty] * len(reduce.own)
+        for vector in vectors:
+            vector[:] = 0
+        vectors[-1][-1] = 1
     total = reduce.total(vectors)
     if total[-1] or error is not None:
-        raise reduce.agreed(error) or RuntimeError("another process failed: its message is there")
-    weight = float(total[-2])
-    total = total[:-1] / (total[-2] or 1)
-    vector, moved, value = total[:n].copy(), total[n : n + s], float(total[n + s])
+        own = None if isinstance(error, StoppedError) else error
+        raise reduce.agreed(own) or RuntimeError("another process failed: its message is there")
+    value, weight, rows, _ = total[n + s :].tolist()
+    moved, total = total[n : n + s] / (rows or 1), total[: n + s + 1] / total.dtype.type(weight or 1)
+    vector, value = total[:n], value / (weight or 1)
+    finite = all_finite(total) and all_finite(moved)
     if function.penalty is not None:
         value = value + float(function.penalty.forward(params, weight))
         vector += function.penalty.backward(params, weight)._vector
-    finite = np.isfinite(total).all() and np.isfinite(value) and np.isfinite(vector).all()
+        finite = finite and bool(np.isfinite(value)) and all_finite(vector)
     if must_be_finite and not finite:
-        began = [(part, trace) for part, trace in traces if not _finite(trace)]
-        mine = NonFiniteError(where_it_began(function, ts, *began[0])) if began else None
-        error = reduce.agreed(mine)
-        if error is not None:
-            raise error
-    new = state if not s else ArrayDict._of(state._layout, moved.copy(), state._integers)
-    output = map_leaves(_joined, *outputs) if outputs else None
+        place, began = min(((_place(trace), i) for i, trace in enumerate(traces)), default=(NOWHERE, 0))
+        mine = (
+            None if place == NOWHERE else NonFiniteError(where_it_began(function, ts, evaluated[began], traces[began]))
+        )
+        error = reduce.agreed(mine, place)
+        raise error or NonFiniteError(f"at step {t} the penalty or the sum of the shards is not finite")
+    new = state if not s else ArrayDict._of(state._layout, moved, state._integers)
+    output = map_leaves(_joined, *[trace.output for trace in traces]) if traces else None
     return Sum(value, vector, new, output, weight)
 
 
@@ -215,6 +264,15 @@ def _joined(*arrays: Any) -> Any:
     return np.concatenate(arrays)
 
 
-def _finite(trace: Any) -> bool:
-    arrays = (trace.value, trace.vector, trace.state._vector)
-    return all(bool(np.isfinite(a).all()) for a in arrays)
+NOWHERE = 1 << 30
+"""The place of what is finite."""
+
+
+def _place(trace: Trace) -> int:
+    """The number of the first value that is not finite, or one behind them all."""
+    for i, value in enumerate(trace.values):
+        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            return i
+    assert trace.vector is not None
+    finite = all(all_finite(np.atleast_1d(a)) for a in (trace.value, trace.vector, trace.state._vector))
+    return NOWHERE if finite else len(trace.values)

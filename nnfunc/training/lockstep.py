@@ -1,0 +1,80 @@
+"""The shards of a batch in step: each is computed by a thread of its own, which stops where it must hear the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nnfunc.arrays import Array
+from nnfunc.core.kernel import Gather
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """Another shard failed, and this one ends too."""
+
+
+def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[Callable[[Gather], T]]]) -> list[T]:
+    """What the calls of this process return. Each gets a function of a vector, which waits for the vectors of all calls
+    that have not returned yet, on all processes, and gives these one under another.
+
+    Args:
+        gather: an object of each process -> the objects of all: see `Reduction`.
+        planned: gives the calls.
+    Raises:
+        the first error of one of the calls; all others end too, on the other processes by a `StoppedError`.
+    """
+    errors: list[Exception] = []
+    calls: Sequence[Callable[[Gather], T]] = ()
+    try:
+        calls = planned()
+    except Exception as error:
+        errors.append(error)
+    said: list[SimpleQueue[Array | None]] = [SimpleQueue() for _ in calls]
+    heard: list[SimpleQueue[Array | None]] = [SimpleQueue() for _ in calls]
+    results: dict[int, T] = {}
+
+    def run(i: int) -> None:
+        def hear(vector: Array) -> Array:
+            said[i].put(vector)
+            all_of_them = heard[i].get()
+            if all_of_them is None:
+                raise StoppedError("a shard of this batch failed")
+            return all_of_them
+
+        try:
+            results[i] = calls[i](hear)
+        except Exception as error:
+            errors.append(error)
+        said[i].put(None)
+
+    threads = [Thread(target=copy_context().run, args=(run, i), daemon=True) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    running = list(range(len(calls)))
+    while True:
+        vectors = {i: said[i].get() for i in running}
+        running = [i for i in running if vectors[i] is not None]
+        each = gather("failed" if errors else [vectors[i] for i in running])
+        if "failed" in each:
+            answer = None
+        else:
+            spoken = [vector for process in each for vector in process]
+            if not spoken:
+                break
+            answer = np.stack(spoken)
+        for i in running:
+            heard[i].put(answer)
+        if answer is None:
+            break
+    for thread in threads:
+        thread.join()
+    if errors or len(results) < len(calls):
+        raise next((e for e in errors if not isinstance(e, StoppedError)), StoppedError("a shard of this batch failed"))
+    return [results[i] for i in range(len(calls))]
