@@ -330,7 +330,8 @@ def test_one_array_for_two_and_whole_numbers() -> None:
     side_by_side = nn.check_function(
         lambda x, t: (np.concatenate([x, t], axis=1), None), lambda dy, cache: np.split(dy, 2, axis=1), X, X
     )
-    assert side_by_side.ok and not side_by_side.notes  # views of one array, but of other elements
+    assert side_by_side.ok
+    assert not side_by_side.notes  # views of one array, but of other elements
 
     def changed(dy: Array, cache: Any) -> Any:
         x, t = cache

@@ -140,7 +140,7 @@ MUTANTS: dict[str, Mutant] = {
         program.needs, "trained or any(found[n] for n in leaves(op.x))", "trained", "fan-out to several inputs",
     ),
     "what is frozen works as in training": (
-        forward.called, "moving.train and not op.predicts", "moving.train", "predicts",
+        forward.called, "bool(moving.train) and not op.predicts", "bool(moving.train)", "predicts",
     ),
     "the gradient of a dead output is garbage": (backward._call_backward, "np.zeros(*s)", "np.ones(*s)", "dead output"),
     "parameters that are not used have garbage for a gradient": (

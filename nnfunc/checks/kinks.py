@@ -172,7 +172,7 @@ def confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bo
         return judged
     times = dict.fromkeys([p.name for p in doubtful], 0)
     for distance in (0.3, 0.3, 0.1):
-        vector = moved(function, measure.rng, distance, zeros=False)
+        vector = moved(function, measure.rng, distance, zeros=any_kink)
         gradient = None if vector is None else function.gradient(vector)
         if vector is None or gradient is None or not np.isfinite(gradient).all():
             continue
