@@ -1045,3 +1045,29 @@ def test_recurrent_cells_of_flax_nnx() -> None:
         tree = nnx.to_pure_dict(nnx.state(net, nnx.Param))
         params, state = from_variables(make(3), tree, (6, 4), names={"": "cell"})
         close(outputs(make(3), params, state, SERIES), np.asarray(net(SERIES)), np.float32)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_flattened_image_has_its_channels_first_in_torch(norm: bool) -> None:
+    torch = pytest.importorskip("torch")
+    t = torch.nn
+    between = [t.BatchNorm1d(3 * 4 * 5), t.ReLU()] if norm else [t.ReLU()]
+    module = t.Sequential(
+        t.Conv2d(2, 3, 3), t.BatchNorm2d(3), t.ReLU(), t.MaxPool2d(2), t.Flatten(), *between, t.Linear(60, 6), t.Tanh(),
+        t.Linear(6, 4),
+    ).double()  # fmt: skip
+    image = torch.randn(7, 2, 10, 12, dtype=torch.float64)
+    module(image)  # so that the averages are not what they were
+    module.eval()
+    model = nn.serial(
+        nn.conv2d(3, 3), nn.batch_norm(), nn.relu(), nn.max_pool2d(2), nn.flatten(),
+        *([nn.batch_norm(), nn.relu()] if norm else [nn.relu()]), nn.dense(6), nn.tanh(), nn.dense(4),
+    )  # fmt: skip
+    weights = module.state_dict()
+    params, state = from_state_dict(model, weights, (10, 12, 2))
+    y, _, _ = model.forward(params, state, image.numpy().transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(y, module(image).detach().numpy(), rtol=1e-10, atol=1e-12)
+    again = to_state_dict(model, params, state)
+    for name, tensor in weights.items():
+        if "num_batches" not in name:
+            np.testing.assert_array_equal(again[name].numpy(), tensor.numpy(), err_msg=name)

@@ -63,7 +63,8 @@ class Convention(NamedTuple):
     argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: theirs}. default: the
     name of a layer that is given none, from its position in its composition, its kind, and its number among those of
     this kind there, both from 0. directions: the names of the two layers inside `nn.bidirectional`. both_of_tied:
-    whether an array that two layers share stands under the names of both.
+    whether an array that two layers share stands under the names of both. channels_first: whether an image has its
+    channels before its places, and so another order when it is flattened.
     """
 
     argument: str
@@ -72,10 +73,12 @@ class Convention(NamedTuple):
     default: Callable[[int, str, int], str]
     directions: tuple[str, str] = ("forward", "backward")
     both_of_tied: bool = False
+    channels_first: bool = False
 
 
 class Pair(NamedTuple):
-    """An array of ours, its layer, whether it is of the state, its name there, how it stands there, and the heads."""
+    """An array of ours, its layer, whether it is of the state, its name there, how it stands there, the heads, and the
+    channels of the flattened image whose features its first axis is, where they come first there (else 1)."""
 
     ours: str
     layer: str
@@ -83,6 +86,7 @@ class Pair(NamedTuple):
     theirs: str
     there: There
     heads: int | None
+    channels: int
 
 
 def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -209,6 +213,7 @@ def _check_state(model: Layer, params: ArrayDict, state: ArrayDict) -> None:
 def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: ArrayDict, names: Names) -> Iterator[Pair]:
     """Every array of the model, in the order of its layers, and its name there; no name comes twice."""
     seen: dict[str, str] = {}
+    flattened = _flattened(model, params) if convention.channels_first else {}
     for path, layer, theirs in _named(convention, model, names, "", names.get("", "")):
         if layer.wire is not None:
             continue
@@ -217,7 +222,8 @@ def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: Array
                 there = _called(convention, layer, array)
                 whole = _joined(theirs, there.name, convention.separator)
                 heads = None if there.by_heads is None else layer.settings["heads"]
-                pair = Pair(_joined(path, array, "."), path, of_state, whole, there, heads)
+                channels = 1 if layer.name == "dense" and array == "b" else flattened.get(path, 1)
+                pair = Pair(_joined(path, array, "."), path, of_state, whole, there, heads, channels)
                 if pair.theirs in seen:
                     raise ValueError(
                         f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
@@ -240,6 +246,30 @@ def _tied(convention: Convention, model: Layer, pairs: Iterable[Pair], names: Na
             there = _called(convention, layer, array)
             if transposed == (there.axes != once[to].there.axes):  # transposed here and there, or nowhere
                 found[_joined(theirs, there.name, convention.separator)] = once[to].theirs
+    return found
+
+
+CONVOLUTIONS = ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
+NORMS = ("batch_norm", "layer_norm", "prelu", "rms_norm")
+OTHER_ORDER = ("reshape", "take")
+
+
+def _flattened(model: Layer, params: ArrayDict) -> dict[str, int]:
+    """{path: channels} of the layers that a flattened image goes into, which comes out of a convolution before."""
+    found: dict[str, int] = {}
+    channels, features = 1, 1  # of an image, and of an image that is flattened
+    for path, layer in layers(model):
+        if layer.wire is not None:
+            continue
+        if layer.name in CONVOLUTIONS:
+            channels, features = _group(params, path)["W"].shape[-1], 1
+        elif layer.name == "flatten":
+            channels, features = 1, channels
+        elif layer.name == "dense" or layer.name in NORMS:
+            found[path] = features
+        ends = layer.name not in (*CONVOLUTIONS, *NORMS, "group_norm", "instance_norm") and _group(params, path)
+        if ends or layer.name in OTHER_ORDER:  # new features, or the old ones in another order
+            channels, features = 1, 1
     return found
 
 
@@ -292,7 +322,7 @@ def _group(arrays: ArrayDict, path: str) -> ArrayDict:
 def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     """An array of ours as it is there."""
     _, axes, blocks, at = pair.there
-    array = _in_blocks(array, blocks)
+    array = _in_blocks(_places_and_channels(array, -1, pair.channels), blocks)
     if at is not None:
         assert pair.heads is not None
         array = array.reshape(*array.shape[:at], pair.heads, -1, *array.shape[at + 1 :])
@@ -305,7 +335,14 @@ def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     array = array.transpose(np.argsort(axes)) if axes else array
     if at is not None:
         array = array.reshape(*array.shape[:at], -1, *array.shape[at + 2 :])
-    return _in_blocks(array, tuple(np.argsort(blocks)))
+    return _places_and_channels(_in_blocks(array, tuple(np.argsort(blocks))), pair.channels, -1)
+
+
+def _places_and_channels(array: NDArray[np.generic], outer: int, inner: int) -> NDArray[np.generic]:
+    """The first axis, which joins two of these lengths, with the two exchanged."""
+    if 1 in (outer, inner):
+        return array
+    return array.reshape(outer, inner, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
 
 
 def _in_blocks(array: NDArray[np.generic], order: tuple[int, ...]) -> NDArray[np.generic]:

@@ -16,7 +16,9 @@ either. When training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momen
 begins at 0 again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased
 variance, ours towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's
 candidate: they are one array here, and the second is 0 there. An `nn.LSTM` is `nn.lstm` or, in both directions,
-`nn.bidirectional(nn.lstm(units))`; one of several layers (`num_layers`) has no counterpart: it is several modules.
+`nn.bidirectional(nn.lstm(units))`; one of several layers (`num_layers`) has no counterpart: it is several modules. An
+image has its channels first there: what follows an `nn.Flatten` behind a convolution has its weights in another order,
+which is seen to where the layers stand in the order in which they are used; the `nn.Unflatten` of a decoder is not.
 
 And a gradient of PyTorch's, of a module or an `autograd.Function`, for the gradient laboratory: `pair`.
 """
@@ -82,6 +84,7 @@ CONVENTION = Convention(
     },
     default=lambda position, kind, number: str(position),
     both_of_tied=True,
+    channels_first=True,
 )
 
 COUNT, BESIDE = "num_batches_tracked", "running_mean"
