@@ -1,11 +1,16 @@
 """The adding problem: what a recurrent layer must remember over tens of steps, and where its gradient goes.
 
-python examples/adding.py
+    python examples/adding.py
 
 A sequence of random numbers, two of which are marked, comes in; their sum is to come out (Hochreiter & Schmidhuber,
 Neural Computation 1997). The sequences are of different lengths, which the layers are told.
 
 It prints
+
+    always 1: mean squared error 0.1685
+    rnn: mean squared error 0.0809, 1,153 parameters (12 s)
+    gru: mean squared error 0.0001, 3,425 parameters (27 s)
+    lstm: mean squared error 0.0005, 4,513 parameters (37 s)
 
 and draws adding.png. With --quick it stops after 20 updates.
 """

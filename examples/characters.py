@@ -114,7 +114,7 @@ def main(updates: int, picture: Path) -> None:
 
     begin = np.searchsorted(letters, list(PROMPT))[None]
     model, ts = models["transformer"], trained["transformer"]
-    sample = nn.generate(model, ts, begin, WINDOW * 3, key=sample_key, temperature=0.6)[0]
+    sample = nn.generate(model, ts, begin, WINDOW - len(PROMPT), key=sample_key, temperature=0.6)[0]
     print("\n" + "".join(letters[i] for i in sample))
 
     fig = plots.figure(13, 6)

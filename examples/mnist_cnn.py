@@ -1,8 +1,15 @@
-"""MNIST by a small convolutional network: two convolutions and a dense layer, 99.4 % of the test images right.
+"""MNIST by a small convolutional network: two convolutions and a dense layer, 99.3 % of the test images right.
 
-python examples/mnist_cnn.py path/to/mnist.npz
+    python examples/mnist_cnn.py path/to/mnist.npz
 
 It prints
+
+    Epoch 1: loss=0.5283, accuracy=0.8337  (31 s)
+    Epoch 2: loss=0.1052, accuracy=0.9671  (57 s)
+    Epoch 3: loss=0.0721, accuracy=0.978  (94 s)
+    Epoch 4: loss=0.0542, accuracy=0.9832  (128 s)
+    Epoch 5: loss=0.0426, accuracy=0.9869  (159 s)
+    test accuracy: 99.31%, 18,426 parameters
 
 and draws mnist_cnn.png. With --quick in place of a path it takes scikit-learn's smaller digits, for one epoch.
 """
