@@ -588,3 +588,65 @@ def test_ties_of_two_arrays(at: float) -> None:
         == []
     )
     assert check(lambda a, b: np.sign(a - b), lambda a, b: -np.sign(a - b), lambda a, b: np.abs(a - b)) == []
+
+
+# -- which elements go where -------------------------------------------------------------------------------------------
+
+
+def recurrence(x: Array, W: Array) -> tuple[Array, Any]:
+    h = [np.zeros(x.shape[1:])]
+    for step in x:
+        h.append(np.tanh(step + h[-1] @ W))
+    return np.stack(h[1:]), (W, h)
+
+
+def recurrence_grads(dy: Array, cache: Any, last: int) -> tuple[Array, Array]:
+    W, h = cache
+    dx, dW, dh = np.zeros_like(dy), np.zeros_like(W), np.zeros_like(dy[0])
+    for t in reversed(range(len(dy))):
+        dx[t] = (dy[t] + dh) * (1 - h[t + 1] ** 2)
+        dW += h[t].T @ dx[t]
+        dh = dx[t] @ W.T * (t != last)
+    return dx, dW
+
+
+def test_the_step_at_which_a_gradient_is_not_handed_back() -> None:
+    x, W = rng.normal(size=(6, 2, 3)), 0.5 * rng.normal(size=(3, 3))
+    assert nn.check_function(recurrence, lambda dy, cache: recurrence_grads(dy, cache, -1), x, W).ok
+    report = nn.check_function(recurrence, lambda dy, cache: recurrence_grads(dy, cache, 4), x, W)
+    assert report.findings[0].kind == "missing-term"
+    assert "what step 4 and later ones bring to the steps before it is missing" in report.findings[0].message
+
+
+def windows(x: Array, w: Array) -> tuple[Array, Any]:
+    return np.stack([x[2 * i : 2 * i + 3] @ w for i in range(4)]), (x, w)
+
+
+@pytest.mark.parametrize(
+    ("stride", "adds", "kind", "said"),
+    [
+        (2, False, "missing-sum", "should be added by `+=`"),
+        (1, True, "shift", "x: what depends on elements [6–8] in y[3] gives its gradient to [3–5]: moved by -3"),
+    ],
+)
+def test_windows_that_overwrite_or_go_elsewhere(stride: int, adds: bool, kind: str, said: str) -> None:
+    def backward(dy: Array, cache: Any) -> tuple[Array, Array]:
+        x, w = cache
+        dx = np.zeros_like(x)
+        for i, d in enumerate(dy):
+            window = dx[stride * i : stride * i + 3]
+            window[...] = window * adds + d * w
+        return dx, sum(d * x[2 * i : 2 * i + 3] for i, d in enumerate(dy))
+
+    report = nn.check_function(windows, backward, rng.normal(size=9), rng.normal(size=3))
+    assert [(f.name, f.kind) for f in report.findings] == [("x", kind)]
+    assert said in report.findings[0].message
+
+
+def test_which_elements_of_dy_are_ignored() -> None:
+    def backward(dy: Array, cache: Any) -> tuple[Array, Array]:
+        x, W = cache
+        return dy[:, :4] @ W[:, :4].T, x.T @ dy
+
+    report = nn.check_function(lambda x, W: (x @ W, (x, W)), backward, rng.normal(size=(5, 3)), rng.normal(size=(3, 8)))
+    assert "columns 4–7 of dy" in report.findings[0].message

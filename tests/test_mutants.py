@@ -436,7 +436,7 @@ def test_each_gradient_of_each_exported_layer_is_found_wrong(name: str, data: st
             return map_leaves(lambda d: None if d is None else d * 1.3, dx)
         gradient = grads[op.names.index(array)]
         if gradient is not None:
-            changed.append(gradient.any())
+            changed.append(np.bool(np.abs(gradient).max(initial=0) > 1e-12))  # a key's bias has rounding for a gradient
             gradient *= 1.3
         return dx
 

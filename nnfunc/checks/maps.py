@@ -19,6 +19,7 @@ from nnfunc.checks.function import Arrays
 from nnfunc.checks.hypotheses import flips, shifted
 from nnfunc.checks.numeric import Mask
 from nnfunc.checks.pattern import plural, telling
+from nnfunc.checks.ways import elsewhere, ignored, left_out
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
@@ -137,7 +138,14 @@ def explain(m: Maps, name: str, nonlinear: Diagnosis | None = None) -> Diagnosis
     if not view.wrong.any():
         return None
     return (
-        _moved(view) or _factors(view) or _turned(view) or _dropped(view) or _signs(view) or _mixed(view) or _part(view)
+        _moved(view)
+        or _factors(view)
+        or _turned(view)
+        or _dropped(view)
+        or _signs(view)
+        or _mixed(view)
+        or elsewhere(view.paths(view.claimed), view.paths(view.true), view.x_ndim)
+        or _part(view)
     )
 
 
@@ -175,6 +183,11 @@ class View(NamedTuple):
     def ways(self) -> Mask:
         """The entries that are not 0 in both: the ways in which y depends on x."""
         return telling(self.comparison) | self.wrong
+
+    def paths(self, entries: Array) -> Mask:
+        """The entries of a map that are not 0."""
+        mask: Mask = np.abs(entries) > 1e-6 * np.abs(self.true).max(initial=0)
+        return mask
 
     def agrees(self, corrected: Array) -> bool:
         """Whether a corrected map is the true one."""
@@ -282,10 +295,12 @@ def _dropped(v: View) -> Diagnosis | None:
         return None
     lost = wrong.any(axis=tuple(range(v.x_ndim)))  # elements of dy of which something is lost
     if v.comparison.name != "dx" and not kept.any() and 0 < lost.sum() < lost.size and (wrong == (v.ways & lost)).all():
+        contribute = f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute"
+        others = ignored(np.asarray(lost)) or "the others"
         text = (
-            f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute; what comes from the others"
+            f"{contribute}; {others} (examples, positions, time steps): overwritten, and should be added, or left out"
         )
-        return Diagnosis("missing-sum", f"{text} (examples, positions, time steps) is overwritten, and should be added")
+        return Diagnosis("missing-sum", text)
     if ordered := _ordered(v):
         return ordered
     if v.is_selection():
@@ -293,6 +308,8 @@ def _dropped(v: View) -> Diagnosis | None:
         return Diagnosis("mask", f"{text}, and {int(kept.sum())} that it drops are let pass")
     if kept.any():
         return None
+    if ordered := left_out(v.paths(v.claimed), v.paths(v.true), v.x_ndim):
+        return ordered
     text = f"{int(wrong.sum())} of the {int(v.ways.sum())} ways in which y depends on this are left out"
     return _apart(v) or Diagnosis("missing-term", text)
 

@@ -1,0 +1,110 @@
+"""Which elements of y depend on which of x, and where the gradient of each goes: what is left out, or goes elsewhere.
+
+The ways are an array of booleans of the axes of x (or of a parameter), then of y: those of the claimed map and those
+of the true one."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from nnfunc.arrays import Array
+from nnfunc.checks.diagnosis import Diagnosis
+from nnfunc.checks.numeric import Mask
+from nnfunc.checks.pattern import ranges, slices
+
+
+def left_out(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
+    """What the ways that are left out have in common: time steps, or windows that overlap."""
+    return _in_time(claimed, true, x_ndim) or _overwritten(claimed, true, x_ndim)
+
+
+def _in_time(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
+    """What later steps bring to earlier ones, or earlier to later, is not handed on from some step to the next."""
+    for i, j in product(range(x_ndim), range(x_ndim, true.ndim)):
+        steps = true.shape[i]
+        if not steps == true.shape[j] > 2:
+            continue
+        c, t = (np.moveaxis(m, (i, j), (0, 1)).reshape(steps, steps, -1) for m in (claimed, true))
+        exists, intact = np.asarray(t.any(axis=2)), np.asarray((c == t).all(axis=2))
+        lost = exists & ~np.asarray(c.any(axis=2))
+        for way in (exists, exists.T):
+            backwards = way is exists
+            if np.tril(way, -1).any() or not np.triu(way, 1).any() or not (lost | intact).all():
+                continue
+            gone = lost if backwards else lost.T
+            cuts = [k for k in range(1, steps) if way[:k, k:].any() and gone[:k, k:][way[:k, k:]].all()]
+            by_cuts = np.zeros_like(gone)
+            for k in cuts:
+                by_cuts[:k, k:] = way[:k, k:]
+            if not cuts or (by_cuts != gone).any():
+                continue
+            what, before = ("later", "before it") if backwards else ("earlier", "after it")
+            if len(cuts) == steps - 1:
+                text = f"each step along axis {i} is treated by itself: what {what} steps depend on is not handed back"
+            else:
+                text = (
+                    f"it is not handed back in time along axis {i}: what step {ranges(cuts)} and {what} ones bring to "
+                    f"the steps {before} is missing"
+                )
+            return Diagnosis("missing-term", f"{text} (the carried gradient is dropped, or set to 0)")
+    return None
+
+
+def _overwritten(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
+    """Of the several places that each element takes part in, one is kept."""
+    for channels in (None, *range(x_ndim, true.ndim)):
+        c, t = (m if channels is None else m.any(axis=channels) for m in (claimed, true))
+        c, t = (m.reshape(int(np.prod(m.shape[:x_ndim], dtype=int)), -1) for m in (c, t))
+        counts = t.sum(axis=1)
+        if (c & ~t).any() or len(set(counts[counts > 0].tolist())) < 2:
+            continue
+        if (c.sum(axis=1) == np.minimum(counts, 1)).all():
+            text = "of all the places that an element takes part in (windows that overlap, repeated indices) one counts"
+            return Diagnosis("missing-sum", f"{text}: it is overwritten by `=`, and should be added by `+=`")
+    return None
+
+
+def ignored(lost: Mask) -> str:
+    """Which elements of dy are ignored, if they are whole slices: "columns 4–7 of dy"."""
+    for axis in range(lost.ndim):
+        others = tuple(i for i in range(lost.ndim) if i != axis)
+        which = np.flatnonzero(lost.all(axis=others))
+        if (
+            lost.ndim > 1
+            and 0 < len(which) < lost.shape[axis]
+            and lost.sum() == len(which) * lost.size / lost.shape[axis]
+        ):
+            place = slices(axis, lost.ndim, which)
+            return f"{place} of dy" if lost.ndim == 2 else f"dy{place}"
+    return ""
+
+
+def elsewhere(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
+    """Each element of dy goes to as many elements as it should, in the same form, but to others."""
+    x_shape, y_shape = true.shape[:x_ndim], true.shape[x_ndim:]
+    c, t = (m.reshape(int(np.prod(x_shape, dtype=int)), -1) for m in (claimed, true))
+    if (c.sum(axis=0) != t.sum(axis=0)).any() or (c == t).all() or not t.any():
+        return None
+    moved: list[tuple[int, Array]] = []
+    for k in np.flatnonzero((c != t).any(axis=0)):
+        own, right = (np.argwhere(m[:, k].reshape(x_shape)) for m in (c, t))
+        by = own[0] - right[0]
+        if (own - by != right).any():
+            return None
+        moved.append((int(k), by))
+    furthest, by = max(moved, key=lambda m: float(np.abs(m[1]).sum()))
+    gets, should = (_box(m[:, furthest].reshape(x_shape)) for m in (c, t))
+    at = [int(n) for n in np.unravel_index(furthest, y_shape)]
+    axes = [f"{int(n):+d} along axis {a}" for a, n in enumerate(by) if n]
+    return Diagnosis(
+        "shift",
+        f"what depends on elements {should} in y{at} gives its gradient to {gets}: moved by {', '.join(axes)}, other "
+        "elements of dy by less; a stride, an offset or an index is wrong",
+    )
+
+
+def _box(mask: Mask) -> str:
+    """Where a mask is true, as ranges along its axes."""
+    return f"[{', '.join(ranges(np.unique(own)) for own in np.nonzero(mask))}]"
