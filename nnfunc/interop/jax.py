@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import jax
 import numpy as np
 
 __all__ = ["pair"]
@@ -26,6 +25,7 @@ def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]
     >>> [(finding.name, finding.kind) for finding in nn.check_function(*pair(cube), np.array([0.5, -1.0])).findings]
     [('x', 'scale')]
     """
+    import jax  # this module can be read without it
 
     @wraps(f)
     def forward(*inputs: Any) -> tuple[Any, Any]:
