@@ -1,11 +1,20 @@
 """Characters: a transformer and an LSTM learn to write like Python's own documentation, letter by letter.
 
-python examples/characters.py
+    python examples/characters.py
 
 The text is that of `help()`, which comes with Python. What they must beat is counting: an n-gram model of the same
 training text.
 
 It prints
+
+    465,126 characters of 103 kinds; of the last tenth, −log p of a character:
+    n-gram, which sees 0 to 5 characters: 3.238 2.321 1.723 1.424 1.342 1.357
+    transformer: 1.158, 163,367 parameters (387 s)
+    lstm: 1.219, 223,847 parameters (160 s)
+
+    The "while" operator, or each of the loop
+    applace (see the default implementation) and in the current could all the
+    debugging a
 
 and draws characters.png. With --quick each network stops after 10 updates.
 """

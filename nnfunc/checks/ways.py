@@ -87,8 +87,13 @@ def elsewhere(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
     c, t = (m.reshape(int(np.prod(x_shape, dtype=int)), -1) for m in (claimed, true))
     if (c.sum(axis=0) != t.sum(axis=0)).any() or (c == t).all() or not t.any():
         return None
+    wrong = (c != t).any(axis=0)
+    for axis in range(x_ndim):
+        if np.array_equal(np.flip(claimed, axis).reshape(c.shape)[:, wrong], t[:, wrong]):
+            part = "dy" if wrong.all() else f"{int(wrong.sum())} of {wrong.size} elements of dy"
+            return Diagnosis("flip", f"what comes from {part} is reversed along axis {axis}: it is not turned back")
     moved: list[tuple[int, Array]] = []
-    for k in np.flatnonzero((c != t).any(axis=0)):
+    for k in np.flatnonzero(wrong):
         own, right = (np.argwhere(m[:, k].reshape(x_shape)) for m in (c, t))
         by = own[0] - right[0]
         if (own - by != right).any():
