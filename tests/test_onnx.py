@@ -122,7 +122,7 @@ RAGGED = [
 def test_recurrent_layers_with_lengths_and_states(layer: nn.Layer) -> None:
     rng = np.random.default_rng(0)
     states = (rng.normal(size=(4, 3)),) * (2 if layer.name == "lstm" else 1)
-    x = rng.normal(size=(4, 5, 2)), states if layer.name == "lstm" else states[0], np.array([5, 1, 3, 2])
+    x = rng.normal(size=(4, 5, 2)), states if layer.name == "lstm" else states[0], np.array([5, 0, 3, 2])
     params, state = layer.init(nn.key(0), map_leaves(lambda a: a.shape[1:], x))
     assert_exported(layer, randomized(params, 0), state, x)
 

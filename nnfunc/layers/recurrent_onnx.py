@@ -45,6 +45,10 @@ def _layer(
     recurrent = op(kind, steps, W, R, B, until, *given, **direction, **attributes)
     y = op("Transpose", op("Squeeze", op("Output", recurrent, number=0), np.array([1])), perm=[1, 0, 2])
     last = [op("Squeeze", op("Output", recurrent, number=k + 1), np.array([0])) for k in range(states)]
+    if lengths:  # what the last state of no steps is, ONNX does not say, and a runtime may leave unset
+        some = op("Unsqueeze", op("Greater", until, np.array(0, np.int32)), np.array([1]))
+        before = [f"x{k + 1}" if initial_state else np.zeros((), dtype) for k in range(states)]
+        last = [op("Where", some, h, h0) for h, h0 in zip(last, before, strict=True)]
     shown = op("Reshape", y, np.array([0, T, units])) if output == "sequence" else last[0]
     return [shown, *last] if final_state else shown
 
