@@ -618,6 +618,21 @@ def test_the_step_at_which_a_gradient_is_not_handed_back() -> None:
     assert "what step 4 and later ones bring to the steps before it is missing" in report.findings[0].message
 
 
+def test_the_same_where_time_runs_the_other_way() -> None:
+    def forward(x: Array, W: Array) -> tuple[Array, Any]:
+        y, cache = recurrence(x[::-1], W)
+        return y[::-1], cache
+
+    def backward(dy: Array, cache: Any, last: int = 4) -> tuple[Array, Array]:
+        dx, dW = recurrence_grads(dy[::-1], cache, last)
+        return dx[::-1], dW
+
+    x, W = rng.normal(size=(6, 2, 3)), 0.5 * rng.normal(size=(3, 3))
+    assert nn.check_function(forward, lambda dy, cache: backward(dy, cache, -1), x, W).ok
+    report = nn.check_function(forward, backward, x, W)  # step 4 of those is step 1 of x
+    assert "what step 1 and earlier ones bring to the steps after it is missing" in report.findings[0].message
+
+
 def windows(x: Array, w: Array) -> tuple[Array, Any]:
     return np.stack([x[2 * i : 2 * i + 3] @ w for i in range(4)]), (x, w)
 

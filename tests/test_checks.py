@@ -466,3 +466,16 @@ def test_taylor() -> None:
     assert nn.taylor_test(lambda p: p["w"].sum(), lambda p: {"w": np.ones(3)}, {"w": np.ones(3)}).ok
     with pytest.raises(ValueError, match="W: the gradient has shape"):
         nn.taylor_test(loss, lambda p: {**grads(p), "W": np.ones(3)}, START)
+
+
+def test_an_array_of_some_elements_in_a_large_function() -> None:
+    A, M, noise = rng.normal(size=6000), rng.normal(size=(80, 80)), rng.normal(size=80)
+
+    def loss(p: Any) -> float:
+        return float(np.sin(p["big"]) @ A + np.sum(np.sin(M @ p["w"])))
+
+    def grads(p: Any) -> dict[str, Array]:
+        return {"big": np.cos(p["big"]) * A, "w": M.T @ np.cos(M @ p["w"]) * noise + np.cos(3 * p["w"])}
+
+    report = nn.check_gradients(loss, grads, {"big": rng.normal(size=6000), "w": rng.normal(size=80)})
+    assert [f.name for f in report.findings] == ["w"]

@@ -133,15 +133,15 @@ class Measure:
     def more(self, place: Place, c: Comparison) -> Comparison:
         """An array of which few elements were measured, in more of its elements."""
         suspected = np.ravel(c.suspected, place.order)
-        indices = self.rng.choice(np.flatnonzero(suspected), SAMPLED, replace=False) + place.slice.start
-        return self._judged(place, np.sort(indices), suspected, c.worst)
+        return self._judged(place, self._some(place.indices[suspected], SAMPLED), suspected, c.worst)
 
     def again(self, place: Place, c: Comparison, most: int) -> Comparison:
         """The elements that were measured at another point, or so many of them, here."""
-        indices = place.indices[np.ravel(c.measured, place.order)]
-        if len(indices) > most:
-            indices = np.sort(self.rng.choice(indices, most, replace=False))
-        return self._judged(place, indices, confirm=1)
+        return self._judged(place, self._some(place.indices[np.ravel(c.measured, place.order)], most), confirm=1)
+
+    def _some(self, indices: Indices, most: int) -> Indices:
+        """So many of these elements, or all."""
+        return indices if len(indices) <= most else np.sort(self.rng.choice(indices, most, replace=False))
 
     def off(self, indices: Indices, gradient: Array | None = None) -> tuple[bool, float]:
         """Whether the claimed gradient is wrong along a random direction through these elements, and how far it is."""
@@ -305,8 +305,7 @@ class Measure:
             worst = max(worst, *(relative for _, relative in tests))
             if any(bad for bad, _ in tests) and not suspected.all():
                 if not suspected.any():
-                    few = np.sort(self.rng.choice(place.indices, FEW, replace=False))
-                    sample = self._judged(place, few, np.ones(place.size, bool), worst)
+                    sample = self._judged(place, self._some(place.indices, FEW), np.ones(place.size, bool), worst)
                     if sample.wrong.sum() == FEW:  # it is everywhere
                         return sample
                 part = self._located(place, group)
@@ -317,7 +316,7 @@ class Measure:
         if len(indices) <= SAMPLED:
             return self._judged(place, indices, np.zeros(place.size, bool), worst)
         for count in (FEW, SAMPLED):
-            sample = self._judged(place, np.sort(self.rng.choice(indices, count, replace=False)), suspected, worst)
+            sample = self._judged(place, self._some(indices, count), suspected, worst)
             if sample.wrong.any():
                 return sample
         return self._judged(place, self._narrowed(indices), np.zeros(place.size, bool), worst)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from nnfunc.arrays import Array
-from nnfunc.checks.compare import Comparison
+from nnfunc.checks.compare import FEW, Comparison
 from nnfunc.checks.constants import Hints
 from nnfunc.checks.numeric import Mask
 from nnfunc.checks.pattern import extent, telling
@@ -82,7 +82,8 @@ class Evidence:
         """The array here and, where a constant fits a few numbers by chance, at two other points."""
         if self.c.analytic.size > 3 and np.ptp(self.c.point) != 0:
             return [self.c]
-        others = (self.elsewhere(0.3, few=True), self.elsewhere(0.5, few=True))
+        near = self.second if self.c.analytic.size <= FEW else self.elsewhere(0.3, few=True)
+        others = (near, self.elsewhere(0.5, few=True))
         return [self.c, *(p.c for p in others if p is not None)]
 
     def at_both(self, condition: Callable[[Point], bool]) -> bool:

@@ -182,7 +182,6 @@ def examine(
     comparisons = {place.name: measure.compare(place, exhaustive) for place in function.places}
     if not fixed:
         comparisons = allow_at_kinks(measure, comparisons, any_kink)
-    if not fixed:
         comparisons = confirmed(measure, comparisons, any_kink)
     hidden = ""
     if not fixed and not any(c.wrong.any() for c in comparisons.values()):

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnfunc._internal.validate import instance, numeric, positive_int
 from nnfunc.arrays import EMPTY, Array, ArrayDict
+from nnfunc.checks.cache import misused
 from nnfunc.checks.calls import (
     Call,
     WritesError,
@@ -268,34 +269,9 @@ class _Check:
         with suppress(Exception):  # another input may be outside the forward's domain
             call.layer.forward(own, call.state, other, key=call.key, train=call.train)
 
-        def again() -> Claims:
-            return call.gradients(own, cache, dy)
-
-        def same(result: Claims, times: float = 1.0) -> bool:
-            pairs = ((times * np.asarray(v), np.asarray(result[k])) for k, v in first.items())
-            return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-
-        try:
-            if not same(again()):
-                text = "backward gives another result after forward was called with another x: it uses what the last"
-                self.refused(
-                    call.path, "stale", f"{text} forward left in the layer; put all that backward needs into the cache"
-                )
-                return
-            two = again()
-        except Exception as error:  # the first went well
-            text = f"a second backward with the same cache raises {type(error).__name__} ({error})"
-            self.refused(call.path, "mutation", f"{text}: the first changed the cache; work on a copy")
-            return
-        if same(two):
-            return
-        added = [k for k, v in first.items() if np.array_equal(np.asarray(two[k]), 2 * np.asarray(v)) and np.any(v)]
-        if added:
-            text = f"backward adds to the gradients it finds ({', '.join(added)}: the second result is twice the first)"
-            self.refused(call.path, "mutation", f"{text}: clear them")
-            return
-        text = "a second backward with the same cache gives another result: the first changed the cache"
-        self.refused(call.path, "mutation", f"{text}; work on a copy")
+        found = misused(first, lambda: call.gradients(own, cache, dy))
+        if found is not None:
+            self.refused(call.path, *found)
 
     def loss(self, loss: Loss, y: Value, target: Value) -> None:
         """The loss alone, at the model's outputs."""

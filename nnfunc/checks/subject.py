@@ -14,6 +14,7 @@ import numpy as np
 
 from nnfunc._internal.validate import first_bad
 from nnfunc.arrays import Array
+from nnfunc.checks.cache import misused
 from nnfunc.checks.compare import Comparison
 from nnfunc.checks.constants import Hints
 from nnfunc.checks.diagnosis import Diagnosis
@@ -295,25 +296,8 @@ def _cache(pair: Subject, start: Arrays, y: Any, drawn: Arrays) -> list[Finding]
     _, cache = pair.forward(_copies(start))
     with suppress(UserError):  # other inputs may be outside of its domain
         pair.forward({k: 0.9 * v + 0.01 for k, v in start.items()})
-    for kind, text in (
-        ("stale", "backward gives another result after forward was called with other inputs: it uses what the last "
-         "forward left; put all that backward needs into the cache"),
-        ("mutation", "a second backward with the same cache gives another result: the first changed the cache; work on "
-         "a copy"),
-    ):  # fmt: skip
-        try:
-            found = again(cache)
-        except UserError as error:
-            text = text.replace("gives another result", "fails")
-            return [Finding("", "", kind, f"{text} ({error}).")]
-        if not all(_same(found.get(k), v) for k, v in first.items()):
-            return [Finding("", "", kind, f"{text}.")]
-    return []
-
-
-def _same(a: Any, b: Array) -> bool:
-    """Whether two gradients are equal but for what another place in memory makes of a sum, also in single precision."""
-    return a is not None and np.allclose(np.asarray(a), b, 1e-6, 1e-6 * float(np.abs(b).max(initial=0)), equal_nan=True)
+    found = misused(first, lambda: again(cache))
+    return [] if found is None else [Finding("", "", found[0], f"{found[1]}.")]
 
 
 def _copies(arrays: Arrays) -> dict[str, Array]:

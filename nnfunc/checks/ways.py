@@ -40,14 +40,15 @@ def _in_time(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
                 by_cuts[:k, k:] = way[:k, k:]
             if not cuts or (by_cuts != gone).any():
                 continue
-            what, before = ("later", "before it") if backwards else ("earlier", "after it")
+            what, side = ("later", "before") if backwards else ("earlier", "after")
             if len(cuts) == steps - 1:
                 text = f"each step along axis {i} is treated by itself: what {what} steps depend on is not handed back"
             else:
+                at = ranges(k if backwards else k - 1 for k in cuts)
                 text = (
-                    f"it is not handed back in time along axis {i}: what step {ranges(cuts)} and {what} ones bring to "
-                    f"the steps {before} is missing"
+                    f"it is not handed back in time along axis {i}: what step {at} and {what} ones bring to the steps"
                 )
+                text += f" {side} it is missing"
             return Diagnosis("missing-term", f"{text} (the carried gradient is dropped, or set to 0)")
     return None
 
@@ -71,11 +72,7 @@ def ignored(lost: Mask) -> str:
     for axis in range(lost.ndim):
         others = tuple(i for i in range(lost.ndim) if i != axis)
         which = np.flatnonzero(lost.all(axis=others))
-        if (
-            lost.ndim > 1
-            and 0 < len(which) < lost.shape[axis]
-            and lost.sum() == len(which) * lost.size / lost.shape[axis]
-        ):
+        if lost.ndim > 1 and len(which) and lost.sum() == len(which) * (lost.size // lost.shape[axis]):
             place = slices(axis, lost.ndim, which)
             return f"{place} of dy" if lost.ndim == 2 else f"dy{place}"
     return ""
@@ -105,8 +102,8 @@ def elsewhere(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
     axes = [f"{int(n):+d} along axis {a}" for a, n in enumerate(by) if n]
     return Diagnosis(
         "shift",
-        f"what depends on elements {should} in y{at} gives its gradient to {gets}: moved by {', '.join(axes)}, other "
-        "elements of dy by less; a stride, an offset or an index is wrong",
+        f"what depends on elements {should} in y{at} gives its gradient to {gets}: moved by {', '.join(axes)}, no "
+        "other element of dy by more; a stride, an offset or an index is wrong",
     )
 
 

@@ -262,7 +262,7 @@ def _flattened(model: Layer, params: ArrayDict) -> dict[str, int]:
         if layer.wire is not None:
             continue
         if layer.name in CONVOLUTIONS:
-            channels, features = _group(params, path)["W"].shape[-1], 1
+            channels, features = layer.settings["filters"], 1
         elif layer.name == "flatten":
             channels, features = 1, channels
         elif layer.name == "dense" or layer.name in NORMS:

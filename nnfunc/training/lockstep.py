@@ -30,12 +30,12 @@ def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[C
     Raises:
         the first error of one of the calls; all others end too, on the other processes by a `StoppedError`.
     """
-    errors: list[Exception] = []
+    errors: dict[int, Exception] = {}  # by the number of the call, so that it does not matter which came first
     calls: Sequence[Callable[[Gather], T]] = ()
     try:
         calls = planned()
     except Exception as error:
-        errors.append(error)
+        errors[0] = error
     said: list[SimpleQueue[Array | None]] = [SimpleQueue() for _ in calls]
     heard: list[SimpleQueue[Array | None]] = [SimpleQueue() for _ in calls]
     results: dict[int, T] = {}
@@ -51,8 +51,9 @@ def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[C
         try:
             results[i] = calls[i](hear)
         except Exception as error:
-            errors.append(error)
-        said[i].put(None)
+            errors[i] = error
+        finally:
+            said[i].put(None)  # whatever ended it: nobody waits for it
 
     threads = [Thread(target=copy_context().run, args=(run, i), daemon=True) for i in range(len(calls))]
     for thread in threads:
@@ -76,5 +77,6 @@ def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[C
     for thread in threads:
         thread.join()
     if errors or len(results) < len(calls):
-        raise next((e for e in errors if not isinstance(e, StoppedError)), StoppedError("a shard of this batch failed"))
+        own = [errors[i] for i in sorted(errors) if not isinstance(errors[i], StoppedError)]
+        raise own[0] if own else StoppedError("a shard of this batch failed")
     return [results[i] for i in range(len(calls))]

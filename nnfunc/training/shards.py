@@ -4,8 +4,7 @@ A batch of m rows is S shards of consecutive rows, from m·s/S to m·(s+1)/S. Ea
 over its rows, of weight Wₛ, and random keys of its own; the update is that of the whole batch, Σ Wₛ gₛ / Σ Wₛ. The
 shards are added in their order, so the bits do not depend on how many processes computed them. The statistics of a
 batch norm are those of each shard, and its state is their mean by rows; or those of all rows, for which the shards
-run in step. The penalty, the check that all is finite,
-clipping and the update come after the sum, once.
+run in step. The penalty, the check that all is finite, clipping and the update come after the sum, once.
 """
 
 from __future__ import annotations

@@ -145,8 +145,14 @@ def run(options: Options) -> list[Table]:
 
     edge = [edges(i) for i in range(20 if options.quick else 200)]
     hard = [Case(e.about, e.loss, e.grads, e.params, frozenset(), frozenset()) for e in edge]
-    ours = lambda c: {f.name for f in findings(c)}  # noqa: E731  # one of several checkers
-    rows = [row("nnfunc check_gradients", ours, lambda c: {f.kind for f in findings(c)}, hard)]
+    rows = [
+        row(
+            "nnfunc check_gradients",
+            lambda c: {f.name for f in findings(c)},
+            lambda c: {f.kind for f in findings(c)},
+            hard,
+        )
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, (package, right) in PEERS.items():
