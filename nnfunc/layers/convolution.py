@@ -236,12 +236,14 @@ def _backward(
 ) -> Array | None:  # fmt: skip
     W, axes = params[0], len(slides["kernel_size"])
     windows, seen, d = windows_of(x.shape[-1 - axes : -1], **slides), image(x, axes), image(dy, axes)
-    if grads[0] is not None:
-        weights(seen, d, windows, groups, _kernel(grads[0]))
+    dW = None if grads[0] is None else _kernel(grads[0])
     _bias_gradient(grads, d)
-    if not need:
-        return None
-    return spread(d, _kernel(W), windows, groups, (seen.shape[1], seen.shape[2])).reshape(x.shape)
+    if need:
+        size, beside = (seen.shape[1], seen.shape[2]), None if dW is None else (seen, dW)
+        return spread(d, _kernel(W), windows, groups, size, beside).reshape(x.shape)
+    if dW is not None:
+        weights(seen, d, windows, groups, dW)
+    return None
 
 
 def _bias_gradient(grads: Sequence[Array | None], d: Array) -> None:
@@ -278,15 +280,16 @@ def _transpose_backward(
     W, axes = _kernel(params[0]), len(output_padding)
     windows, _ = _transposed(x, axes, output_padding, slides)
     seen, d = image(x, axes), image(dy, axes)
+    kernel, dx = swapped(W, groups), None
+    dW = np.empty(kernel.shape, x.dtype)
+    if need:
+        dx = correlate(d, kernel, windows, groups, beside=(seen, dW)).reshape(x.shape)
+    elif grads[0] is not None:
+        weights(d, seen, windows, groups, dW)
     if grads[0] is not None:
-        other = np.empty(swapped(W, groups).shape, x.dtype)
-        weights(d, seen, windows, groups, other)
-        _kernel(grads[0])[...] = swapped(other, groups)
+        _kernel(grads[0])[...] = swapped(dW, groups)
     _bias_gradient(grads, d)
-    if not need:
-        return None
-    dx = correlate(d, swapped(W, groups), windows, groups)  # behind the output padding there may be windows of no x
-    return dx[:, : seen.shape[1], : seen.shape[2]].reshape(x.shape)
+    return dx
 
 
 def _onnx(

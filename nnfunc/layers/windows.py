@@ -9,7 +9,7 @@ and dilation d sees x at p·s + i·d − before, i = 0 … k−1, for the output
 
 In groups, the channels c and o are parted into as many, each with a kernel of its own: W (kh, kw, C/groups, O). What
 windows see is copied side by side (columns), a block of examples or of rows at a time, so that it stays in the
-processor's cache, and multiplied as a matrix.
+processor's cache, and multiplied as a matrix. Both gradients of a convolution can come from the same columns.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ Pads: TypeAlias = tuple[Pair, ...]
 
 BLOCK = 1 << 18
 """How many numbers the columns of a block have: about 1 MB, as much as stays in the processor's cache."""
+
+FEW = 4
+"""Fewer channels than these are few."""
 
 
 class Windows(NamedTuple):
@@ -104,15 +107,23 @@ def _blocks(examples: int, oh: int, row: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _Block(NamedTuple):
-    """One block: its examples, its rows of outputs, and what its windows see, side by side (groups, rows, K)."""
+    """One block: its examples, its rows of outputs, and what its windows see.
+
+    `seen` is (groups, examples, rows, ow, kh, kw, C/groups), `columns` the same numbers as matrices (groups, windows, K).
+    """
 
     examples: slice
     rows: slice
+    seen: Array
     columns: Array
 
 
 def _column_blocks(x: Array, windows: Windows, groups: int, outputs: Pair, fill: bool = True) -> Iterator[_Block]:
-    """All windows of the padded x, a block at a time, in memory that each block takes over from the last."""
+    """All windows of the padded x, a block at a time, in memory that each block takes over from the last.
+
+    In memory stand the numbers of one window side by side, or, of few channels, those that all windows see at one
+    place: what is copied in one go is long then.
+    """
     (kh, kw), (oh, ow), own = windows.size, outputs, x.shape[-1] // groups
     step, span = windows.stride[0], windows.spans[0]
     memory = np.empty(0, x.dtype)
@@ -121,11 +132,16 @@ def _column_blocks(x: Array, windows: Windows, groups: int, outputs: Pair, fill:
         shape = groups, examples.stop - examples.start, count, ow, kh, kw, own
         size = int(np.prod(shape))
         memory = memory if memory.size >= size else np.empty(size, x.dtype)
-        seen = memory[:size].reshape(shape)
+        flat = memory[:size]
+        if own < FEW:
+            seen = flat.reshape(groups, *shape[4:], *shape[1:4]).transpose(0, 4, 5, 6, 1, 2, 3)
+            columns = flat.reshape(groups, kh * kw * own, -1).mT
+        else:
+            seen, columns = flat.reshape(shape), flat.reshape(groups, -1, kh * kw * own)
         if fill:
             part = x[examples, rows.start * step : (rows.stop - 1) * step + span]
             np.copyto(seen, _columns(part, windows, groups, count, ow))
-        yield _Block(examples, rows, seen.reshape(groups, -1, kh * kw * own))
+        yield _Block(examples, rows, seen, columns)
 
 
 def _matrices(W: Array, groups: int) -> Array:
@@ -141,16 +157,22 @@ def _by_group(y: Array, groups: int) -> Array:
     return y.reshape(n * oh * ow, groups, outputs // groups).transpose(1, 0, 2)
 
 
-def correlate(x: Array, W: Array, windows: Windows, groups: int, b: Array | None = None) -> Array:
+def correlate(
+    x: Array, W: Array, windows: Windows, groups: int, b: Array | None = None, beside: tuple[Array, Array] | None = None
+) -> Array:
     """y[p, o] = Σᵢ Σ_c x[p·s + i·d − before, c] W[i, c, o] (+ b[o]).
+
+    `beside` (dy, out): as many windows as dy has, and from their columns also `weights(x, dy, windows, groups, out)`.
 
     >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
     >>> correlate(np.arange(4.0).reshape(1, 1, 4, 1), np.array([[[[1.0]], [[10.0]]]]), once, 1).ravel()
     array([10., 21., 32.])
     """
-    oh, ow = windows.outputs(*x.shape[1:3])
+    oh, ow = windows.outputs(*x.shape[1:3]) if beside is None else beside[0].shape[1:3]
     y = np.empty((len(x), oh, ow, W.shape[-1]), x.dtype)
     matrices = _matrices(W, groups)
+    wide = None if b is None else np.tile(b, ow)  # a whole line of y at once
+    total = None if beside is None else _Total(beside[1], groups)
     for block in _column_blocks(padded(x, windows.pads), windows, groups, (oh, ow)):
         part = y[block.examples, block.rows]
         if groups == 1 and part.flags.c_contiguous:
@@ -158,9 +180,29 @@ def correlate(x: Array, W: Array, windows: Windows, groups: int, b: Array | None
         else:
             product = np.matmul(block.columns, matrices)
             part[...] = product.transpose(1, 0, 2).reshape(part.shape)
-        if b is not None:
-            part += b
+        if wide is not None:
+            lines = part.reshape(*part.shape[:2], -1)
+            lines += wide
+        if beside is not None and total is not None:
+            total.add(block, beside[0])
+    if total is not None:
+        total.write()
     return y
+
+
+class _Total:
+    """The sum of columnsᵀ dy over blocks."""
+
+    def __init__(self, out: Array, groups: int) -> None:
+        self.out, self.groups = out, groups
+        self.sum = np.zeros_like(_matrices(out, groups))
+        self.part = np.empty_like(self.sum)
+
+    def add(self, block: _Block, dy: Array) -> None:
+        self.sum += np.matmul(block.columns.mT, _by_group(dy[block.examples, block.rows], self.groups), out=self.part)
+
+    def write(self) -> None:
+        self.out[...] = self.sum.transpose(1, 0, 2).reshape(self.out.shape)
 
 
 def weights(x: Array, dy: Array, windows: Windows, groups: int, out: Array) -> None:
@@ -171,38 +213,50 @@ def weights(x: Array, dy: Array, windows: Windows, groups: int, out: Array) -> N
     >>> W.ravel()
     array([3., 6.])
     """
-    kh, kw, own, outputs = out.shape
-    total = np.zeros((groups, kh * kw * own, outputs // groups), x.dtype)
-    part = np.empty_like(total)
+    total = _Total(out, groups)
     for block in _column_blocks(padded(x, windows.pads), windows, groups, dy.shape[1:3]):
-        total += np.matmul(block.columns.mT, _by_group(dy[block.examples, block.rows], groups), out=part)
-    out[...] = total.transpose(1, 0, 2).reshape(out.shape)
+        total.add(block, dy)
+    total.write()
 
 
-def spread(y: Array, W: Array, windows: Windows, groups: int, size: Pair) -> Array:
+def spread(
+    y: Array, W: Array, windows: Windows, groups: int, size: Pair, beside: tuple[Array, Array] | None = None
+) -> Array:
     """x[p·s + i·d − before, c] += y[p, o] W[i, c, o], x (examples, *size, C); 0 where no window looks.
+
+    `beside` (x, out): also `weights(x, y, windows, groups, out)`.
 
     >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
     >>> spread(np.ones((1, 1, 3, 1)), np.array([[[[1.0]], [[10.0]]]]), once, 1, (1, 4)).ravel()
     array([ 1., 11., 11., 10.])
     """
-    if windows.stride == (1, 1):  # then it is a correlation with the kernel reversed: a fifth faster
+    if windows.stride == (1, 1) and W.shape[2] > 1:  # then it is a correlation with the kernel reversed, and faster
         lengths = zip(size, y.shape[1:3], windows.spans, windows.pads, strict=True)
         around = [(span - 1 - a, n - m + a) for n, m, span, (a, _) in lengths]
-        reverse = windows._replace(pads=(around[0], around[1]))
-        return correlate(y, np.ascontiguousarray(swapped(W, groups)[::-1, ::-1]), reverse, groups)
-    channels, kernels = W.shape[2] * groups, _matrices(W, groups).mT
+        reverse, kernel = windows._replace(pads=(around[0], around[1])), swapped(W, groups)[::-1, ::-1]
+        if beside is None:
+            return correlate(y, kernel, reverse, groups)
+        other = np.empty(kernel.shape, y.dtype)
+        x = correlate(y, kernel, reverse, groups, beside=(beside[0], other))
+        beside[1][...] = swapped(other, groups)[::-1, ::-1]
+        return x
+    if beside is not None:
+        weights(beside[0], y, windows, groups, beside[1])
+    channels, matrices = W.shape[2] * groups, _matrices(W, groups)
     (top, bottom), (left, right) = windows.pads
     wide = np.zeros((len(y), size[0] + top + bottom, size[1] + left + right, channels), y.dtype)
     step, span = windows.stride[0], windows.spans[0]
     for block in _column_blocks(wide, windows, groups, y.shape[1:3], fill=False):
         part = y[block.examples, block.rows]
-        np.matmul(_by_group(part, groups), kernels, out=block.columns)
-        n, oh, ow = part.shape[:3]
-        seen = block.columns.reshape(groups, n, oh, ow, windows.size[0] * windows.size[1], channels // groups)
+        product, given = block.columns, _by_group(part, groups)
+        if product.flags.c_contiguous:
+            np.matmul(given, matrices.mT, out=product)
+        else:
+            np.matmul(matrices, given.mT, out=product.mT)
         below = wide[block.examples, block.rows.start * step : (block.rows.stop - 1) * step + span]
-        for i, place in enumerate(taps(below, windows, (oh, ow))):
-            place += seen[:, :, :, :, i].transpose(1, 2, 3, 0, 4).reshape(place.shape)
+        places = np.ndindex(*windows.size)
+        for (i, j), place in zip(places, taps(below, windows, (part.shape[1], part.shape[2])), strict=True):
+            place += block.seen[:, :, :, :, i, j].transpose(1, 2, 3, 0, 4).reshape(place.shape)
     return padded(wide, tuple((-a, -b) for a, b in windows.pads))
 
 
