@@ -29,7 +29,7 @@ from nnfunc.layers.sliding import (
     two,
     windows_of,
 )
-from nnfunc.layers.windows import Pads, Windows, correlate, spread, swapped, weights
+from nnfunc.layers.windows import Pads, Windows, correlate, gradients, spread, swapped, weights
 from nnfunc.layout import Shape
 
 __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]
@@ -236,14 +236,9 @@ def _backward(
 ) -> Array | None:  # fmt: skip
     W, axes = params[0], len(slides["kernel_size"])
     windows, seen, d = windows_of(x.shape[-1 - axes : -1], **slides), image(x, axes), image(dy, axes)
-    dW = None if grads[0] is None else _kernel(grads[0])
     _bias_gradient(grads, d)
-    if need:
-        size, beside = (seen.shape[1], seen.shape[2]), None if dW is None else (seen, dW)
-        return spread(d, _kernel(W), windows, groups, size, beside).reshape(x.shape)
-    if dW is not None:
-        weights(seen, d, windows, groups, dW)
-    return None
+    dx = gradients(seen, d, _kernel(W), windows, groups, None if grads[0] is None else _kernel(grads[0]), need)
+    return None if dx is None else dx.reshape(x.shape)
 
 
 def _bias_gradient(grads: Sequence[Array | None], d: Array) -> None:

@@ -156,12 +156,10 @@ def _max_pool_backward(
     windows, seen = _windows(x.shape[-1 - axes : -1], size, stride, padding), image(x, axes)
     wide = padded(seen, windows.pads, -math.inf)
     dx, left, outputs = np.zeros(wide.shape, dy.dtype), dy.reshape(y.shape).copy(), (y.shape[1], y.shape[2])
-    *places, (_, last) = zip(taps(wide, windows, outputs), taps(dx, windows, outputs), strict=True)
-    for place, d in places:
+    for place, d in zip(taps(wide, windows, outputs), taps(dx, windows, outputs), strict=True):
         own = left * (place == y)  # of equals the first takes all that is left
         d += own
         left -= own
-    last += left
     return padded(dx, tuple((-a, -b) for a, b in windows.pads)).reshape(x.shape)
 
 

@@ -109,7 +109,7 @@ def _blocks(examples: int, oh: int, row: int) -> Iterator[tuple[slice, slice]]:
 class _Block(NamedTuple):
     """One block: its examples, its rows of outputs, and what its windows see.
 
-    `seen` is (groups, examples, rows, ow, kh, kw, C/groups), `columns` the same numbers as matrices (groups, windows, K).
+    `seen` is (groups, examples, rows, ow, kh, kw, C/groups), `columns` the same as matrices (groups, windows, K).
     """
 
     examples: slice
@@ -219,29 +219,15 @@ def weights(x: Array, dy: Array, windows: Windows, groups: int, out: Array) -> N
     total.write()
 
 
-def spread(
-    y: Array, W: Array, windows: Windows, groups: int, size: Pair, beside: tuple[Array, Array] | None = None
-) -> Array:
+def spread(y: Array, W: Array, windows: Windows, groups: int, size: Pair) -> Array:
     """x[p·s + i·d − before, c] += y[p, o] W[i, c, o], x (examples, *size, C); 0 where no window looks.
-
-    `beside` (x, out): also `weights(x, y, windows, groups, out)`.
 
     >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
     >>> spread(np.ones((1, 1, 3, 1)), np.array([[[[1.0]], [[10.0]]]]), once, 1, (1, 4)).ravel()
     array([ 1., 11., 11., 10.])
     """
     if windows.stride == (1, 1) and W.shape[2] > 1:  # then it is a correlation with the kernel reversed, and faster
-        lengths = zip(size, y.shape[1:3], windows.spans, windows.pads, strict=True)
-        around = [(span - 1 - a, n - m + a) for n, m, span, (a, _) in lengths]
-        reverse, kernel = windows._replace(pads=(around[0], around[1])), swapped(W, groups)[::-1, ::-1]
-        if beside is None:
-            return correlate(y, kernel, reverse, groups)
-        other = np.empty(kernel.shape, y.dtype)
-        x = correlate(y, kernel, reverse, groups, beside=(beside[0], other))
-        beside[1][...] = swapped(other, groups)[::-1, ::-1]
-        return x
-    if beside is not None:
-        weights(beside[0], y, windows, groups, beside[1])
+        return correlate(y, swapped(W, groups)[::-1, ::-1], _reverse(windows, size, y), groups)
     channels, matrices = W.shape[2] * groups, _matrices(W, groups)
     (top, bottom), (left, right) = windows.pads
     wide = np.zeros((len(y), size[0] + top + bottom, size[1] + left + right, channels), y.dtype)
@@ -258,6 +244,33 @@ def spread(
         for (i, j), place in zip(places, taps(below, windows, (part.shape[1], part.shape[2])), strict=True):
             place += block.seen[:, :, :, :, i, j].transpose(1, 2, 3, 0, 4).reshape(place.shape)
     return padded(wide, tuple((-a, -b) for a, b in windows.pads))
+
+
+def _reverse(windows: Windows, size: Pair, y: Array) -> Windows:
+    """The windows over y, of stride 1, that see for each place of x what had seen it."""
+    lengths = zip(size, y.shape[1:3], windows.spans, windows.pads, strict=True)
+    around = [(span - 1 - a, n - m + a) for n, m, span, (a, _) in lengths]
+    return windows._replace(pads=(around[0], around[1]))
+
+
+def gradients(
+    x: Array, dy: Array, W: Array, windows: Windows, groups: int, dW: Array | None, need: bool
+) -> Array | None:
+    """The gradients of `correlate`: that of W is written into dW, that of x returned if it is needed."""
+    size = x.shape[1], x.shape[2]
+    if windows.stride != (1, 1) or W.shape[2] < FEW:
+        if dW is not None:
+            weights(x, dy, windows, groups, dW)
+        return spread(dy, W, windows, groups, size) if need else None
+    dx, reverse, kernel = None, _reverse(windows, size, dy), swapped(W, groups)[::-1, ::-1]
+    other = np.empty(kernel.shape, dy.dtype)
+    if need:
+        dx = correlate(dy, kernel, reverse, groups, beside=None if dW is None else (x, other))
+    elif dW is not None:
+        weights(dy, x, reverse, groups, other)
+    if dW is not None:
+        dW[...] = swapped(other, groups)[::-1, ::-1]
+    return dx
 
 
 def swapped(W: Array, groups: int) -> Array:

@@ -21,6 +21,8 @@ PARTS = (
     "steps",
     "profile",
     "regularised",
+    "layers",
+    "larger",
     "predict",
     "stacks",
     "optimizers",
