@@ -95,7 +95,7 @@ def transformer(rng: np.random.Generator) -> Network:
 
         N = torch.nn
 
-        class Transformer(N.Module):  # type: ignore[misc]  # PyTorch is not typed here
+        class Transformer(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not typed here
             def __init__(self) -> None:
                 super().__init__()
                 self.embed, self.positions = N.Embedding(words, width), N.ParameterDict()
