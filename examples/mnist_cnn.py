@@ -27,7 +27,6 @@ from sklearn.datasets import load_digits
 
 import nnfunc as nn
 from nnfunc import plots
-from nnfunc.arrays import Array
 
 WHERE = """Pass the path of the MNIST data, the mnist.npz that comes with Keras (11 MB):
 
@@ -64,13 +63,6 @@ def convolved(filters: int) -> nn.Layer:
     return nn.serial(nn.conv2d(filters, kernel_size=5, bias=False), nn.max_pool2d(2), nn.batch_norm(), nn.relu())
 
 
-def tiled(maps: Array, columns: int) -> Array:
-    """(height, width, count) as one image, with white lines between."""
-    maps = np.pad(maps / maps.max(), ((0, 1), (0, 1), (0, 0)), constant_values=np.nan)
-    height, width, _ = maps.shape
-    return maps.reshape(height, width, -1, columns).transpose(2, 0, 3, 1).reshape(-1, columns * width)[:-1, :-1]
-
-
 def main(data: list[Any], epochs: int, picture: Path) -> None:
     X, Y, X_test, Y_test = data
     X, X_test = (images.reshape(-1, 28, 28, 1).astype(np.float32) / 255 for images in (X, X_test))
@@ -105,18 +97,14 @@ def main(data: list[Any], epochs: int, picture: Path) -> None:
 
     fig = plots.figure(13, 4.2)
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.4, 1))
-    W = ts.params["first.conv2d1.W"]
-    plots.weight_images(W.reshape(25, 16), (5, 5), ax=left).set_title("The 16 filters of the first convolution")
+    plots.filters(ts.params["first.conv2d1.W"], ax=left).set_title("The 16 filters of the first convolution")
     middle.axis("off")
     middle.set_title("What the two convolutions make of a digit")
-    for image, box, cmap in (
-        (X_test[0, :, :, 0], (0, 0.41, 0.22, 0.3), "gray_r"),
-        (tiled(once[0], 8), (0.27, 0.73, 0.73, 0.25), "viridis"),
-        (tiled(twice[0], 8), (0.27, 0.14, 0.73, 0.5), "viridis"),
-    ):
-        ax = middle.inset_axes(box)
-        ax.imshow(image, cmap=cmap)
-        ax.axis("off")
+    digit = middle.inset_axes((0, 0.41, 0.22, 0.3))
+    digit.imshow(X_test[0, :, :, 0], cmap="gray_r")
+    digit.axis("off")
+    plots.feature_maps(once[0], columns=8, ax=middle.inset_axes((0.27, 0.73, 0.73, 0.25)))
+    plots.feature_maps(twice[0], columns=8, ax=middle.inset_axes((0.27, 0.14, 0.73, 0.5)))
     plots.predictions(X_test[wrong, :, :, 0], predicted[wrong], Y_test[wrong], ax=right)
     right.set_title(f"{(predicted != Y_test).sum()} of {len(X_test):,} test images are misread")
     for ax in (left, middle, right):

@@ -130,6 +130,28 @@ def test_weight_images_are_the_columns_on_one_symmetric_scale() -> None:
     assert plots.weight_images(W, (2, 3), limit=0.5).images[0].get_clim() == (-0.5, 0.5)
 
 
+def test_filters_have_a_row_each_and_an_image_for_each_channel() -> None:
+    W = np.random.default_rng(0).normal(size=(3, 2, 4, 5))
+    ax = plots.filters(W, count=3)
+    assert len(ax.images) == 12
+    for i, image in enumerate(ax.images):
+        np.testing.assert_array_equal(image.get_array(), W[:, :, i % 4, i // 4])
+        assert image.get_clim() == (-np.abs(W[..., :3]).max(), np.abs(W[..., :3]).max())
+    tops = [image.get_extent()[3] for image in ax.images]
+    assert tops == sorted(tops)
+    assert len(set(tops)) == 3
+    assert len({image.get_extent()[3] for image in plots.filters(W[:, :, :1]).images}) == 2  # five in a square
+
+
+def test_feature_maps_are_on_one_scale() -> None:
+    y = np.random.default_rng(0).normal(size=(4, 6, 5))
+    ax = plots.feature_maps(y, columns=5)
+    for i, image in enumerate(ax.images):
+        np.testing.assert_array_equal(image.get_array(), y[:, :, i])
+        assert image.get_clim() == (y.min(), y.max())
+    assert plots.feature_maps(np.zeros((2, 2, 1)), ax=ax) is ax
+
+
 def test_predictions_mark_the_wrong_ones() -> None:
     images = np.random.default_rng(0).random((5, 4, 4))
     ax = plots.predictions(images, [1, 2, 3, 4, 5], [1, 2, 3, 4, 6])
@@ -350,6 +372,8 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "not square": (lambda: plots.confusion(np.ones((2, 3))), r"matrix has shape \(2, 3\)"),
     "names": (lambda: plots.confusion(np.eye(2), names=["cat"]), "names has 1 names, expected 2"),
     "pixels": (lambda: plots.weight_images(np.ones((5, 2)), (2, 2)), r"W has shape \(5, 2\).*4 pixels"),
+    "one filter": (lambda: plots.filters(np.ones((3, 3, 8))), r"W has shape \(3, 3, 8\)"),
+    "a batch": (lambda: plots.feature_maps(np.ones((1, 4, 4, 2))), r"y has shape \(1, 4, 4, 2\)"),
     "no units": (lambda: plots.weight_images(np.ones(4), (2, 2)), r"W has shape \(4,\)"),
     "flat": (lambda: plots.predictions(np.ones((2, 64)), [0, 0], [0, 0]), r"images has shape \(2, 64\)"),
     "guesses": (lambda: plots.predictions(np.ones((2, 8, 8)), [0], [0, 0]), r"predicted has shape \(1,\)"),

@@ -8,7 +8,7 @@ in pyplot's: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(hi
 from nnfunc.plots.axes import COLOURS, MARKERS, WRONG, figure
 from nnfunc.plots.checks import error_map, gradient_scatter, taylor
 from nnfunc.plots.classes import confusion, decision_boundary
-from nnfunc.plots.images import attention_maps, predictions, weight_images
+from nnfunc.plots.images import attention_maps, feature_maps, filters, predictions, weight_images
 from nnfunc.plots.inspection import activations, gradients
 from nnfunc.plots.network import wiring
 from nnfunc.plots.optimizers import optimizer_animation
@@ -24,7 +24,9 @@ __all__ = [
     "confusion",
     "decision_boundary",
     "error_map",
+    "feature_maps",
     "figure",
+    "filters",
     "gradient_scatter",
     "gradients",
     "loss_curves",

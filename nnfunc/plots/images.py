@@ -1,4 +1,4 @@
-"""Images: the weights of a first layer, what attention looks at, pictures with what was predicted for them."""
+"""Images: weights, filters and what they make of an image, what attention looks at, pictures with predictions."""
 
 from __future__ import annotations
 
@@ -59,6 +59,53 @@ def weight_images(
     ax = _tiles(ax, shown.T.reshape(-1, *shape), columns, label=0.0, cmap="RdBu_r", vmin=-end, vmax=end)
     ax.get_figure(root=True).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)  # type: ignore[union-attr]  # drawn on a figure
     return ax
+
+
+def filters(W: ArrayLike, *, count: int | None = None, limit: float | None = None, ax: Axes | None = None) -> Axes:
+    """The kernels of a convolution as images: of several channels a row for each filter, an image for each channel.
+
+    Args:
+        W: (kh, kw, channels, filters): `ts.params["conv2d1.W"]`.
+        count: how many filters to show, from the first; without it, all.
+        limit: the colours range from −limit to limit; without it, to the largest weight.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: W has another shape.
+
+    >>> from nnfunc import plots
+    >>> ax = plots.filters(np.ones((3, 3, 2, 8)))
+    >>> len(ax.images), ax.images[0].get_array().shape
+    (16, (3, 3))
+    """
+    W = shaped(W, "W", "(kh, kw, channels, filters)", 4)
+    kh, kw, channels, n = W.shape
+    units = W.transpose(0, 1, 3, 2).reshape(kh * kw, n * channels)
+    shown = None if count is None else positive_int(count, "count") * channels
+    return weight_images(units, (kh, kw), count=shown, columns=channels if channels > 1 else None, limit=limit, ax=ax)
+
+
+def feature_maps(y: ArrayLike, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
+    """What a convolution makes of one image: an image for each feature, all on one scale.
+
+    Args:
+        y: (height, width, features), the outputs for one example.
+        columns: how many images stand in a row; without it, about as many as rows.
+        ax: the Axes to draw on.
+    Raises:
+        ValueError: y has another shape.
+
+    >>> from nnfunc import plots
+    >>> layer = nn.conv2d(8, 3)
+    >>> params, state = layer.init(nn.key(0), (28, 28, 1))
+    >>> y, _, _ = layer.forward(params, state, np.ones((1, 28, 28, 1)))
+    >>> len(plots.feature_maps(y[0]).images)
+    8
+    """
+    y = shaped(y, "y", "(height, width, features), the outputs for one example", 3)
+    known = y[np.isfinite(y)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    scale = {"vmin": low, "vmax": high if high > low else low + 1}
+    return _tiles(ax, np.moveaxis(y, -1, 0), columns, label=0.0, cmap="viridis", **scale)
 
 
 def predictions(
