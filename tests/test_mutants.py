@@ -347,6 +347,89 @@ def test_a_broken_backward_of_sequences_is_found(name: str) -> None:
     assert {f.name: f.kind for f in nn.check_layer(broken, shape).findings} == expected
 
 
+# -- layers of images --------------------------------------------------------------------------------------------------
+
+
+def with_settings(**other: Any) -> Callable[[Backward], Backward]:
+    """A backward whose windows slide otherwise than those of its forward."""
+    return lambda right: lambda p, cache, dy, grads, need, **s: right(p, cache, dy, grads, need, **(s | other))
+
+
+def with_kernel(change: Callable[[Any], Any]) -> Callable[[Backward], Backward]:
+    """Another kernel in dx."""
+    return lambda right: lambda p, cache, dy, grads, need, **s: right((change(p[0]), p[1]), cache, dy, grads, need, **s)
+
+
+def side_by_side(right: Backward) -> Backward:
+    """dW of a strided convolution from neighbours, as if its stride were 1."""
+
+    def backward(params: Any, x: Any, dy: Any, grads: Any, need: Any, **settings: Any) -> Any:
+        dx = right(params, x, dy, grads, need, **settings)
+        seen = dy.shape[1] + params[0].shape[0] - 1
+        right(params, x[:, :seen, :seen], dy, (grads[0], None), False, **(settings | {"stride": (1, 1)}))
+        return dx
+
+    return backward
+
+
+def of_the_first(right: Backward) -> Backward:
+    """dW of the first image alone."""
+
+    def backward(params: Any, x: Any, dy: Any, grads: Any, need: Any, **settings: Any) -> Any:
+        dx = right(params, x, dy, grads, need, **settings)
+        right(params, x[:1], dy[:1], (grads[0], None), False, **settings)
+        return dx
+
+    return backward
+
+
+IMAGES: dict[str, tuple[Layer, Any, Callable[[Backward], Backward], dict[str, str]]] = {
+    "convolution: kernel not reversed": (
+        nn.conv2d(2, 3, padding=1), (4, 4, 2), with_kernel(lambda W: W[::-1, ::-1]), {"dx": "flip"},
+    ),
+    "convolution: neighbours, not a stride apart": (
+        nn.conv2d(2, 2, stride=2), (6, 6, 2), side_by_side, {"W": "missing-term"},
+    ),
+    "convolution: padding on the other side": (
+        nn.conv2d(2, 2, padding=((0, 1), (0, 1))), (4, 4, 2), with_settings(padding=((1, 0), (1, 0))),
+        {"dx": "shift", "W": "unknown"},
+    ),
+    "convolution: dilation forgotten": (
+        nn.conv2d(2, 2, padding=1, dilation=2), (4, 4, 2),
+        with_settings(dilation=(1, 1), padding=((0, 1), (0, 1))), {"dx": "unknown", "W": "unknown"},
+    ),
+    "convolution: groups exchanged": (
+        nn.conv2d(4, 2, groups=2), (4, 4, 4), with_cache(lambda x: np.roll(x, 2, axis=-1)), {"W": "shift"},
+    ),
+    "convolution: W of the first image": (nn.conv2d(2, 2), (4, 4, 2), of_the_first, {"W": "missing-sum"}),
+    "transposed convolution: kernel's sides exchanged": (
+        nn.conv_transpose2d(2, 2, stride=2), (3, 3, 2), with_kernel(lambda W: W.swapaxes(0, 1)), {"dx": "missing-term"},
+    ),
+    "average pooling: a sum": (
+        nn.avg_pool2d(2), (4, 4, 2), lambda right: lambda p, c, dy, g, need, **s: 4 * right(p, c, dy, g, need, **s),
+        {"dx": "scale"},
+    ),
+    "average pooling: padding counted": (
+        nn.avg_pool2d(2, padding=1, count_padding=False), (4, 4, 2), with_settings(count_padding=True),
+        {"dx": "missing-term"},
+    ),
+    "max pooling: the largest of the next": (
+        nn.max_pool2d(2), (4, 4, 2), with_cache(lambda c: c._replace(x=np.roll(c.x, 1, -1), y=np.roll(c.y, 1, -1))),
+        {"dx": "mask"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_broken_backward_of_images_is_found(name: str) -> None:
+    layer, shape, break_, expected = IMAGES[name]
+    kernel = layer.kernel
+    assert kernel is not None
+    assert nn.check_layer(layer, shape).ok
+    broken = layer._replace(kernel=kernel._replace(backward=break_(kernel.backward)))
+    assert {f.name: f.kind for f in nn.check_layer(broken, shape).findings} == expected
+
+
 LOSSES: dict[str, tuple[Loss, tuple[str, str], Callable[[Array], Array]]] = {
     "binary: sign": (nn.binary_cross_entropy, ("probabilities", "bits"), lambda dy: -dy),
     "binary: not divided by m": (nn.binary_cross_entropy, ("probabilities", "bits"), lambda dy: dy * len(dy)),

@@ -242,6 +242,9 @@ def _moved(v: View) -> Diagnosis | None:
     if abs(float(np.abs(v.claimed).sum()) - size) <= 1e-5 * size:
         for axes in flips(len(shape)):
             if v.agrees(np.flip(v.claimed, axes)):
+                if p - 1 in axes and len(shape) - 1 in axes:
+                    text = "the channels, or the groups of channels, stand in another order than in the forward"
+                    return Diagnosis("shift", text)
                 if min(axes) < p <= max(axes):
                     text = "the kernel is used reversed, or not reversed where it should be: flip its spatial axes"
                     return Diagnosis("flip", text)
