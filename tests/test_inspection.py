@@ -3,6 +3,7 @@ purpose, and healthy networks have none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -673,3 +674,48 @@ def test_tokens_are_no_inputs_to_be_scaled() -> None:
     assert found.ok
     assert found.layers[0].output.shape == (100, 6, 8)
     assert [f.where for f in nn.inspect(relus(), made(relus()), 1000 * RNG.integers(0, 5, (50, 20))).findings] == ["x"]
+
+
+# -- beside the targets ------------------------------------------------------------------------------------------------
+
+
+def of_targets(change: Callable[[Array], Array], **params: Array) -> list[tuple[str, str]]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 4))
+    model = nn.serial(nn.dense(16), nn.leaky_relu(), nn.dense(16), nn.leaky_relu(), nn.dense(1))
+    ts = nn.train_state(model, "gd", nn.key(0), (4,), np.float64)
+    arrays = ts.params.replace({name.replace("_", "."): value for name, value in params.items()})
+    found = nn.inspect(model, arrays, x, target=change(x[:, :1]), loss="mean_squared_error").findings
+    return [(f.where, f.kind) for f in found]
+
+
+def test_targets_that_fit_have_no_finding() -> None:
+    assert of_targets(lambda t: t) == []
+    assert of_targets(lambda t: 20 * t) == []
+
+
+def test_large_and_far_targets_are_told() -> None:
+    assert of_targets(lambda t: 1e5 * t) == [("dense3", "targets")]
+    assert of_targets(lambda t: t + 1000) == [("dense3", "targets")]
+    assert of_targets(lambda t: t / 10 + 8) == [("dense3", "targets")]  # far, not large
+
+
+def test_outputs_that_are_all_alike_are_told() -> None:
+    W = np.random.default_rng(1).normal(size=(16, 1)) * 1e-6
+    assert ("dense3", "constant") in of_targets(lambda t: t, dense3_W=W)
+
+
+def test_a_layer_that_has_exploded_is_told() -> None:
+    W = np.random.default_rng(1).normal(size=(4, 16)) * 1e7
+    assert of_targets(lambda t: t, dense1_W=W) == [("dense1", "growing")]
+
+
+def test_classes_that_are_all_predicted_alike_are_told() -> None:
+    x = np.random.default_rng(0).normal(size=(90, 4))
+    model = nn.mlp([4, 8, 3], ["tanh", "softmax"])
+    ts = nn.train_state(model, "gd", nn.key(0), (4,))
+    flat = ts.params.replace({"dense2.W": np.asarray(ts.params["dense2.W"]) * 1e-6})
+    loss = "sparse_categorical_cross_entropy"
+    assert nn.inspect(model, ts, x, target=np.arange(90) % 3, loss=loss).ok
+    kinds = [f.kind for f in nn.inspect(model, flat, x, target=np.arange(90) % 3, loss=loss).findings]
+    assert "constant" in kinds

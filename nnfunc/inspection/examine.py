@@ -45,7 +45,8 @@ def inspect(
         target, loss: the gradients are those of this loss, computed as in training: a sigmoid or softmax at the end is
             one with its cross-entropy, and not at fault for being sure. Without them, the gradients are those of
             Σ c·y/m, c from the normal distribution (of a fixed key), y the outputs (before a sigmoid or softmax at the
-            end), m the examples: no direction is special, so what the layers do to a gradient shows as well.
+            end), m the examples: no direction is special, so what the layers do to a gradient shows as well. With a
+            target, outputs that are far from it or all alike are findings, and a target that is too large.
         state: running averages and frozen parameters, if params are no TrainState.
         key: of dropout masks in training mode; nn.key(0) if not given.
         train: whether the layers work as in training; without it, as in prediction, but where a model has a state and
@@ -98,7 +99,7 @@ def inspect(
         for call in found.calls
     )  # fmt: skip
     y = found.trace.values[found.outputs[0]]
-    return Inspection(layers, tuple(findings(found, arrays, inputs)), y.size // units(y))
+    return Inspection(layers, tuple(findings(found, arrays, inputs, target)), y.size // units(y))
 
 
 def _inputs(x: Value, name: str, dtype: DTypeLike | None) -> Value:

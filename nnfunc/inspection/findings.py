@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.values import Value, leaves
 from nnfunc.inspection.depth import activations_over_depth, constant, gradients_over_depth, without_gradient
 from nnfunc.inspection.measure import Call, Measured
+from nnfunc.inspection.outputs import beside_targets, exploded
 from nnfunc.inspection.units import FEW, dead, norm, rows, saturated, short, units, weights
 from nnfunc.keys import fold_in, generator
 from nnfunc.keys import key as new_key
@@ -24,13 +26,13 @@ from nnfunc.report import Finding
 
 KINDS = (
     "nonfinite", "inputs", "symmetric", "dead", "saturated", "constant", "vanishing", "exploding", "shrinking",
-    "growing", "no-gradient",
+    "growing", "no-gradient", "targets",
 )  # fmt: skip
 """The words of `Finding.kind` in an inspection.
 
 >>> from nnfunc.inspection import KINDS
 >>> len(KINDS)
-11
+12
 """
 
 # -- thresholds --------------------------------------------------------------------------------------------------------
@@ -74,7 +76,7 @@ ADVICE = {
 """What to do, said once for each kind."""
 
 
-def findings(found: Measured, params: ArrayDict, x: Value) -> list[Finding]:
+def findings(found: Measured, params: ArrayDict, x: Value, target: Any = None) -> list[Finding]:
     """Everything that is wrong."""
     inputs = _inputs(found, x)
     if bad := _nonfinite(found, params):
@@ -90,6 +92,10 @@ def findings(found: Measured, params: ArrayDict, x: Value) -> list[Finding]:
     if not {f.kind for f in [*inputs, *wrong]} & {"inputs", "dead", "saturated"}:  # which would be the reason
         wrong += _once(f for way in ways for f in activations_over_depth(found, way[:-1]))
     wrong += without_gradient(found, explained=any(f.kind != "constant" for f in wrong))
+    if not {f.kind for f in [*inputs, *wrong]} & {"inputs", "growing", "exploding"}:
+        wrong += exploded(found)
+    if target is not None and not {f.kind for f in [*inputs, *wrong]} & {"inputs", "constant", "dead", "growing"}:
+        wrong += beside_targets(found, target)
     wrong = [*inputs, *wrong]
     kinds = [f.kind for f in wrong]
     return [

@@ -71,7 +71,8 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
 
     Args:
         eps: added to the variance inside the root.
-        momentum: of the running averages: running = momentum · old + (1 − momentum) · batch.
+        momentum: of the running averages: running = momentum · old + (1 − momentum) · batch. Where `nn.train` has a
+            last batch of fewer rows than the others, they move by its share of rows.
     Parameters: gamma (features,), from 1; beta (features,), from 0. State: mean, var (features,), from 0 and 1.
 
     In training the statistics are those of the batch, over all axes but the last (every position of an image is a row;
@@ -109,6 +110,8 @@ def _batch_norm(
     old_mean, old_var = state
     rows = _rows(x, params[0])
     if train:
+        if rows.shape[-2] == 1 and gather is None:
+            raise ValueError(ONE_ROW)
         mean, var, centered = _statistics(rows, ROWS)
         if gather is not None:
             own, (mean, var) = mean, _of_all(gather, rows.shape[-2], mean, var)
@@ -119,6 +122,13 @@ def _batch_norm(
         var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
     y, cache = _normalize(centered, var, eps, ROWS if train else None, params, out=centered)
     return y if y.ndim == x.ndim else y.reshape(x.shape), cache._replace(gather=gather), state
+
+
+ONE_ROW = (
+    "batch norm in training on one row: its mean is the row itself, so that y is beta whatever x is, and no gradient "
+    "passes. Take more rows at a time (if it is the last batch of an epoch: drop_last=True, or another batch_size), or "
+    "nn.layer_norm"
+)
 
 
 def _of_all(gather: Gather, count: int, mean: Array, var: Array) -> tuple[Array, Array]:
