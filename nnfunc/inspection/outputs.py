@@ -66,8 +66,8 @@ def beside_targets(found: Measured, target: Any) -> list[Finding]:
     if offset[i] > FAR * spread[i] > 0:
         text = (
             f"{where}: the outputs are far from the targets: output {i} has mean {short(float(y[:, i].mean()))}, "
-            f"target {i} {short(float(t[:, i].mean()))} with a standard deviation of {short(float(spread[i]))}. Subtract the "
-            "mean from the target, or begin with it as the last bias."
+            f"target {i} {short(float(t[:, i].mean()))} with a standard deviation of {short(float(spread[i]))}. "
+            "Subtract the mean from the target, or begin with it as the last bias."
         )
         return [Finding(where, "", "targets", text)]
     if norm(same) <= ALIKE * norm(spread):
