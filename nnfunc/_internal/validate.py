@@ -107,6 +107,10 @@ def number(
     return value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays
 
 
+LEAST_EPS = 1e-30
+"""What keeps a root or a quotient away from 0 in float32, also times a bias correction."""
+
+
 def positive_int(value: int, name: str, least: int = 1) -> int:
     """`value` if it is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfunc._internal.validate import number
+from nnfunc._internal.validate import LEAST_EPS, number
 from nnfunc.arrays import Array
 from nnfunc.optimizers.base import Optimizer
 from nnfunc.optimizers.passes import (
@@ -140,7 +140,7 @@ def adamax(learning_rate: Setting = 0.002, beta1: float = 0.9, beta2: float = 0.
     >>> nn.optimizers.adamax()
     adamax(learning_rate=0.002, beta1=0.9, beta2=0.999, eps=1e-08)
     """
-    eps = number(eps, "eps", 0, math.inf, open_low=True, why="a gradient of 0 would divide 0 by 0")
+    eps = number(eps, "eps", LEAST_EPS, math.inf, why="a gradient of 0 would divide 0 by 0")
     betas = beta_settings(beta1=beta1, beta2=beta2)
     return built_in(_adamax, ("m", "largest"), learning_rate=learning_rate, **betas, eps=eps)
 
@@ -180,7 +180,7 @@ def adadelta(learning_rate: Setting = 1.0, beta2: float = 0.9, eps_root: float =
     >>> nn.optimizers.adadelta()
     adadelta(learning_rate=1.0, beta2=0.9, eps_root=1e-06)
     """
-    eps_root = number(eps_root, "eps_root", 0, math.inf, open_low=True, why="from a D of 0 nothing would ever move")
+    eps_root = number(eps_root, "eps_root", LEAST_EPS, math.inf, why="from a D of 0 nothing would ever move")
     return built_in(_adadelta, ("v", "d"), learning_rate=learning_rate, **beta_settings(beta2=beta2), eps_root=eps_root)
 
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnfunc._internal.validate import number
+from nnfunc._internal.validate import LEAST_EPS, number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, Rule, make
@@ -102,13 +102,16 @@ def beta_settings(**betas: float) -> dict[str, float]:
 
 
 def eps_settings(eps: float, eps_root: float) -> dict[str, float]:
-    """The ε outside and inside the root, checked: one is positive.
+    """The ε outside and inside the root, checked: one is positive, and large enough for float32.
 
     >>> eps_settings(1e-8, 0.0)
     {'eps': 1e-08, 'eps_root': 0.0}
     """
     number(eps, "eps", 0, math.inf)
     number(eps_root, "eps_root", 0, math.inf)
-    if eps == eps_root == 0:
-        raise ValueError("eps=0 and eps_root=0: one of them must be positive, or a gradient of 0 divides 0 by 0")
+    if max(eps, eps_root) < LEAST_EPS:
+        raise ValueError(
+            f"eps={eps:g} and eps_root={eps_root:g}: one of them must be {LEAST_EPS:g} or more, or a gradient of 0 "
+            "divides 0 by 0 in float32"
+        )
     return {"eps": eps, "eps_root": eps_root}
