@@ -182,7 +182,7 @@ def test_other_wrong_settings() -> None:
         nn.rmsprop(beta2=1)
     with pytest.raises(ValueError, match="eps=0 and eps_root=0"):
         nn.adam(eps_root=0.0)
-    with pytest.raises(ValueError, match="eps=0 and eps_root=1e-46: .* in float32"):
+    with pytest.raises(ValueError, match=r"eps=0 and eps_root=1e-46: .* in float32"):
         nn.adam(eps_root=1e-46)
     with pytest.raises(ValueError, match="max_norm=0"):
         nn.clip_by_global_norm(nn.gd(), 0)

@@ -11,6 +11,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.distributed import sharded
 from nnfunc.keys import Keys
 from nnfunc.layout import Shape
 from tests.catalogue import bent
@@ -206,13 +207,32 @@ def test_a_state_that_overflows_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("value", [0.1, 1234.567, 123456.7, 20230101.0])
-@pytest.mark.parametrize("rows", [1, 64, 100])
+@pytest.mark.parametrize("rows", [2, 64, 100])
 def test_an_all_equal_batch_is_normalized_to_0(value: float, rows: int) -> None:
     for layer in (nn.batch_norm(), nn.layer_norm()):
         params, state = layer.init(nn.key(0), (3,))
         y, run, _ = layer.forward(params, state, np.full((rows, 3), value, np.float32), train=True)
         assert not y.any()
         np.testing.assert_allclose(run.caches[0].inverse_std, 1 / np.sqrt(1e-5), rtol=1e-6)
+
+
+def test_batch_norm_of_one_row_is_refused_in_training() -> None:
+    layer = nn.batch_norm()
+    params, state = layer.init(nn.key(0), (3,), np.float64)
+    x = np.arange(3.0)[None]
+    with pytest.raises(ValueError, match=r"one sample, a single row: .* drop_last=True, or another batch_size"):
+        layer.forward(params, state, x, train=True)
+    y, _, _ = layer.forward(params, state, x)
+    np.testing.assert_allclose(y, x / np.sqrt(1 + 1e-5))
+    pixels = np.arange(12.0).reshape(1, 2, 2, 3)  # one image has several positions
+    assert layer.forward(params, state, pixels, train=True)[0].shape == pixels.shape
+    model = nn.serial(nn.dense(2), nn.batch_norm())
+    step = nn.train_step(model, "mean_squared_error", "gd")
+    data = np.ones((9, 3)), np.ones((9, 2))
+    with pytest.raises(ValueError, match="batch_norm1: batch norm in training got one sample"):
+        list(nn.train(step, nn.train_state(model, "gd", nn.key(0), (3,)), data, epochs=1, batch_size=4, key=None))
+    shared = nn.train_step(model, "mean_squared_error", "gd", reduce=sharded(2))
+    shared(nn.train_state(model, "gd", nn.key(0), (3,)), (data[0][:3], data[1][:3]))  # a shard may have one
 
 
 def test_infinite_settings_are_refused() -> None:

@@ -71,9 +71,10 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
 
     Args:
         eps: added to the variance inside the root.
-        momentum: of the running averages: running = momentum · old + (1 − momentum) · batch. Where `nn.train` has a
-            last batch of fewer rows than the others, they move by its share of rows.
+        momentum: of the running averages: running = momentum · old + (1 − momentum) · batch.
     Parameters: gamma (features,), from 1; beta (features,), from 0. State: mean, var (features,), from 0 and 1.
+    Raises:
+        ValueError: in training, a batch of one row, whose mean is the row itself.
 
     In training the statistics are those of the batch, over all axes but the last (every position of an image is a row;
     of a stack, per member), the variance biased (divided by the number of rows), and the running averages move; in
@@ -125,9 +126,9 @@ def _batch_norm(
 
 
 ONE_ROW = (
-    "batch norm in training on one row: its mean is the row itself, so that y is beta whatever x is, and no gradient "
-    "passes. Take more rows at a time (if it is the last batch of an epoch: drop_last=True, or another batch_size), or "
-    "nn.layer_norm"
+    "batch norm in training got one sample, a single row: its mean is the row itself, so that y is beta whatever x is, "
+    "and no gradient passes. Take more rows at a time (if it is the last batch of an epoch: drop_last=True, or another "
+    "batch_size), or nn.layer_norm"
 )
 
 

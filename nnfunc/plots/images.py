@@ -104,8 +104,8 @@ def feature_maps(y: ArrayLike, *, columns: int | None = None, ax: Axes | None = 
     y = shaped(y, "y", "(height, width, features), the outputs for one example", 3)
     known = y[np.isfinite(y)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    scale = {"vmin": low, "vmax": high if high > low else low + 1}
-    return _tiles(ax, np.moveaxis(y, -1, 0), columns, label=0.0, cmap="viridis", **scale)
+    high = high if high > low else low + 1
+    return _tiles(ax, np.moveaxis(y, -1, 0), columns, label=0.0, cmap="viridis", vmin=low, vmax=high)
 
 
 def predictions(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import cast, finite, first_bad, numeric, positive_int
-from nnfunc.arrays import EMPTY, ArrayDict, Scalar
+from nnfunc.arrays import EMPTY, Scalar
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.errors import NonFiniteError
 from nnfunc.evaluation.metrics import Evaluation, as_members, decision_under, evaluate, ratio, share_right, unknown
@@ -103,8 +103,8 @@ def train(
             `batches=tqdm`, or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far. Or it
             changes them: noise, augmentation. It gets the parts that were given, and gives back as many batches.
         rows: the numbers of the rows to train on, in a stack those of each network: see `nn.minibatches`.
-        drop_last: leaves out the last batch of an epoch if it would be smaller than the others. If not, it moves the
-            running averages of a batch norm by its share of their rows; of one row alone, it is an error there.
+        drop_last: leaves out the last batch of an epoch if it would be smaller than the others, whose statistics
+            would count as much in the averages of a batch norm. One of a single row is an error there.
         after: a function of an epoch that returns the state to go on from, which becomes that of the epoch: for what
             depends on its numbers, like `nn.optimizers.observe`.
     Raises:
@@ -203,7 +203,6 @@ def _epochs(
     total = row_count(leaves(data[0])[0]) if rows is None else (np.shape(_bare(rows)) or (0,))[-1]
     on_disk = any(isinstance(_bare(a), np.memmap) for a in leaves(data[0]))
     per_epoch = batch_count(total, size, drop_last)
-    last = 1.0 if size is None or per_epoch == 1 or drop_last else (total % size or size) / size
     decision = decision_under(*step.computed)
     lead = 1 + len(ts.params.stack_shape)
     for _ in range(count):
@@ -218,10 +217,7 @@ def _epochs(
         if not isinstance(given, Iterable):
             raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
         for batch in given:
-            before = ts.state
             ts, metrics = step(ts, batch, donate=ts.step > first)  # nobody has seen the states within an epoch
-            if last < 1 and ts.step - first == per_epoch:
-                ts = ts._replace(state=_moved(before, ts.state, last))
             if isinstance(batch, Shards):
                 batch = batch.joined()
             if on_disk:  # what lies in memory was checked as a whole
@@ -255,11 +251,6 @@ def _epochs(
         if after is not None:
             ts = _went_on(after(epoch), ts)
         yield epoch._replace(state=ts)
-
-
-def _moved(before: ArrayDict, after: ArrayDict, share: float) -> ArrayDict:
-    """The state moved by a share of the way: a batch of few rows says less of the averages."""
-    return after if after is before else after.with_vector(before.vector + share * (after.vector - before.vector))
 
 
 def check_finite(x: Value) -> None:

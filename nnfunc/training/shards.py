@@ -174,6 +174,11 @@ class Sum(NamedTuple):
     weight: float
 
 
+def _alone(vector: Array) -> Array:
+    """The `Gather` of a shard whose statistics are its own."""
+    return vector[None]
+
+
 def added(
     function: ValueAndGrad, reduce: Reduction, ts: TrainState, batch: Batch | Shards, must_be_finite: bool
 ) -> Sum:
@@ -188,13 +193,13 @@ def added(
     traces: list[Trace] = []
     error: Exception | None = None
 
-    def traced(vector: Array, number: int, part: Batch, mode: bool | Gather = True) -> Trace:
+    def traced(vector: Array, number: int, part: Batch, gather: Gather) -> Trace:
         """The evaluation of a shard, and what it adds: gradients, state, value, weight, rows, and no failure.
 
         The state is that of all rows, also those of weight 0.
         """
         folds = (t, number) if reduce.shards else (t,)
-        trace = alone.trace(params, state, part, key, mode, folds=folds, sums=vector[:n])
+        trace = alone.trace(params, state, part, key, gather, folds=folds, sums=vector[:n])
         weight, rows = trace.weight, len(leaves(part[0])[0])
         np.multiply(trace.state._vector, rows, out=vector[n : n + s])
         vector[n + s :] = trace.value * weight if weight else 0, weight, rows, 0
@@ -217,7 +222,8 @@ def added(
         return calls
 
     try:
-        traces = in_step(reduce.gather, planned) if reduce.statistics == "batch" else [call() for call in planned()]
+        by_batch = reduce.statistics == "batch"
+        traces = in_step(reduce.gather, planned) if by_batch else [call(_alone) for call in planned()]
     except Exception as raised:  # the others wait for the sum: they are told
         error = raised
         for vector in vectors:
