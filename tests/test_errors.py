@@ -10,6 +10,7 @@ import pytest
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from tests.messages import FILE, messages
 
 MODEL = nn.mlp([2, 5, 3], ["relu", "softmax"], keep_prob=0.8)
 PARAMS, STATE = MODEL.init(nn.key(0), (2,))
@@ -466,3 +467,7 @@ def test_errors_of_other_kinds_get_a_note() -> None:
     with pytest.raises(ZeroDivisionError) as raised:
         model.forward(params, nn.EMPTY, X)
     assert raised.value.__notes__ == ["in the layer mine1"]
+
+
+def test_the_file_of_messages_is_that_of_the_source() -> None:
+    assert messages() == FILE.read_text(), "python -m tests.messages writes it: look at what changed"

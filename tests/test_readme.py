@@ -1,4 +1,4 @@
-"""The README's Python blocks run in order, and print, return or raise what its text blocks show."""
+"""The Python blocks of the README and of each guide run in order, and give what the text blocks below them show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 
 import nnfunc as nn
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"```(python|text)\n(.*?)```", README, re.S)
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT / "examples" / "guides").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *GUIDES]
 
 
 NOISE = r"\d\.\de-\d\d|[\d,]+ evaluations, [\d.]+ s"
@@ -43,35 +45,66 @@ def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"\d+\.\d+", text)]
 
 
-def test_the_readme_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # it saves a file
+@pytest.mark.parametrize("page", [p for p in PAGES if "```python" in p.read_text()], ids=lambda path: path.stem)
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some save a file
     names: dict[str, Any] = {}
-    shown = 0
-    for (kind, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
+    blocks = re.findall(r"```(python|text)\n(.*?)```", page.read_text(), re.S)
+    for (kind, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
         if kind == "python":
             result = execute(code, names)
             if following == "text":
-                shown += 1
                 result, expected = (re.sub(NOISE, "…", t) for t in (result, expected))
                 words, expected_words = (re.sub(r"\d+\.\d+", "x", t).strip() for t in (result, expected))
                 assert words == expected_words
                 # another processor rounds otherwise, and training amplifies it
                 assert numbers(result) == pytest.approx(numbers(expected), rel=0.05)
-    assert shown == 11
 
 
-def test_the_table_of_equivalents_is_code_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_lead_somewhere_and_the_readme_is_short() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            assert link.startswith("https://") or (page.parent / link).exists(), f"{page.name}: {link}"
+    assert len(PAGES[0].read_text().split()) <= 1300
+    linked = "".join(page.read_text() for page in PAGES)
+    for script in (ROOT / "examples").glob("*.py"):
+        assert f"({script.name})" in linked or f"/{script.name})" in linked, f"{script.name} is on no page"
+
+
+def test_every_name_is_on_the_page_of_names() -> None:
+    listed = set(re.findall(r"`(\w+)`", (ROOT / "examples" / "guides" / "overview.md").read_text()))
+    modules = {name for name in nn.__all__ if isinstance(getattr(nn, name), ModuleType)}
+    named = {name for name in nn.__all__ if not name[0].isupper() and name not in modules}
+    assert named - listed <= SAID_IN_WORDS
+
+
+SAID_IN_WORDS = {
+    name for name in nn.__all__ if re.search("cross_entropy|squared_error|absolute_error|probability", name)
+}
+"""Losses that the page names together."""
+
+
+@pytest.mark.parametrize("page", [page for page in GUIDES if page.name.startswith("from_")], ids=lambda path: path.stem)
+def test_the_tables_of_equivalents_are_code_that_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    _, after = README.split("## How do I say this here?")
     x, t = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 3
-    names: dict[str, Any] = {"nn": nn, "x": x, "t": t, "loss": nn.sparse_categorical_cross_entropy}
+    names: dict[str, Any] = {"nn": nn, "x": x, "t": t, "loss": nn.sparse_categorical_cross_entropy, "key": nn.key(0)}
     names |= {"forward": lambda params, x: (x, None), "backward": lambda params, cache, dy: (dy, {}), "init": None}
-    rows = [line.split("|")[5] for line in after.split("\n\n")[1].splitlines()[2:]]
-    assert len(rows) > 20
+    names["model"] = nn.mlp([2, 16, 3], ["relu", "softmax"])
+    names["params"], names["state"] = names["model"].init(nn.key(0), (2,))
+    names["optimizer"] = nn.adam()
+    names["opt_state"] = names["optimizer"].init(names["params"])
+    names["loss_cache"] = names["loss"].forward(nn.predict(names["model"], nn.train_state(
+        names["model"], "adam", nn.key(0), (2,)), x), t)[1]  # fmt: skip
+    _, names["cache"], _ = names["model"].forward(names["params"], names["state"], x)
+    names["step"] = nn.train_step(names["model"], names["loss"], names["optimizer"])
+    names["ts"] = nn.train_state(names["model"], names["optimizer"], nn.key(0), (2,))
+    names["run"] = nn.train(names["step"], names["ts"], (x, t), epochs=1, key=nn.key(0))
+    rows = [line.rsplit("|", 2)[1] for line in page.read_text().split("\n\n")[1].splitlines()[2:]]
+    assert len(rows) >= 12
     for code in [code for row in rows for code in re.findall("`(.*?)`", row)]:
-        if "ts" not in names and "optimizer" in names:
-            names["ts"] = nn.train_state(names["model"], names["optimizer"], nn.key(0), (2,))
         if code not in ("train=False", "forward"):
             exec(code, names)
-    assert names["metrics"].loss > 0
-    assert nn.load("run.npz").model is not None
+    assert "a_course" in page.stem or nn.load("run.npz").model is not None
