@@ -9,17 +9,19 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-FILE = ROOT / "tests" / "data" / "messages.md"
+import nnfunc
+
+PACKAGE = Path(nnfunc.__file__).parent
+FILE = Path(__file__).parent / "data" / "messages.md"
 
 
 def messages() -> str:
     """The file: a heading for each module, a line for each message."""
     lines = ["# Error messages", "", "Written by `python -m tests.messages`."]
-    for path in sorted((ROOT / "nnfunc").rglob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         found = list(_raised(ast.parse(path.read_text()), ""))
         if found:
-            lines += ["", f"## {path.relative_to(ROOT)}", "", *dict.fromkeys(found)]
+            lines += ["", f"## {path.relative_to(PACKAGE.parent).as_posix()}", "", *dict.fromkeys(found)]
     return "\n".join(lines) + "\n"
 
 
