@@ -28,18 +28,17 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import zlib
 from collections import namedtuple
-from contextlib import suppress
 from operator import index
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfunc._internal.disk import replaced
+from nnfunc._internal.formats import Arrays, ForeignError, UnreadableError, read, suffix_of, write
 from nnfunc._internal.validate import instance, numeric, positive_int
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
@@ -48,7 +47,6 @@ from nnfunc.layers.structure import check_params
 from nnfunc.models.description import build, describe
 from nnfunc.training.state import TrainState
 
-Arrays: TypeAlias = dict[str, NDArray[Any]]  # floats, whole numbers and, in an npz, text
 STATES, VERSION = 1, 2
 """The format version of a train state alone, which older versions read, and that of any tuple."""
 GROUPS = ("params", "state", "opt_state")
@@ -71,13 +69,14 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
 
     Args:
         path: ends in .npz or .safetensors. A file that is there is replaced at once and whole: at any moment, also
-            when the process is killed or the power fails, the old or the new one is there. (A killed process may
-            leave a `*.tmp` beside it, to be deleted.)
+            when the process is killed or the power fails, the old or the new one is there, with the old one's mode and
+            owner. What a killed process leaves beside it, the next save of that name removes. A link stays one.
         ts: the state of one network or of a stack; or a tuple, named or not and nested as you like, of train states,
             dicts of arrays, arrays, keys and numbers: averages of parameters, a replay buffer. Dtypes are kept.
         model: its model, to be saved too; all its layers and initializers must be built in.
     Raises:
-        ValueError: another suffix, a model with layers of your own or that the parameters do not fit.
+        ValueError: another suffix, also of what a link leads to; a path that is a device or a pipe; a model with
+            layers of your own or that the parameters do not fit.
         TypeError: something in the tuple that a file cannot hold.
         ImportError: .safetensors without safetensors.
 
@@ -94,7 +93,7 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
     >>> average == ts.params * 0.5, numbers
     (True, array([0, 1, 2]))
     """
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     from nnfunc.training.loop import Epoch
 
     if not isinstance(ts, tuple) or isinstance(ts, Epoch):
@@ -115,22 +114,10 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
     arrays["crc32"] = np.array(_checksum(text, arrays), np.uint32)
 
     target = Path(os.path.realpath(path))  # so that a link stays one
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path={os.fspath(path)!r}: there is no folder {str(target.parent)!r}")
-    if target.is_dir():
-        raise IsADirectoryError(f"path={os.fspath(path)!r} is a folder, expected the name of a file")
-    temporary = target.with_name(f"{target.name}.{token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            _write(file, suffix, text, arrays)
-            file.flush()
-            if target.exists():
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))  # what was private stays so
-            os.fsync(file.fileno())  # before the name is given: else a power cut may leave the name of an empty file
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+    if target.suffix != suffix:
+        raise ValueError(f"path={os.fspath(path)!r} leads to {str(target)!r}, expected a file that ends in {suffix}")
+    with replaced(target, f"path={os.fspath(path)!r}") as file:
+        write(file, suffix, text, arrays)
 
 
 def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
@@ -143,8 +130,8 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
         Saved(state, model); the model is None if there is none in the file and none is given.
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, cut short, of another program or of a newer nnfunc, or its parameters do not
-            fit the given model.
+        ValueError: the file is damaged or cut short; whole, but of another program, or of a newer nnfunc; or its
+            parameters do not fit the given model. Messages say nothing of what is in the file.
         ImportError: .safetensors without safetensors.
 
     >>> import tempfile
@@ -155,22 +142,21 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
     Traceback (most recent call last):
     ValueError: ... dense1: the parameters do not fit the model: W (2, 3), b (3,), expected W (2, 4) and b (4,)
     """
-    suffix, name = _suffix(path), f"path={os.fspath(path)!r}"
+    suffix, name = suffix_of(path), f"path={os.fspath(path)!r}"
     if model is not None:
         instance(model, Layer, "model")
     with open(path, "rb") as file:  # a file that is missing or that may not be read is the system's own error
         try:
-            text, arrays = _read(file, suffix)
+            text, arrays = read(file, suffix)
             about = json.loads(text)
             newer = positive_int(about["version"], "version") > VERSION
             state = None if newer else _read_value(text, about, arrays)
-        except MemoryError as error:
-            raise MemoryError(f"{name} asks for more memory than there is ({error}): is the file damaged?") from error
+        except ForeignError as error:
+            raise ValueError(f"{name} is whole, but nn.save did not write it: {error}") from None
+        except UnreadableError as error:
+            raise ValueError(f"{name} holds no train state that can be read: {error}. {DAMAGED}") from error
         except Exception as error:  # whatever a parser makes of bytes that are not its own
-            raise ValueError(
-                f"{name} holds no train state that can be read ({error}): the file is damaged, cut short, or not "
-                "written by nn.save"
-            ) from error
+            raise ValueError(f"{name} holds no train state that can be read. {DAMAGED}") from error
     if state is None:
         raise ValueError(f"{name} has format version {about['version']}, expected {VERSION}: a newer nnfunc reads it")
     if model is None and about.get("model") is not None:
@@ -187,62 +173,7 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
     return Saved(state, model)
 
 
-# -- the two formats ---------------------------------------------------------------------------------------------------
-
-
-def _suffix(path: str | os.PathLike[str]) -> str:
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path is {type(path).__name__}, expected a str or a Path")
-    suffix = Path(path).suffix
-    if suffix not in (".npz", ".safetensors"):
-        raise ValueError(f"path={os.fspath(path)!r} ends in {suffix!r}, expected .npz or .safetensors")
-    if suffix == ".safetensors":
-        try:
-            import safetensors.numpy  # noqa: F401  # asked for before anything is done
-        except ImportError as error:
-            raise ImportError('.safetensors needs safetensors: pip install "nnfunc[safetensors]"') from error
-    return suffix
-
-
-def _write(file: BinaryIO, suffix: str, text: str, arrays: Arrays) -> None:
-    if suffix == ".npz":
-        np.savez(file, **arrays, nnfunc=np.array(text))  # type: ignore[arg-type]  # none is named allow_pickle
-    else:
-        from safetensors.numpy import save
-
-        file.write(save(arrays, {"nnfunc": text}))
-
-
-def _read(file: BinaryIO, suffix: str) -> tuple[str, Arrays]:
-    start = file.read(2)
-    file.seek(0)
-    if not start:
-        raise ValueError("it is empty")
-    if suffix == ".npz":
-        if start != b"PK":  # np.load would take it for a pickle, and say so
-            raise ValueError("it does not begin as an npz does")
-        with np.load(file, allow_pickle=False) as members:
-            text = str(members["nnfunc.npy"]) if "nnfunc" in members.files else ""  # first: nothing else is foreign
-            arrays: Arrays = {k: members[f"{k}.npy"] for k in members.files if text and k != "nnfunc"}
-    else:
-        from safetensors import safe_open
-
-        with safe_open(file.name, framework="numpy") as tensors:
-            arrays = {k: tensors.get_tensor(k) for k in tensors.keys()}  # noqa: SIM118  # no dict
-            text = (tensors.metadata() or {}).get("nnfunc", "")
-    if not text:
-        raise ValueError("it has no text named nnfunc")
-    return text, arrays
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name last, where the system can: not Windows, nor every file system."""
-    with suppress(OSError, AttributeError):
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+DAMAGED = "The file is damaged, cut short, or not written by nn.save"
 
 
 # -- what is in them ---------------------------------------------------------------------------------------------------
@@ -268,7 +199,7 @@ def _checksum(text: str, arrays: Arrays) -> int:
 def _read_value(text: str, about: dict[str, Any], arrays: Arrays) -> Any:
     """The train state or the tuple that was saved."""
     if _checksum(text, arrays) != arrays["crc32"]:
-        raise ValueError("its checksum is not that of its content")
+        raise UnreadableError("its checksum is not that of its content")
     return _get(about["value"], "", arrays) if about["version"] > 1 else _get_state(about, "", arrays)
 
 
@@ -285,10 +216,12 @@ def _put_state(ts: TrainState, prefix: str, arrays: Arrays) -> dict[str, Any]:
 
 def _get_state(about: dict[str, Any], prefix: str, arrays: Arrays) -> TrainState:
     params, state, opt_state = (_get_dict(about[k], f"{prefix}{k}/", arrays) for k in GROUPS)
-    words, step = arrays[f"{prefix}key"], arrays[f"{prefix}step"]
-    if words.shape not in ((2,), (*params.stack_shape, 2)) or step.dtype.kind != "i" or step < 0:
-        raise ValueError(f"key and step are {words.tolist()} and {step}")
-    return TrainState(params, state, opt_state, _keys(words), int(step))
+    step = arrays[f"{prefix}step"]
+    if {part.stack_shape for part in (params, state, opt_state)} != {params.stack_shape}:
+        raise UnreadableError("its parts are those of stacks of different sizes")
+    if step.shape or step.dtype != np.int64 or step < 0:
+        raise UnreadableError("its step is no number of updates")
+    return TrainState(params, state, opt_state, _keys(arrays[f"{prefix}key"], params.stack_shape), int(step))
 
 
 def _put_dict(part: ArrayDict, prefix: str, arrays: Arrays) -> dict[str, Any]:
@@ -299,7 +232,10 @@ def _put_dict(part: ArrayDict, prefix: str, arrays: Arrays) -> dict[str, Any]:
 def _get_dict(about: dict[str, Any], prefix: str, arrays: Arrays) -> ArrayDict:
     own = {name: arrays[f"{prefix}{name}"] for name in about["names"]}
     stack = tuple(about["stack"])
-    if any(array.dtype.kind == "f" for array in own.values()):
+    floats = [array for array in own.values() if array.dtype.kind == "f"]
+    if any(array.shape[: len(stack)] != stack for array in floats) or len(stack) > 1:
+        raise UnreadableError("its arrays are not those of a stack of the size that it says")
+    if floats:
         return ArrayDict(own, stacked=bool(stack))
     return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array tells dtype and stack
 
@@ -310,7 +246,11 @@ def _words(key: Keys) -> NDArray[np.uint64]:
     return words if isinstance(key, tuple) else words[0]
 
 
-def _keys(words: NDArray[Any]) -> Keys:
+def _keys(words: NDArray[Any], stack: tuple[int, ...] | None = None) -> Keys:
+    if words.dtype != np.uint64 or words.ndim not in (1, 2) or words.shape[-1] != 2:
+        raise UnreadableError("its key is none")
+    if stack is not None and words.shape not in ((2,), (*stack, 2)):
+        raise UnreadableError("it has another number of keys than of networks")
     keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
     return keys if words.ndim > 1 else keys[0]
 

@@ -7,9 +7,11 @@ import inspect
 import json
 import os
 import random
+import signal
 import stat
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -24,6 +26,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import nnfunc as nn
 from nnfunc import files
+from nnfunc._internal import disk, formats
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.structure import map_layers
@@ -250,11 +253,15 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
     found = {p.name: p for p in tmp_path.iterdir()}
     assert len(found) == 10
     for path in found.values():
-        with pytest.raises(ValueError, match="holds no train state that can be read") as caught:
+        whole = path.stem == "a"
+        said = "is whole, but nn.save did not write it" if whole else "holds no train state that can be read"
+        with pytest.raises(ValueError, match=said) as caught:
             nn.load(path)
         assert str(path) in str(caught.value)
-    with pytest.raises(ValueError, match="it has no text named nnfunc"):
+    with pytest.raises(ValueError, match=r"np\.load reads it"):
         nn.load(found["a.npz"])
+    with pytest.raises(ValueError, match=r"safetensors\.numpy\.load_file reads it"):
+        nn.load(found["a.safetensors"])
     with pytest.raises(ValueError, match="it is empty"):
         nn.load(found["h.npz"])
 
@@ -268,14 +275,18 @@ def test_a_newer_file_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 WRONG_CONTENT: list[tuple[dict[str, object], dict[str, object], str]] = [
-    ({"version": "1"}, {}, "version='1': expected a whole number"),
-    ({"version": True}, {}, "version=True: expected a whole number"),
-    ({"version": 0}, {}, "version=0: expected a whole number"),
+    ({"version": "1"}, {}, "holds no train state that can be read"),
+    ({"version": True}, {}, "holds no train state that can be read"),
+    ({"version": 0}, {}, "holds no train state that can be read"),
     ({"model": {"serial": {"layers": []}}}, {}, "it has no layer for"),
-    ({}, {"key": np.zeros((3, 2), np.uint64)}, "key and step are"),
-    ({}, {"key": np.zeros((0, 2), np.uint64)}, "key and step are"),
-    ({}, {"step": np.array(-1)}, "key and step are"),
-    ({}, {"step": np.array(2.5)}, "key and step are"),
+    ({}, {"key": np.zeros((3, 2), np.uint64)}, "it has another number of keys than of networks"),
+    ({}, {"key": np.zeros((0, 2), np.uint64)}, "it has another number of keys than of networks"),
+    ({}, {"key": np.array([-1, 5])}, "its key is none"),
+    ({}, {"step": np.array(-1)}, "its step is no number of updates"),
+    ({}, {"step": np.array(2.5)}, "its step is no number of updates"),
+    ({}, {"step": np.array([1, 2])}, "its step is no number of updates"),
+    ({"state": {"names": [], "dtype": "float32", "stack": [2]}}, {}, "those of stacks of different sizes"),
+    ({"params": {"names": ["dense1.W"], "dtype": "float32", "stack": [7]}}, {}, "a stack of the size that it says"),
 ]
 
 
@@ -302,7 +313,145 @@ def test_nothing_of_a_foreign_archive_is_unpacked(tmp_path: Path) -> None:
         archive.writestr(
             "a.npy", b"\x93NUMPY\x01\x00" + b"v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10**13,), }"
         )
-    with pytest.raises(ValueError, match="it has no text named nnfunc"):
+    with pytest.raises(ValueError, match=r"is whole, but nn\.save did not write it"):
+        nn.load(path)
+
+
+def test_what_is_larger_than_the_file_is_not_read(tmp_path: Path) -> None:
+    """Arrays that are compressed, or larger by their header than the file."""
+    path = tmp_path / "run.npz"
+    nn.save(path, state(), MODEL)
+    with zipfile.ZipFile(path) as archive:
+        members = {m.filename: archive.read(m) for m in archive.infolist()}
+    for compression, said in ((zipfile.ZIP_DEFLATED, "compressed"), (zipfile.ZIP_STORED, "not what its header says")):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+            archive.writestr(
+                "params/more.npy", npy_of("(10**11,)") if compression == zipfile.ZIP_STORED else b"0" * 10**6
+            )
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=said):
+            nn.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
+
+
+def npy_of(shape: str) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+
+
+def test_messages_say_nothing_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    for text in ("secret", '{"version": "secret"}', '{"version": 1, "params": {"names": ["secret"], "secret": 1}}'):
+        np.savez(path, nnfunc=np.array(text), secret=np.ones(2), crc32=np.array(0, np.uint32))
+        with pytest.raises(ValueError, match="holds no train state") as caught:
+            nn.load(path)
+        assert "secret" not in str(caught.value)
+
+
+# -- where a file stands -----------------------------------------------------------------------------------------------
+
+
+def test_a_link_stays_one_and_leads_to_the_same_suffix(tmp_path: Path) -> None:
+    target, link, other = tmp_path / "old.npz", tmp_path / "run.npz", tmp_path / "latest.npz"
+    link.symlink_to(target)
+    nn.save(link, state())
+    assert link.is_symlink()
+    assert nn.load(target).state == state()
+    (tmp_path / "notes.txt").write_text("mine")
+    other.symlink_to(tmp_path / "notes.txt")
+    with pytest.raises(ValueError, match=r"leads to '.*notes.txt', expected a file that ends in .npz"):
+        nn.save(other, state())
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and modes of POSIX")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="is a device, a pipe or a socket, expected a file"):
+        nn.save(tmp_path / "run.npz", state())
+    assert stat.S_ISFIFO((tmp_path / "run.npz").stat().st_mode)
+    assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and modes of POSIX")
+def test_what_was_private_is_private_from_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.npz"
+    nn.save(path, state())
+    os.chmod(path, 0o640)
+    seen: list[int] = []
+
+    def spied(file: Any, *rest: Any) -> None:
+        seen.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        formats.write(file, *rest)
+
+    monkeypatch.setattr(files, "write", spied)
+    nn.save(path, state())
+    assert seen == [0o600]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    if os.getuid() == 0:  # root gives no one's file away
+        os.chown(path, 65534, 65534)
+        nn.save(path, state())
+        assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65534)
+
+
+def test_a_folder_that_refuses_modes_and_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "run.npz"
+    nn.save(path, state())
+    monkeypatch.setattr(os, "chmod", refuse)
+    nn.save(path, state())
+    assert nn.load(path).state == state()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_up_to_the_limit_of_the_system(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / ("ä" * 50 + "x" * (255 - 100 - len(suffix)) + suffix)
+    nn.save(path, state())
+    assert nn.load(path).state == state()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process is killed")
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other = tmp_path / "run.npz", tmp_path / "other.npz"
+
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for victim in (path, other):
+        if not (pid := os.fork()):
+            monkeypatch.setattr(files, "write", die)
+            nn.save(victim, state())
+        os.waitpid(pid, 0)
+    assert len(list(tmp_path.iterdir())) == 2
+    nn.save(path, state())
+    assert path in (left := list(tmp_path.iterdir()))
+    assert len(left) == 2  # that of the other name stays for its own next save
+
+
+def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    with disk.replaced(tmp_path / "run.npz", "") as file:
+        file.write(b"half")
+        nn.save(tmp_path / "run.npz", state())
+        file.write(b" and half")
+    assert (tmp_path / "run.npz").read_bytes() == b"half and half"
+
+
+def test_a_file_that_is_cut_short_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is mapped into memory would kill the process."""
+    nn.save(path, state())
+    right = formats.read
+
+    def cut(file: Any, suffix: str) -> Any:
+        os.truncate(path, 100)
+        return right(file, suffix)
+
+    monkeypatch.setattr(files, "read", cut)
+    with pytest.raises(ValueError, match="holds no train state"):
         nn.load(path)
 
 
