@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import io
 import json
 import os
 import random
@@ -337,9 +338,11 @@ def test_what_is_larger_than_the_file_is_not_read(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def npy_of(shape: str) -> bytes:
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+def npy_of(*shape: int) -> bytes:
+    """An array's header, and nothing of the array."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
 
 
 def test_messages_say_nothing_of_the_content(tmp_path: Path) -> None:
