@@ -108,3 +108,16 @@ def test_the_tables_of_equivalents_are_code_that_runs(
         if code not in ("train=False", "forward"):
             exec(code, names)
     assert "a_course" in page.stem or nn.load("run.npz").model is not None
+
+
+def test_the_playground_says_what_is_wrong_with_its_example() -> None:
+    page = (ROOT / "examples" / "playground.html").read_text()
+    [code] = re.findall(r"<textarea.*?>\n(.*?)</textarea>", page, re.S)
+    [driver] = re.findall(r'<script id="driver".*?>\n(.*?)</script>', page, re.S)
+    names: dict[str, Any] = {}
+    exec(driver, names)
+    report = names["report"](code)
+    assert "WRONG" in report
+    assert "all right" in names["report"](code.replace("(1 - a)", "(1 - a**2)"))
+    assert "there is no backward" in names["report"]("forward = inputs = None")
+    assert "ZeroDivisionError" in names["report"]("1 / 0")
