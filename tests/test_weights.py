@@ -1048,6 +1048,31 @@ def test_recurrent_cells_of_flax_nnx() -> None:
 
 
 @pytest.mark.parametrize("norm", [False, True])
+def test_an_image_made_of_features_has_its_channels_first_in_torch(norm: bool) -> None:
+    torch = pytest.importorskip("torch")
+    t = torch.nn
+    module = t.Sequential(
+        t.Linear(3, 8), t.ReLU(), t.Linear(8, 6 * 5 * 4), *([t.BatchNorm1d(120)] if norm else []), t.ReLU(),
+        t.Unflatten(1, (6, 5, 4)), *([t.BatchNorm2d(6)] if norm else []), t.ConvTranspose2d(6, 2, 3),
+    ).double()  # fmt: skip
+    x = torch.randn(7, 3, dtype=torch.float64)
+    module(x)  # so that the averages are not what they were
+    module.eval()
+    model = nn.serial(
+        nn.dense(8), nn.relu(), nn.dense(120), *([nn.batch_norm()] if norm else []), nn.relu(),
+        nn.reshape(5, 4, 6), *([nn.batch_norm()] if norm else []), nn.conv_transpose2d(2, 3),
+    )  # fmt: skip
+    weights = module.state_dict()
+    params, state = from_state_dict(model, weights, (3,))
+    y, _, _ = model.forward(params, state, x.numpy())
+    np.testing.assert_allclose(y, module(x).detach().numpy().transpose(0, 2, 3, 1), rtol=1e-10, atol=1e-12)
+    again = to_state_dict(model, params, state)
+    for name, tensor in weights.items():
+        if "num_batches" not in name:
+            np.testing.assert_array_equal(again[name].numpy(), tensor.numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("norm", [False, True])
 def test_a_flattened_image_has_its_channels_first_in_torch(norm: bool) -> None:
     torch = pytest.importorskip("torch")
     t = torch.nn

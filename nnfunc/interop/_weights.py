@@ -77,8 +77,9 @@ class Convention(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An array of ours, its layer, whether it is of the state, its name there, how it stands there, the heads, and the
-    channels of the flattened image whose features its first axis is, where they come first there (else 1)."""
+    """An array of ours, its layer, whether it is of the state, its name there, how it stands there, the heads, and,
+    where they come first there (else 1), the channels of the flattened image whose features its first axis is, and of
+    the image that its last axis becomes."""
 
     ours: str
     layer: str
@@ -87,6 +88,7 @@ class Pair(NamedTuple):
     there: There
     heads: int | None
     channels: int
+    image: int
 
 
 def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
@@ -214,6 +216,7 @@ def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: Array
     """Every array of the model, in the order of its layers, and its name there; no name comes twice."""
     seen: dict[str, str] = {}
     flattened = _flattened(model, params) if convention.channels_first else {}
+    shaped = _shaped(model, params) if convention.channels_first else {}
     for path, layer, theirs in _named(convention, model, names, "", names.get("", "")):
         if layer.wire is not None:
             continue
@@ -223,7 +226,8 @@ def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: Array
                 whole = _joined(theirs, there.name, convention.separator)
                 heads = None if there.by_heads is None else layer.settings["heads"]
                 channels = 1 if layer.name == "dense" and array == "b" else flattened.get(path, 1)
-                pair = Pair(_joined(path, array, "."), path, of_state, whole, there, heads, channels)
+                image = shaped.get(path, 1)
+                pair = Pair(_joined(path, array, "."), path, of_state, whole, there, heads, channels, image)
                 if pair.theirs in seen:
                     raise ValueError(
                         f"{seen[pair.theirs]} and {pair.ours} would both be {pair.theirs!r} in {convention.argument}: "
@@ -270,6 +274,28 @@ def _flattened(model: Layer, params: ArrayDict) -> dict[str, int]:
         ends = layer.name not in (*CONVOLUTIONS, *NORMS, "group_norm", "instance_norm") and _group(params, path)
         if ends or layer.name in OTHER_ORDER:  # new features, or the old ones in another order
             channels, features = 1, 1
+    return found
+
+
+def _shaped(model: Layer, params: ArrayDict) -> dict[str, int]:
+    """{path: channels} of the layers whose features are made an image, which goes into a convolution."""
+    found: dict[str, int] = {}
+    before: list[str] = []
+    channels = 1
+    for path, layer in layers(model):
+        if layer.wire is not None:
+            continue
+        if layer.name in CONVOLUTIONS:
+            found |= dict.fromkeys(before, channels)
+        if layer.name == "dense":
+            before, channels = [path], 1
+        elif layer.name in NORMS:
+            before = [*before, path] if before and channels == 1 else before
+        elif layer.name == "reshape":
+            shape = layer.settings["shape"]
+            channels = shape[-1] if len(shape) > 1 and shape[-1] > 0 else 1
+        elif _group(params, path) or layer.name in OTHER_ORDER:
+            before, channels = [], 1
     return found
 
 
@@ -322,6 +348,7 @@ def _group(arrays: ArrayDict, path: str) -> ArrayDict:
 def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     """An array of ours as it is there."""
     _, axes, blocks, at = pair.there
+    array = _places_and_channels(array.T, -1, pair.image).T
     array = _in_blocks(_places_and_channels(array, -1, pair.channels), blocks)
     if at is not None:
         assert pair.heads is not None
@@ -335,7 +362,8 @@ def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
     array = array.transpose(np.argsort(axes)) if axes else array
     if at is not None:
         array = array.reshape(*array.shape[:at], -1, *array.shape[at + 2 :])
-    return _places_and_channels(_in_blocks(array, tuple(np.argsort(blocks))), pair.channels, -1)
+    array = _places_and_channels(_in_blocks(array, tuple(np.argsort(blocks))), pair.channels, -1)
+    return _places_and_channels(array.T, pair.image, -1).T
 
 
 def _places_and_channels(array: NDArray[np.generic], outer: int, inner: int) -> NDArray[np.generic]:

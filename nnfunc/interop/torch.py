@@ -17,8 +17,9 @@ begins at 0 again (which counts with `momentum=None`), and PyTorch's running var
 variance, ours towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's
 candidate: they are one array here, and the second is 0 there. An `nn.LSTM` is `nn.lstm` or, in both directions,
 `nn.bidirectional(nn.lstm(units))`; one of several layers (`num_layers`) has no counterpart: it is several modules. An
-image has its channels first there: what follows an `nn.Flatten` behind a convolution has its weights in another order,
-which is seen to where the layers stand in the order in which they are used; the `nn.Unflatten` of a decoder is not.
+image has its channels first there: what follows an `nn.Flatten` behind a convolution, and what stands before the
+`nn.Unflatten` of a decoder (here `nn.reshape(H, W, C)`), has its weights in another order, which is seen to where the
+layers stand in the order in which they are used.
 
 And a gradient of PyTorch's, of a module or an `autograd.Function`, for the gradient laboratory: `pair`.
 """
