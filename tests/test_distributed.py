@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,47 @@ def test_a_sweep_over_joblib() -> None:
         warnings.simplefilter("ignore")  # of its own workers
         found = distributed.sweep(train_group, SETTINGS, data=(X, Y), members=2, engine=joblib.Parallel(n_jobs=2))
     assert found == alone
+
+
+def test_a_sweep_over_dask() -> None:
+    distributed_of_dask = pytest.importorskip("distributed")
+    alone = distributed.sweep(train_group, SETTINGS, data=(X, Y), members=2)
+    with distributed_of_dask.Client(processes=False, n_workers=2, dashboard_address=None) as client:
+        assert distributed.sweep(train_group, SETTINGS, data=(X, Y), members=2, engine=client) == alone
+
+
+def page_faults(settings: list[dict[str, float]], keys: tuple[nn.Key, ...]) -> list[int]:
+    """How many pages the system cleared for 100 arrays of 2 MB, one after another."""
+    import resource
+
+    np.empty(1 << 18).fill(1)
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.empty(1 << 18).fill(1)
+    return [resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
+def test_a_worker_of_dask_keeps_its_memory() -> None:
+    """A new process with the setting that Dask gives to its workers."""
+    program = (
+        "from nnfunc.distributed import sweep; from tests.test_distributed import page_faults as f; "
+        "print(sweep(f, [{}])[0].result)"
+    )
+    root = Path(__file__).parent.parent
+    settings = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | settings, cwd=root, stdout=subprocess.PIPE)
+    assert int(done.stdout) < 1000  # of 512 pages for each array
+
+
+def test_a_partial_task_has_its_own_files(tmp_path: Path) -> None:
+    for factor in (2, 3):
+        trials = distributed.sweep(partial(scaled, factor=factor), [{"rate": 5.0}], folder=tmp_path)
+        assert trials[0].result == 5.0 * factor
+
+
+def scaled(settings: list[dict[str, float]], keys: tuple[nn.Key, ...], factor: float) -> list[float]:
+    return [setting["rate"] * factor for setting in settings]
 
 
 def test_a_sweep_that_was_stopped_goes_on(tmp_path: Path) -> None:
