@@ -48,7 +48,7 @@ import nnfunc as nn
 from nnfunc import distributed, plots
 
 RATES, STRENGTHS, SEEDS, EPOCHS, WORKERS = (0.001, 0.003, 0.01, 0.03), (0.0, 0.3, 1.0, 3.0), 8, 40, 2
-TRAINED, CHOOSING = 300, slice(600, 1200)
+JUDGED = {"validation": slice(600, 1200), "test": slice(1200, None)}
 
 
 def train_group(
@@ -59,10 +59,9 @@ def train_group(
     model = nn.mlp([64, 64, 32, 10], ["relu", "relu", "softmax"])
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(rates), nn.l2(strengths))
     ts = nn.train_state(model, step.optimizer, keys, input_shape=(64,))
-    *_, last = nn.train(step, ts, (X[:TRAINED], Y[:TRAINED]), epochs=epochs, batch_size=50, key=nn.key(1))
-    chosen_by = nn.accuracy(model, last.state, X[CHOOSING], Y[CHOOSING])
-    test = nn.accuracy(model, last.state, X[CHOOSING.stop :], Y[CHOOSING.stop :])
-    return [{"validation": float(v), "test": float(t)} for v, t in zip(chosen_by, test, strict=True)]
+    *_, last = nn.train(step, ts, (X[:300], Y[:300]), epochs=epochs, batch_size=50, key=nn.key(1))
+    accuracies = {k: np.asarray(nn.accuracy(model, last.state, X[rows], Y[rows])) for k, rows in JUDGED.items()}
+    return [{k: float(a[i]) for k, a in accuracies.items()} for i in range(len(keys))]
 
 
 @contextmanager
