@@ -37,8 +37,9 @@ It prints
 So it does not pay on Ethernet for these networks: two ranks are slower than one (an efficiency below 1/2) until a batch
 has 2,048 rows, and the gain of 16 is eightfold only with batches so large that training needs more epochs. On
 InfiniBand the large network scales; the small ones lose half and more to the messages of 1,000 ranks. Uneven ranks cost
-it more than the messages do: all wait for the slowest of R. The stars lie between the formula's two columns, since Horovod and DDP send the
-gradients of the last layers while those of the first are computed; nnfunc does not, so for it the first column holds.
+it more than the messages do: all wait for the slowest of R. The stars lie between the formula's two columns, since
+Horovod and DDP send the gradients of the last layers while those of the first are computed; nnfunc does not, so for it
+the first column holds.
 On one machine, ranks that add in shared memory are not in the formula: `python -m tests.benchmarks distributed`.
 
 It draws cost_of_a_step.png.
