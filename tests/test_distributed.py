@@ -288,6 +288,7 @@ def mpiexec(ranks: int, task: str, folder: Path, expect: int | None = 0) -> list
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMPI_MCA_mpi_yield_when_idle": "1",  # a rank that waits leaves its core to one that works
         "OMP_NUM_THREADS": "1",
     }
     root = Path(__file__).parent.parent

@@ -42,6 +42,10 @@ def mpi(
         ImportError: mpi4py is not installed: the extra `mpi`.
         ValueError: shards that the ranks do not divide; another word.
 
+    A rank that waits looks all the time, and holds up whoever shares its core, by milliseconds a step: where there are no
+    cores for all, `mpiexec --mca mpi_yield_when_idle 1` (Open MPI). Each rank needs OMP_NUM_THREADS=1 or a share of the
+    cores.
+
     `python -m mpi4py` ends all ranks when one dies by an error outside the step; an error in a step is raised on all of
     them, with the number of the rank.
     """
@@ -156,7 +160,7 @@ def _by_window(comm: Comm, S: int, own: range) -> Parts:
         start = sum(counts[:rank])
         memory[S, start : start + len(part)] = part
         meet(win)
-        whole: Array = memory[S].copy()
-        return whole
+        seen: Array = memory[S]
+        return seen
 
     return space, total, join

@@ -28,6 +28,7 @@ PARTS = (
     "imports",
     "growth",
     "detection",
+    "distributed",
 )
 
 
