@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc import distributed
+from tests import test_training
 from tests.mpi_program import DATA, KEY, NORM, WITH_FILES, S, X, Y, all_rows, make
 from tests.mpi_program import epochs as run_epochs
 from tests.mpi_program import gone_on as run_gone_on
@@ -382,6 +384,12 @@ def test_another_number_of_ranks_goes_on(ranks: int, tmp_path: Path) -> None:
 @several
 def test_a_rank_that_dies_ends_the_job(tmp_path: Path) -> None:
     mpiexec(2, "dies", tmp_path, expect=None)
+
+
+def test_the_contract_names_tests_that_are_there() -> None:
+    named = set(re.findall(r"test_\w+(?!\.py)\b", distributed.__doc__ or "")) - {"test_distributed", "test_training"}
+    assert len(named) > 20
+    assert named <= set(globals()) | set(vars(test_training))
 
 
 def test_the_tasks_with_files_are_known() -> None:

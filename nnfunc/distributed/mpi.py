@@ -42,9 +42,9 @@ def mpi(
         ImportError: mpi4py is not installed: the extra `mpi`.
         ValueError: shards that the ranks do not divide; another word.
 
-    A rank that waits looks all the time, and holds up whoever shares its core, by milliseconds a step: where there are no
-    cores for all, `mpiexec --mca mpi_yield_when_idle 1` (Open MPI). Each rank needs OMP_NUM_THREADS=1 or a share of the
-    cores.
+    Each rank needs a core of its own, and OMP_NUM_THREADS=1. Of Open MPI, `mpiexec --mca mpi_yield_when_idle 1` where
+    cores are shared: a rank that waits looks all the time and else holds up the others by milliseconds a step; and
+    `--mca osc ^ucx` keeps it from warning of networks that it does not find.
 
     `python -m mpi4py` ends all ranks when one dies by an error outside the step; an error in a step is raised on all of
     them, with the number of the rank.

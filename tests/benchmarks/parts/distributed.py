@@ -46,8 +46,8 @@ def several_ranks(task: Task, options: Options) -> Table:
     done = subprocess.run(command, env=one_thread, capture_output=True, text=True, check=True)
     found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     note = (
-        "One BLAS thread for each rank; turns of one job, in which the other ranks sleep or all work. The share, a part of "
-        "the batch on one rank, is what ranks without any communication would take."
+        "One BLAS thread for each rank; turns of one job, in which the other ranks sleep or all work. The share, a "
+        "part of the batch on one rank, is what ranks without any communication would take."
     )
     return Table(f"{RANKS} ranks: {task.label}", list(compared("steps of", "µs", found)), note)
 
