@@ -25,7 +25,7 @@ TOPICS = ["keys", "arrays", "stacks", "initializers", "layers", "losses", "penal
 TOPICS += ["evaluation", "models", "files", "checks", "inspection", "errors"]
 """The modules of what stands in `nnfunc` itself, in the way the data go."""
 
-OTHERS = ["plots", "testing", "interop"]
+OTHERS = ["distributed", "plots", "testing", "interop"]
 """What is imported beside it."""
 
 
@@ -92,7 +92,8 @@ What is imported beside it, like `from nnfunc import plots`:
     pdoc.pdoc("nnfunc", r"!nnfunc.*\._.*", output_directory=folder)
 
     pages = [path.read_text() for path in folder.rglob("*.html")]
-    shown = {name for name in public - {"initializers"} if sum(f'<section id="{name}">' in page for page in pages) == 1}
+    by_name = [(folder / "nnfunc" / f"{name}.html").read_text() for name in TOPICS]
+    shown = {name for name in public - {"initializers"} if sum(f'<section id="{name}">' in p for p in by_name) == 1}
     print(f"{folder}/index.html: {len(pages)} pages, {len(public)} names of nnfunc")
     if left or (left := public - shown - {"initializers"}):
         sys.exit(f"not on one page: {sorted(left)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc import distributed
+from tests import test_training
 from tests.mpi_program import DATA, KEY, NORM, WITH_FILES, S, X, Y, all_rows, make
 from tests.mpi_program import epochs as run_epochs
 from tests.mpi_program import gone_on as run_gone_on
@@ -208,6 +212,47 @@ def test_a_sweep_over_joblib() -> None:
     assert found == alone
 
 
+def test_a_sweep_over_dask() -> None:
+    distributed_of_dask = pytest.importorskip("distributed")
+    alone = distributed.sweep(train_group, SETTINGS, data=(X, Y), members=2)
+    with distributed_of_dask.Client(processes=False, n_workers=2, dashboard_address=None) as client:
+        assert distributed.sweep(train_group, SETTINGS, data=(X, Y), members=2, engine=client) == alone
+
+
+def page_faults(settings: list[dict[str, float]], keys: tuple[nn.Key, ...]) -> list[int]:
+    """How many pages the system cleared for 100 arrays of 2 MB, one after another."""
+    import resource
+
+    np.empty(1 << 18).fill(1)
+    begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(100):
+        np.empty(1 << 18).fill(1)
+    return [resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is a setting of glibc")
+def test_a_worker_of_dask_keeps_its_memory() -> None:
+    """A new process with the setting that Dask gives to its workers."""
+    program = (
+        "from nnfunc.distributed import sweep; from tests.test_distributed import page_faults as f; "
+        "print(sweep(f, [{}])[0].result)"
+    )
+    root = Path(__file__).parent.parent
+    settings = {"MALLOC_TRIM_THRESHOLD_": "65536", "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | settings, cwd=root, stdout=subprocess.PIPE)
+    assert int(done.stdout) < 1000  # of 512 pages for each array
+
+
+def test_a_partial_task_has_its_own_files(tmp_path: Path) -> None:
+    for factor in (2, 3):
+        trials = distributed.sweep(partial(scaled, factor=factor), [{"rate": 5.0}], folder=tmp_path)
+        assert trials[0].result == 5.0 * factor
+
+
+def scaled(settings: list[dict[str, float]], keys: tuple[nn.Key, ...], factor: float) -> list[float]:
+    return [setting["rate"] * factor for setting in settings]
+
+
 def test_a_sweep_that_was_stopped_goes_on(tmp_path: Path) -> None:
     calls: list[int] = []
 
@@ -245,6 +290,7 @@ def mpiexec(ranks: int, task: str, folder: Path, expect: int | None = 0) -> list
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMPI_MCA_mpi_yield_when_idle": "1",  # a rank that waits leaves its core to one that works
         "OMP_NUM_THREADS": "1",
     }
     root = Path(__file__).parent.parent
@@ -338,6 +384,12 @@ def test_another_number_of_ranks_goes_on(ranks: int, tmp_path: Path) -> None:
 @several
 def test_a_rank_that_dies_ends_the_job(tmp_path: Path) -> None:
     mpiexec(2, "dies", tmp_path, expect=None)
+
+
+def test_the_contract_names_tests_that_are_there() -> None:
+    named = set(re.findall(r"test_\w+(?!\.py)\b", distributed.__doc__ or "")) - {"test_distributed", "test_training"}
+    assert len(named) > 20
+    assert named <= set(globals()) | set(vars(test_training))
 
 
 def test_the_tasks_with_files_are_known() -> None:

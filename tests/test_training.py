@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import math
 import pickle
-from collections.abc import Iterable, Iterator
+import textwrap
+import tracemalloc
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -238,6 +243,86 @@ def test_an_array_on_disk_is_read_batch_by_batch(tmp_path: Path) -> None:
     a = [e.loss for e in nn.train(STEP, start(), (disk, Y), epochs=2, key=nn.key(1))]
     b = [e.loss for e in nn.train(STEP, start(), (X.astype(np.float32), Y), epochs=2, key=nn.key(1))]
     assert a == b
+
+
+FEW, MANY = 4_000, 32_000
+"""Rows of 64 numbers: 1 MB, and 8 MB."""
+WIDE = nn.mlp([64, 16, 3], ["relu", "softmax"])
+WIDE_STEP = nn.train_step(WIDE, LOSS, nn.adam())
+MARGIN = 64_000
+"""Bytes: what waits for the garbage collector."""
+
+
+def peak(use: Callable[[int], Iterable[object]], rows: int) -> int:
+    """The most bytes in use at a time, after a first use that fills what is kept."""
+    for _ in range(2):
+        gc.collect()
+        tracemalloc.start()
+        deque(use(rows), maxlen=0)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return most
+
+
+def wide() -> nn.TrainState:
+    return nn.train_state(WIDE, WIDE_STEP.optimizer, nn.key(0), (64,))
+
+
+@pytest.mark.parametrize("key", [None, nn.key(1)])
+def test_the_memory_of_training_from_disk_does_not_grow_with_the_data(key: nn.Key | None, tmp_path: Path) -> None:
+    """But for the order of the rows."""
+
+    def use(rows: int) -> Iterable[nn.Epoch]:
+        x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(rows, 64))
+        y = np.memmap(tmp_path / "y", np.int64, "w+", shape=(rows,))
+        return nn.train(WIDE_STEP, wide(), (x, y), epochs=2, key=key)
+
+    order = 0 if key is None else 8 * (MANY - FEW)
+    assert peak(use, MANY) - order < peak(use, FEW) + MARGIN
+
+
+def test_the_memory_of_training_on_an_iterator_does_not_grow_with_the_data() -> None:
+    def batches(rows: int) -> Iterator[Any]:
+        drawn = np.random.default_rng(0)
+        for _ in range(rows // 64):
+            yield drawn.normal(size=(64, 64)), drawn.integers(0, 3, 64)
+
+    assert peak(lambda rows: steps(batches(rows)), MANY) < peak(lambda rows: steps(batches(rows)), FEW) + MARGIN
+
+
+def steps(batches: Iterable[Any]) -> Iterator[nn.Metrics]:
+    ts = wide()
+    for batch in batches:
+        ts, metrics = WIDE_STEP(ts, batch)
+        yield metrics
+
+
+def test_the_batches_of_a_parquet_file(tmp_path: Path) -> None:
+    """As the docstring of `nn.minibatches` has it: every row once, and the memory of a row group."""
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet")
+    _, start, rest = (inspect.getdoc(nn.minibatches) or "").partition("    def from_parquet")
+    names: dict[str, Any] = {"nn": nn, "np": np, "pyarrow": pyarrow}
+    exec(textwrap.dedent(start + rest.partition("\n\n")[0]), names)
+    from_parquet = names["from_parquet"]
+
+    def write(rows: int) -> Path:
+        columns = {f"x{i}": np.arange(rows) + 1000.0 * i for i in range(64)} | {"target": np.arange(rows) % 3}
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{rows}.parquet", row_group_size=1000)
+        return tmp_path / f"{rows}.parquet"
+
+    seen = np.concatenate([x[:, 0] for x, _ in from_parquet(write(2500), nn.key(0))])
+    assert sorted(seen) == list(range(2500))
+    assert seen.tolist() != sorted(seen)
+    for x, y in from_parquet(write(2500), nn.key(0)):
+        assert np.array_equal(x[:, 2], x[:, 0] + 2000)
+        assert np.array_equal(x[:, 0] % 3, y)
+    files = {rows: write(rows) for rows in (2000, 16_000)}
+
+    def use(rows: int) -> Iterator[nn.Metrics]:
+        return steps(from_parquet(files[rows], nn.key(0)))
+
+    assert peak(use, 16_000) < peak(use, 2000) + MARGIN
 
 
 # -- the loop ----------------------------------------------------------------------------------------------------------

@@ -42,6 +42,10 @@ def mpi(
         ImportError: mpi4py is not installed: the extra `mpi`.
         ValueError: shards that the ranks do not divide; another word.
 
+    Each rank needs a core of its own, and OMP_NUM_THREADS=1. Of Open MPI, `mpiexec --mca mpi_yield_when_idle 1` where
+    cores are shared: a rank that waits looks all the time and else holds up the others by milliseconds a step; and
+    `--mca osc ^ucx` keeps it from warning of networks that it does not find.
+
     `python -m mpi4py` ends all ranks when one dies by an error outside the step; an error in a step is raised on all of
     them, with the number of the rank.
     """
@@ -156,7 +160,7 @@ def _by_window(comm: Comm, S: int, own: range) -> Parts:
         start = sum(counts[:rank])
         memory[S, start : start + len(part)] = part
         meet(win)
-        whole: Array = memory[S].copy()
-        return whole
+        seen: Array = memory[S]
+        return seen
 
     return space, total, join

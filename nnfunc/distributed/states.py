@@ -8,7 +8,9 @@ from os import PathLike
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.files import save as save_file
+from nnfunc.layout import layout
 from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.update import update
 from nnfunc.training.shards import Reduction
 from nnfunc.training.state import TrainState
 
@@ -38,14 +40,15 @@ def divided(optimizer: Optimizer, reduce: Reduction) -> Optimizer:
         raise ValueError(f"optimizer={optimizer!r} has settings by name, but a part of the vector has no names")
 
     def part(arrays: ArrayDict) -> ArrayDict:
-        return ArrayDict({PART: arrays.vector[_own(reduce, arrays.size)]})
+        vector = arrays._vector[_own(reduce, arrays.size)]
+        return ArrayDict._of(layout(((PART, vector.shape),)), vector)
 
     def init(params: ArrayDict) -> ArrayDict:
         return optimizer.init(part(params))
 
     def step(params: ArrayDict, grads: ArrayDict, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
-        own, opt_state = optimizer.step(part(params), part(grads), opt_state)
-        return params.with_vector(reduce.join(own.vector)), opt_state
+        own, opt_state = update(optimizer, part(params), grads._vector[_own(reduce, grads.size)], opt_state)
+        return params.with_vector(reduce.join(own._vector)), opt_state
 
     return Optimizer(init, step)
 
@@ -63,7 +66,7 @@ def gathered(ts: TrainState, reduce: Reduction) -> TrainState:
     """
     if not _is_divided(ts):
         return ts
-    whole = {k: reduce.join(a) if k.endswith("." + PART) else a for k, a in ts.opt_state.items()}
+    whole = {k: reduce.join(a).copy() if k.endswith("." + PART) else a for k, a in ts.opt_state.items()}
     return ts._replace(opt_state=ArrayDict(whole))
 
 

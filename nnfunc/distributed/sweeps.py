@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,6 +23,9 @@ from nnfunc.training.shards import digest
 
 Task: TypeAlias = Callable[..., Sequence[Any]]
 """(settings, keys, *data) -> results: of a group of trials, in their order; each result is what JSON can hold."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""The numbers of these settings in malloc.h."""
 
 Arrays: TypeAlias = tuple[NDArray[Any], ...]
 
@@ -48,13 +53,16 @@ def sweep(
     """Every setting with every seed, in groups that a task trains as one stack.
 
     Args:
-        task: a function of a module, `task(settings, keys, *data) -> results`: a list of settings, a tuple of as many
-            keys (a stack's), and the data; it gives a result for each, of numbers, texts, lists and dicts.
+        task: a function of a module, or a `functools.partial` of one, `task(settings, keys, *data) -> results`: a list
+            of settings, a tuple of as many keys (a stack's), and the data; it gives a result for each, of numbers,
+            texts, lists and dicts.
         settings: dicts of numbers and texts.
         seeds: each setting is tried with each of these.
-        data: arrays, written to files once, which the workers map: they are neither copied nor sent with each task.
+        data: arrays, written to temporary files once, which the workers map: they are neither copied nor sent with each
+            task. Workers on other machines must see the folder (TMPDIR).
         engine: None, here, one group after another; or what runs functions elsewhere: a `joblib.Parallel`, an executor
-            (`concurrent.futures`, `mpi4py.futures`), or a `dask.distributed.Client`.
+            (`concurrent.futures`, `mpi4py.futures`), or a `dask.distributed.Client` (its workers give freed memory back
+            at once, MALLOC_TRIM_THRESHOLD_, which makes small networks slow: in them it is kept from then on).
         members: how many trials a group has: as many as fit the processor's cache.
         threads: of BLAS in each worker, set by threadpoolctl where it is installed, else by the caller
             (OMP_NUM_THREADS=1).
@@ -79,8 +87,7 @@ def sweep(
         for i, array in enumerate(data):
             paths.append(str(Path(temporary) / f"{i}.npy"))
             np.save(paths[-1], np.asarray(array))
-        name = f"{task.__module__}.{task.__qualname__}"
-        kept = [_kept(folder, name, group, data) for group in groups]
+        kept = [_kept(folder, task, group, data) for group in groups]
         missing = [i for i, path in enumerate(kept) if path is None or not path.exists()]
         calls = [(task, groups[i], tuple(paths), threads) for i in missing]
         found: dict[int, list[tuple[Any, str | None]]] = {}
@@ -88,9 +95,9 @@ def sweep(
             found[i] = results
             path = kept[i]
             if path is not None:
-                partial = path.with_suffix(".partial")
-                partial.write_text(json.dumps(results))
-                partial.replace(path)
+                unfinished = path.with_suffix(".partial")
+                unfinished.write_text(json.dumps(results))
+                unfinished.replace(path)
     outcome = []
     for i, group in enumerate(groups):
         path = kept[i]
@@ -99,12 +106,18 @@ def sweep(
     return outcome
 
 
-def _kept(folder: str | Path | None, name: str, group: Sequence[Any], data: Arrays) -> Path | None:
+def _kept(folder: str | Path | None, task: Task, group: Sequence[Any], data: Arrays) -> Path | None:
     if folder is None:
         return None
     Path(folder).mkdir(parents=True, exist_ok=True)
     shapes = [(a.shape, a.dtype.str) for a in map(np.asarray, data)]
-    return Path(folder) / f"{digest(name, group, shapes)[:24]}.json"
+    return Path(folder) / f"{digest(_name(task), group, shapes)[:24]}.json"
+
+
+def _name(task: Task) -> str:
+    if isinstance(task, partial):
+        return f"{_name(task.func)} {task.args} {task.keywords}"
+    return f"{task.__module__}.{task.__qualname__}"
 
 
 def run_group(
@@ -120,6 +133,7 @@ def run_group(
             raise ValueError(f"the task returned {len(results)} results for {len(part)} trials")
         return json.loads(json.dumps(results))  # type: ignore[no-any-return]  # a list, as it was
 
+    _keep_memory()
     with _threads(threads):
         try:
             return [(result, None) for result in run(group)]
@@ -148,6 +162,19 @@ def _threads(count: int) -> Any:
     return threadpool_limits(count)
 
 
+def _keep_memory() -> None:
+    """Undoes, in this process, what Dask sets for its workers on Linux: that freed memory goes back to the system.
+
+    A step frees and takes the same arrays again, so that more than half of the time would go into clearing pages. Both
+    thresholds are set, since glibc no longer fits the second one to the arrays once it is told the first.
+    """
+    if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every C library has it
+        if mallopt is not None:
+            for threshold, size in ((M_TRIM_THRESHOLD, 256 << 20), (M_MMAP_THRESHOLD, 32 << 20)):
+                mallopt(threshold, size)
+
+
 def _mapped(engine: Any, calls: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, str | None]]]:
     """`run_group` of each of the arguments, on an engine, in order."""
     columns = list(zip(*calls, strict=True))
@@ -162,25 +189,7 @@ def _mapped(engine: Any, calls: Sequence[tuple[Any, ...]]) -> Iterator[list[tupl
         results: Iterable[Any] = engine(delayed(run_group)(*call) for call in calls)
         return iter(results)
     if module.startswith("distributed"):
-        _check_dask(engine)
         return iter(engine.gather([engine.submit(run_group, *call, pure=False, retries=3) for call in calls]))
     if not hasattr(engine, "map"):
         raise TypeError(f"engine={engine!r}: expected None, a joblib.Parallel, an executor or a dask Client")
     return iter(engine.map(run_group, *columns))
-
-
-def _check_dask(client: Any) -> None:
-    found = client.run(_trims)
-    if any(found.values()):
-        warnings.warn(
-            "Dask's workers give memory back after each step (MALLOC_TRIM_THRESHOLD_), which costs more than half of "
-            "the time of small networks: before the cluster is made, dask.config.set("
-            "{'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': None})",
-            stacklevel=4,
-        )
-
-
-def _trims() -> bool:
-    import os
-
-    return os.environ.get("MALLOC_TRIM_THRESHOLD_") not in (None, "", "None")

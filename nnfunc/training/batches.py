@@ -34,7 +34,8 @@ def minibatches(
     Args:
         key: of the order; None keeps the order of the rows.
         arrays: (X, Y), or any number of parts with as many rows: arrays, or tuples of arrays. Arrays on disk
-            (`np.memmap`) are read batch by batch. Of what is marked by `nn.per_member` the rows are on the second axis.
+            (`np.memmap`) are read batch by batch; the order takes 8 bytes for each row. Of what is marked by
+            `nn.per_member` the rows are on the second axis.
         batch_size: the number of rows of a batch; the last one may be smaller. None: one batch of all rows.
         rows: the numbers of the rows to go through, instead of all; for a stack of networks `nn.per_member(rows)`, (K,
             n): those of each, as for the folds of a cross-validation or for the bootstrap.
@@ -48,6 +49,18 @@ def minibatches(
     >>> X, Y = np.arange(10).reshape(5, 2), np.arange(5)
     >>> [y for x, y in nn.minibatches(nn.key(0), (X, Y), batch_size=2)]
     [array([1, 4]), array([2, 0]), array([3])]
+
+    A step takes batches from anywhere: those of a Parquet file, which is never in memory as a whole,
+
+        def from_parquet(path, key, batch_size=64):
+            file = pyarrow.parquet.ParquetFile(path)
+            for i, group in enumerate(nn.generator(key).permutation(file.num_row_groups)):
+                table = file.read_row_group(int(group))
+                X = np.column_stack([table[name].to_numpy() for name in table.column_names if name != "target"])
+                yield from nn.minibatches(nn.fold_in(key, i), (X, table["target"].to_numpy()), batch_size)
+
+        for batch in from_parquet("data.parquet", nn.fold_in(nn.key(1), epoch)):
+            ts, metrics = step(ts, batch)
     """
     count = same_length(arrays)
     parts = [map_leaves(_as_array, part) for part in arrays]

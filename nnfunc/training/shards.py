@@ -10,6 +10,7 @@ run in step. The penalty, the check that all is finite, clipping and the update 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, cast
@@ -39,7 +40,7 @@ class Reduction(NamedTuple):
         total: the vectors of its shards -> the sum of the vectors of all shards, in their order; every process calls it
             at the same time and gets the same numbers, which are to be used before the next call.
         gather: a small object of each process -> the objects of all.
-        join: a part of a vector of each process -> the whole vector.
+        join: a part of a vector of each process -> the whole vector, to be used before the next call too.
         rank, ranks: the number of this process, and of all.
         statistics: whether those of a batch norm are of each "shard", or of the whole "batch".
         space: (length, dtype) -> memory for the vectors of its shards, where `total` need not copy them.
@@ -201,11 +202,12 @@ def added(
         folds = (t, number) if reduce.shards else (t,)
         trace = alone.trace(params, state, part, key, gather, folds=folds, sums=vector[:n])
         weight, rows = trace.weight, len(leaves(part[0])[0])
-        np.multiply(trace.state._vector, rows, out=vector[n : n + s])
-        vector[n + s :] = trace.value * weight if weight else 0, weight, rows, 0
+        if s:
+            np.multiply(trace.state._vector, rows, out=vector[n:-4])
+        vector[-4:] = trace.value * weight if weight else 0, weight, rows, 0
         return trace
 
-    alone = function._replace(penalty=None)
+    alone = function if function.penalty is None else function._replace(penalty=None)
     evaluated: list[Batch] = []
 
     def planned() -> list[Callable[..., Trace]]:
@@ -233,14 +235,14 @@ def added(
     if total[-1] or error is not None:
         own = None if isinstance(error, StoppedError) else error
         raise reduce.agreed(own) or RuntimeError("another process failed: its message is there")
-    value, weight, rows, _ = total[n + s :].tolist()
-    moved, total = total[n : n + s] / (rows or 1), total[: n + s + 1] / total.dtype.type(weight or 1)
-    vector, value = total[:n], value / (weight or 1)
-    finite = all_finite(total) and all_finite(moved)
+    value, weight, rows, _ = total[-4:].tolist()
+    vector, value = total[:n] / (weight or 1), value / (weight or 1)
+    moved = total[n:-4] / (rows or 1)
+    finite = math.isfinite(value) and all_finite(vector) and all_finite(moved)
     if function.penalty is not None:
         value = value + float(function.penalty.forward(params, weight))
         vector += function.penalty.backward(params, weight)._vector
-        finite = finite and bool(np.isfinite(value)) and all_finite(vector)
+        finite = finite and math.isfinite(value) and all_finite(vector)
     if must_be_finite and not finite:
         place, began = min(((_place(trace), i) for i, trace in enumerate(traces)), default=(NOWHERE, 0))
         mine = (
@@ -266,7 +268,7 @@ def cut(reduce: Reduction, batch: Batch) -> tuple[Batch, ...]:
 
 
 def _joined(*arrays: Any) -> Any:
-    return np.concatenate(arrays)
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 NOWHERE = 1 << 30

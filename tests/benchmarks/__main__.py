@@ -30,6 +30,7 @@ PARTS = (
     "imports",
     "growth",
     "detection",
+    "distributed",
 )
 
 
