@@ -19,6 +19,10 @@ INPUTS, OUTPUTS = "", "outputs of the graph"
 """The values before the inputs and behind the outputs, which all paths go through."""
 
 
+MOVING = ("Cast", "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze")
+"""What takes sizes as they are."""
+
+
 class Node(NamedTuple):
     """An operator on values by name; an input that is left out is ""."""
 
@@ -33,7 +37,7 @@ class Graph(NamedTuple):
     """The nodes that make each value, the constants, the sizes of values, and what is in front of each value.
 
     about_sizes: values that depend on sizes alone. before: of each value the nearest one that all paths from the inputs
-    to it go through. double: whether the inputs are float64.
+    to it go through. asked: what such values are, with None for what is open. double: whether the inputs are float64.
     """
 
     producers: dict[str, tuple[Node, int]]
@@ -43,6 +47,7 @@ class Graph(NamedTuple):
     outputs: tuple[str, ...]
     about_sizes: frozenset[str]
     before: dict[str, str]
+    asked: dict[str, Sizes]
     double: bool
 
     def data(self, node: Node) -> list[str]:
@@ -82,6 +87,7 @@ def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
     alias: dict[str, str] = {}
     producers: dict[str, tuple[Node, int]] = {}
     about_sizes: set[str] = set()
+    open_: dict[str, NDArray[Any]] = {}  # sizes, with −1 for what is open
     for i, raw in enumerate(proto.node):
         node = _node(raw, i, alias)
         known = all(v in constants for v in node.inputs if v)
@@ -91,17 +97,24 @@ def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
             constants |= _computed(raw, node, constants, model)
         elif node.kind == "Shape" or all(v in constants or v in about_sizes for v in node.inputs if v):
             about_sizes |= {*node.outputs}
+            if node.kind == "Shape" and node.inputs[0] in sizes and not node.attributes:
+                open_[node.outputs[0]] = np.array([-1 if n is None else n for n in sizes[node.inputs[0]]])
+            elif node.kind in MOVING and all(v in constants or v in open_ for v in node.inputs if v):
+                open_ |= _computed(raw, node, {**constants, **open_}, model)
         producers |= {output: (node, k) for k, output in enumerate(node.outputs) if output and output not in alias}
     outputs = tuple(alias.get(o.name, o.name) for o in proto.output)
     end = Node("", OUTPUTS, outputs, (OUTPUTS,), {})
-    graph = Graph({**producers, OUTPUTS: (end, 0)}, constants, sizes, inputs, outputs, frozenset(about_sizes), {},
-                  any(i.type.tensor_type.elem_type == 11 for i in proto.input))  # fmt: skip
+    asked = {k: tuple(n if n > 0 else None for n in a.ravel().tolist())
+             for k, a in {**constants, **open_}.items() if a.dtype.kind == "i"}  # fmt: skip
+    double = any(i.type.tensor_type.elem_type == 11 for i in proto.input)
+    made = {**producers, OUTPUTS: (end, 0)}
+    graph = Graph(made, constants, sizes, inputs, outputs, frozenset(about_sizes), {}, asked, double)
     return graph._replace(before=_before(graph))
 
 
 def _before(graph: Graph) -> dict[str, str]:
     """For each value its immediate dominator, by the nodes in their order, which is one of the data."""
-    before = {value: INPUTS for value in graph.inputs}
+    before = dict.fromkeys(graph.inputs, INPUTS)
     depth = {INPUTS: 0, **dict.fromkeys(graph.inputs, 1)}
     for value, (node, _) in graph.producers.items():
         given = [v for v in graph.data(node) if v in depth]
@@ -166,7 +179,7 @@ def _is_no_cast(node: Node, model: onnx.ModelProto) -> bool:
     floats = (1, 10, 11, 16)  # float32, float16, float64, bfloat16
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
-    return node.attributes["to"] in floats and kinds.get(node.inputs[0]) in floats
+    return bool(node.attributes["to"] in floats) and kinds.get(node.inputs[0]) in floats
 
 
 def _computed(

@@ -18,6 +18,7 @@ from nnfunc.layers import gates
 from nnfunc.layers import normalization as n
 from nnfunc.layers.affine import DENSE, dense
 from nnfunc.layers.lookup import EMBEDDING, embedding
+from nnfunc.layers.padding import UPSAMPLE, upsample1d, upsample2d
 
 Found: TypeAlias = dict[str, Any]
 """What stands for the names of an expression: "x" is the name of a value, all others are constants."""
@@ -30,11 +31,11 @@ COMMUTE = ("Add", "Max", "Min", "Mul")
 
 
 class Pattern(NamedTuple):
-    """An expression, the layer that it is, and whether this goes along the features or from number to number."""
+    """An expression, the layer that it is, and the axis that it takes for the features; None: it goes by the number."""
 
     expression: Expression
     read: Reading
-    along: bool = False
+    along: int | None = None
 
 
 def found_at(graph: Graph, value: str) -> Iterator[tuple[Pattern, Found]]:
@@ -48,16 +49,12 @@ def found_at(graph: Graph, value: str) -> Iterator[tuple[Pattern, Found]]:
 def _match(graph: Graph, expression: Expression, value: str, found: Found) -> Found | None:
     """What is found, and what stands for the names of an expression if it is what makes the value; else None."""
     if isinstance(expression, str):
-        given = value if expression == "x" else graph.constants.get(value)
-        if given is None or (expression == "x" and value in graph.constants):
-            return None
-        before = found.get(expression, given)
-        return {**found, expression: given} if np.array_equal(before, given) else None
+        return _named(graph, expression, value, found)
     if not isinstance(expression, Op):
-        array = graph.constants.get(value)
-        wanted = np.asarray(expression)
-        alike = array is not None and array.size == wanted.size and np.allclose(array.ravel(), wanted.ravel(), 1e-6)
-        return found if alike else None
+        array, wanted = graph.constants.get(value), np.asarray(expression)
+        if array is None or array.dtype.kind not in "iufb" or array.size != wanted.size:
+            return None
+        return found if np.allclose(array.ravel(), wanted.ravel(), 1e-6) else None
     number = 0
     if expression.kind == "Output":
         number, of = expression.attributes["number"], expression.inputs[0]
@@ -66,27 +63,48 @@ def _match(graph: Graph, expression: Expression, value: str, found: Found) -> Fo
     node, output = graph.producers.get(value, (None, 0))
     if node is None or (node.kind, output) != (expression.kind, number):
         return None
-    if any(node.attributes.get(k) != v for k, v in expression.attributes.items()):
+    known: Found | None = found
+    for name, wanted in expression.attributes.items():
+        came = node.attributes.get(name, DEFAULTS.get(name))
+        if isinstance(wanted, str) and isinstance(came, float):
+            known = {**found, wanted: np.array(came)}
+        elif came != wanted:
+            return None
+    inputs = expression.inputs
+    if node.kind == "Split" and len(node.inputs) == 1:  # into equal parts
+        known, inputs = {**found, "shape0": np.ones(len(node.outputs))}, inputs[:1]
+    if len(node.inputs) != len(inputs):
         return None
-    if len(node.inputs) != len(expression.inputs):
-        return None
-    for inputs in [node.inputs, node.inputs[::-1]] if node.kind in COMMUTE else [node.inputs]:
-        known: Found | None = found
-        for inner, given in zip(expression.inputs, inputs, strict=True):
-            known = None if known is None else _match(graph, inner, given, known)
-        if known is not None:
-            return known
+    for given in [node.inputs, node.inputs[::-1]] if node.kind in COMMUTE else [node.inputs]:
+        own = known
+        for inner, v in zip(inputs, given, strict=True):
+            own = None if own is None else _match(graph, inner, v, own)
+        if own is not None:
+            return own
     return None
+
+
+def _named(graph: Graph, name: str, value: str, found: Found) -> Found | None:
+    """What is found with a value for a name, if it may be that and is not another one yet."""
+    given: Any = value
+    if name != "x":
+        given = graph.constants.get(value, value if value in graph.about_sizes and name.startswith("shape") else None)
+    elif value in graph.constants or value in graph.about_sizes:
+        given = None
+    return {**found, name: given} if given is not None and np.array_equal(found.get(name, given), given) else None
+
+
+DEFAULTS = {"axis": 0, "keepdims": 1}
 
 
 # -- what is found as a layer ------------------------------------------------------------------------------------------
 
 
 def _layer(make: Callable[..., Layer], *settings: str, **fixed: Any) -> Reading:
-    """A layer with the numbers of these names as arguments; what else was found are its arrays, one number a feature."""
+    """A layer with the numbers of these names as arguments; what else was found are its arrays, of the features."""
 
     def read(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
-        given = {k: shortest(found[k].reshape(-1)[0]) for k in settings if found[k].size == 1}
+        given = {k: shortest(found[k].ravel()[0]) for k in settings if found[k].size == 1}
         arrays = {k: layout.ordered(found[k].reshape(-1)) for k in (*PARAMETERS, *STATE) if k in found}
         if len(given) < len(settings) or len({a.size for a in arrays.values()}) > 1:
             return None
@@ -108,61 +126,90 @@ def _embedding(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
     E, padding = found["E"], found.get("padding_id")
     if E.ndim != 2 or layout != same(layout.rank):
         return None
-    return Piece(embedding(*E.shape, padding_id=None if padding is None else int(padding)), {"E": E}), same(layout.rank + 1)
+    layer = embedding(len(E), E.shape[1], padding_id=None if padding is None else int(padding))
+    return Piece(layer, {"E": E}), same(layout.rank + 1)
 
 
 def _halved(make: Callable[..., Layer], **fixed: Any) -> Reading:
     def read(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
-        equal = found["sizes"].size == 2 and len({*found["sizes"].tolist()}) == 1
+        equal = found["shape0"].size == 2 and len({*found["shape0"].tolist()}) == 1
         return (Piece(make(**fixed)), layout) if equal and layout.order is None else None
 
     return read
+
+
+def _group_norm(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
+    _, _, groups, _ = found["shape0"].tolist()
+    return _layer(n.group_norm, "eps", groups=groups)(found, layout) if layout.order is None else None
+
+
+def _group_norm_of_images(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
+    scale, shift, parted = found["ones"], found["zeros"], found["shape0"]
+    if (scale != 1).any() or shift.any() or parted.size != 3:
+        return None
+    return _layer(n.group_norm, "eps", groups=int(parted[1]))(found, layout)
+
+
+def _upsample(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
+    parted, after = found["shape1"].tolist(), found["shape2"].tolist()
+    factors = parted[-2 : -2 * (len(parted) - len(after)) - 1 : -2][::-1]  # each behind the length of its axis
+    return Piece(upsample1d(*factors) if len(factors) == 1 else upsample2d(tuple(factors))), layout
 
 
 # -- the patterns, each before those that are a part of it -------------------------------------------------------------
 
 
 def _said(kernel: Kernel, **settings: Any) -> Expression:
-    """What a kernel says of itself, with the names of settings instead of numbers."""
+    """What a kernel says of itself, with the names of settings instead of numbers, and shapes as "shape0", "shape1"."""
     assert kernel.onnx is not None
-    expression: Expression = kernel.onnx(**settings)
-    return expression
+    return _open(kernel.onnx(**settings), {})
 
 
-def _halves(activation: Kernel, gate: int, **given: Any) -> Expression:
-    """A gated unit of two halves of the features."""
-    parts = [op("Output", op("Split", "x", "sizes", axis=-1), number=i) for i in range(2)]
-    return op("Mul", _with(_said(activation, **given), parts[gate]), parts[1 - gate])
+SHAPED = ("Expand", "Reshape", "Split")
 
 
-def _with(expression: Expression, x: Expression) -> Expression:
-    """An expression of another input."""
-    if isinstance(expression, Op):
-        return expression._replace(inputs=tuple(_with(e, x) for e in expression.inputs))
-    return x if isinstance(expression, str) and expression == "x" else expression
+def _open(expression: Expression, shapes: dict[int, str]) -> Expression:
+    """An expression with names for the shapes in it."""
+    if isinstance(expression, np.ndarray) and expression.dtype.kind == "U":  # made of the name of a setting
+        return str(expression)
+    if not isinstance(expression, Op):
+        return expression
+    inputs = [_open(e, shapes) for e in expression.inputs]
+    if expression.kind in SHAPED:
+        inputs[1] = shapes.setdefault(id(expression.inputs[1]), f"shape{len(shapes)}")
+    return expression._replace(inputs=tuple(inputs))
 
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+
+# What PyTorch's exporter writes, each of some operator sets.
 ERF = op("Erf", op("Div", "x", math.sqrt(2)))
-CUBE = op("Mul", op("Pow", "x", 3.0), 0.044715)
+CUBE = op("Mul", op("Mul", "x", op("Mul", "x", "x")), 0.044715)
 TANH = op("Tanh", op("Mul", op("Add", "x", CUBE), math.sqrt(2 / math.pi)))
+CENTERED = op("Sub", "x", op("ReduceMean", "x", axes=[-1], keepdims=1))
+VARIANCE = op("ReduceMean", op("Pow", CENTERED, 2.0), axes=[-1], keepdims=1)
+STANDARDIZED = op("Div", CENTERED, op("Sqrt", op("Add", VARIANCE, "eps")))
+GROUPED = op("InstanceNormalization", op("Reshape", "x", "shape0"), "ones", "zeros", epsilon="eps")
 
 PATTERNS = [
     *(
-        Pattern(_halves(a.GELU, 0, approximate=approximate, dtype=dtype), _halved(gates.geglu, approximate=approximate),
-                True)
+        Pattern(_said(gates.GEGLU, shape=(2,), approximate=approximate, dtype=dtype),
+                _halved(gates.geglu, approximate=approximate), -1)
         for approximate in (True, False)
         for dtype in FLOATS
     ),
-    Pattern(_halves(a.SIGMOID, 1), _halved(gates.glu), True),
-    Pattern(_halves(a.SILU, 0), _halved(gates.swiglu), True),
-    Pattern(_said(DENSE, bias=True), _dense, True),
-    Pattern(_said(DENSE, bias=False), _dense, True),
-    *(Pattern(_said(EMBEDDING, padding_id=p, dtype=t), _embedding) for p in ("padding_id", None) for t in FLOATS),
-    Pattern(_said(n.BATCH_NORM, eps="eps"), _layer(n.batch_norm, "eps"), True),
-    Pattern(_said(n.LAYER_NORM, eps="eps"), _layer(n.layer_norm, "eps"), True),
-    Pattern(_said(n.RMS_NORM, eps="eps"), _layer(n.rms_norm, "eps"), True),
-    Pattern(_said(gates.PRELU), _layer(gates.prelu), True),
+    Pattern(_said(gates.GLU, shape=(2,)), _halved(gates.glu), -1),
+    Pattern(_said(gates.SWIGLU, shape=(2,)), _halved(gates.swiglu), -1),
+    Pattern(_said(DENSE, bias=True), _dense, -1),
+    Pattern(_said(DENSE, bias=False), _dense, -1),
+    *(Pattern(_said(EMBEDDING, padding_id=p, dtype=dtype), _embedding)
+      for p in ("padding_id", None) for dtype in FLOATS),
+    Pattern(_said(n.BATCH_NORM, eps="eps"), _layer(n.batch_norm, "eps"), -1),
+    Pattern(_said(n.LAYER_NORM, eps="eps"), _layer(n.layer_norm, "eps"), -1),
+    Pattern(_said(n.RMS_NORM, eps="eps"), _layer(n.rms_norm, "eps"), -1),
+    Pattern(_said(n.GROUP_NORM, eps="eps", shape=(1, 1), groups=1), _group_norm, -1),
+    Pattern(_said(UPSAMPLE, shape=(1, 1), after=(1, 1), factor=(1,)), _upsample, -1),
+    Pattern(_said(gates.PRELU), _layer(gates.prelu), -1),
     Pattern(_said(a.SELU), _layer(a.selu)),
     Pattern(_said(a.ELU, alpha="alpha"), _layer(a.elu, "alpha")),
     *(
@@ -179,9 +226,11 @@ PATTERNS = [
     Pattern(_said(a.SILU), _layer(a.silu)),
     Pattern(_said(a.SOFTPLUS), _layer(a.softplus)),
     Pattern(_said(a.SOFTSIGN), _layer(a.softsign)),
-    # as PyTorch's exporter says it
+    # as PyTorch's exporter writes them
     Pattern(op("Mul", "x", op("Sigmoid", "x")), _layer(a.silu)),
     Pattern(op("Mul", op("Mul", "x", op("Add", ERF, 1.0)), 0.5), _layer(a.gelu)),
-    Pattern(op("Mul", op("Mul", "x", 0.5), op("Add", TANH, 1.0)), _layer(a.gelu, approximate=True)),
+    Pattern(op("Mul", op("Mul", "x", op("Add", TANH, 1.0)), 0.5), _layer(a.gelu, approximate=True)),
     Pattern(op("Mul", "x", op("Tanh", op("Softplus", "x"))), _layer(a.mish)),
+    Pattern(op("Add", op("Mul", STANDARDIZED, "gamma"), "beta"), _layer(n.layer_norm, "eps"), -1),
+    Pattern(op("Add", op("Mul", op("Reshape", GROUPED, "shape1"), "gamma"), "beta"), _group_norm_of_images, 1),
 ]  # fmt: skip

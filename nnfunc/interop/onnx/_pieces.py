@@ -53,9 +53,10 @@ class Layout(NamedTuple):
         """The layout after ONNX has given its axes other numbers."""
         return self._replace(axes=tuple(to[a] for a in self.axes), rank=rank)
 
-    def ours(self, axis: int) -> int:
-        """Which of our axes is that axis of ONNX; −1 is the last, and one that is not there is −2 less."""
-        return self.axes.index(axis % self.rank) if axis % self.rank in self.axes else -2
+    def without(self, gone: set[int]) -> Layout:
+        """The layout without some axes of ONNX, which are none of ours."""
+        kept = [n for n in range(self.rank) if n not in gone]
+        return self.moved({n: i for i, n in enumerate(kept)}, len(kept))
 
     def has_features(self, axis: int) -> bool:
         """Whether an axis of ONNX is that of our features."""

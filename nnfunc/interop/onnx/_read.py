@@ -1,19 +1,23 @@
-"""From an ONNX graph to a model: back from its outputs, each value a layer on the one before it, or a join of branches."""
+"""From an ONNX graph to a model: back from its outputs, each value a layer on the one before, or a join of branches."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nnfunc.arrays import ArrayDict
+from nnfunc.core.build import output_shape
 from nnfunc.core.layer import Layer
 from nnfunc.interop._weights import single
+from nnfunc.interop.onnx._context import RECURRENT, Context, lies
 from nnfunc.interop.onnx._graph import INPUTS, OUTPUTS, Graph, Node, opened, refused
-from nnfunc.interop.onnx._operators import ALONE, GATES, IMAGES, READERS, Context
-from nnfunc.interop.onnx._patterns import found_at
+from nnfunc.interop.onnx._images import as_image
+from nnfunc.interop.onnx._operators import READERS
+from nnfunc.interop.onnx._patterns import Found, Pattern, found_at
 from nnfunc.interop.onnx._pieces import Layout, Piece, composed, same
 from nnfunc.layers.activations import identity
 from nnfunc.layers.combinators import branch, parallel, residual, serial
@@ -63,7 +67,7 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
     graph = opened(source)
     start = graph.inputs[0] if len(graph.inputs) == 1 else INPUTS
     end = graph.outputs[0] if len(graph.outputs) == 1 else OUTPUTS
-    first = _lies(graph, start) if start else same(1)
+    first = lies(graph, start) if start else same(1)
     pieces, layout = _between(graph, start, end, first, set())
     if layout.order is not None:
         raise ValueError("the output is a flattened image, whose order is another here: end the graph before Flatten")
@@ -72,7 +76,23 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
     double = any(a.dtype == np.float64 for a in arrays) or (not arrays and graph.double)
     params, state = (ArrayDict(given).astype(np.float64 if double else np.float32) for given in made[1:])
     single(made.layer, params, state)
+    _check(graph, made.layer, params, state, layout)
     return made.layer, params, state
+
+
+def _check(graph: Graph, model: Layer, params: ArrayDict, state: ArrayDict, layout: Layout) -> None:
+    """Raises an error if the model has not the output of the graph, where its sizes are known."""
+    shapes = [tuple(graph.sizes[v][n] for n in lies(graph, v).axes[1:]) for v in graph.inputs]
+    if any(n is None for shape in shapes for n in shape):
+        return
+    try:
+        came = output_shape(model, params, state, shapes[0] if len(shapes) == 1 else tuple(shapes))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the layers that were read do not fit each other: {error}") from error
+    if len(graph.outputs) == 1 and graph.outputs[0] in graph.sizes:
+        expected = tuple(graph.sizes[graph.outputs[0]][n] for n in layout.axes[1:])
+        if len(came) != len(expected) or any(n not in (None, m) for m, n in zip(came, expected, strict=True)):
+            raise ValueError(f"the layers that were read give an example {came}, and the graph {expected}")
 
 
 class Step(NamedTuple):
@@ -82,9 +102,7 @@ class Step(NamedTuple):
     read: Callable[[list[Piece], Layout], Layout]
 
 
-def _between(
-    graph: Graph, start: str, end: str, layout: Layout, used: set[str]
-) -> tuple[list[Piece], Layout]:
+def _between(graph: Graph, start: str, end: str, layout: Layout, used: set[str]) -> tuple[list[Piece], Layout]:
     """The layers between two values; `used` are those made before."""
     steps: list[tuple[str, Step]] = []
     value = end
@@ -101,7 +119,7 @@ def _between(
         layout = step.read(pieces, layout)
         if any(piece.params for piece in pieces[count:]) and value in used:
             node = graph.producers[value][0]
-            raise refused(node, "its output goes into several nodes in a way that is no nesting of branches, and nnfunc "
+            raise refused(node, "its output goes into several nodes, and not in branches within branches, so nnfunc "
                           "would have its weights twice")  # fmt: skip
         used.add(value)
     return pieces, layout
@@ -116,21 +134,20 @@ def _step(graph: Graph, value: str) -> Step:
     node, output = graph.producers[value]
     for pattern, found in found_at(graph, value):
         if pattern.read(found, same(2)) is not None:
-            return Step((found["x"],), lambda pieces, layout: _as_found(node, pattern, found, pieces, layout))
+            return Step((found["x"],), partial(_as_found, node, pattern, found))
     data = graph.data(node)
     if len(data) > 1 and (node.kind in JOINS or value == OUTPUTS):
         return Step(tuple(data), lambda pieces, layout: layout)
     if node.kind == "Reshape" and (both := _both_directions(graph, node)) is not None:
         node, data = both, graph.data(both)
-    elif node.kind in GATES and node.attributes.get("direction") == "bidirectional":
-        raise refused(node, "of both directions, expected Transpose (0, 2, 1, 3) and Reshape to (T, N, 2 units) after it")
+    elif node.kind in RECURRENT and node.attributes.get("direction") == "bidirectional":
+        raise refused(
+            node, "of both directions, expected Transpose (0, 2, 1, 3) and Reshape to (T, N, 2 units) after it"
+        )
     if node.kind not in READERS or len(data) != 1 or (data[0] != node.inputs[0] and node.kind != "Add"):
         raise refused(node, f"nnfunc has no layer for it here. It reads {', '.join(supported())}")
-    sizes = graph.sizes.get(data[0]), graph.sizes.get(value, ())
-    if sizes[0] is None:
-        raise refused(node, f"the shape of its input {data[0]!r} is not known")
-    return Step((data[0],), lambda pieces, layout: READERS[node.kind](
-        Context(graph, node, output, sizes[0] or (), sizes[1], layout, pieces)))  # fmt: skip
+    read, x = READERS[node.kind], data[0]
+    return Step((x,), lambda pieces, layout: read(as_image(Context(graph, node, output, x, value, layout, pieces))))
 
 
 def supported() -> list[str]:
@@ -144,15 +161,16 @@ def _both_directions(graph: Graph, node: Node) -> Node | None:
     if turned is None or turned.kind != "Transpose" or turned.attributes.get("perm") != [0, 2, 1, 3]:
         return None
     layer, output = graph.producers.get(turned.inputs[0], (None, 0))
-    both = layer is not None and layer.kind in GATES and layer.attributes.get("direction") == "bidirectional"
+    both = layer is not None and layer.kind in RECURRENT and layer.attributes.get("direction") == "bidirectional"
     return layer if both and output == 0 else None
 
 
-def _as_found(node: Node, pattern, found, pieces: list[Piece], layout: Layout) -> Layout:
+def _as_found(node: Node, pattern: Pattern, found: Found, pieces: list[Piece], layout: Layout) -> Layout:
     """Adds the layer of a pattern."""
-    made = pattern.read(found, layout) if not pattern.along or layout.has_features(-1) else None
+    fits = pattern.along is None or layout.has_features(pattern.along)
+    made = pattern.read(found, layout) if fits else None
     if made is None:
-        raise refused(node, "it goes along the last axis, which is not that of the features here")
+        raise refused(node, f"it goes along axis {pattern.along}, which is not that of the features here")
     pieces.append(made[0])
     return made[1]
 
@@ -160,27 +178,9 @@ def _as_found(node: Node, pattern, found, pieces: list[Piece], layout: Layout) -
 # -- inputs and joins --------------------------------------------------------------------------------------------------
 
 
-def _lies(graph: Graph, value: str) -> Layout:
-    """How an input lies: as the layers that it goes into take it."""
-    if value not in graph.sizes:
-        raise ValueError(f"the input {value!r} of the graph has no shape")
-    rank = len(graph.sizes[value])
-    ahead, seen = [value], {value}
-    while ahead:
-        for node in graph.users(ahead.pop()):
-            if node.kind in IMAGES and rank > 2:
-                return Layout((0, *range(2, rank), 1), rank)
-            if node.kind in GATES:
-                return Layout((1, 0, 2), rank)
-            if node.kind in ALONE and not {*node.outputs} & seen:
-                ahead.extend(node.outputs)
-                seen.update(node.outputs)
-    return same(rank)
-
-
 def _taken(graph: Graph, value: str, pieces: list[Piece]) -> Layout:
     pieces.append(Piece(take(graph.inputs.index(value))))
-    return _lies(graph, value)
+    return lies(graph, value)
 
 
 def _joined(
@@ -193,7 +193,9 @@ def _joined(
     straight = [k for k, own in enumerate(branches) if not own]
     if value == OUTPUTS:
         if any(own.order is not None for own in layouts):
-            raise ValueError("an output is a flattened image, whose order is another here: end the graph before Flatten")
+            raise ValueError(
+                "an output is a flattened image, whose order is another here: end the graph before Flatten"
+            )
         pieces.append(composed(branch, [_one(own) for own in branches]))
         return same(1)
     after = _of_join(graph, node, inputs, layouts)
@@ -227,13 +229,13 @@ def _of_join(graph: Graph, node: Node, inputs: Sequence[str], layouts: list[Layo
         if not first.has_features(node.attributes["axis"]):
             raise refused(node, f"axis={node.attributes['axis']}, and nnfunc joins the features alone")
         if any(order is not None for order in orders):
-            lengths = [own[-1] for own in sizes]
+            lengths = [own[-1] or 0 for own in sizes]
             before = np.cumsum([0, *lengths[:-1]])
             parts = [(np.arange(n) if o is None else o) + k for n, o, k in zip(lengths, orders, before, strict=True)]
             return first._replace(order=np.concatenate(parts))
         return first
     if len({own[1:] for own in sizes}) > 1 and not any(None in own[1:] for own in sizes):
         raise refused(node, f"its inputs have the shapes {sizes}, expected equal ones")
-    if not all(np.array_equal(order, orders[0]) for order in orders):
+    if len({None if order is None else tuple(order) for order in orders}) > 1:
         raise refused(node, "its inputs are features in different orders: of flattened images, and others")
     return first
