@@ -46,10 +46,6 @@ class Context(NamedTuple):
         return self._sizes(self.y)
 
     def _sizes(self, value: str) -> Sizes:
-        if value not in self.graph.sizes and value == self.y and self.node.kind == "Reshape":
-            asked = self.graph.asked.get(self.node.inputs[1])
-            if asked is not None:
-                return asked
         self.ask(value in self.graph.sizes, f"the shape of {value!r} is not known: export with a fixed size")
         return self.graph.sizes[value]
 

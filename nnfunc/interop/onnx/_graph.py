@@ -37,7 +37,7 @@ class Graph(NamedTuple):
     """The nodes that make each value, the constants, the sizes of values, and what is in front of each value.
 
     about_sizes: values that depend on sizes alone. before: of each value the nearest one that all paths from the inputs
-    to it go through. asked: what such values are, with None for what is open. double: whether the inputs are float64.
+    to it go through. double: whether the inputs are float64. version: of the operator set.
     """
 
     producers: dict[str, tuple[Node, int]]
@@ -47,8 +47,8 @@ class Graph(NamedTuple):
     outputs: tuple[str, ...]
     about_sizes: frozenset[str]
     before: dict[str, str]
-    asked: dict[str, Sizes]
     double: bool
+    version: int
 
     def data(self, node: Node) -> list[str]:
         """The inputs of a node that depend on the inputs of the graph by more than their sizes."""
@@ -78,7 +78,15 @@ def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
 
     if not isinstance(source, (str, os.PathLike, onnx.ModelProto)):
         raise TypeError(f"source is {type(source).__name__}, expected the path of a file or an onnx.ModelProto")
-    model = source if isinstance(source, onnx.ModelProto) else onnx.load(source)
+    return _opened(source if isinstance(source, onnx.ModelProto) else onnx.load(source))
+
+
+def _opened(model: onnx.ModelProto) -> Graph:
+    import onnx
+
+    version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if version < 7:
+        raise ValueError(f"the model has operator set {version}, expected 7 or newer")
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     proto = model.graph
     constants = {i.name: _array(i) for i in proto.initializer}
@@ -102,14 +110,28 @@ def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
             elif node.kind in MOVING and all(v in constants or v in open_ for v in node.inputs if v):
                 open_ |= _computed(raw, node, {**constants, **open_}, model)
         producers |= {output: (node, k) for k, output in enumerate(node.outputs) if output and output not in alias}
+    if _says_shapes(model, open_):
+        return _opened(model)
     outputs = tuple(alias.get(o.name, o.name) for o in proto.output)
     end = Node("", OUTPUTS, outputs, (OUTPUTS,), {})
-    asked = {k: tuple(n if n > 0 else None for n in a.ravel().tolist())
-             for k, a in {**constants, **open_}.items() if a.dtype.kind == "i"}  # fmt: skip
     double = any(i.type.tensor_type.elem_type == 11 for i in proto.input)
     made = {**producers, OUTPUTS: (end, 0)}
-    graph = Graph(made, constants, sizes, inputs, outputs, frozenset(about_sizes), {}, asked, double)
+    graph = Graph(made, constants, sizes, inputs, outputs, frozenset(about_sizes), {}, double, version)
     return graph._replace(before=_before(graph))
+
+
+def _says_shapes(model: onnx.ModelProto, known: dict[str, NDArray[Any]]) -> bool:
+    """Makes constants of the shapes that a Reshape asks for and that are known but for the number of examples, so that
+    the sizes behind it are known too; whether there were any."""
+    from onnx import numpy_helper
+
+    found = [n for n in model.graph.node if n.op_type == "Reshape" and n.input[1] in known]
+    for node in found:
+        sizes = known[node.input[1]].astype(np.int64)
+        sizes[:1] = np.where(sizes[:1] < 0, 0, sizes[:1])  # the axis of the examples as it is
+        node.input[1] = f"shape of {node.output[0]}"
+        model.graph.initializer.append(numpy_helper.from_array(sizes, node.input[1]))
+    return len(found) > 0
 
 
 def _before(graph: Graph) -> dict[str, str]:
@@ -167,7 +189,8 @@ def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
 
 
 def _has_sizes(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.HasField("shape")
+    has: bool = value.type.tensor_type.HasField("shape")
+    return has
 
 
 def _sizes(value: onnx.ValueInfoProto) -> Sizes:
@@ -176,10 +199,10 @@ def _sizes(value: onnx.ValueInfoProto) -> Sizes:
 
 def _is_no_cast(node: Node, model: onnx.ModelProto) -> bool:
     """Whether a Cast is between floats, of which there is one dtype here."""
-    floats = (1, 10, 11, 16)  # float32, float16, float64, bfloat16
+    floats = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
-    return bool(node.attributes["to"] in floats) and kinds.get(node.inputs[0]) in floats
+    return floats.issuperset((node.attributes["to"], kinds.get(node.inputs[0])))
 
 
 def _computed(

@@ -151,9 +151,11 @@ def cut(c: Context) -> Layout:
 
 def resize(c: Context) -> Layout:
     two = image(c)[1]
-    mode = c.get("mode", "nearest"), c.get("coordinate_transformation_mode", "half_pixel")
+    mode = c.get("coordinate_transformation_mode", "half_pixel"), c.get("nearest_mode", "round_prefer_floor")
+    known = ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")
     sizes = [*zip(c.before[2:], c.after[2:], strict=True)]
-    c.ask(mode[0] == "nearest" and mode[1] in ("asymmetric", "half_pixel"), f"modes {mode}, expected nearest")
+    c.ask(c.get("mode", "nearest") == "nearest" and mode in known, f"modes {mode}, expected nearest, one of {known}")
+    c.ask(c.before[1] == c.after[1], "it changes the number of features")
     c.ask(all(n and m and m % n == 0 for n, m in sizes), f"sizes from and to {sizes}, expected whole multiples")
     factors = [(m or 0) // (n or 1) for n, m in sizes]
     c.add(padding.upsample2d(tuple(factors)) if two else padding.upsample1d(*factors))

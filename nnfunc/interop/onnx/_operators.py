@@ -46,7 +46,7 @@ def _fixed(make: Callable[..., Layer], **attributes: tuple[float, float]) -> Rea
 
 def _softmax(make: Callable[..., Layer]) -> Reader:
     def read(c: Context) -> Layout:
-        c.features_at(c.get("axis", -1))
+        c.features_at(c.get("axis", -1 if c.graph.version >= 13 else 1))
         c.add(make())
         return c.layout
 
@@ -104,6 +104,7 @@ def _added(c: Context) -> Layout:
 
 def _batch_norm(c: Context) -> Layout:
     c.features_at(1)
+    c.ask(not c.get("training_mode", 0), "training_mode=1: export for prediction, after model.eval()")
     gamma, beta, mean, var = (c.layout.ordered(c.needed(i)) for i in range(1, 5))
     layer = normalization.batch_norm(c.get("epsilon", 1e-5), c.get("momentum", 0.9))
     c.add(layer, {"mean": mean, "var": var}, gamma=gamma, beta=beta)

@@ -91,7 +91,8 @@ def _named(graph: Graph, name: str, value: str, found: Found) -> Found | None:
         given = graph.constants.get(value, value if value in graph.about_sizes and name.startswith("shape") else None)
     elif value in graph.constants or value in graph.about_sizes:
         given = None
-    return {**found, name: given} if given is not None and np.array_equal(found.get(name, given), given) else None
+    fits = given is not None and (name not in found or np.array_equal(found[name], given))
+    return {**found, name: given} if fits else None
 
 
 DEFAULTS = {"axis": 0, "keepdims": 1}

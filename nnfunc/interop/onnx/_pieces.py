@@ -29,10 +29,11 @@ def composed(make: Callable[..., Layer], pieces: Sequence[Piece]) -> Piece:
     dict_keys(['dense1.W'])
     """
     layer = make(*(piece.layer for piece in pieces))
-    params, state = (
-        {f"{name}.{k}": a for (name, _), piece in zip(layer.layers, pieces, strict=True) for k, a in piece[i].items()}
-        for i in (1, 2)
-    )
+    params: Arrays = {}
+    state: Arrays = {}
+    for (name, _), piece in zip(layer.layers, pieces, strict=True):
+        params |= {f"{name}.{k}": array for k, array in piece.params.items()}
+        state |= {f"{name}.{k}": array for k, array in piece.state.items()}
     return Piece(layer, params, state)
 
 

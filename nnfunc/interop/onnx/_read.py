@@ -51,6 +51,7 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
     axes of length 1 that a global pooling leaves are left out. Features of an image that is flattened stand in our
     order, and so do the rows of the weights behind them. What is tied there is two arrays here.
 
+    >>> from nnfunc.interop.onnx import to_onnx
     >>> model = nn.serial(nn.dense(3), nn.gelu(), nn.batch_norm(), nn.dense(1), nn.sigmoid())
     >>> params, state = model.init(nn.key(0), (2,))
     >>> again, same_params, same_state = from_onnx(to_onnx(model, params, state, input_shape=(2,)))
@@ -144,6 +145,8 @@ def _step(graph: Graph, value: str) -> Step:
         raise refused(
             node, "of both directions, expected Transpose (0, 2, 1, 3) and Reshape to (T, N, 2 units) after it"
         )
+    if output and node.kind not in RECURRENT:
+        raise refused(node, f"its output {value!r}, which is not the first, is none of a layer of nnfunc")
     if node.kind not in READERS or len(data) != 1 or (data[0] != node.inputs[0] and node.kind != "Add"):
         raise refused(node, f"nnfunc has no layer for it here. It reads {', '.join(supported())}")
     read, x = READERS[node.kind], data[0]

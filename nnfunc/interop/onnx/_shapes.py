@@ -57,7 +57,9 @@ def flat(c: Context) -> Layout:
 def _flat(c: Context) -> Layout:
     """Each example as one row, in the order that it has here."""
     layout, lengths = c.layout, c.before[1:]
-    c.ask(layout.axes[0] == 0, "it joins the axis of the examples with others")
+    wide = None if None in lengths else math.prod(n or 0 for n in lengths)
+    c.ask(layout.axes[0] == 0 and (c.after[1] is None or c.after[1] == wide),
+          f"it gives {c.before} the shape {c.after}, not each example by itself")  # fmt: skip
     if len(layout.axes) > 2:
         c.add(flatten())
     if layout.axes == tuple(sorted(layout.axes)):
@@ -82,6 +84,8 @@ def reshaped(c: Context) -> Layout:
     c.ask(layout.axes == tuple(sorted(layout.axes)) and layout.axes[0] == 0 and layout.order is None,
           f"it gives {before} the shape {after} after an image, whose features are last here")  # fmt: skip
     c.ask(after[1:].count(None) < 2, f"the shape {after} of its output is not known")
+    counts = [None if None in sizes[1:] else math.prod(n or 0 for n in sizes[1:]) for sizes in (before, after)]
+    c.ask(None in counts or counts[0] == counts[1], f"it gives {before} the shape {after}, not each example by itself")
     ours = [after[n] for n in wanted.axes[1:]]
     if wanted != same(len(after)):  # an image, whose features come first there
         c.ask(None not in ours and len(layout.axes) == 2, f"it gives {before} the shape {after} of an image")
