@@ -10,10 +10,16 @@ operators that its kernel says (`Kernel.onnx`). Its input "x" and output "y" (of
 the parameters and of the state ("dense1.W"). It needs operator set 17. The operators are chosen so that ONNX Runtime
 has them for float32 and float64, and that nothing overflows. Its outputs differ from `nn.predict` by some units in the
 last digit of the largest numbers; near 0 that may be all digits (its σ(−18) is 0 in float32). The exact `gelu` in
-float64 is an integral there, with 32 times the memory of its inputs; `gelu(True)` is not.
+float64 is an integral there, with 32 times the memory of its inputs; `gelu(True)` is not. `OPERATORS` says which
+operators a layer is made of.
+
+What is read are the operators that are layers here (`supported()`), also of float16 and bfloat16, which become float32,
+and the patterns of several operators that this package and PyTorch's exporter write for a layer. Read back are all
+layers but `attention`, `rotary_positions`, and what uses its weights twice: `scan`.
 """
 
-from nnfunc.interop.onnx._read import from_onnx
+from nnfunc.interop.onnx._read import from_onnx, supported
+from nnfunc.interop.onnx._table import OPERATORS
 from nnfunc.interop.onnx._write import to_onnx
 
-__all__ = ["from_onnx", "to_onnx"]
+__all__ = ["OPERATORS", "from_onnx", "supported", "to_onnx"]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.build import output_shape
+from nnfunc.core.expressions import Expression, Op
 from nnfunc.core.layer import Layer
 from nnfunc.interop._weights import single
 from nnfunc.interop.onnx._context import RECURRENT, Context, lies
 from nnfunc.interop.onnx._graph import INPUTS, OUTPUTS, Graph, Node, opened, refused
 from nnfunc.interop.onnx._images import as_image
 from nnfunc.interop.onnx._operators import READERS
-from nnfunc.interop.onnx._patterns import Found, Pattern, found_at
+from nnfunc.interop.onnx._patterns import PATTERNS, Found, Pattern, found_at
 from nnfunc.interop.onnx._pieces import Layout, Piece, composed, same
 from nnfunc.layers.activations import identity
 from nnfunc.layers.combinators import branch, parallel, residual, serial
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 JOINS: dict[str, Callable[[], Layer]] = {
     "Add": add, "Sum": add, "Sub": subtract, "Mul": multiply, "Concat": concatenate,
 }  # fmt: skip
-PATTERNS_ONLY = ("MatMul", "Div", "Erf", "Max", "Min")
 
 
 def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, ArrayDict, ArrayDict]:
@@ -154,8 +155,21 @@ def _step(graph: Graph, value: str) -> Step:
 
 
 def supported() -> list[str]:
-    """The operators that `from_onnx` reads, some of them in patterns alone, such as a `MatMul` and an `Add`."""
-    return sorted({*READERS, *JOINS, *PATTERNS_ONLY, "Cast", "Identity"})
+    """The operators that `from_onnx` reads, some of them in patterns alone, such as a `MatMul` and an `Add`.
+
+    >>> supported()[:3], "LSTM" in supported()
+    (['Abs', 'Add', 'AveragePool'], True)
+    """
+    inside = chain.from_iterable(_kinds(pattern.expression) for pattern in PATTERNS)
+    return sorted({*READERS, *JOINS, *inside, "Cast", "Identity"})
+
+
+def _kinds(expression: Expression) -> Iterator[str]:
+    if isinstance(expression, Op):
+        if expression.kind != "Output":
+            yield expression.kind
+        for inner in expression.inputs:
+            yield from _kinds(inner)
 
 
 def _both_directions(graph: Graph, node: Node) -> Node | None:
