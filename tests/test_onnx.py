@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import nnfunc as nn
@@ -20,7 +20,7 @@ from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.layers import activations
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import ATTENTION, FEATURES, LAYERS, OTHERS, RECURRENT, WINDOWS, bent, randomized
+from tests.catalogue import ATTENTION, EVERY, FEATURES, LAYERS, OTHERS, RECURRENT, WINDOWS, bent, randomized
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -28,7 +28,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 import onnxruntime
 
-from nnfunc.interop.onnx import to_onnx
+from nnfunc.interop.onnx import OPERATORS, to_onnx
 
 TOLERANCE: dict[Any, float] = {np.float32: 2e-5, np.float64: 1e-12}
 """The largest difference allowed, relative to the largest input or output (or to 1)."""
@@ -108,6 +108,33 @@ def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, s
     rng = np.random.default_rng(seed)
     inputs = [scale * np.round(rng.normal(size=(m, *shape)) * 4) / 4 for m in (1, 5)]
     assert_exported(layer, randomized(params, seed), moved(state, seed), *inputs)
+
+
+EXAMPLES = settings(max_examples=100, derandomize=True, phases=[Phase.generate], database=None)
+
+
+def operators(layer: nn.Layer, shape: Any, dtype: type[np.floating]) -> set[str]:
+    made = to_onnx(layer, *layer.init(nn.key(0), shape, dtype), input_shape=shape)
+    return {node.op_type for node in made.graph.node} - {"Identity"}
+
+
+def test_the_table_of_operators_is_complete() -> None:
+    """Each layer with a kernel has the operators that some of its graphs have, and no others."""
+    seen: dict[str, set[str]] = {}
+    for kind, (layers, shape) in EVERY.items():
+        wide = (2, *shape) if kind in WINDOWS and kind not in ("pad", "crop", "upsample1d", "upsample2d") else shape
+
+        @EXAMPLES
+        @given(layers, st.sampled_from([np.float32, np.float64]), st.sampled_from([shape, wide]))
+        def draw(layer: nn.Layer, dtype: type[np.floating], shape: Any) -> None:
+            if layer.kernel is not None and layer.kernel.onnx is not None:
+                seen.setdefault(layer.name, set()).update(operators(layer, shape, dtype))
+
+        draw()
+    for layer in RAGGED:
+        states = ((3,), (3,)) if layer.name == "lstm" else (3,)
+        seen[layer.name] |= operators(layer, ((5, 2), states, ()), np.float32)
+    assert {kind: " ".join(sorted(kinds)) for kind, kinds in seen.items()} == OPERATORS
 
 
 RAGGED = [

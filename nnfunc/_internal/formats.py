@@ -68,7 +68,7 @@ def _npz(data: bytes) -> tuple[str, Arrays]:
         names = [member.filename.removesuffix(".npy") for member in members]
         if TEXT not in names:
             if all(m.filename.endswith(".npy") for m in members) and archive.testzip() is None:
-                raise ForeignError("np.load reads it")
+                raise ForeignError("nnfunc.interop.arrays.read_arrays or np.load reads it")
             raise UnreadableError("it has no text named nnfunc")
         if any(m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size for m in members):
             raise UnreadableError("its arrays are compressed, which nn.save does not do")
@@ -96,5 +96,5 @@ def _safetensors(data: bytes) -> tuple[str, Arrays]:
     length = int.from_bytes(data[:8], "little")
     text = json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(TEXT)
     if text is None:
-        raise ForeignError("safetensors.numpy.load_file reads it")
+        raise ForeignError("nnfunc.interop.arrays.read_arrays or safetensors.numpy.load_file reads it")
     return text, arrays

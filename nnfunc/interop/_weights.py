@@ -10,7 +10,7 @@ array, under the name of the one that it is, but where a library has both names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -124,6 +124,7 @@ def read(
     for again, once in _tied(convention, model, pairs.values(), names).items():
         if again in arrays and once in arrays and not np.array_equal(arrays.pop(again), arrays[once]):
             raise ValueError(f"{what}[{again!r}] is not {what}[{once!r}], but in the model the two are tied")
+    arrays = _without_prefix(arrays, expected.keys(), convention.separator)
     if arrays.keys() != expected.keys():
         raise ValueError(_difference(convention, pairs, expected, arrays))
     wrong = [
@@ -379,6 +380,17 @@ def _in_blocks(array: NDArray[np.generic], order: tuple[int, ...]) -> NDArray[np
         return array
     parts = np.split(array, len(order), axis=-1)
     return np.concatenate([parts[k] for k in order], axis=-1)
+
+
+def _without_prefix(arrays: Arrays, expected: Set[str], separator: str) -> Arrays:
+    """The arrays without the first parts of their names ("module."), if all share these and then are those expected."""
+    short = arrays
+    while short.keys() != expected:
+        parts = [name.partition(separator) for name in short]
+        if not parts or any(part[:2] != parts[0][:2] or not part[2] for part in parts):
+            return arrays
+        short = {part[2]: array for part, array in zip(parts, short.values(), strict=True)}
+    return short
 
 
 def _numbers(value: ArrayLike, name: str) -> NDArray[np.generic]:

@@ -105,6 +105,9 @@ SEQUENTIAL = CONVENTION._replace(
 )
 
 
+COLLECTIONS = ("params/", "batch_stats/")
+
+
 def from_variables(
     model: Layer,
     variables: Mapping[str, Any],
@@ -118,7 +121,7 @@ def from_variables(
     Args:
         model: with the layers of the module.
         variables: {"params": {...}, "batch_stats": {...}} of nested dicts, as from `module.init`; or, without these
-            collections, one tree of all arrays.
+            collections, one tree of all arrays; also flat, {"params/Dense_0/kernel": array}, as from a file.
         input_shape: the shape of one example, a tuple of shapes for several inputs.
         names: {layer of the model: its name in Flax}; without it, "Dense_0" or "layers_0", as they are called there.
         dtype: of the parameters; None: float64 if any array is float64, else float32.
@@ -141,6 +144,8 @@ def from_variables(
         if name in arrays:
             raise ValueError(f"variables has two arrays named {name!r}")
         arrays[name] = array
+    if all(name.startswith(COLLECTIONS) for name in arrays):  # of a flat dict
+        arrays = {name.partition("/")[2]: array for name, array in arrays.items()}
     convention = SEQUENTIAL if any(name.startswith("layers_") for name in arrays) else CONVENTION
     return read(convention, model, _side_by_side(_named_gates(arrays)), input_shape, names, dtype)
 

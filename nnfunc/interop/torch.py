@@ -98,15 +98,19 @@ def from_state_dict(
     input_shape: Shapes,
     *,
     names: Names | None = None,
+    prefix: str = "",
     dtype: DTypeLike | None = None,
 ) -> tuple[ArrayDict, ArrayDict]:
     """Parameters and state of a model from a PyTorch module's `state_dict`, like `model.init`.
 
     Args:
         model: with the layers of the module.
-        state_dict: `module.state_dict()`; tensors of any floating dtype on any device, or NumPy arrays.
+        state_dict: `module.state_dict()`; tensors of any floating dtype on any device, or NumPy arrays, such as those
+            of `nnfunc.interop.arrays.read_arrays`.
         input_shape: the shape of one example, a tuple of shapes for several inputs.
         names: {layer of the model: its name in the module}; without it, that of an `nn.Sequential`.
+        prefix: what the names of this part begin with, "encoder."; the others are left out. Without it, what all names
+            begin with is left out where it is in the way: the "module." of a `DataParallel`.
         dtype: of the parameters; None: float64 if any tensor is float64, else float32.
     Returns:
         (params, state), the state with the running averages of batch norm.
@@ -128,6 +132,8 @@ the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may
     if not isinstance(state_dict, Mapping):
         hint = ": pass module.state_dict()" if hasattr(state_dict, "state_dict") else ""
         raise TypeError(f"state_dict is {type(state_dict).__name__}, expected a dict of tensors{hint}")
+    if prefix:
+        state_dict = _part(state_dict, prefix)
     counts = {k for k in state_dict if str(k).endswith(COUNT) and k.removesuffix(COUNT) + BESIDE in state_dict}
     arrays = {k: _array(v, f"state_dict[{k!r}]") for k, v in state_dict.items() if k not in counts}
     return read(CONVENTION, model, _parted(_one_bias(_directions(arrays))), input_shape, names, dtype)
@@ -162,6 +168,16 @@ def to_state_dict(
     tensors = {name: torch.from_numpy(array) for name, array in both.items()}
     averages = [p.theirs for p in arrays if p.theirs.endswith(BESIDE) and not p.ours.endswith(BESIDE)]
     return tensors | {name.removesuffix(BESIDE) + COUNT: torch.tensor(0) for name in averages}
+
+
+def _part(state_dict: Mapping[str, torch.Tensor | ArrayLike], prefix: str) -> dict[str, torch.Tensor | ArrayLike]:
+    """What is below a prefix, without it."""
+    begin = f"{prefix.removesuffix('.')}."
+    found = {name.removeprefix(begin): value for name, value in state_dict.items() if name.startswith(begin)}
+    if not found:
+        known = sorted({name.rpartition(".")[0] for name in state_dict})
+        raise ValueError(f"prefix={prefix!r}: no name begins with it; there are {', '.join(known[:8])}")
+    return found
 
 
 def _directions(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:

@@ -1,0 +1,258 @@
+"""From an ONNX graph to a model: back from its outputs, each value a layer on the one before, or a join of branches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nnfunc.arrays import ArrayDict
+from nnfunc.core.build import output_shape
+from nnfunc.core.expressions import Expression, Op
+from nnfunc.core.layer import Layer
+from nnfunc.interop._weights import single
+from nnfunc.interop.onnx._context import RECURRENT, Context, lies
+from nnfunc.interop.onnx._graph import INPUTS, OUTPUTS, Graph, Node, opened, refused
+from nnfunc.interop.onnx._images import as_image
+from nnfunc.interop.onnx._operators import READERS
+from nnfunc.interop.onnx._patterns import PATTERNS, Found, Pattern, found_at
+from nnfunc.interop.onnx._pieces import Layout, Piece, composed, same
+from nnfunc.layers.activations import identity
+from nnfunc.layers.combinators import branch, parallel, residual, serial
+from nnfunc.layers.joining import add, concatenate, multiply, subtract
+from nnfunc.layers.reshaping import take
+
+if TYPE_CHECKING:
+    import onnx
+
+JOINS: dict[str, Callable[[], Layer]] = {
+    "Add": add, "Sum": add, "Sub": subtract, "Mul": multiply, "Concat": concatenate,
+}  # fmt: skip
+
+
+def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, ArrayDict, ArrayDict]:
+    """A model of nnfunc with its parameters and state, from an ONNX model: of this package or of another.
+
+    Args:
+        source: the path of a file, or an `onnx.ModelProto`.
+    Returns:
+        (model, params, state); `nn.predict(model, ...)` gives the outputs of the graph, and training may go on.
+    Raises:
+        ImportError: onnx is not installed.
+        ValueError: an operator that is no layer of nnfunc, or not with these attributes; the node is named. A value
+            that is used by several nodes in another way than in branches that join again.
+        TypeError: something that is no model and no path.
+
+    Inputs and outputs have the layout of nnfunc: the examples first, the features last. So what is an image (N, C, H,
+    W) or a sequence (T, N, D) there is (N, H, W, C) or (N, T, D) here, where the graph's first layers take it as such;
+    axes of length 1 that a global pooling leaves are left out. Features of an image that is flattened stand in our
+    order, and so do the rows of the weights behind them. What is tied there is two arrays here.
+
+    >>> from nnfunc.interop.onnx import to_onnx
+    >>> model = nn.serial(nn.dense(3), nn.gelu(), nn.batch_norm(), nn.dense(1), nn.sigmoid())
+    >>> params, state = model.init(nn.key(0), (2,))
+    >>> again, same_params, same_state = from_onnx(to_onnx(model, params, state, input_shape=(2,)))
+    >>> again.layers[1:4]
+    (('gelu1', gelu(approximate=False)), ('batch_norm1', batch_norm(eps=1e-05, momentum=0.9)), \
+('dense2', dense(units=1, initializer='he', bias_initializer='zeros', bias=True)))
+    >>> same_params == params, same_state == state
+    (True, True)
+    """
+    try:
+        import onnx  # noqa: F401  # asked for before anything is done
+    except ImportError as error:
+        raise ImportError('from_onnx needs onnx: pip install "nnfunc[onnx]"') from error
+    graph = opened(source)
+    start = graph.inputs[0] if len(graph.inputs) == 1 else INPUTS
+    end = graph.outputs[0] if len(graph.outputs) == 1 else OUTPUTS
+    first = lies(graph, start) if start else same(1)
+    pieces, layout = _between(graph, start, end, first, set())
+    if layout.order is not None:
+        raise ValueError("the output is a flattened image, whose order is another here: end the graph before Flatten")
+    made = composed(serial, pieces)
+    arrays = (*made.params.values(), *made.state.values())
+    double = any(a.dtype == np.float64 for a in arrays) or (not arrays and graph.double)
+    params, state = (ArrayDict(given).astype(np.float64 if double else np.float32) for given in made[1:])
+    single(made.layer, params, state)
+    _check(graph, made.layer, params, state, layout)
+    return made.layer, params, state
+
+
+def _check(graph: Graph, model: Layer, params: ArrayDict, state: ArrayDict, layout: Layout) -> None:
+    """Raises an error if the model has not the output of the graph, where its sizes are known."""
+    shapes = [tuple(graph.sizes[v][n] for n in lies(graph, v).axes[1:]) for v in graph.inputs]
+    if any(n is None for shape in shapes for n in shape):
+        return
+    try:
+        came = output_shape(model, params, state, shapes[0] if len(shapes) == 1 else tuple(shapes))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the layers that were read do not fit each other: {error}") from error
+    if len(graph.outputs) == 1 and graph.outputs[0] in graph.sizes:
+        expected = tuple(graph.sizes[graph.outputs[0]][n] for n in layout.axes[1:])
+        if len(came) != len(expected) or any(n not in (None, m) for m, n in zip(came, expected, strict=True)):
+            raise ValueError(f"the layers that were read give an example {came}, and the graph {expected}")
+
+
+class Step(NamedTuple):
+    """How a value is made of those before it: of one by a layer, of several by a join."""
+
+    inputs: tuple[str, ...]
+    read: Callable[[list[Piece], Layout], Layout]
+
+
+def _between(graph: Graph, start: str, end: str, layout: Layout, used: set[str]) -> tuple[list[Piece], Layout]:
+    """The layers between two values; `used` are those made before."""
+    steps: list[tuple[str, Step]] = []
+    value = end
+    while value != start:
+        step = _step(graph, value)
+        steps.append((value, step))
+        value = step.inputs[0] if len(step.inputs) == 1 else graph.before[value]
+    pieces: list[Piece] = []
+    for value, step in reversed(steps):
+        if len(step.inputs) > 1:
+            layout = _joined(graph, value, step.inputs, layout, pieces, used)
+            continue
+        count = len(pieces)
+        layout = step.read(pieces, layout)
+        if any(piece.params for piece in pieces[count:]) and value in used:
+            node = graph.producers[value][0]
+            raise refused(node, "its output goes into several nodes, and not in branches within branches, so nnfunc "
+                          "would have its weights twice")  # fmt: skip
+        used.add(value)
+    return pieces, layout
+
+
+def _step(graph: Graph, value: str) -> Step:
+    """How a value is made."""
+    if value in graph.inputs:
+        return Step((INPUTS,), lambda pieces, _: _taken(graph, value, pieces))
+    if value in graph.constants or value not in graph.before:
+        raise ValueError(f"{value!r} does not depend on the inputs of the graph")
+    node, output = graph.producers[value]
+    for pattern, found in found_at(graph, value):
+        if pattern.read(found, same(2)) is not None:
+            return Step((found["x"],), partial(_as_found, node, pattern, found))
+    data = graph.data(node)
+    if len(data) > 1 and (node.kind in JOINS or value == OUTPUTS):
+        return Step(tuple(data), lambda pieces, layout: layout)
+    if node.kind == "Reshape" and (both := _both_directions(graph, node)) is not None:
+        node, data = both, graph.data(both)
+    elif node.kind in RECURRENT and node.attributes.get("direction") == "bidirectional":
+        raise refused(
+            node, "of both directions, expected Transpose (0, 2, 1, 3) and Reshape to (T, N, 2 units) after it"
+        )
+    if output and node.kind not in RECURRENT:
+        raise refused(node, f"its output {value!r}, which is not the first, is none of a layer of nnfunc")
+    if node.kind not in READERS or len(data) != 1 or (data[0] != node.inputs[0] and node.kind != "Add"):
+        raise refused(node, f"nnfunc has no layer for it here. It reads {', '.join(supported())}")
+    read, x = READERS[node.kind], data[0]
+    return Step((x,), lambda pieces, layout: read(as_image(Context(graph, node, output, x, value, layout, pieces))))
+
+
+def supported() -> list[str]:
+    """The operators that `from_onnx` reads, some of them in patterns alone, such as a `MatMul` and an `Add`.
+
+    >>> supported()[:3], "LSTM" in supported()
+    (['Abs', 'Add', 'AveragePool'], True)
+    """
+    inside = chain.from_iterable(_kinds(pattern.expression) for pattern in PATTERNS)
+    return sorted({*READERS, *JOINS, *inside, "Cast", "Identity"})
+
+
+def _kinds(expression: Expression) -> Iterator[str]:
+    if isinstance(expression, Op):
+        if expression.kind != "Output":
+            yield expression.kind
+        for inner in expression.inputs:
+            yield from _kinds(inner)
+
+
+def _both_directions(graph: Graph, node: Node) -> Node | None:
+    """The recurrent layer of both directions whose outputs a Reshape puts side by side."""
+    turned, _ = graph.producers.get(node.inputs[0], (None, 0))
+    if turned is None or turned.kind != "Transpose" or turned.attributes.get("perm") != [0, 2, 1, 3]:
+        return None
+    layer, output = graph.producers.get(turned.inputs[0], (None, 0))
+    both = layer is not None and layer.kind in RECURRENT and layer.attributes.get("direction") == "bidirectional"
+    return layer if both and output == 0 else None
+
+
+def _as_found(node: Node, pattern: Pattern, found: Found, pieces: list[Piece], layout: Layout) -> Layout:
+    """Adds the layer of a pattern."""
+    fits = pattern.along is None or layout.has_features(pattern.along)
+    made = pattern.read(found, layout) if fits else None
+    if made is None:
+        raise refused(node, f"it goes along axis {pattern.along}, which is not that of the features here")
+    pieces.append(made[0])
+    return made[1]
+
+
+# -- inputs and joins --------------------------------------------------------------------------------------------------
+
+
+def _taken(graph: Graph, value: str, pieces: list[Piece]) -> Layout:
+    pieces.append(Piece(take(graph.inputs.index(value))))
+    return lies(graph, value)
+
+
+def _joined(
+    graph: Graph, value: str, inputs: Sequence[str], layout: Layout, pieces: list[Piece], used: set[str]
+) -> Layout:
+    """Adds branches and the layer that joins them."""
+    node, start = graph.producers[value][0], graph.before[value]
+    made = [_between(graph, start, v, layout, used) for v in inputs]
+    branches, layouts = [p for p, _ in made], [own for _, own in made]
+    straight = [k for k, own in enumerate(branches) if not own]
+    if value == OUTPUTS:
+        if any(own.order is not None for own in layouts):
+            raise ValueError(
+                "an output is a flattened image, whose order is another here: end the graph before Flatten"
+            )
+        pieces.append(composed(branch, [_one(own) for own in branches]))
+        return same(1)
+    after = _of_join(graph, node, inputs, layouts)
+    if node.kind == "Add" and len(branches) == 2 and len(straight) == 1 and start:
+        pieces.append(composed(residual, branches[1 - straight[0]]))
+        return after
+    taken = [own[0].layer if own else None for own in branches]
+    if not start and taken == [take(k) for k in range(len(graph.inputs))]:  # each of the inputs by itself
+        rests = [own[1:] for own in branches]
+        pieces.extend([composed(parallel, [_one(own) for own in rests])] if any(rests) else [])
+    else:
+        pieces.append(composed(branch, [_one(own) for own in branches]))
+    pieces.append(Piece(JOINS[node.kind]()))
+    return after
+
+
+def _one(pieces: list[Piece]) -> Piece:
+    """Layers in series as one."""
+    if not pieces:
+        return Piece(identity())
+    return pieces[0] if len(pieces) == 1 else composed(serial, pieces)
+
+
+def _of_join(graph: Graph, node: Node, inputs: Sequence[str], layouts: list[Layout]) -> Layout:
+    """How a join lies, whose inputs must lie alike."""
+    first, sizes = layouts[0], [graph.sizes.get(v, ()) for v in inputs]
+    if any(own[:2] != first[:2] for own in layouts):
+        raise refused(node, f"its inputs of shapes {sizes} lie differently here: as images or sequences, and not")
+    orders = [own.order for own in layouts]
+    if node.kind == "Concat":
+        if not first.has_features(node.attributes["axis"]):
+            raise refused(node, f"axis={node.attributes['axis']}, and nnfunc joins the features alone")
+        if any(order is not None for order in orders):
+            lengths = [own[-1] or 0 for own in sizes]
+            before = np.cumsum([0, *lengths[:-1]])
+            parts = [(np.arange(n) if o is None else o) + k for n, o, k in zip(lengths, orders, before, strict=True)]
+            return first._replace(order=np.concatenate(parts))
+        return first
+    if len({own[1:] for own in sizes}) > 1 and not any(None in own[1:] for own in sizes):
+        raise refused(node, f"its inputs have the shapes {sizes}, expected equal ones")
+    if len({None if order is None else tuple(order) for order in orders}) > 1:
+        raise refused(node, "its inputs are features in different orders: of flattened images, and others")
+    return first
