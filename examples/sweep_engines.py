@@ -8,15 +8,15 @@ with scikit-learn. For --quick there are fewer settings, seeds and epochs.
 
 It prints
 
-    one by one: 128 networks in 18.3 s, 1.0 times as fast as one by one
-    stacks, one process: 128 networks in 3.7 s, 5.0 times as fast as one by one
-    joblib, 2 processes: 128 networks in 4.0 s, 4.6 times as fast as one by one
+    one by one: 128 networks in 16.2 s, 1.0 times as fast as one by one
+    stacks, one process: 128 networks in 3.5 s, 4.6 times as fast as one by one
+    joblib, 2 processes: 128 networks in 4.8 s, 3.3 times as fast as one by one
         rate   λ = 0           λ = 0.3         λ = 1           λ = 3
         0.001  92.0% ± 0.5%    91.7% ± 0.5%    90.5% ± 0.7%    81.2% ± 2.0%
         0.003  93.0% ± 0.5%    93.3% ± 0.3%    92.0% ± 0.1%    83.4% ± 0.9%
         0.01   93.4% ± 0.3%    93.8% ± 0.4%    92.2% ± 0.6%    81.9% ± 1.5%
         0.03   93.5% ± 0.6%    92.5% ± 0.9%    90.4% ± 0.7%    74.0% ± 2.1%
-    Dask, 2 processes: 128 networks in 3.2 s, 5.7 times as fast as one by one
+    Dask, 2 processes: 128 networks in 4.3 s, 3.8 times as fast as one by one
         rate   λ = 0           λ = 0.3         λ = 1           λ = 3
         0.001  92.0% ± 0.5%    91.7% ± 0.5%    90.5% ± 0.7%    81.2% ± 2.0%
         0.003  93.0% ± 0.5%    93.3% ± 0.3%    92.0% ± 0.1%    83.4% ± 0.9%
@@ -24,7 +24,9 @@ It prints
         0.03   93.5% ± 0.6%    92.5% ± 0.9%    90.4% ± 0.7%    74.0% ± 2.1%
     the best, rate 0.01 and λ 0.3: 94.3% ± 0.6% on the test images
 
-on two cores that others used too: a sweep of seconds gains most from the stacks, a longer one from the processes.
+on two cores that other programs used as well, so that two processes have hardly more of them than one. What the stacks
+gain, they gain anywhere; what the processes gain depends on cores that are free.
+
 It draws sweep_engines.png.
 """
 
