@@ -32,7 +32,7 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.structure import map_layers
 from nnfunc.models.description import build, constructors, describe
-from tests.benchmarks import kills
+from tests.reliability import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported
 
 SUFFIXES = [".npz", ".safetensors"]
