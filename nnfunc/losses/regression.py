@@ -13,6 +13,7 @@ cosine                  1 − the cosine of the angle between y and target
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -105,27 +106,36 @@ log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient, over=
 """
 
 
-def quantile(level: float = 0.5) -> Loss:
+def quantile(level: float | Sequence[float] = 0.5) -> Loss:
     """The mean over the outputs of max(level · d, (level − 1) · d), d = target − y (Koenker & Bassett 1978).
 
     Its minimum is the quantile of the targets: with 0.9, nine of ten targets are below y. Where y is the target, the
-    gradient is 0.
+    gradient is 0. Of several levels, each is that of one output.
 
     >>> nn.quantile(0.9).forward(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))[0]
     0.5
     """
-    level = number(level, "level", 0, 1, open_low=True, open_high=True, why="the share of targets below y")
-    return make("quantile", Settings(level=level), _quantile, _quantile_gradient, over="mean")
+    several = isinstance(level, (list, tuple))
+    given: Sequence[float] = level if isinstance(level, (list, tuple)) else [level]  # type: ignore[list-item]  # one
+    why = "the share of targets below y"
+    levels = tuple(number(one, "level", 0, 1, open_low=True, open_high=True, why=why) for one in given)
+    if not levels:
+        raise ValueError("level is empty: expected one number or more")
+    own = Settings(level=levels if several else levels[0])
+    return make("quantile", own, _quantile, _quantile_gradient, over="mean")
 
 
-def _quantile(y: Array, T: Array, *, level: float) -> tuple[Array, Residual]:
+def _quantile(y: Array, T: Array, *, level: float | tuple[float, ...]) -> tuple[Array, Residual]:
     d = T - y
-    return np.maximum(level * d, (level - 1) * d), d
+    share = np.asarray(level, d.dtype)
+    if share.ndim and share.shape != d.shape[-1:]:
+        raise ValueError(f"level={level} has {len(share)} numbers, but y has {d.shape[-1]} outputs: one for each")
+    return np.maximum(share * d, (share - 1) * d), d
 
 
-def _quantile_gradient(d: Array, *, level: float) -> Array:
-    above, below, one = (d.dtype.type(a) for a in (-level, 1 - level, 0))
-    return np.where(d > 0, above, np.where(d < 0, below, one))
+def _quantile_gradient(d: Array, *, level: float | tuple[float, ...]) -> Array:
+    share = np.asarray(level, d.dtype)
+    return np.where(d > 0, -share, np.where(d < 0, 1 - share, d.dtype.type(0)))
 
 
 def _poisson(y: Array, T: Array) -> tuple[Array, Residual]:

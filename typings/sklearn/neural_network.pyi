@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,31 @@ class _Adam(Protocol):
     ms: list[NDArray[np.floating]]
     vs: list[NDArray[np.floating]]
 
-class MLPClassifier(BaseEstimator):
+class _MLP(BaseEstimator):
+    activation: str
+    alpha: float
+    batch_size: int | Literal["auto"]
     coefs_: list[NDArray[np.floating]]
+    feature_names_in_: NDArray[Any]
     intercepts_: list[NDArray[np.floating]]
+    learning_rate_init: float
     loss_: float
+    n_iter_: int
+    out_activation_: str
+    solver: str
+    t_: int
     _optimizer: _Adam
 
     def __init__(self, hidden_layer_sizes: int | Sequence[int] = ..., **settings: object) -> None: ...
-    def fit(self, X: NDArray[Any], y: NDArray[Any]) -> MLPClassifier: ...
-    def partial_fit(self, X: NDArray[Any], y: NDArray[Any], *, classes: NDArray[Any] | None = ...) -> MLPClassifier: ...
-    def predict_proba(self, X: NDArray[Any]) -> NDArray[np.floating]: ...
+    def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Self: ...
     def score(self, X: NDArray[Any], y: NDArray[Any]) -> float: ...
+    def predict(self, X: NDArray[Any]) -> NDArray[Any]: ...
 
-class MLPRegressor(BaseEstimator):
-    def __init__(self, hidden_layer_sizes: int | Sequence[int] = ..., **settings: object) -> None: ...
+class MLPClassifier(_MLP):
+    classes_: NDArray[Any]
+
+    def partial_fit(self, X: NDArray[Any], y: NDArray[Any], *, classes: NDArray[Any] | None = ...) -> Self: ...
+    def predict_proba(self, X: NDArray[Any]) -> NDArray[np.floating]: ...
+
+class MLPRegressor(_MLP):
+    def partial_fit(self, X: NDArray[Any], y: NDArray[Any]) -> Self: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils import check_random_state
+from sklearn.metrics import check_scoring
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 import nnfunc as nn
@@ -24,6 +26,7 @@ from nnfunc.layers.structure import last_layer, map_layers
 from nnfunc.losses import by_names
 from nnfunc.optimizers.names import OPTIMIZERS
 from nnfunc.optimizers.setting import Setting
+from nnfunc.training.stopping import validation_loss
 
 ModelFunction: TypeAlias = Callable[[int, int], nn.Layer]
 """(n_features, n_outputs) -> model"""
@@ -63,6 +66,10 @@ class Network(BaseEstimator):
     epochs: int = 200
     patience: int | None = None
     validation_fraction: float = 0.1
+    scoring: str | Callable[..., float] | None = None
+    tol: float | None = None
+    n_iter_no_change: int = 10
+    shuffle: bool = True
     random_state: RandomState = None
     dtype: DTypeLike = np.float64  # the estimator checks of scikit-learn ask for more digits than float32 has
     warm_start: bool = False
@@ -78,10 +85,11 @@ class Network(BaseEstimator):
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
-        """Trains for `epochs` passes over the data, or until `patience` ends; with warm_start goes on from the last.
+        """Trains for `epochs` passes over the data, or until `patience` or `tol` ends it; with warm_start goes on from
+        the last.
 
         Args:
-            X: (examples, features).
+            X: (examples, features); a sparse matrix is made dense, as a whole.
             y: (examples,), or (examples, outputs).
             sample_weight: (examples,), how much each example counts.
             X_val, y_val, sample_weight_val: data to evaluate after each epoch, and for early stopping. A pipeline
@@ -139,45 +147,62 @@ class Network(BaseEstimator):
         shapes = X.shape[1], head.outputs, self.dtype
         ts = _continued(step, self.state_, *shapes) if goes_on else _started(step, init_key, *shapes)
         X, y, weights = _counted(X, y, weights)
-        data = (X, *self._targets(y, weights, loss))
+        data: Rows = (X, y) if weights is None else (X, y, weights)
         held_out: Rows | None = None
         X_val, y_val, weights_val = validation
+        before = self._held_out if goes_on else None
         if X_val is not None and y_val is not None:
             X, y, weights = _counted(*self._checked(X_val, y_val, weights_val, reset=False))
-            held_out = (X, *self._targets(y, weights, loss))
+            held_out = (X, y) if weights is None else (X, y, weights)
+            before = None
         elif any(part is not None for part in validation):
             raise ValueError("X_val and y_val belong together, and sample_weight_val to them: pass both or none")
+        elif before is not None:
+            data = _without(data, before[0])
+            held_out = before if patience is not None else None
         elif patience is not None and goes_on:
-            if self._held_out is None:
-                raise ValueError(
-                    "patience=, but the fit before held no rows out, so all are known to the state that goes on: pass "
-                    "X_val and y_val, or begin with patience"
-                )
-            held_out = self._held_out
-            data = _without(data, held_out[0])
+            raise ValueError(
+                "patience=, but the fit before held no rows out, so all are known to the state that goes on: pass "
+                "X_val and y_val, or begin with patience"
+            )
         elif patience is not None:
             fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True, open_high=True)
-            data, held_out = split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
+            data, before = split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
+            held_out = before
         trained_on = hashlib.sha256(data[0].tobytes()).digest()
-        if not goes_on:  # they stay held out, as the next state is compared with this one on them
-            self._held_out: Rows | None = held_out if self.warm_start and X_val is None else None
+        # They stay held out, as the next state is compared with this one on them.
+        self._held_out: Rows | None = before if self.warm_start or goes_on else None
 
+        targets, held_out_targets = (
+            None if rows is None else (rows[0], *self._targets(rows[1], rows[2] if len(rows) > 2 else None, loss))
+            for rows in (data, held_out)
+        )
+        assert targets is not None
+        order = order_key if self.shuffle else None
         run: Iterable[nn.Epoch] = nn.train(
-            step, ts, data, epochs=epochs, batch_size=self.batch_size, key=order_key, validation=held_out
+            step, ts, targets, epochs=epochs, batch_size=self.batch_size, key=order, validation=held_out_targets
         )
         if self.verbose:
             run = _shown(run)
         log: list[nn.Epoch] = []
         run = _recorded(run, log, ts)
+        if self.tol is not None:
+            run = nn.early_stopping(run, self.n_iter_no_change, self.tol, lambda epoch: float(epoch.loss))
+        if patience is not None and held_out_targets is not None and goes_on and trained_on == self._trained_on:
+            before_all = nn.evaluate(model, loss, ts, *held_out_targets)  # the state to go on from may stay the best
+            run = chain([nn.Epoch(0, np.nan, np.nan, before_all, ts)], run)
+        scores: dict[int, float] = {}
+        monitor: Callable[[nn.Epoch], float] = validation_loss
+        if self.scoring is not None and held_out is not None:
+            run = self._scored(run, model, held_out, scores)
+            monitor = lambda epoch: -scores[epoch.number]  # noqa: E731  # one line for one word
         if patience is not None and held_out is not None:
-            if goes_on and trained_on == self._trained_on:  # the state to go on from may stay the best
-                run = chain([nn.Epoch(0, np.nan, np.nan, nn.evaluate(model, loss, ts, *held_out), ts)], run)
-            run = nn.early_stopping(run, patience)
+            run = nn.early_stopping(run, patience, monitor=monitor)
         best: nn.Epoch | None = None
         stop: KeyboardInterrupt | None = None
         try:
             for epoch in run:
-                best = nn.best_epoch([best, epoch]) if patience is not None and best is not None else epoch
+                best = nn.best_epoch([best, epoch], monitor) if patience is not None and best is not None else epoch
         except KeyboardInterrupt as interrupt:
             stop = interrupt
         if best is None or (stop is not None and not log):  # before the end of the first epoch
@@ -185,14 +210,30 @@ class Network(BaseEstimator):
         self._trained_on: bytes = trained_on
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
-        self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, nn.history(log))
+        columns = nn.history(log)
+        if scores:
+            columns["validation_score"] = np.array([scores.get(epoch.number, np.nan) for epoch in log])
+        self.history_: dict[str, Array] = _joined(self.history_ if goes_on else {}, columns)
         self.n_iter_ = len(self.history_["epoch"])
         return stop
+
+    def _scored(
+        self, epochs: Iterable[nn.Epoch], model: nn.Layer, held_out: Rows, scores: dict[int, float]
+    ) -> Iterator[nn.Epoch]:
+        """The epochs, whose scores on the held-out rows are noted: those of an estimator of this state."""
+        scorer = check_scoring(self, self.scoring)
+        given = {"sample_weight": held_out[2]} if len(held_out) > 2 else {}
+        for epoch in epochs:
+            fitted = copy.copy(self)
+            fitted.model_, fitted.state_ = model, epoch.state
+            scores[epoch.number] = float(scorer(fitted, *held_out[:2], **given))
+            yield epoch
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, reset: bool
     ) -> tuple[Array, Labels, Array | None]:
-        x, labels = validate_data(self, X, y, dtype=self.dtype, multi_output=True, reset=reset)
+        x, labels = validate_data(self, X, y, dtype=self.dtype, multi_output=True, reset=reset, accept_sparse="csr")
+        x = dense(x)
         labels = labels.toarray() if hasattr(labels, "toarray") else labels  # scipy's sparse columns of 0 and 1
         labels = column_or_1d(labels, warn=True) if labels.shape[1:] == (1,) else labels
         if sample_weight is None:
@@ -228,7 +269,7 @@ class Network(BaseEstimator):
 
     def _outputs(self, X: ArrayLike, dtype: DTypeLike) -> Array:
         check_is_fitted(self, "state_")
-        x = validate_data(self, X, dtype=dtype, reset=False)
+        x = dense(validate_data(self, X, dtype=dtype, reset=False, accept_sparse="csr"))
         params, state = self.state_.params.astype(dtype), self.state_.state.astype(dtype)
         y: Array = nn.predict(self.model_, self.state_._replace(params=params, state=state), x)
         return y
@@ -241,6 +282,17 @@ class Network(BaseEstimator):
 
     def _targets(self, y: Labels, weights: Weights, loss: nn.Loss) -> Rows:
         raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def dense(X: Any) -> Array:
+    """A sparse matrix as an array."""
+    array: Array = X.toarray() if hasattr(X, "toarray") else X
+    return array
 
 
 # -- a run and its history ---------------------------------------------------------------------------------------------

@@ -46,15 +46,22 @@ class NNClassifier(ClassifierMixin, Network):
         learning_rate: of an optimizer given by name, a number or a schedule; None: the optimizer's default.
         penalty: a number λ for `nn.l2(λ)`, an `nn.Penalty`, or None.
         batch_size: rows of a batch, at most those of the data; None for all.
-        epochs: passes over the data. There is no other stopping criterion unless patience is given.
+        epochs: passes over the data, unless patience or tol stop before.
         patience: stop after as many epochs in a row without a lower validation loss, and keep the best epoch's state.
         validation_fraction: of the data, held out where patience is given and `fit` gets no validation data; by class.
+        scoring: what is to become large instead, on the held-out rows or those of `X_val`: a name like "roc_auc" or a
+            function (estimator, X, y) -> number, see `sklearn.metrics.get_scorer_names`. It stands in `history_` as
+            "validation_score", and with patience decides which epoch is best.
+        tol, n_iter_no_change: stop after as many epochs in a row in which the training loss was not lower than the
+            least before by more than tol; None: it goes on. The last state is kept.
+        shuffle: the rows of each epoch in an order of their own; False: as they come.
         class_weight: {class: weight}, "balanced" or None; multiplies the sample weights, also of validation data.
         random_state: of all randomness; the same int gives the same bits.
         dtype: of the parameters and all computation.
         warm_start: a further `fit` goes on from the state of the last; without patience, epochs=4 twice has the bits of
-            epochs=8. Rows that the first fit held out for `patience` stay held out, and on the same data the state of
-            the last fit may stay the best; with other rows one of the new epochs is taken.
+            epochs=8. Rows that the first fit held out for `patience` stay held out, of `partial_fit` too, until a fit
+            is given X_val; on the same data the state of the last fit may stay the best; with other rows one of the new
+            epochs is taken.
         verbose: a progress bar, where tqdm is installed; else a line for each epoch.
     Attributes: classes_, n_features_in_, n_iter_ (epochs run), history_ (a dict of arrays, see `nn.history`), state_
     (the `TrainState`), model_; feature_names_in_ where X has names.

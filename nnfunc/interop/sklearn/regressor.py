@@ -23,7 +23,8 @@ class NNRegressor(RegressorMixin, Network):
 
     Args: those of `NNClassifier` without class_weight. The network ends with `nn.dense`; the default loss is the mean
     squared error. y is taken as it comes: scale it where it is far from 0 or large
-    (`sklearn.compose.TransformedTargetRegressor`).
+    (`sklearn.compose.TransformedTargetRegressor`). With loss=nn.quantile([0.1, 0.5, 0.9]) the network has an output for
+    each level, of one target: `predict` gives (examples, levels), and `score` is that of the level nearest to ½.
     Attributes: those of `NNClassifier` without classes_.
 
     >>> X = np.linspace(-1, 1, 100)[:, None]
@@ -51,14 +52,33 @@ class NNRegressor(RegressorMixin, Network):
         return y[:, 0] if y.shape[1] == 1 else y
 
     def _begin(self, y: Labels, weights: Weights, loss: nn.Loss | None, classes: Classes, goes_on: bool) -> Head:
-        outputs = 1 if y.ndim == 1 else y.shape[1]
+        levels = self._levels = levels_of(loss)
+        if levels and y.ndim > 1:
+            raise ValueError(f"y has {y.shape[1]} columns, but quantile with the levels {levels} is of one target")
+        outputs = len(levels) or (1 if y.ndim == 1 else y.shape[1])
         return Head(outputs, "identity", nn.mean_squared_error, nn.mean_squared_error)
 
     def _targets(self, y: Labels, weights: Weights, loss: nn.Loss) -> Rows:
         target = y.astype(self.dtype).reshape(len(y), -1)
+        target = np.repeat(target, max(len(levels_of(loss)), 1), axis=1)
         return (target,) if weights is None else (target, weights)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The coefficient of determination R² of `predict`."""
+        if not getattr(self, "_levels", ()):
+            return super().score(X, y, sample_weight)
+        from sklearn.metrics import r2_score
+
+        middle = int(np.argmin(np.abs(np.array(self._levels) - 0.5)))
+        return float(r2_score(y, self.predict(X)[:, middle], sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def levels_of(loss: nn.Loss | None) -> tuple[float, ...]:
+    """The levels of a quantile loss that has several."""
+    level = None if loss is None or loss.own is not None else loss.settings.get("level")
+    return level if isinstance(level, tuple) else ()

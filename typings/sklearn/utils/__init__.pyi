@@ -6,7 +6,11 @@ class _ClassifierTags:
 class _TargetTags:
     multi_output: bool
 
+class _InputTags:
+    sparse: bool
+
 class Tags:
+    input_tags: _InputTags
     classifier_tags: _ClassifierTags
     target_tags: _TargetTags
 
