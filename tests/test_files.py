@@ -32,8 +32,8 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.structure import map_layers
 from nnfunc.models.description import build, constructors, describe
-from tests.reliability import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported
+from tests.reliability import kills
 
 SUFFIXES = [".npz", ".safetensors"]
 MODEL = nn.mlp([3, 4, 2], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)

@@ -6,6 +6,7 @@ from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, r
 from nnfunc.optimizers.averaging import averaged, ema, lookahead
 from nnfunc.optimizers.base import Optimizer, optimizer
 from nnfunc.optimizers.clipping import clip_by_global_norm, clip_by_value
+from nnfunc.optimizers.compiling import compiled
 from nnfunc.optimizers.groups import partition
 from nnfunc.optimizers.orthogonal import muon
 from nnfunc.optimizers.plateau import observe, reduce_on_plateau
@@ -23,6 +24,7 @@ __all__ = [
     "averaged",
     "clip_by_global_norm",
     "clip_by_value",
+    "compiled",
     "constant_schedule",
     "cosine_decay",
     "ema",

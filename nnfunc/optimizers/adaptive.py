@@ -12,18 +12,9 @@ import numpy as np
 
 from nnfunc._internal.validate import LEAST_EPS, number
 from nnfunc.arrays import Array
-from nnfunc.optimizers.base import Optimizer
-from nnfunc.optimizers.passes import (
-    Out,
-    Rate,
-    beta_settings,
-    built_in,
-    descend,
-    divide_by_root,
-    eps_settings,
-    moments,
-    weighted_sum,
-)
+from nnfunc.optimizers.base import Numbers, Optimizer
+from nnfunc.optimizers.formulas import Rate, beta_settings, built_in, eps_settings
+from nnfunc.optimizers.rules import adam_numbers
 from nnfunc.optimizers.setting import Setting
 
 
@@ -49,38 +40,29 @@ def nadam(
     settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
     if momentum_decay is not None:
         settings["momentum_decay"] = number(momentum_decay, "momentum_decay", 0, math.inf)
-    return built_in(_nadam, ("m", "v"), learning_rate=learning_rate, **settings)
+    return built_in(_nadam, _nadam_numbers, ("m", "v"), learning_rate=learning_rate, **settings)
 
 
 def _nadam(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    eps_root: float,
+    w: Array, g: Array, m: Array, v: Array, keep1: float, new1: float, keep2: float, new2: float, eps: float,
+    eps_root: float, of_m: float, of_g: float, rate: Rate,
+) -> tuple[Array, ...]:  # fmt: skip
+    m = m * keep1 + g * new1
+    v = v * keep2 + g * g * new2
+    return w - (m * of_m + g * of_g) / (np.sqrt(v + eps_root) + eps) * rate, m, v
+
+
+def _nadam_numbers(
+    t: int, learning_rate: Rate, beta1: float, beta2: float, eps: float, eps_root: float,
     momentum_decay: float = math.inf,
-) -> Out:
-    new_w, new_m, new_v = out
-    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
+) -> Numbers:  # fmt: skip
     now = _momentum_at(t, beta1, momentum_decay)
     next_ = _momentum_at(t + 1, beta1, momentum_decay)
     # where β₁ᵗ is below a rounding of 1, so is the product
     product = float(np.prod(_momentum_at(np.arange(1, t + 1), beta1, momentum_decay))) if beta1**t > 1e-17 else 0.0
-    direction = new_m * (next_ / (1 - product * next_))
-    np.multiply(g, (1 - now) / (1 - product), out=new_w)
-    direction += new_w
-    c = 1 - beta2**t
-    divide_by_root(direction, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
-    new_w *= math.sqrt(c)
-    descend(w, new_w, learning_rate, out=new_w)
-    return out
+    *averages, _ = adam_numbers(t, learning_rate, beta1, beta2, eps, eps_root)
+    rate = learning_rate * math.sqrt(1 - beta2**t)
+    return *averages, next_ / (1 - product * next_), (1 - now) / (1 - product), rate
 
 
 def _momentum_at(t: Any, beta1: float, decay: float) -> Any:
@@ -104,31 +86,17 @@ def amsgrad(
     amsgrad(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
-    return built_in(_amsgrad, ("m", "v", "largest_v"), learning_rate=learning_rate, **settings)
+    return built_in(_amsgrad, adam_numbers, ("m", "v", "largest_v"), learning_rate=learning_rate, **settings)
 
 
 def _amsgrad(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    largest_v: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    eps_root: float,
-) -> Out:
-    new_w, new_m, new_v, new_largest = out
-    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
-    np.maximum(largest_v, new_v, out=new_largest)
-    c = 1 - beta2**t
-    divide_by_root(new_m, new_largest, eps * math.sqrt(c), eps_root * c, out=new_w)
-    descend(w, new_w, learning_rate * (math.sqrt(c) / (1 - beta1**t)), out=new_w)
-    return out
+    w: Array, g: Array, m: Array, v: Array, largest_v: Array, keep1: float, new1: float, keep2: float, new2: float,
+    eps: float, eps_root: float, rate: Rate,
+) -> tuple[Array, ...]:  # fmt: skip
+    m = m * keep1 + g * new1
+    v = v * keep2 + g * g * new2
+    largest_v = np.maximum(largest_v, v)
+    return w - m / (np.sqrt(largest_v + eps_root) + eps) * rate, m, v, largest_v
 
 
 def adamax(learning_rate: Setting = 0.002, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8) -> Optimizer:
@@ -142,31 +110,19 @@ def adamax(learning_rate: Setting = 0.002, beta1: float = 0.9, beta2: float = 0.
     """
     eps = number(eps, "eps", LEAST_EPS, math.inf, why="a gradient of 0 would divide 0 by 0")
     betas = beta_settings(beta1=beta1, beta2=beta2)
-    return built_in(_adamax, ("m", "largest"), learning_rate=learning_rate, **betas, eps=eps)
+    return built_in(_adamax, _adamax_numbers, ("m", "largest"), learning_rate=learning_rate, **betas, eps=eps)
 
 
 def _adamax(
-    w: Array,
-    g: Array,
-    m: Array,
-    largest: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> Out:
-    new_w, new_m, new_largest = out
-    weighted_sum(m, beta1, g, 1 - beta1, out=new_m, scratch=new_w)
-    np.abs(g, out=new_w)
-    new_w += eps
-    np.multiply(largest, beta2, out=new_largest)
-    np.maximum(new_largest, new_w, out=new_largest)
-    np.divide(new_m, new_largest, out=new_w)
-    descend(w, new_w, learning_rate * (1 / (1 - beta1**t)), out=new_w)
-    return out
+    w: Array, g: Array, m: Array, largest: Array, keep1: float, new1: float, keep2: float, eps: float, rate: Rate
+) -> tuple[Array, ...]:
+    m = m * keep1 + g * new1
+    largest = np.maximum(largest * keep2, np.abs(g) + eps)
+    return w - m / largest * rate, m, largest
+
+
+def _adamax_numbers(t: int, learning_rate: Rate, beta1: float, beta2: float, eps: float) -> Numbers:
+    return beta1, 1 - beta1, beta2, eps, learning_rate * (1 / (1 - beta1**t))
 
 
 def adadelta(learning_rate: Setting = 1.0, beta2: float = 0.9, eps_root: float = 1e-6) -> Optimizer:
@@ -181,22 +137,27 @@ def adadelta(learning_rate: Setting = 1.0, beta2: float = 0.9, eps_root: float =
     adadelta(learning_rate=1.0, beta2=0.9, eps_root=1e-06)
     """
     eps_root = number(eps_root, "eps_root", LEAST_EPS, math.inf, why="from a D of 0 nothing would ever move")
-    return built_in(_adadelta, ("v", "d"), learning_rate=learning_rate, **beta_settings(beta2=beta2), eps_root=eps_root)
+    return built_in(
+        _adadelta,
+        _adadelta_numbers,
+        ("v", "d"),
+        learning_rate=learning_rate,
+        **beta_settings(beta2=beta2),
+        eps_root=eps_root,
+    )
 
 
 def _adadelta(
-    w: Array, g: Array, v: Array, d: Array, *, out: Out, t: int, learning_rate: Rate, beta2: float, eps_root: float
-) -> Out:
-    new_w, new_v, new_d = out
-    np.multiply(g, g, out=new_w)
-    weighted_sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
-    delta = np.sqrt((d + eps_root) / (new_v + eps_root))
-    delta *= g
-    np.multiply(delta, delta, out=new_w)
-    weighted_sum(d, beta2, new_w, 1 - beta2, out=new_d, scratch=new_w)
-    np.multiply(delta, learning_rate, out=new_w)
-    np.subtract(w, new_w, out=new_w)
-    return out
+    w: Array, g: Array, v: Array, d: Array, keep: float, new: float, eps_root: float, rate: Rate
+) -> tuple[Array, ...]:
+    v = v * keep + g * g * new
+    delta = np.sqrt((d + eps_root) / (v + eps_root)) * g
+    d = d * keep + delta * delta * new
+    return w - delta * rate, v, d
+
+
+def _adadelta_numbers(t: int, learning_rate: Rate, beta2: float, eps_root: float) -> Numbers:
+    return beta2, 1 - beta2, eps_root, learning_rate
 
 
 def radam(
@@ -216,36 +177,28 @@ def radam(
     radam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
-    return built_in(_radam, ("m", "v"), learning_rate=learning_rate, **settings)
+    return built_in(_radam, _radam_numbers, ("m", "v"), learning_rate=learning_rate, **settings)
 
 
 def _radam(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    eps_root: float,
-) -> Out:
-    new_w, new_m, new_v = out
-    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
+    w: Array, g: Array, m: Array, v: Array, keep1: float, new1: float, keep2: float, new2: float, share: float,
+    eps: float, eps_root: float, rate: Rate,
+) -> tuple[Array, ...]:  # fmt: skip
+    m = m * keep1 + g * new1
+    v = v * keep2 + g * g * new2
+    return w - m / (np.sqrt(v + eps_root) * share + eps) * rate, m, v
+
+
+def _radam_numbers(t: int, learning_rate: Rate, beta1: float, beta2: float, eps: float, eps_root: float) -> Numbers:
+    *averages, outside, inside, _ = adam_numbers(t, learning_rate, beta1, beta2, eps, eps_root)
     c = 1 - beta2**t
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * t * (1 - c) / c
     rate = learning_rate * (1 / (1 - beta1**t))
-    if length > 5:
-        r = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-        divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
-        descend(w, new_w, rate * (r * math.sqrt(c)), out=new_w)
-    else:
-        descend(w, new_m, rate, out=new_w)
-    return out
+    if length <= 5:  # m by 0·√v + 1
+        return *averages, 0.0, 1.0, inside, rate
+    r = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    return *averages, 1.0, outside, inside, rate * (r * math.sqrt(c))
 
 
 def lion(
@@ -262,29 +215,15 @@ def lion(
     lion(learning_rate=0.0001, weight_decay=0.1, beta1=0.9, beta2=0.99)
     """
     betas = beta_settings(beta1=beta1, beta2=beta2)
-    return built_in(_lion, ("m",), learning_rate=learning_rate, weight_decay=weight_decay, **betas)
+    return built_in(_lion, _lion_numbers, ("m",), learning_rate=learning_rate, weight_decay=weight_decay, **betas)
 
 
 def _lion(
-    w: Array,
-    g: Array,
-    m: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    weight_decay: Rate,
-    beta1: float,
-    beta2: float,
-) -> Out:
-    new_w, new_m = out
-    np.multiply(m, beta1 / (1 - beta1), out=new_w)  # (β₁V + (1 − β₁) dW)/(1 − β₁) has the same sign
-    new_w += g
-    np.sign(new_w, out=new_w)
-    if not (isinstance(weight_decay, float) and weight_decay == 0):
-        new_w += w * weight_decay
-    descend(w, new_w, learning_rate, out=new_w)
-    np.multiply(m, beta2 / (1 - beta2), out=new_m)
-    new_m += g
-    new_m *= 1 - beta2
-    return out
+    w: Array, g: Array, m: Array, heavy: float, keep: float, new: float, rate: Rate, decay: Rate
+) -> tuple[Array, ...]:
+    direction = np.sign(m * heavy + g)  # (β₁V + (1 − β₁) dW)/(1 − β₁) has the same sign
+    return w - (direction + w * decay) * rate, (m * keep + g) * new
+
+
+def _lion_numbers(t: int, learning_rate: Rate, weight_decay: Rate, beta1: float, beta2: float) -> Numbers:
+    return beta1 / (1 - beta1), beta2 / (1 - beta2), 1 - beta2, learning_rate, weight_decay

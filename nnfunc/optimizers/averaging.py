@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from nnfunc._internal.validate import by_name, instance, number, positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, make
 from nnfunc.optimizers.names import OPTIMIZERS
-from nnfunc.optimizers.passes import Out
 
 
 def lookahead(optimizer: Optimizer | str, every: int = 5, rate: float = 0.5) -> Optimizer:
@@ -37,17 +34,11 @@ def lookahead(optimizer: Optimizer | str, every: int = 5, rate: float = 0.5) -> 
     return _around(optimizer, "lookahead", _lookahead, "slow", settings)
 
 
-def _lookahead(w: Array, moved: Array, slow: Array, *, out: Out, t: int, every: int, rate: float) -> Out:
-    new_w, new_slow = out
+def _lookahead(w: Array, moved: Array, slow: Array, *, t: int, every: int, rate: float) -> tuple[Array, ...]:
     if t % every:
-        np.copyto(new_w, moved)
-        np.copyto(new_slow, slow)
-        return out
-    np.subtract(moved, slow, out=new_w)
-    new_w *= rate
-    np.add(slow, new_w, out=new_slow)
-    np.copyto(new_w, new_slow)
-    return out
+        return moved, slow
+    slow = slow + (moved - slow) * rate
+    return slow, slow
 
 
 def ema(optimizer: Optimizer | str, decay: float = 0.999, bias_correction: bool = True) -> Optimizer:
@@ -77,12 +68,9 @@ def ema(optimizer: Optimizer | str, decay: float = 0.999, bias_correction: bool 
     return _around(optimizer, "ema", _ema, "average", Settings(decay=decay, bias_correction=bias_correction))
 
 
-def _ema(w: Array, moved: Array, average: Array, *, out: Out, t: int, decay: float, bias_correction: bool) -> Out:
-    new_w, new_average = out
+def _ema(w: Array, moved: Array, average: Array, *, t: int, decay: float, bias_correction: bool) -> tuple[Array, ...]:
     rate = 1.0 if t == 1 else (1 - decay) / (1 - decay**t if bias_correction else 1)
-    np.copyto(new_w, moved)
-    new_average[...] = average + rate * (moved - average)
-    return out
+    return moved, average + rate * (moved - average)
 
 
 def averaged(opt_state: Mapping[str, Array]) -> ArrayDict:
@@ -106,7 +94,7 @@ def averaged(opt_state: Mapping[str, Array]) -> ArrayDict:
 
 
 def _around(
-    optimizer: Optimizer | str, name: str, rule: Callable[..., Out], slot: str, settings: Settings
+    optimizer: Optimizer | str, name: str, rule: Callable[..., tuple[Array, ...]], slot: str, settings: Settings
 ) -> Optimizer:
     inner = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
-    return make(name, rule, (slot,), settings, writes=True, inner=inner)
+    return make(name, rule, (slot,), settings, inner=inner)

@@ -5,9 +5,9 @@
 
 A rule is a function on vectors: `rule(w, g, *slots, t=…, **settings) -> (w, *slots)`, where w are the parameters, g
 the gradient, the slots what the rule remembers (for Adam the moments m and v), all vectors of one shape, and t the
-number of this update, from 1. The built-in rules write what they return into `out=…`. Everything else is done once,
-in `update`: the names, the step count, the settings, and going through long vectors in blocks that stay in the
-processor's cache.
+number of this update, from 1. The built-in rules are formulas, `(w, g, *slots, *numbers) -> (w, *slots)`, with a
+function `(t, **settings) -> numbers`. Everything else is done once, in `update`: the names, the step count, the
+settings, and going through long vectors in blocks that stay in the processor's cache.
 
 An optimizer may stand around another, `inner`: it changes the gradient before (`transform`, as in clipping), or it has
 a rule of its own, `rule(w, moved, *slots, t, **settings) -> (w, *slots)`, on the parameters as they were and as `inner`
@@ -38,6 +38,9 @@ from nnfunc.stacks import member, stack, unstack
 Rule: TypeAlias = Callable[..., Sequence[Array]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
 
+Numbers: TypeAlias = "tuple[float | Array, ...]"
+"""The constants of a formula in one update: numbers, or arrays of one for each element or for each network."""
+
 
 class Fields(NamedTuple):
     """The fields of an `Optimizer`."""
@@ -47,13 +50,14 @@ class Fields(NamedTuple):
     slots: tuple[str, ...] = ()
     settings: Settings = NO_SETTINGS
     elementwise: bool = True
-    writes: bool = False
+    constants: Callable[..., Numbers] | None = None
     inner: Optimizer | None = None
     transform: Callable[..., Array] | None = None
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None
     shaped: bool = False
     numbers: tuple[tuple[str, float], ...] = ()
     parts: tuple[tuple[str, Optimizer], ...] = ()
+    loop: Callable[[Sequence[Array], Sequence[Array], Numbers], None] | None = None
 
 
 class Optimizer(Fields):
@@ -63,8 +67,8 @@ class Optimizer(Fields):
         name, settings: what it is called, and its settings.
         rule, slots: `rule(w, g, *slots, t, **settings) -> (w, *slots)`, and the names of what it remembers.
         elementwise: whether the rule treats each element by itself (each array, if it is `shaped`).
-        writes: whether the rule writes what it returns into `out`, as the built-in ones do: passes over memory are what
-            a step costs.
+        constants: `constants(t, **settings)` are the numbers of a rule that is a formula,
+            `rule(w, g, *slots, *numbers)`.
         inner, transform: an optimizer that gets another gradient, `transform(g, optimizer, params, t, **settings)`.
             With a rule: it gets the parameters that `inner` moved in place of the gradient, and its slots begin as the
             parameters.
@@ -72,6 +76,7 @@ class Optimizer(Fields):
         shaped: whether the rule is called for each array by itself, in its shape.
         numbers: the names and first values of single numbers that are remembered; its rule gets them as settings.
         parts: of a partition, the patterns and their optimizers.
+        loop: what computes the rule instead, `loop((w, g, *slots), (new w, *new slots), numbers)`: see `compiled`.
 
     One of your own is made by `nn.optimizer` from a rule, or is `Optimizer(init, step)`: `init(params) -> opt_state`,
     `step(params, grads, opt_state) -> (params, opt_state)`; in a stack both are called for each network.
@@ -97,6 +102,8 @@ class Optimizer(Fields):
     def __repr__(self) -> str:
         if self.own is not None:
             return f"Optimizer(init={shown(self.own[0])}, step={shown(self.own[1])})"
+        if self.loop is not None:
+            return f"compiled({self._replace(loop=None)!r})"
         if self.parts:
             return f"{self.name}({{{', '.join(f'{pattern!r}: {part!r}' for pattern, part in self.parts)}}})"
         given = [repr(self.inner)] if self.inner is not None else []
@@ -158,13 +165,14 @@ def make(
     slots: tuple[str, ...] = (),
     settings: Settings = NO_SETTINGS,
     elementwise: bool = True,
-    writes: bool = False,
+    constants: Callable[..., Numbers] | None = None,
     inner: Optimizer | None = None,
     transform: Callable[..., Array] | None = None,
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
     shaped: bool = False,
     numbers: tuple[tuple[str, float], ...] = (),
     parts: tuple[tuple[str, Optimizer], ...] = (),
+    loop: Callable[[Sequence[Array], Sequence[Array], Numbers], None] | None = None,
 ) -> Optimizer:
     """The optimizer of these fields; its settings are checked. One around others does what all of them can."""
     around = [inner] if inner is not None else [part for _, part in parts]
@@ -185,7 +193,7 @@ def make(
             check_setting(k, v)
         settings = Settings(**{k: fixed(v) for k, v in settings.items()})
     return Optimizer._make(
-        (name, rule, slots, settings, elementwise, writes, inner, transform, own, shaped, numbers, parts)
+        (name, rule, slots, settings, elementwise, constants, inner, transform, own, shaped, numbers, parts, loop)
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, make
-from nnfunc.optimizers.passes import Out, beta_settings, descend, weighted_sum
+from nnfunc.optimizers.formulas import beta_settings
 from nnfunc.optimizers.setting import Setting
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -40,7 +40,7 @@ def muon(learning_rate: Setting = 0.02, beta1: float = 0.95, weight_decay: Setti
     ('*W', muon(learning_rate=0.02, weight_decay=0.0, beta1=0.95))
     """
     settings = Settings(learning_rate=learning_rate, weight_decay=weight_decay, **beta_settings(beta1=beta1))
-    return make("muon", _muon, ("m",), settings, writes=True, shaped=True)
+    return make("muon", _muon, ("m",), settings, shaped=True)
 
 
 def _muon(
@@ -48,25 +48,22 @@ def _muon(
     g: Array,
     m: Array,
     *,
-    out: Out,
     t: int,
     learning_rate: float | Array,
     weight_decay: float | Array,
     beta1: float,
-) -> Out:
+) -> tuple[Array, ...]:
     if w.ndim < 2:
         raise ValueError(
             f"it has shape {w.shape}, but muon is for matrices: give the others another rule, as in "
             "nn.optimizers.partition({'*W': nn.optimizers.muon(), '*': nn.adamw()})"
         )
-    new_w, new_m = out
-    weighted_sum(m, beta1, g, 1 - beta1, out=new_m, scratch=new_w)
-    weighted_sum(new_m, beta1, g, 1 - beta1, out=new_w, scratch=np.empty_like(g))
-    direction = orthogonalized(new_w.reshape(-1, w.shape[-1])).reshape(w.shape)
+    m = m * beta1 + g * (1 - beta1)
+    ahead = m * beta1 + g * (1 - beta1)
+    direction = orthogonalized(ahead.reshape(-1, w.shape[-1])).reshape(w.shape)
     direction *= math.sqrt(max(1.0, w.shape[-1] * w.shape[-1] / w.size))
     direction += w * weight_decay
-    descend(w, direction, learning_rate, out=new_w)
-    return out
+    return w - direction * learning_rate, m
 
 
 def orthogonalized(a: Array) -> Array:

@@ -12,7 +12,6 @@ from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, chain, make
 from nnfunc.optimizers.names import OPTIMIZERS
-from nnfunc.optimizers.passes import Out
 
 NAME = "reduce_on_plateau"
 NUMBERS = ("scale", 1.0), ("best", math.inf), ("waited", 0.0), ("resting", 0.0)
@@ -65,15 +64,11 @@ def reduce_on_plateau(
         raise ValueError(
             f"reduce_on_plateau around {averages[0]}, which must see what it makes: put {averages[0]} around"
         )
-    return make(NAME, _scaled, settings=settings, writes=True, inner=inner, numbers=NUMBERS)
+    return make(NAME, _scaled, settings=settings, inner=inner, numbers=NUMBERS)
 
 
-def _scaled(w: Array, moved: Array, *, out: Out, t: int, scale: Array, **rest: float | Array) -> Out:
-    [new_w] = out
-    back = moved - w
-    back *= 1 - scale  # so that with a scale of 1 not a bit changes
-    np.subtract(moved, back, out=new_w)
-    return out
+def _scaled(w: Array, moved: Array, *, t: int, scale: Array, **rest: float | Array) -> tuple[Array, ...]:
+    return (moved - (moved - w) * (1 - scale),)  # so that with a scale of 1 not a bit changes
 
 
 def observe(optimizer: Optimizer, opt_state: ArrayDict, value: ArrayLike) -> ArrayDict:

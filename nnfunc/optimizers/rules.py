@@ -1,5 +1,6 @@
-"""The update rules, each on vectors: w parameters, g gradient, then what the rule remembers; t counts updates from 1.
-The new values are written into `out`, in the same order and without g.
+"""The update rules. Each is a formula, `(w, g, *slots, *numbers) -> (w, *slots)`, of arrays or of single numbers: w the
+parameters, g the gradient, then what the rule remembers. The `numbers` are made of the settings and of t, which counts
+updates from 1, by a function beside it; they are all the constants that a formula has.
 
 By default ε stands inside the root (`eps_root`) and momentum averages (its gradient has the factor 1 − β). The forms
 of Kingma & Ba, PyTorch and Optax: `adam(..., eps=1e-8, eps_root=0.0)`, `momentum(..., dampening=0.0)`.
@@ -14,18 +15,8 @@ import numpy as np
 
 from nnfunc._internal.validate import number
 from nnfunc.arrays import Array
-from nnfunc.optimizers.base import Optimizer
-from nnfunc.optimizers.passes import (
-    Out,
-    Rate,
-    beta_settings,
-    built_in,
-    descend,
-    divide_by_root,
-    eps_settings,
-    moments,
-    weighted_sum,
-)
+from nnfunc.optimizers.base import Numbers, Optimizer
+from nnfunc.optimizers.formulas import Rate, beta_settings, built_in, eps_settings
 from nnfunc.optimizers.setting import Setting
 
 
@@ -38,13 +29,15 @@ def gd(learning_rate: Setting = 0.01) -> Optimizer:
     >>> nn.gd(0.1)
     gd(learning_rate=0.1)
     """
-    return built_in(_gd, (), learning_rate=learning_rate)
+    return built_in(_gd, _gd_numbers, (), learning_rate=learning_rate)
 
 
-def _gd(w: Array, g: Array, *, out: Out, t: int, learning_rate: Rate) -> Out:
-    [new_w] = out
-    descend(w, g, learning_rate, out=new_w)
-    return out
+def _gd(w: Array, g: Array, rate: Rate) -> tuple[Array, ...]:
+    return (w - g * rate,)
+
+
+def _gd_numbers(t: int, learning_rate: Rate) -> Numbers:
+    return (learning_rate,)
 
 
 def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
@@ -59,16 +52,16 @@ def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     momentum(learning_rate=0.1, beta1=0.9, dampening=0.9)
     """
     settings = _momentum_settings(beta1, dampening)
-    return built_in(_momentum, ("m",), learning_rate=learning_rate, **settings)
+    return built_in(_momentum, _momentum_numbers, ("m",), learning_rate=learning_rate, **settings)
 
 
-def _momentum(
-    w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
-) -> Out:
-    new_w, new_m = out
-    weighted_sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
-    descend(w, new_m, learning_rate, out=new_w)
-    return out
+def _momentum(w: Array, g: Array, m: Array, keep: float, new: float, rate: Rate) -> tuple[Array, ...]:
+    m = m * keep + g * new
+    return w - m * rate, m
+
+
+def _momentum_numbers(t: int, learning_rate: Rate, beta1: float, dampening: float) -> Numbers:
+    return beta1, 1 - dampening, learning_rate
 
 
 def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
@@ -80,17 +73,12 @@ def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
     nesterov(learning_rate=0.1, beta1=0.9, dampening=0.0)
     """
     settings = _momentum_settings(beta1, dampening)
-    return built_in(_nesterov, ("m",), learning_rate=learning_rate, **settings)
+    return built_in(_nesterov, _momentum_numbers, ("m",), learning_rate=learning_rate, **settings)
 
 
-def _nesterov(
-    w: Array, g: Array, m: Array, *, out: Out, t: int, learning_rate: Rate, beta1: float, dampening: float
-) -> Out:
-    new_w, new_m = out
-    weighted_sum(m, beta1, g, 1 - dampening, out=new_m, scratch=new_w)
-    new_w += np.multiply(new_m, beta1)  # it holds (1 − dampening) dW
-    descend(w, new_w, learning_rate, out=new_w)
-    return out
+def _nesterov(w: Array, g: Array, m: Array, keep: float, new: float, rate: Rate) -> tuple[Array, ...]:
+    m = m * keep + g * new
+    return w - (g * new + m * keep) * rate, m
 
 
 def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1e-8) -> Optimizer:
@@ -99,18 +87,16 @@ def adagrad(learning_rate: Setting = 0.01, eps: float = 0.0, eps_root: float = 1
     >>> nn.adagrad(0.1)
     adagrad(learning_rate=0.1, eps=0.0, eps_root=1e-08)
     """
-    return built_in(_adagrad, ("v",), learning_rate=learning_rate, **eps_settings(eps, eps_root))
+    return built_in(_adagrad, _adagrad_numbers, ("v",), learning_rate=learning_rate, **eps_settings(eps, eps_root))
 
 
-def _adagrad(
-    w: Array, g: Array, v: Array, *, out: Out, t: int, learning_rate: Rate, eps: float, eps_root: float
-) -> Out:
-    new_w, new_v = out
-    np.multiply(g, g, out=new_w)
-    np.add(v, new_w, out=new_v)
-    divide_by_root(g, new_v, eps, eps_root, out=new_w)
-    descend(w, new_w, learning_rate, out=new_w)
-    return out
+def _adagrad(w: Array, g: Array, v: Array, eps: float, eps_root: float, rate: Rate) -> tuple[Array, ...]:
+    v = v + g * g
+    return w - g / (np.sqrt(v + eps_root) + eps) * rate, v
+
+
+def _adagrad_numbers(t: int, learning_rate: Rate, eps: float, eps_root: float) -> Numbers:
+    return eps, eps_root, learning_rate
 
 
 def rmsprop(
@@ -127,18 +113,18 @@ def rmsprop(
     rmsprop(learning_rate=0.1, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = beta_settings(beta2=beta2) | eps_settings(eps, eps_root)
-    return built_in(_rmsprop, ("v",), learning_rate=learning_rate, **settings)
+    return built_in(_rmsprop, _rmsprop_numbers, ("v",), learning_rate=learning_rate, **settings)
 
 
 def _rmsprop(
-    w: Array, g: Array, v: Array, *, out: Out, t: int, learning_rate: Rate, beta2: float, eps: float, eps_root: float
-) -> Out:
-    new_w, new_v = out
-    np.multiply(g, g, out=new_w)
-    weighted_sum(v, beta2, new_w, 1 - beta2, out=new_v, scratch=new_w)
-    divide_by_root(g, new_v, eps, eps_root, out=new_w)
-    descend(w, new_w, learning_rate, out=new_w)
-    return out
+    w: Array, g: Array, v: Array, keep: float, new: float, eps: float, eps_root: float, rate: Rate
+) -> tuple[Array, ...]:
+    v = v * keep + g * g * new
+    return w - g / (np.sqrt(v + eps_root) + eps) * rate, v
+
+
+def _rmsprop_numbers(t: int, learning_rate: Rate, beta2: float, eps: float, eps_root: float) -> Numbers:
+    return beta2, 1 - beta2, eps, eps_root, learning_rate
 
 
 def adam(
@@ -157,30 +143,27 @@ def adam(
     adam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
-    return built_in(_adam, ("m", "v"), learning_rate=learning_rate, **settings)
+    return built_in(_adam, adam_numbers, ("m", "v"), learning_rate=learning_rate, **settings)
 
 
 def _adam(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    eps_root: float,
-) -> Out:
-    new_w, new_m, new_v = out
-    moments(g, m, v, beta1, beta2, new_m, new_v, scratch=new_w)
-    c = 1 - beta2**t  # √(v/c + eps_root) + eps, times √c: both corrections in the learning rate save passes
-    divide_by_root(new_m, new_v, eps * math.sqrt(c), eps_root * c, out=new_w)
-    new_w *= learning_rate * (math.sqrt(c) / (1 - beta1**t))
-    np.subtract(w, new_w, out=new_w)
-    return out
+    w: Array, g: Array, m: Array, v: Array, keep1: float, new1: float, keep2: float, new2: float, eps: float,
+    eps_root: float, rate: Rate,
+) -> tuple[Array, ...]:  # fmt: skip
+    m = m * keep1 + g * new1
+    v = v * keep2 + g * g * new2
+    return w - m / (np.sqrt(v + eps_root) + eps) * rate, m, v
+
+
+def adam_numbers(t: int, learning_rate: Rate, beta1: float, beta2: float, eps: float, eps_root: float) -> Numbers:
+    """√(v/c + eps_root) + eps, times √c: so both corrections are in the learning rate.
+
+    >>> adam_numbers(1, 0.1, 0.5, 0.75, 0.0, 1.0)
+    (0.5, 0.5, 0.75, 0.25, 0.0, 0.25, 0.1)
+    """
+    c = 1 - beta2**t
+    rate = learning_rate * (math.sqrt(c) / (1 - beta1**t))
+    return beta1, 1 - beta1, beta2, 1 - beta2, eps * math.sqrt(c), eps_root * c, rate
 
 
 def adamw(
@@ -200,23 +183,21 @@ def adamw(
     adamw(learning_rate=0.001, weight_decay={'*W': 0.01, '*': 0.0}, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
     """
     settings = beta_settings(beta1=beta1, beta2=beta2) | eps_settings(eps, eps_root)
-    return built_in(_adamw, ("m", "v"), learning_rate=learning_rate, weight_decay=weight_decay, **settings)
+    rates = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    return built_in(_adamw, _adamw_numbers, ("m", "v"), **rates, **settings)
 
 
 def _adamw(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    *,
-    out: Out,
-    t: int,
-    learning_rate: Rate,
-    weight_decay: Rate,
-    **settings: float,
-) -> Out:
-    decayed = w * (1 - learning_rate * weight_decay)
-    return _adam(decayed, g, m, v, out=out, t=t, learning_rate=learning_rate, **settings)
+    w: Array, g: Array, m: Array, v: Array, keep1: float, new1: float, keep2: float, new2: float, eps: float,
+    eps_root: float, rate: Rate, left: Rate,
+) -> tuple[Array, ...]:  # fmt: skip
+    m = m * keep1 + g * new1
+    v = v * keep2 + g * g * new2
+    return w * left - m / (np.sqrt(v + eps_root) + eps) * rate, m, v
+
+
+def _adamw_numbers(t: int, learning_rate: Rate, weight_decay: Rate, **settings: float) -> Numbers:
+    return *adam_numbers(t, learning_rate, **settings), 1 - learning_rate * weight_decay
 
 
 def _momentum_settings(beta1: float, dampening: float | None) -> dict[str, float]:

@@ -21,8 +21,8 @@ from nnfunc.stacks import member, stack
 if TYPE_CHECKING:
     from nnfunc.optimizers.base import Optimizer
 
-BLOCK = 1 << 18
-"""How many numbers of the vector are updated at once: a block, of all its vectors, stays in the processor's cache."""
+BLOCK = 1 << 15
+"""How many numbers of the vector are updated at once: a block, and what a formula makes on the way, stays in cache."""
 
 
 # -- what is remembered, and where -------------------------------------------------------------------------------------
@@ -154,10 +154,10 @@ def update(
 
 
 def _overwrites(optimizer: Optimizer) -> bool:
-    """Whether all of its rules write what they remember where the old one may be."""
+    """Whether what all of its rules remember may be written where the old is: formulas make new arrays."""
     if optimizer.parts:
         return all(_overwrites(part) for _, part in optimizer.parts)
-    return optimizer.writes if optimizer.inner is None else _overwrites(optimizer.inner)
+    return optimizer.constants is not None if optimizer.inner is None else _overwrites(optimizer.inner)
 
 
 def _advance(
@@ -200,7 +200,7 @@ def _apply(
     out: list[Array],
     after: Array,
     t: int,
-    values: Mapping[str, Any],
+    values: Mapping[Any, Any],
 ) -> None:
     """The rule on whole vectors, on blocks of them, or on each array."""
     n = where.size
@@ -210,6 +210,11 @@ def _apply(
         out.append(after[part])
     if optimizer.shaped:
         _on_each_array(optimizer, where, old, out, t, values)
+        return
+    if optimizer.constants is not None:
+        values = dict(enumerate(optimizer.constants(t, **values)))
+    if optimizer.loop is not None:
+        optimizer.loop(old, out, tuple(values.values()) if optimizer.constants else (t, *values.values()))
     elif old[0].size > BLOCK and optimizer.elementwise:
         width = max(BLOCK * n // old[0].size, 1)
         for start in range(0, n, width):
@@ -221,7 +226,7 @@ def _apply(
 
 
 def _on_each_array(
-    optimizer: Optimizer, where: Layout, old: list[Array], out: list[Array], t: int, values: Mapping[str, Any]
+    optimizer: Optimizer, where: Layout, old: list[Array], out: list[Array], t: int, values: Mapping[Any, Any]
 ) -> None:
     """The rule on each array, in its shape; of a stack on those of each member."""
     if old[0].ndim > 1:
@@ -245,16 +250,16 @@ def _part(value: Any, where: slice, shape: tuple[int, ...]) -> Any:
     return value[where].reshape(shape) if value.size > 1 else value.item()
 
 
-def _call(optimizer: Optimizer, old: list[Array], out: list[Array], t: int, values: Mapping[str, Any]) -> None:
-    """The rule. What one of your own returns is copied to where it belongs."""
+def _call(optimizer: Optimizer, old: list[Array], out: list[Array], t: int, values: Mapping[Any, Any]) -> None:
+    """The rule, and what it returns copied to where it belongs."""
     rule = optimizer.rule
     assert rule is not None
-    if optimizer.writes:
-        rule(*old, out=out, t=t, **values)
-        return
-    result = rule(*old, t=t, **values)
-    if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
-        _wrong_result(optimizer, result)
+    if optimizer.constants is not None:
+        result = rule(*old, *values.values())
+    else:
+        result = rule(*old, t=t, **values)
+        if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
+            _wrong_result(optimizer, result)
     for target, array in zip(out, result, strict=True):
         target[...] = array
 

@@ -94,9 +94,10 @@ def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     """The update of an optimizer, bound to the layout if its settings are plain numbers."""
     rule, settings, n = optimizer.rule, optimizer.settings._items, ts.params.size
     where, stacked = ts.params._layout, ts.params._layout.repeated(optimizer.slots)
-    plain = optimizer.inner is None and optimizer.writes and not optimizer.shaped and optimizer.settings.floats
-    fits = n <= BLOCK and ts.opt_state._layout is stacked
-    if rule is None or not plain or not fits or ts.opt_state._integers["step"].ndim:
+    constants, loop = optimizer.constants, optimizer.loop
+    plain = optimizer.inner is None and not optimizer.shaped and optimizer.settings.floats
+    fits = (n <= BLOCK or loop is not None) and ts.opt_state._layout is stacked
+    if rule is None or constants is None or not plain or not fits or ts.opt_state._integers["step"].ndim:
         return lambda *given: update(optimizer, *given)
     parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
     total = stacked.size
@@ -104,7 +105,12 @@ def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     def advance(params: ArrayDict, g: Array, opt_state: ArrayDict, donate: bool) -> tuple[ArrayDict, ArrayDict]:
         w, before, t = params._vector, opt_state._vector, opt_state._integers["step"].item() + 1
         new, moved = np.empty(n, w.dtype), give_away(opt_state) if donate else np.empty(total, w.dtype)
-        rule(w, g, *[before[p] for p in parts], out=(new, *[moved[p] for p in parts]), t=t, **settings)
+        old, out = [w, g, *[before[p] for p in parts]], [new, *[moved[p] for p in parts]]
+        if loop is not None:
+            loop(old, out, constants(t, **settings))
+        else:
+            for target, array in zip(out, rule(*old, *constants(t, **settings)), strict=True):
+                target[...] = array
         steps = np.array(t)
         steps.setflags(write=False)
         return ArrayDict._of(where, new), ArrayDict._of(stacked, moved, {"step": steps})
