@@ -171,7 +171,7 @@ def test_partial_fit_follows_fit_and_fit_follows_partial_fit() -> None:
 
 def test_a_sparse_matrix_is_its_numbers() -> None:
     full = np.where(abs(X) > 1, X, 0.0)
-    sparse = csr_array(full)
+    sparse: Any = csr_array(full)
     for make, y in ((NNClassifier, Y), (NNRegressor, T)):
         a: Any = make(epochs=3, patience=2, **SETTINGS).fit(sparse, y)
         b: Any = make(epochs=3, patience=2, **SETTINGS).fit(full, y)
