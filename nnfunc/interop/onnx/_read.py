@@ -149,7 +149,8 @@ def _step(graph: Graph, value: str) -> Step:
     if output and node.kind not in RECURRENT:
         raise refused(node, f"its output {value!r}, which is not the first, is none of a layer of nnfunc")
     if node.kind not in READERS or len(data) != 1 or (data[0] != node.inputs[0] and node.kind != "Add"):
-        raise refused(node, f"nnfunc has no layer for it here. It reads {', '.join(supported())}")
+        alone = ", ".join(sorted({*READERS, *JOINS, "MatMul"}))
+        raise refused(node, f"nnfunc has no layer for it here. It reads {alone}, and layers written out in others")
     read, x = READERS[node.kind], data[0]
     return Step((x,), lambda pieces, layout: read(as_image(Context(graph, node, output, x, value, layout, pieces))))
 
