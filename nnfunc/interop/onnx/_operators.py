@@ -75,7 +75,7 @@ def _prelu(c: Context) -> Layout:
         slope.size in (1, features) and c.layout.goes_along(slope),
         f"its slopes of shape {slope.shape} are not one for each of {features} features",
     )
-    c.add(gates.prelu(), slope=np.broadcast_to(c.layout.ordered(slope.reshape(-1)), (features,)))  # type: ignore[arg-type]  # it is a number
+    c.add(gates.prelu(), slope=np.broadcast_to(c.layout.ordered(slope.reshape(-1)), (features or 0,)))
     return c.layout
 
 
@@ -84,10 +84,8 @@ def _gemm(c: Context) -> Layout:
     W, b = c.needed(1), c.constant(2)
     W = c.get("alpha", 1.0) * (W.T if c.get("transB", 0) else W)
     if b is not None:
-        c.ask(
-            b.size == 1 or b.shape[-1:] == W.shape[1:] == (b.size,),
-            f"it adds {b.shape}, and not a number for each unit",
-        )
+        fits = b.size == 1 or b.shape[-1:] == W.shape[1:] == (b.size,)
+        c.ask(fits, f"it adds {b.shape}, and not a number for each unit")
         b = np.broadcast_to((c.get("beta", 1.0) * b).reshape(-1), W.shape[1:])
     c.features_at(-1)
     c.add(dense(W.shape[1], bias=b is not None), W=c.layout.ordered(W), b=b)

@@ -118,7 +118,7 @@ def _layer(make: Callable[..., Layer], *settings: str, **fixed: Any) -> Reading:
 
 def _dense(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
     W, b = found["W"], found.get("b")
-    if W.ndim != 2 or (b is not None and b.shape[-1:] != W.shape[1:]) or (b is not None and b.size != W.shape[1]):
+    if W.ndim != 2 or (b is not None and not b.shape[-1:] == W.shape[1:] == (b.size,)):
         return None
     arrays = {"W": layout.ordered(W)} | ({} if b is None else {"b": b.reshape(-1)})
     return Piece(dense(W.shape[1], bias=b is not None), arrays), layout._replace(order=None)
