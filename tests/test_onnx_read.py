@@ -318,11 +318,13 @@ def normal(*shape: int) -> Array:
     return draw.normal(size=shape).astype(np.float32)
 
 
-def recurrent(kind: str, gates: int, output: int = 0, **attributes: Any) -> onnx.ModelProto:
+def recurrent(kind: str, gates: int, output: int = 0, initial: bool = False, **attributes: Any) -> onnx.ModelProto:
     """A recurrent layer of 3 features and 4 units, its sequence or its last state."""
     names = ["", "y"] if output else ["states"]
     last = [] if output else [node("Squeeze", "states axes", "y")]
-    made = helper.make_node(kind, ["x", "W", "R", "B"], names, name=kind, hidden_size=4, **attributes)
+    made = helper.make_node(
+        kind, ["x", "W", "R", "B", *["", "x"] * initial], names, name=kind, hidden_size=4, **attributes
+    )
     constants: dict[str, Any] = {"W": normal(1, 4 * gates, 3), "R": normal(1, 4 * gates, 4), "B": normal(1, 8 * gates)}
     if output:
         made.output[1], last = "state", [node("Squeeze", "state axes", "y")]
@@ -416,6 +418,16 @@ def test_half_precision_becomes_float32() -> None:
     assert_same(predicted(model, params, state, x), x @ W, 1e-6)
 
 
+def test_functions_of_the_model_are_inlined() -> None:
+    made = graph([helper.make_node("Twice", ["x"], ["y"], domain="own")], ("n", 2), ("n", 2))
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    body = [helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Tanh", ["b"], ["c"])]
+    function = helper.make_function("own", "Twice", ["a"], ["c"], body, opsets[:1])
+    made = helper.make_model(made.graph, opset_imports=opsets, functions=[function])
+    model, params, state = from_onnx(made)
+    assert_same(predicted(model, params, state, x), np.tanh(np.maximum(x, 0)), 1e-6)
+
+
 def test_a_file_and_its_path(tmp_path: Any) -> None:
     made = graph([node("MatMul", "x W")], ("n", 2), ("n", 3), W=W)
     onnx.save(made, tmp_path / "net.onnx")
@@ -430,6 +442,9 @@ REFUSED: list[tuple[onnx.ModelProto, str]] = [
     (graph([node("Clip", "x a")], ("n", 2), None, a=np.float32(-3)), r"it has the limits \(-3\.0, inf\)"),
     (graph([node("Mul", "x a")], ("n", 2), None, a=ones), r"\(Mul\) cannot be read"),
     (graph([node("Add", "x a")], ("n", 2), None, a=ones), r"it adds a constant of shape"),
+    (graph([node("Sum", "x x a")], ("n", 2), None, a=ones), r"\(Sum\) cannot be read: nnfunc has no layer for it here"),
+    (graph([node("Concat", "x x a", axis=1)], (1, 2), None, a=ones[None]), r"\(Concat\) cannot be read"),
+    (recurrent("LSTM", 4, initial=True), r"an initial state that is not 0"),
     (graph([node("MatMul", "x W", "z"), node("Add", "z b")], ("n", 3, 2), None, W=W, b=np.ones((3, 1), np.float32)),
      r"it adds a constant of shape \(3, 1\)"),
     (graph([node("Gemm", "x W b")], (3, 2), (3, 3), W=W, b=np.ones((3, 1), np.float32)), r"it adds \(3, 1\), and not"),
@@ -461,7 +476,10 @@ def test_weights_that_would_stand_twice_are_refused() -> None:
         from_onnx(made)
 
 
-def test_what_is_no_model() -> None:
+def test_what_is_no_model(tmp_path: Any) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"no model at all")
+    with pytest.raises(ValueError, match=r"net\.onnx' is no ONNX file, or damaged"):
+        from_onnx(tmp_path / "net.onnx")
     with pytest.raises(TypeError, match=r"source is int, expected the path of a file or an onnx\.ModelProto"):
         from_onnx(3)  # type: ignore[arg-type]  # refused by the types too
     with pytest.raises(ValueError, match=r"order is another here: end the graph before Flatten"):

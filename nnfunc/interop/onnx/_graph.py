@@ -74,11 +74,20 @@ def refused(node: Node, why: str) -> ValueError:
 
 def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
     """The graph of a model or of a file."""
-    import onnx
+    import onnx.inliner
 
     if not isinstance(source, (str, os.PathLike, onnx.ModelProto)):
         raise TypeError(f"source is {type(source).__name__}, expected the path of a file or an onnx.ModelProto")
-    return _opened(source if isinstance(source, onnx.ModelProto) else onnx.load(source))
+    if isinstance(source, onnx.ModelProto):
+        model = source
+    else:
+        try:
+            model = onnx.load(source)
+        except OSError:  # a file that is missing or that may not be read
+            raise
+        except Exception as error:  # whatever the parser makes of bytes that are not its own
+            raise ValueError(f"source={os.fspath(source)!r} is no ONNX file, or damaged: {error}") from error
+    return _opened(onnx.inliner.inline_local_functions(model) if model.functions else model)
 
 
 def _opened(model: onnx.ModelProto) -> Graph:
