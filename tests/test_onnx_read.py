@@ -350,6 +350,9 @@ RUN: dict[str, onnx.ModelProto] = {
         [node("Flatten", "x", "a"), node("MaxPool", "x", "m", kernel_shape=[2, 2]), node("Flatten", "m", "b"),
          node("Concat", "a b", "c", axis=1), node("Gemm", "c W")], IMAGE, None, W=normal(168 + 120, 3),
     ),
+    "biases beside": graph(
+        [node("Conv", "x W", "z"), node("Add", "b z")], IMAGE, None, W=normal(2, 4, 3, 3), b=normal(1, 2, 1, 1)
+    ),
     "cut": graph([node("Slice", "x a b c", "s"), node("MaxPool", "s", kernel_shape=[2, 2])], IMAGE, None,
                  a=np.array([1, 2]), b=np.array([2**40, -1]), c=np.array([-1, 2])),
     "dilated in groups": graph(
@@ -374,6 +377,11 @@ RUN: dict[str, onnx.ModelProto] = {
         [node("BatchNormalization", "x g b m v", "z", epsilon=1e-3), node("Conv", "z W", "c"),
          node("InstanceNormalization", "c g b")], IMAGE, None,
         g=normal(4), b=normal(4), m=normal(4), v=normal(4) ** 2, W=normal(4, 4, 2, 2),
+    ),
+    "shapes in parts": graph(
+        [node("MaxPool", "x", "p", kernel_shape=[2, 2]), node("Shape", "x", "n", start=0, end=1),
+         node("Concat", "n m", "s", axis=0), node("Reshape", "p s", "f"), node("Gemm", "f W")], IMAGE, None,
+        m=np.array([-1]), W=normal(120, 3),
     ),
     "transposed convolution": graph(
         [node("ConvTranspose", "x W b", group=2, strides=[2, 1], pads=[1, 0, 0, 1], output_padding=[1, 0],
@@ -480,6 +488,8 @@ def test_what_is_no_model(tmp_path: Any) -> None:
     (tmp_path / "net.onnx").write_bytes(b"no model at all")
     with pytest.raises(ValueError, match=r"net\.onnx' is no ONNX file, or damaged"):
         from_onnx(tmp_path / "net.onnx")
+    with pytest.raises(FileNotFoundError):
+        from_onnx(tmp_path / "nowhere.onnx")
     with pytest.raises(TypeError, match=r"source is int, expected the path of a file or an onnx\.ModelProto"):
         from_onnx(3)  # type: ignore[arg-type]  # refused by the types too
     with pytest.raises(ValueError, match=r"order is another here: end the graph before Flatten"):

@@ -114,8 +114,9 @@ def _opened(model: onnx.ModelProto) -> Graph:
             constants |= _computed(raw, node, constants, model)
         elif node.kind == "Shape" or all(v in constants or v in about_sizes for v in node.inputs if v):
             about_sizes |= {*node.outputs}
-            if node.kind == "Shape" and node.inputs[0] in sizes and not node.attributes:
-                open_[node.outputs[0]] = np.array([-1 if n is None else n for n in sizes[node.inputs[0]]])
+            if node.kind == "Shape" and node.inputs[0] in sizes:
+                asked = sizes[node.inputs[0]][node.attributes.get("start", 0) : node.attributes.get("end")]
+                open_[node.outputs[0]] = np.array([-1 if n is None else n for n in asked])
             elif node.kind in MOVING and all(v in constants or v in open_ for v in node.inputs if v):
                 open_ |= _computed(raw, node, {**constants, **open_}, model)
         producers |= {output: (node, k) for k, output in enumerate(node.outputs) if output and output not in alias}

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from nnfunc.core.layer import Layer
+from nnfunc.core.settings import Settings
 from nnfunc.interop.onnx._context import Context, Reader
 from nnfunc.interop.onnx._images import conv, conv_transpose, cut, global_pool, image, pad, pool, reduced, resize
-from nnfunc.interop.onnx._pieces import Layout, same
+from nnfunc.interop.onnx._pieces import Layout, Piece, same
 from nnfunc.interop.onnx._sequences import recurrent, step
 from nnfunc.interop.onnx._shapes import dropped, flat, reshaped, squeezed, transposed, unsqueezed
 from nnfunc.layers import activations as a
@@ -93,8 +94,18 @@ def _gemm(c: Context) -> Layout:
 
 
 def _added(c: Context) -> Layout:
-    """A constant for each position and feature."""
+    """A constant for each feature, behind a layer that has no bias yet; or for each position and feature."""
     array = next(c.graph.constants[v] for v in c.node.inputs if v in c.graph.constants)
+    layer, params, _ = c.pieces[-1] if c.pieces else Piece(a.identity())
+    if (
+        layer.settings.get("bias") is False
+        and "W" in params
+        and array.size == params["W"].shape[-1]
+        and c.layout.goes_along(array)
+    ):
+        with_bias = layer._replace(settings=Settings(**{**layer.settings, "bias": True}))
+        c.pieces[-1] = Piece(with_bias, {**params, "b": array.reshape(-1)})
+        return c.layout
     array = array[(0,) * (array.ndim - 2)] if array.shape[:-2] == (1,) * (array.ndim - 2) else array
     c.ask(
         c.layout == same(3) and array.ndim == 2 and array.shape == c.before[1:],
