@@ -283,7 +283,9 @@ def graph(
 
 
 def node(kind: str, inputs: str = "x", output: str = "y", **attributes: Any) -> Any:
-    return helper.make_node(kind, inputs.split(), [output], name=f"the {kind}", **attributes)
+    return helper.make_node(
+        kind, inputs.split(), [output], name=f"the {kind} {output}".removesuffix(" y"), **attributes
+    )
 
 
 W = np.arange(6.0, dtype=np.float32).reshape(2, 3)
@@ -309,12 +311,129 @@ def test_operators(made: onnx.ModelProto, expected: Array) -> None:
     assert_same(predicted(*from_onnx(made), x), expected.astype(np.float32), 1e-6)
 
 
+draw = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> Array:
+    return draw.normal(size=shape).astype(np.float32)
+
+
+def recurrent(kind: str, gates: int, output: int = 0, initial: bool = False, **attributes: Any) -> onnx.ModelProto:
+    """A recurrent layer of 3 features and 4 units, its sequence or its last state."""
+    names = ["", "y"] if output else ["states"]
+    last = [] if output else [node("Squeeze", "states axes", "y")]
+    made = helper.make_node(
+        kind, ["x", "W", "R", "B", *["", "x"] * initial], names, name=kind, hidden_size=4, **attributes
+    )
+    constants: dict[str, Any] = {"W": normal(1, 4 * gates, 3), "R": normal(1, 4 * gates, 4), "B": normal(1, 8 * gates)}
+    if output:
+        made.output[1], last = "state", [node("Squeeze", "state axes", "y")]
+    axes = np.array([0 if output else 1])
+    return graph([made, *last], (5, "n", 3), ("n", 4) if output else (5, "n", 4), **constants, axes=axes)
+
+
+IMAGE = ("n", 4, 7, 6)
+RUN: dict[str, onnx.ModelProto] = {
+    "average, padding counted": graph(
+        [node("AveragePool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 2, 1], count_include_pad=1)], IMAGE, None
+    ),
+    "average, padding not counted": graph(
+        [node("AveragePool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 2, 1])], IMAGE, None
+    ),
+    "channels to a flat image and back": graph(
+        [node("MaxPool", "x", "p", kernel_shape=[1, 1]), node("Flatten", "p", "a"), node("MatMul", "a W", "b"),
+         node("Add", "b c", "d"), node("Relu", "d", "e"),
+         node("Reshape", "e s", "f"), node("Conv", "f V")], IMAGE, None,
+        W=normal(168, 18), c=normal(18), s=np.array([0, 2, 3, 3]), V=normal(1, 2, 2, 2),
+    ),
+    "concatenated flat images": graph(
+        [node("Flatten", "x", "a"), node("MaxPool", "x", "m", kernel_shape=[2, 2]), node("Flatten", "m", "b"),
+         node("Concat", "a b", "c", axis=1), node("Gemm", "c W")], IMAGE, None, W=normal(168 + 120, 3),
+    ),
+    "biases beside": graph(
+        [node("Conv", "x W", "z"), node("Add", "b z")], IMAGE, None, W=normal(2, 4, 3, 3), b=normal(1, 2, 1, 1)
+    ),
+    "cut": graph([node("Slice", "x a b c", "s"), node("MaxPool", "s", kernel_shape=[2, 2])], IMAGE, None,
+                 a=np.array([1, 2]), b=np.array([2**40, -1]), c=np.array([-1, 2])),
+    "dilated in groups": graph(
+        [node("Conv", "x W b", group=2, dilations=[2, 1], strides=[1, 2], pads=[1, 2, 0, 1])], IMAGE, None,
+        W=normal(6, 2, 3, 2), b=normal(6),
+    ),
+    "gru": recurrent("GRU", 3),
+    "gru, reset after": recurrent("GRU", 3, linear_before_reset=1),
+    "gru, last": recurrent("GRU", 3, 1, linear_before_reset=1),
+    "largest": graph([node("GlobalMaxPool", "x", "z"), node("Flatten", "z")], IMAGE, None),
+    "layer norm": graph([node("LayerNormalization", "x g", epsilon=1e-2)], ("n", 3, 4), None, g=normal(4)),
+    "lstm, in reverse": recurrent("LSTM", 4, direction="reverse"),
+    "lstm, last in reverse": recurrent("LSTM", 4, 1, direction="reverse"),
+    "means of some axes": graph([node("ReduceMean", axes=[1], keepdims=0)], ("n", 3, 4), None),
+    "pads": graph([node("Pad", "x p v", "z"), node("Conv", "z W")], IMAGE, None,
+                  p=np.array([0, 0, 1, 2, 0, 0, 0, 3]), v=np.array(0.5, np.float32), W=normal(2, 4, 2, 2)),
+    "prelu": graph([node("PRelu", "x s", "z"), node("MaxPool", "z", kernel_shape=[2, 2])], IMAGE, None,
+                   s=normal(4, 1, 1)),
+    "rnn of relu": recurrent("RNN", 1, activations=["Relu"]),
+    "same": graph([node("Conv", "x W", auto_pad="SAME_UPPER", strides=[2, 2])], IMAGE, None, W=normal(2, 4, 3, 3)),
+    "same norm twice": graph(
+        [node("BatchNormalization", "x g b m v", "z", epsilon=1e-3), node("Conv", "z W", "c"),
+         node("InstanceNormalization", "c g b")], IMAGE, None,
+        g=normal(4), b=normal(4), m=normal(4), v=normal(4) ** 2, W=normal(4, 4, 2, 2),
+    ),
+    "shapes in parts": graph(
+        [node("MaxPool", "x", "p", kernel_shape=[2, 2]), node("Shape", "x", "n", start=0, end=1),
+         node("Concat", "n m", "s", axis=0), node("Reshape", "p s", "f"), node("Gemm", "f W")], IMAGE, None,
+        m=np.array([-1]), W=normal(120, 3),
+    ),
+    "transposed convolution": graph(
+        [node("ConvTranspose", "x W b", group=2, strides=[2, 1], pads=[1, 0, 0, 1], output_padding=[1, 0],
+              dilations=[1, 2])], IMAGE, None, W=normal(4, 3, 3, 2), b=normal(6),
+    ),
+    "transposed input": graph(
+        [node("Transpose", "x", "z", perm=[0, 3, 1, 2]), node("Conv", "z W", "c"), node("GlobalAveragePool", "c", "g"),
+         node("Reshape", "g s", "h"), node("Gemm", "h V")], ("n", 7, 6, 4), None,
+        W=normal(2, 4, 2, 2), s=np.array([-1, 2]), V=normal(2, 3),
+    ),
+    "wider": graph([node("Resize", "x r s", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+                   IMAGE, None, r=np.zeros(0, np.float32), s=np.array([1, 1, 3, 2], np.float32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_what_a_runtime_gives(name: str) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    made = RUN[name]
+    session = runtime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    sizes = [d.dim_value or 3 for d in made.graph.input[0].type.tensor_type.shape.dim]
+    given = normal(*sizes)
+    (expected,) = session.run(None, {"x": given})
+    model, params, state = from_onnx(made)
+    turned = {(4, 4): (0, 2, 3, 1), (5, 3): (1, 0, 2)}
+
+    def here(a: Array, first: int) -> Array:
+        """In the layout of nnfunc: of images (N, 4, H, W) and of sequences (5, N, 3), and of what they become."""
+        if a.ndim == 4 and made.graph.input[0].type.tensor_type.shape.dim[1].dim_value == 4:
+            return a.transpose(turned[4, 4])
+        return a.transpose(turned[5, 3]) if a.ndim == 3 and first == 5 else a
+
+    y = predicted(model, params, state, here(given, sizes[0]))
+    assert_same(y, np.ascontiguousarray(here(expected, sizes[0])), 1e-5)
+
+
 def test_half_precision_becomes_float32() -> None:
     made = graph([node("Cast", to=1, output="z"), node("MatMul", "z W")], ("n", 2), ("n", 3), W=W.astype(np.float16))
     made.graph.input[0].type.tensor_type.elem_type = 10
     model, params, state = from_onnx(made)
     assert params.dtype == np.float32
     assert_same(predicted(model, params, state, x), x @ W, 1e-6)
+
+
+def test_functions_of_the_model_are_inlined() -> None:
+    made = graph([helper.make_node("Twice", ["x"], ["y"], domain="own")], ("n", 2), ("n", 2))
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    body = [helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Tanh", ["b"], ["c"])]
+    function = helper.make_function("own", "Twice", ["a"], ["c"], body, opsets[:1])
+    made = helper.make_model(made.graph, opset_imports=opsets, functions=[function])
+    model, params, state = from_onnx(made)
+    assert_same(predicted(model, params, state, x), np.tanh(np.maximum(x, 0)), 1e-6)
 
 
 def test_a_file_and_its_path(tmp_path: Any) -> None:
@@ -331,6 +450,14 @@ REFUSED: list[tuple[onnx.ModelProto, str]] = [
     (graph([node("Clip", "x a")], ("n", 2), None, a=np.float32(-3)), r"it has the limits \(-3\.0, inf\)"),
     (graph([node("Mul", "x a")], ("n", 2), None, a=ones), r"\(Mul\) cannot be read"),
     (graph([node("Add", "x a")], ("n", 2), None, a=ones), r"it adds a constant of shape"),
+    (graph([node("Sum", "x x a")], ("n", 2), None, a=ones), r"\(Sum\) cannot be read: nnfunc has no layer for it here"),
+    (graph([node("Concat", "x x a", axis=1)], (1, 2), None, a=ones[None]), r"\(Concat\) cannot be read"),
+    (recurrent("LSTM", 4, initial=True), r"an initial state that is not 0"),
+    (graph([node("MatMul", "x W", "z"), node("Add", "z b")], ("n", 3, 2), None, W=W, b=np.ones((3, 1), np.float32)),
+     r"it adds a constant of shape \(3, 1\)"),
+    (graph([node("Gemm", "x W b")], (3, 2), (3, 3), W=W, b=np.ones((3, 1), np.float32)), r"it adds \(3, 1\), and not"),
+    (graph([node("PRelu", "x s", "z"), node("MaxPool", "z", kernel_shape=[2, 2])], ("n", 2, 4, 2), None, s=ones),
+     r"its slopes of shape \(2,\)"),
     (graph([node("Gemm", "x W", transA=1)], (2, 2), (2, 3), W=W), r"transA=1, but rows are examples"),
     (graph([node("Reshape", "x s")], ("n", 2, 3), ("m", 3), s=np.array([-1, 3])), r"not each example by itself"),
     (graph([node("MaxPool", kernel_shape=[2, 2], ceil_mode=1)], ("n", 2, 5, 5), None), r"ceil_mode=1"),
@@ -357,7 +484,12 @@ def test_weights_that_would_stand_twice_are_refused() -> None:
         from_onnx(made)
 
 
-def test_what_is_no_model() -> None:
+def test_what_is_no_model(tmp_path: Any) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"no model at all")
+    with pytest.raises(ValueError, match=r"net\.onnx' is no ONNX file, or damaged"):
+        from_onnx(tmp_path / "net.onnx")
+    with pytest.raises(FileNotFoundError):
+        from_onnx(tmp_path / "nowhere.onnx")
     with pytest.raises(TypeError, match=r"source is int, expected the path of a file or an onnx\.ModelProto"):
         from_onnx(3)  # type: ignore[arg-type]  # refused by the types too
     with pytest.raises(ValueError, match=r"order is another here: end the graph before Flatten"):

@@ -1,10 +1,12 @@
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 class GridSearchCV(BaseEstimator):
+    best_estimator_: Any
     best_params_: dict[str, object]
     best_score_: float
     def __init__(

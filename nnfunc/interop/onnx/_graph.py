@@ -74,11 +74,20 @@ def refused(node: Node, why: str) -> ValueError:
 
 def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
     """The graph of a model or of a file."""
-    import onnx
+    import onnx.inliner
 
     if not isinstance(source, (str, os.PathLike, onnx.ModelProto)):
         raise TypeError(f"source is {type(source).__name__}, expected the path of a file or an onnx.ModelProto")
-    return _opened(source if isinstance(source, onnx.ModelProto) else onnx.load(source))
+    if isinstance(source, onnx.ModelProto):
+        model = source
+    else:
+        try:
+            model = onnx.load(source)
+        except OSError:  # a file that is missing or that may not be read
+            raise
+        except Exception as error:  # whatever the parser makes of bytes that are not its own
+            raise ValueError(f"source={os.fspath(source)!r} is no ONNX file, or damaged: {error}") from error
+    return _opened(onnx.inliner.inline_local_functions(model) if model.functions else model)
 
 
 def _opened(model: onnx.ModelProto) -> Graph:
@@ -105,8 +114,9 @@ def _opened(model: onnx.ModelProto) -> Graph:
             constants |= _computed(raw, node, constants, model)
         elif node.kind == "Shape" or all(v in constants or v in about_sizes for v in node.inputs if v):
             about_sizes |= {*node.outputs}
-            if node.kind == "Shape" and node.inputs[0] in sizes and not node.attributes:
-                open_[node.outputs[0]] = np.array([-1 if n is None else n for n in sizes[node.inputs[0]]])
+            if node.kind == "Shape" and node.inputs[0] in sizes:
+                asked = sizes[node.inputs[0]][node.attributes.get("start", 0) : node.attributes.get("end")]
+                open_[node.outputs[0]] = np.array([-1 if n is None else n for n in asked])
             elif node.kind in MOVING and all(v in constants or v in open_ for v in node.inputs if v):
                 open_ |= _computed(raw, node, {**constants, **open_}, model)
         producers |= {output: (node, k) for k, output in enumerate(node.outputs) if output and output not in alias}

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from nnfunc.core.layer import Layer
+from nnfunc.core.settings import Settings
 from nnfunc.interop.onnx._context import Context, Reader
 from nnfunc.interop.onnx._images import conv, conv_transpose, cut, global_pool, image, pad, pool, reduced, resize
-from nnfunc.interop.onnx._pieces import Layout, same
+from nnfunc.interop.onnx._pieces import Layout, Piece, same
 from nnfunc.interop.onnx._sequences import recurrent, step
 from nnfunc.interop.onnx._shapes import dropped, flat, reshaped, squeezed, transposed, unsqueezed
 from nnfunc.layers import activations as a
@@ -71,8 +72,11 @@ def _clip(c: Context) -> Layout:
 def _prelu(c: Context) -> Layout:
     slope, features = c.needed(1), c.before[c.layout.axes[-1]]
     c.ask(features is not None, "the number of its features is not known")
-    c.ask(slope.size in (1, features), f"its slopes of shape {slope.shape} are not one for each of {features} features")
-    c.add(gates.prelu(), slope=np.broadcast_to(c.layout.ordered(slope.reshape(-1)), (features,)))  # type: ignore[arg-type]  # it is a number
+    c.ask(
+        slope.size in (1, features) and c.layout.goes_along(slope),
+        f"its slopes of shape {slope.shape} are not one for each of {features} features",
+    )
+    c.add(gates.prelu(), slope=np.broadcast_to(c.layout.ordered(slope.reshape(-1)), (features or 0,)))
     return c.layout
 
 
@@ -81,6 +85,8 @@ def _gemm(c: Context) -> Layout:
     W, b = c.needed(1), c.constant(2)
     W = c.get("alpha", 1.0) * (W.T if c.get("transB", 0) else W)
     if b is not None:
+        fits = b.size == 1 or b.shape[-1:] == W.shape[1:] == (b.size,)
+        c.ask(fits, f"it adds {b.shape}, and not a number for each unit")
         b = np.broadcast_to((c.get("beta", 1.0) * b).reshape(-1), W.shape[1:])
     c.features_at(-1)
     c.add(dense(W.shape[1], bias=b is not None), W=c.layout.ordered(W), b=b)
@@ -88,9 +94,19 @@ def _gemm(c: Context) -> Layout:
 
 
 def _added(c: Context) -> Layout:
-    """A constant for each position and feature."""
+    """A constant for each feature, behind a layer that has no bias yet; or for each position and feature."""
     array = next(c.graph.constants[v] for v in c.node.inputs if v in c.graph.constants)
-    array = array.reshape(array.shape[-2:])
+    layer, params, _ = c.pieces[-1] if c.pieces else Piece(a.identity())
+    if (
+        layer.settings.get("bias") is False
+        and "W" in params
+        and array.size == params["W"].shape[-1]
+        and c.layout.goes_along(array)
+    ):
+        with_bias = layer._replace(settings=Settings(**{**layer.settings, "bias": True}))
+        c.pieces[-1] = Piece(with_bias, {**params, "b": array.reshape(-1)})
+        return c.layout
+    array = array[(0,) * (array.ndim - 2)] if array.shape[:-2] == (1,) * (array.ndim - 2) else array
     c.ask(
         c.layout == same(3) and array.ndim == 2 and array.shape == c.before[1:],
         f"it adds a constant of shape {array.shape} to {c.before}, and is no bias of a MatMul before it, nor positions",

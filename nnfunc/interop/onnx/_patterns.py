@@ -107,7 +107,8 @@ def _layer(make: Callable[..., Layer], *settings: str, **fixed: Any) -> Reading:
     def read(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
         given = {k: shortest(found[k].ravel()[0]) for k in settings if found[k].size == 1}
         arrays = {k: layout.ordered(found[k].reshape(-1)) for k in (*PARAMETERS, *STATE) if k in found}
-        if len(given) < len(settings) or len({a.size for a in arrays.values()}) > 1:
+        along = all(layout.goes_along(found[k]) for k in arrays)
+        if not along or len(given) < len(settings) or len({a.size for a in arrays.values()}) > 1:
             return None
         params, state = ({k: a for k, a in arrays.items() if k in names} for names in (PARAMETERS, STATE))
         return Piece(make(**given, **fixed), params, state), layout
@@ -117,7 +118,7 @@ def _layer(make: Callable[..., Layer], *settings: str, **fixed: Any) -> Reading:
 
 def _dense(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
     W, b = found["W"], found.get("b")
-    if W.ndim != 2 or (b is not None and b.size != W.shape[1]):
+    if W.ndim != 2 or (b is not None and not b.shape[-1:] == W.shape[1:] == (b.size,)):
         return None
     arrays = {"W": layout.ordered(W)} | ({} if b is None else {"b": b.reshape(-1)})
     return Piece(dense(W.shape[1], bias=b is not None), arrays), layout._replace(order=None)

@@ -63,6 +63,11 @@ class Layout(NamedTuple):
         """Whether an axis of ONNX is that of our features."""
         return self.axes[-1] == axis % self.rank
 
+    def goes_along(self, array: NDArray[Any]) -> bool:
+        """Whether an array that is added or multiplied there has a number for each feature, or one."""
+        long = [i - array.ndim for i, n in enumerate(array.shape) if n > 1]
+        return not long or (len(long) == 1 and self.has_features(long[0]))
+
     def ordered(self, array: NDArray[Any]) -> NDArray[Any]:
         """An array whose first axis is the features, in our order."""
         return array if self.order is None or len(array) == 1 else array[self.order]

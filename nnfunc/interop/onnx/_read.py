@@ -138,7 +138,7 @@ def _step(graph: Graph, value: str) -> Step:
         if pattern.read(found, same(2)) is not None:
             return Step((found["x"],), partial(_as_found, node, pattern, found))
     data = graph.data(node)
-    if len(data) > 1 and (node.kind in JOINS or value == OUTPUTS):
+    if 1 < len(data) == len(node.inputs) and (node.kind in JOINS or value == OUTPUTS):
         return Step(tuple(data), lambda pieces, layout: layout)
     if node.kind == "Reshape" and (both := _both_directions(graph, node)) is not None:
         node, data = both, graph.data(both)
@@ -148,8 +148,10 @@ def _step(graph: Graph, value: str) -> Step:
         )
     if output and node.kind not in RECURRENT:
         raise refused(node, f"its output {value!r}, which is not the first, is none of a layer of nnfunc")
-    if node.kind not in READERS or len(data) != 1 or (data[0] != node.inputs[0] and node.kind != "Add"):
-        raise refused(node, f"nnfunc has no layer for it here. It reads {', '.join(supported())}")
+    alone = len(data) == 1 or node.kind in RECURRENT  # which says itself what it cannot take
+    if node.kind not in READERS or not alone or (data[0] != node.inputs[0] and node.kind != "Add"):
+        known = ", ".join(sorted({*READERS, *JOINS, "MatMul"}))
+        raise refused(node, f"nnfunc has no layer for it here. It reads {known}, and layers written out in others")
     read, x = READERS[node.kind], data[0]
     return Step((x,), lambda pieces, layout: read(as_image(Context(graph, node, output, x, value, layout, pieces))))
 

@@ -81,6 +81,7 @@ def reshaped(c: Context) -> Layout:
     if len(after) == 2 and layout.axes[0] == 0:
         return _flat(c)
     wanted = lies(c.graph, c.y, len(after))
+    wanted = wanted if wanted.axes[0] == 0 else same(len(after))
     c.ask(layout.axes == tuple(sorted(layout.axes)) and layout.axes[0] == 0 and layout.order is None,
           f"it gives {before} the shape {after} after an image, whose features are last here")  # fmt: skip
     c.ask(after[1:].count(None) < 2, f"the shape {after} of its output is not known")

@@ -19,7 +19,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 import nnfunc as nn
-from nnfunc._internal.validate import by_name, instance, number
+from nnfunc._internal.validate import by_name, instance, number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.initializers import Initializer, uniform
 from nnfunc.layers.structure import last_layer, map_layers
@@ -187,7 +187,9 @@ class Network(BaseEstimator):
         log: list[nn.Epoch] = []
         run = _recorded(run, log, ts)
         if self.tol is not None:
-            run = nn.early_stopping(run, self.n_iter_no_change, self.tol, lambda epoch: float(epoch.loss))
+            tol = number(self.tol, "tol", 0, np.inf, why="by how much the training loss has to fall, or None")
+            count = positive_int(self.n_iter_no_change, "n_iter_no_change")
+            run = nn.early_stopping(run, count, tol, lambda epoch: float(epoch.loss))
         if patience is not None and held_out_targets is not None and goes_on and trained_on == self._trained_on:
             before_all = nn.evaluate(model, loss, ts, *held_out_targets)  # the state to go on from may stay the best
             run = chain([nn.Epoch(0, np.nan, np.nan, before_all, ts)], run)
