@@ -28,19 +28,18 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import zlib
 from collections import namedtuple
-from contextlib import suppress
 from operator import index
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfunc._internal.validate import instance, numeric, positive_int
+from nnfunc._internal import disk, formats
+from nnfunc._internal.formats import Arrays, RefusedError
+from nnfunc._internal.validate import instance, numeric
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.keys import Key, Keys, check
@@ -48,7 +47,6 @@ from nnfunc.layers.structure import check_params
 from nnfunc.models.description import build, describe
 from nnfunc.training.state import TrainState
 
-Arrays: TypeAlias = dict[str, NDArray[Any]]  # floats, whole numbers and, in an npz, text
 STATES, VERSION = 1, 2
 """The format version of a train state alone, which older versions read, and that of any tuple."""
 GROUPS = ("params", "state", "opt_state")
@@ -71,13 +69,15 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
 
     Args:
         path: ends in .npz or .safetensors. A file that is there is replaced at once and whole: at any moment, also
-            when the process is killed or the power fails, the old or the new one is there. (A killed process may
-            leave a `*.tmp` beside it, to be deleted.)
+            when the process is killed or the power fails, the old or the new one is there. Its mode and, where the
+            system allows it, its owner are kept, and a link to it stays one. (A killed process may leave an
+            `nnfunc-*.tmp` beside it; the next save to the same name removes it.)
         ts: the state of one network or of a stack; or a tuple, named or not and nested as you like, of train states,
             dicts of arrays, arrays, keys and numbers: averages of parameters, a replay buffer. Dtypes are kept.
         model: its model, to be saved too; all its layers and initializers must be built in.
     Raises:
-        ValueError: another suffix, a model with layers of your own or that the parameters do not fit.
+        ValueError: another suffix, a path that is no regular file (a device, a link to a file of another suffix), a
+            model with layers of your own or that the parameters do not fit, a state that contradicts itself.
         TypeError: something in the tuple that a file cannot hold.
         ImportError: .safetensors without safetensors.
 
@@ -114,23 +114,13 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
     text = json.dumps(about)
     arrays["crc32"] = np.array(_checksum(text, arrays), np.uint32)
 
-    target = Path(os.path.realpath(path))  # so that a link stays one
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path={os.fspath(path)!r}: there is no folder {str(target.parent)!r}")
-    if target.is_dir():
-        raise IsADirectoryError(f"path={os.fspath(path)!r} is a folder, expected the name of a file")
-    temporary = target.with_name(f"{target.name}.{token_hex(4)}.tmp")
+    target = disk.resolve(path)
     try:
-        with open(temporary, "xb") as file:
-            _write(file, suffix, text, arrays)
-            file.flush()
-            if target.exists():
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))  # what was private stays so
-            os.fsync(file.fileno())  # before the name is given: else a power cut may leave the name of an empty file
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+        disk.replace(target, lambda file: formats.write(file, suffix, text, arrays))
+    except Exception as error:  # an archive that was left in the middle complains of that, and hides what did it
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
@@ -143,8 +133,8 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
         Saved(state, model); the model is None if there is none in the file and none is given.
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, cut short, of another program or of a newer nnfunc, or its parameters do not
-            fit the given model.
+        ValueError: the file is damaged, cut short, of another program (the error says what reads it) or of a newer
+            nnfunc, or its parameters do not fit the given model.
         ImportError: .safetensors without safetensors.
 
     >>> import tempfile
@@ -158,43 +148,45 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
     suffix, name = _suffix(path), f"path={os.fspath(path)!r}"
     if model is not None:
         instance(model, Layer, "model")
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError(f"{name} is no regular file but a device or a pipe")
     with open(path, "rb") as file:  # a file that is missing or that may not be read is the system's own error
         try:
-            text, arrays = _read(file, suffix)
+            text, arrays = formats.read(file, suffix)
             about = json.loads(text)
-            newer = positive_int(about["version"], "version") > VERSION
-            state = None if newer else _read_value(text, about, arrays)
-        except MemoryError as error:
-            raise MemoryError(f"{name} asks for more memory than there is ({error}): is the file damaged?") from error
-        except Exception as error:  # whatever a parser makes of bytes that are not its own
-            raise ValueError(
-                f"{name} holds no train state that can be read ({error}): the file is damaged, cut short, or not "
-                "written by nn.save"
-            ) from error
+            version = about["version"]
+            if type(version) is not int or version < 1:
+                raise RefusedError("its version is no whole number")
+            state = None if version > VERSION else _read_value(text, about, arrays)
+        except MemoryError:
+            raise MemoryError(f"{name} asks for more memory than there is: is the file damaged?") from None
+        except Exception as error:  # whatever a parser makes of bytes that are not its own, without what it quotes
+            why = str(error) if isinstance(error, RefusedError) else f"{type(error).__name__} while it was read"
+            cause = "written by another program" if isinstance(error, formats.ForeignError) else "damaged or cut short"
+            raise ValueError(f"{name} holds no train state that can be read ({why}): the file is {cause}") from None
     if state is None:
-        raise ValueError(f"{name} has format version {about['version']}, expected {VERSION}: a newer nnfunc reads it")
+        raise ValueError(f"{name} has format version {version}, expected {VERSION}: a newer nnfunc reads it")
     if model is None and about.get("model") is not None:
         try:
             model = build(about["model"])
         except Exception as error:  # a constructor refuses its arguments
-            raise ValueError(f"{name}: its model cannot be made: {error}. Pass model= to load the state") from error
+            raise ValueError(
+                f"{name}: its model cannot be made: {str(error)[:300]}. Pass model= to load the state"
+            ) from error
     own = state if isinstance(state, TrainState) else next((v for v in state if isinstance(v, TrainState)), None)
     if model is not None and own is not None:
         try:
             check_params(model, own.params, own.state)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: {error}") from error
     return Saved(state, model)
-
-
-# -- the two formats ---------------------------------------------------------------------------------------------------
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path is {type(path).__name__}, expected a str or a Path")
     suffix = Path(path).suffix
-    if suffix not in (".npz", ".safetensors"):
+    if suffix not in formats.SUFFIXES:
         raise ValueError(f"path={os.fspath(path)!r} ends in {suffix!r}, expected .npz or .safetensors")
     if suffix == ".safetensors":
         try:
@@ -202,47 +194,6 @@ def _suffix(path: str | os.PathLike[str]) -> str:
         except ImportError as error:
             raise ImportError('.safetensors needs safetensors: pip install "nnfunc[safetensors]"') from error
     return suffix
-
-
-def _write(file: BinaryIO, suffix: str, text: str, arrays: Arrays) -> None:
-    if suffix == ".npz":
-        np.savez(file, **arrays, nnfunc=np.array(text))  # type: ignore[arg-type]  # none is named allow_pickle
-    else:
-        from safetensors.numpy import save
-
-        file.write(save(arrays, {"nnfunc": text}))
-
-
-def _read(file: BinaryIO, suffix: str) -> tuple[str, Arrays]:
-    start = file.read(2)
-    file.seek(0)
-    if not start:
-        raise ValueError("it is empty")
-    if suffix == ".npz":
-        if start != b"PK":  # np.load would take it for a pickle, and say so
-            raise ValueError("it does not begin as an npz does")
-        with np.load(file, allow_pickle=False) as members:
-            text = str(members["nnfunc.npy"]) if "nnfunc" in members.files else ""  # first: nothing else is foreign
-            arrays: Arrays = {k: members[f"{k}.npy"] for k in members.files if text and k != "nnfunc"}
-    else:
-        from safetensors import safe_open
-
-        with safe_open(file.name, framework="numpy") as tensors:
-            arrays = {k: tensors.get_tensor(k) for k in tensors.keys()}  # noqa: SIM118  # no dict
-            text = (tensors.metadata() or {}).get("nnfunc", "")
-    if not text:
-        raise ValueError("it has no text named nnfunc")
-    return text, arrays
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the new name last, where the system can: not Windows, nor every file system."""
-    with suppress(OSError, AttributeError):
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
 
 
 # -- what is in them ---------------------------------------------------------------------------------------------------
@@ -267,9 +218,12 @@ def _checksum(text: str, arrays: Arrays) -> int:
 
 def _read_value(text: str, about: dict[str, Any], arrays: Arrays) -> Any:
     """The train state or the tuple that was saved."""
-    if _checksum(text, arrays) != arrays["crc32"]:
-        raise ValueError("its checksum is not that of its content")
-    return _get(about["value"], "", arrays) if about["version"] > 1 else _get_state(about, "", arrays)
+    if _checksum(text, arrays) != arrays.pop("crc32"):
+        raise RefusedError("its checksum is not that of its content")
+    value = _get(about["value"], "", arrays) if about["version"] > 1 else _get_state(about, "", arrays)
+    if arrays:
+        raise RefusedError("it holds arrays that its text does not name")
+    return value
 
 
 def _put_state(ts: TrainState, prefix: str, arrays: Arrays) -> dict[str, Any]:
@@ -279,16 +233,31 @@ def _put_state(ts: TrainState, prefix: str, arrays: Arrays) -> dict[str, Any]:
         if not isinstance(part, ArrayDict):
             raise TypeError(f"ts.{group} is {type(part).__name__}, expected an ArrayDict: pass nn.ArrayDict({group})")
         about[group] = _put_dict(part, f"{prefix}{group}/", arrays)
+    if why := _contradiction(ts):
+        raise ValueError(f"ts is no state of one network or one stack: {why}")
     arrays |= {f"{prefix}key": _words(ts.key), f"{prefix}step": np.array(index(ts.step), np.int64)}
     return about
 
 
 def _get_state(about: dict[str, Any], prefix: str, arrays: Arrays) -> TrainState:
     params, state, opt_state = (_get_dict(about[k], f"{prefix}{k}/", arrays) for k in GROUPS)
-    words, step = arrays[f"{prefix}key"], arrays[f"{prefix}step"]
-    if words.shape not in ((2,), (*params.stack_shape, 2)) or step.dtype.kind != "i" or step < 0:
-        raise ValueError(f"key and step are {words.tolist()} and {step}")
-    return TrainState(params, state, opt_state, _keys(words), int(step))
+    key, step = _keys(arrays.pop(f"{prefix}key")), arrays.pop(f"{prefix}step")
+    if step.dtype.kind != "i" or step.shape != ():
+        raise RefusedError("its step is no whole number")
+    ts = TrainState(params, state, opt_state, key, int(step))
+    if why := _contradiction(ts):
+        raise RefusedError(why)
+    return ts
+
+
+def _contradiction(ts: TrainState) -> str:
+    """What in a state contradicts itself; empty if nothing does."""
+    stacks = {part.stack_shape for part in ts[:3] if part.layout.size}  # one without numbers fits any
+    if len(stacks) > 1:
+        return "params, state and opt_state are not stacks of the same length, nor all of one network"
+    if isinstance(ts.key, tuple) and stacks and stacks != {(len(ts.key),)}:
+        return "the number of keys is not that of the networks"
+    return "the step is negative" if ts.step < 0 else ""
 
 
 def _put_dict(part: ArrayDict, prefix: str, arrays: Arrays) -> dict[str, Any]:
@@ -297,7 +266,7 @@ def _put_dict(part: ArrayDict, prefix: str, arrays: Arrays) -> dict[str, Any]:
 
 
 def _get_dict(about: dict[str, Any], prefix: str, arrays: Arrays) -> ArrayDict:
-    own = {name: arrays[f"{prefix}{name}"] for name in about["names"]}
+    own = {name: arrays.pop(f"{prefix}{name}") for name in about["names"]}
     stack = tuple(about["stack"])
     if any(array.dtype.kind == "f" for array in own.values()):
         return ArrayDict(own, stacked=bool(stack))
@@ -311,6 +280,8 @@ def _words(key: Keys) -> NDArray[np.uint64]:
 
 
 def _keys(words: NDArray[Any]) -> Keys:
+    if words.dtype != np.uint64 or words.ndim not in (1, 2) or words.shape[-1] != 2 or not words.size:
+        raise RefusedError("its key is not made of two numbers of 64 bits")
     keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
     return keys if words.ndim > 1 else keys[0]
 
@@ -357,4 +328,4 @@ def _get(about: dict[str, Any], name: str, arrays: Arrays) -> Any:
         return namedtuple(str(about["kind"]), about["fields"])(*parts)
     if "value" in about:
         return about["value"]
-    return _keys(arrays[name]) if "key" in about else arrays[name]
+    return _keys(arrays.pop(name)) if "key" in about else arrays.pop(name)

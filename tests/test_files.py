@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import inspect
 import json
 import os
+import pickle
 import random
 import stat
 import subprocess
 import sys
+import traceback
+import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +28,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import nnfunc as nn
 from nnfunc import files
+from nnfunc._internal import disk, formats
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.keys import Key
 from nnfunc.layers.structure import map_layers
 from nnfunc.models.description import build, constructors, describe
-from tests.benchmarks import kills
 from tests.catalogue import LAYERS, NOT_LAYERS, bent, exported
+from tests.reliability import kills
 
 SUFFIXES = [".npz", ".safetensors"]
 MODEL = nn.mlp([3, 4, 2], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)
@@ -268,14 +273,18 @@ def test_a_newer_file_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 WRONG_CONTENT: list[tuple[dict[str, object], dict[str, object], str]] = [
-    ({"version": "1"}, {}, "version='1': expected a whole number"),
-    ({"version": True}, {}, "version=True: expected a whole number"),
-    ({"version": 0}, {}, "version=0: expected a whole number"),
+    ({"version": "1"}, {}, "its version is no whole number"),
+    ({"version": True}, {}, "its version is no whole number"),
+    ({"version": 0}, {}, "its version is no whole number"),
     ({"model": {"serial": {"layers": []}}}, {}, "it has no layer for"),
-    ({}, {"key": np.zeros((3, 2), np.uint64)}, "key and step are"),
-    ({}, {"key": np.zeros((0, 2), np.uint64)}, "key and step are"),
-    ({}, {"step": np.array(-1)}, "key and step are"),
-    ({}, {"step": np.array(2.5)}, "key and step are"),
+    ({}, {"key": np.zeros((3, 2), np.uint64)}, "the number of keys is not that of the networks"),
+    ({}, {"key": np.zeros((0, 2), np.uint64)}, "its key is not made of two numbers"),
+    ({}, {"key": np.array([-1, -1])}, "its key is not made of two numbers"),
+    ({}, {"step": np.array(-1)}, "the step is negative"),
+    ({}, {"step": np.array(2.5)}, "its step is no whole number"),
+    ({}, {"step": np.array([1, 2])}, "its step is no whole number"),
+    ({}, {"a": np.ones(3)}, "it holds arrays that its text does not name"),
+    ({}, {"a": np.ones(3, complex)}, "a member holds no numbers"),
 ]
 
 
@@ -295,15 +304,110 @@ def test_content_that_save_never_writes_is_refused(
         nn.load(path)
 
 
-def test_nothing_of_a_foreign_archive_is_unpacked(tmp_path: Path) -> None:
-    """A small archive may unpack to more than there is memory."""
+def test_a_state_is_of_one_network_or_of_one_stack(path: Path) -> None:
+    """Nor does save write what load would refuse."""
+    two = nn.train_state(MODEL, nn.adam(), nn.split(nn.key(0), 2), (3,))
+    for ts in (state()._replace(opt_state=two.opt_state), two._replace(params=state().params), two._replace(step=-1)):
+        with pytest.raises(ValueError, match="ts is no state of one network or one stack"):
+            nn.save(path, ts)
+        about: dict[str, Any] = {"version": 1, "model": None}
+        arrays: dict[str, Any] = {"key": files._words(ts.key), "step": np.array(ts.step)}
+        about |= {k: files._put_dict(getattr(ts, k), f"{k}/", arrays) for k in files.GROUPS}
+        text = json.dumps(about)
+        arrays["crc32"] = np.array(files._checksum(text, arrays), np.uint32)
+        with open(path, "wb") as file:
+            formats.write(file, path.suffix, text, arrays)
+        with pytest.raises(ValueError, match=r"not stacks of the same length|number of keys|step is negative"):
+            nn.load(path)
+
+
+def archive_of(path: Path, content: dict[str, bytes], how: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        for name, member in content.items():
+            archive.writestr(f"{name}.npy", member)
+
+
+def member(shape: str, data: bytes = b"") -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape},), }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+def test_no_more_is_read_than_the_file_is_long(tmp_path: Path) -> None:
+    """A small archive may unpack to more than there is memory; what it says of itself is not believed."""
     path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "a.npy", b"\x93NUMPY\x01\x00" + b"v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10**13,), }"
-        )
-    with pytest.raises(ValueError, match="it has no text named nnfunc"):
+    nn.save(path, state())
+    with zipfile.ZipFile(path) as archive:
+        own = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    cases = [
+        ({"a": member("10**13")}, zipfile.ZIP_STORED, "it has no text named nnfunc"),
+        ({"a": member(str(10**13))} | own, zipfile.ZIP_STORED, "TypeError"),
+        ({"a": member(str(2**26), bytes(2**28))} | own, zipfile.ZIP_DEFLATED, "are compressed"),
+    ]
+    for content, how, message in cases:
+        archive_of(path, content, how)
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=message):
+            nn.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+        tracemalloc.stop()
+
+
+def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    archive_of(path, {"nnfunc": member("1", bytes(4)), "a": member(str(2**18), bytes(2**20))})
+    with zipfile.ZipFile(path, "a") as archive:
+        for i in range(8):  # the same bytes under other names
+            again = copy.copy(archive.getinfo("a.npy"))
+            again.filename = f"a{i}.npy"
+            archive.filelist.append(again)
+        archive._didModify = True  # type: ignore[attr-defined]  # so that the list is written anew
+    with pytest.raises(ValueError, match="sizes or the names of its members contradict the file"):
         nn.load(path)
+
+
+def test_no_content_of_a_file_is_quoted(tmp_path: Path) -> None:
+    secret = "correct horse"
+    for name, content in {
+        "a.npz": secret.encode(),
+        "b.safetensors": secret.encode(),
+        "c.safetensors": (len(secret) + 1).to_bytes(8, "little") + b"{" + secret.encode(),
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    np.savez(tmp_path / "d.npz", nnfunc=np.array(secret))
+    np.savez(tmp_path / "e.npz", nnfunc=np.array(json.dumps({"version": secret})))
+    np.savez(tmp_path / "f.npz", nnfunc=np.array(json.dumps({"version": 1})), crc32=np.array(secret))
+    archive_of(tmp_path / "g.npz", {"nnfunc": member(repr(secret))})
+    for path in tmp_path.iterdir():
+        with pytest.raises(ValueError, match="holds no train state") as caught:
+            nn.load(path)
+        assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_whole_file_of_another_program_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    np.savez(tmp_path / "a.npz", W=np.ones(2))
+    np.savez_compressed(tmp_path / "b.npz", W=np.ones(2))
+    safetensors.save_file({"W": np.ones(2)}, tmp_path / "c.safetensors")
+    np.save(tmp_path / "d.npy", np.ones(2))
+    (tmp_path / "d.npz").write_bytes((tmp_path / "d.npy").read_bytes())
+    (tmp_path / "e.npz").write_bytes(b"\x89HDF\r\n\x1a\n")
+    (tmp_path / "f.npz").write_bytes(pickle.dumps({}))
+    (tmp_path / "g.npz").write_bytes((tmp_path / "c.safetensors").read_bytes())
+    (tmp_path / "h.safetensors").write_bytes((tmp_path / "a.npz").read_bytes())
+    readers = {
+        "a.npz": "np.load",
+        "b.npz": "np.load",
+        "c.safetensors": "safetensors.numpy.load_file",
+        "d.npz": "np.load",
+    }
+    readers |= {"e.npz": "h5py", "f.npz": "pickle", "g.npz": "a .safetensors", "h.safetensors": "np.load"}
+    for name, reader in readers.items():
+        with pytest.raises(ValueError, match=rf"{reader}.*the file is written by another program"):
+            nn.load(tmp_path / name)
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole.replace(np.ones(2).tobytes(), np.zeros(2).tobytes()))
+    with pytest.raises(ValueError, match="the file is damaged or cut short"):
+        nn.load(tmp_path / "a.npz")
 
 
 def test_a_missing_file_and_other_suffixes(path: Path) -> None:
@@ -416,7 +520,109 @@ def test_permissions_are_those_of_any_new_file_and_links_stay(path: Path) -> Non
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+posix = pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+
+
+@posix
+def test_what_is_no_regular_file_is_refused(path: Path) -> None:
+    """A link to /dev/null must not be replaced, nor the device by a file."""
+    nn.save(path, state())
+    link = path.with_name(f"off{path.suffix}")
+    link.symlink_to("/dev/null")
+    os.mkfifo(path.with_name(f"pipe{path.suffix}"))
+    circle = path.with_name(f"circle{path.suffix}")
+    circle.symlink_to(circle)
+    for other in ("off", "pipe", "circle"):
+        with pytest.raises(ValueError, match="is no regular file"):
+            nn.save(path.with_name(f"{other}{path.suffix}"), state())
+    assert link.is_symlink()
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    for other in ("off", "pipe"):
+        with pytest.raises(ValueError, match="is no regular file"):
+            nn.load(path.with_name(f"{other}{path.suffix}"))
+    notes = path.with_name("notes.txt")
+    notes.write_text("mine")
+    named = path.with_name(f"notes{path.suffix}")
+    named.symlink_to(notes)
+    with pytest.raises(ValueError, match=r"is a link to 'notes.txt', expected one to a \.\w+ file"):
+        nn.save(named, state())
+    assert notes.read_text() == "mine"
+
+
+@posix
+def test_a_private_file_is_private_from_the_first_byte(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nn.save(path, state())
+    path.chmod(0o640)
+    seen: list[int] = []
+    written = formats.write
+
+    def noted(file: Any, *content: Any) -> None:
+        seen.append(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+        written(file, *content)
+
+    monkeypatch.setattr(formats, "write", noted)
+    nn.save(path, state(1))
+    assert seen == [0o600]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@posix
+def test_the_owner_and_the_group_are_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save by root does not take a user's file away; where the system refuses a part, the other is kept."""
+    nn.save(path, state())
+    old, asked = path.stat(), []
+
+    def chown(path: Path, owner: int, group: int) -> None:
+        asked.append((owner, group))
+        if owner >= 0:
+            raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chown", chown)
+        nn.save(path, state(1))
+    assert asked == [(old.st_uid, -1), (-1, old.st_gid)]
+    if os.getuid() == 0:
+        os.chown(path, 12345, 23456)
+        nn.save(path, state())
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 23456)
+
+
+def test_a_folder_that_refuses_modes_works(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nn.save(path, state())
+    monkeypatch.setattr(os, "chmod", partial(failing, PermissionError(1, "Operation not permitted")))
+    nn.save(path, state(1))
+    assert_same_bits(nn.load(path).state, state(1))
+
+
+def test_a_file_that_vanishes_during_a_save_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nn.save(path, state())
+    monkeypatch.setattr(disk, "_like", lambda temporary, old: path.unlink())
+    nn.save(path, state(1))
+    assert_same_bits(nn.load(path).state, state(1))
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(path: Path) -> None:
+    for letter in "aé":
+        long = path.with_name(letter * ((255 - len(path.suffix)) // len(letter.encode())) + path.suffix)
+        nn.save(long, state())
+        nn.save(long, state(1))
+        assert_same_bits(nn.load(long).state, state(1))
+
+
+@posix
+def test_what_a_killed_save_left_is_removed_by_the_next(path: Path) -> None:
+    """But not what another process is still writing, nor what belongs to another name."""
+    other = path.with_name(f"other{path.suffix}")
+    with disk.opened(path) as (mine, _), disk.opened(other) as (others, _):
+        dead = mine.with_name(f"{mine.name[:16]}12345678.tmp")
+        dead.touch()
+        nn.save(path, state())
+        assert not dead.exists()
+        assert mine.exists()
+        assert others.exists()
+
+
+@posix
 def test_a_killed_process_loses_no_file(path: Path) -> None:
     moments = random.Random(0)
     within = 0
@@ -424,6 +630,66 @@ def test_a_killed_process_loses_no_file(path: Path) -> None:
         within += kills.kill(path, moments)
         assert kills.lost(path) == ""
     assert within > 0  # else no kill came while a file was written
+
+
+def test_a_file_cut_short_while_it_is_read_is_damaged(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is mapped into memory, where the system would kill the process for it."""
+    nn.save(path, state())
+    read = formats.read
+
+    def cut(file: Any, suffix: str) -> Any:
+        file.read(100)
+        file.seek(0)
+        os.truncate(path, 5000)
+        return read(file, suffix)
+
+    path.write_bytes(path.read_bytes())
+    monkeypatch.setattr(formats, "read", cut)
+    with pytest.raises(ValueError, match="the file is damaged or cut short"):
+        nn.load(path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of archives that are not finished
+@pytest.mark.parametrize("call", ["save", "load"])
+def test_an_interrupt_stays_one_wherever_it_comes(path: Path, call: str) -> None:
+    """At every so manieth line that Python runs; the file is the old or the new one, nothing else is left."""
+    nn.save(path, state())
+    run = {"save": lambda: nn.save(path, state(1)), "load": lambda: nn.load(path)}[call]
+    lines = interrupted(run, None)
+    for at in range(1, lines, lines // 60):
+        assert interrupted(run, at) == at
+        assert nn.load(path).state in (state(), state(1))
+    nn.save(path, state())
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interrupted_archive_does_not_hide_the_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive whose member was not closed raises a ValueError of its own."""
+    monkeypatch.setattr(zipfile._ZipWriteFile, "close", partial(failing, KeyboardInterrupt()))  # type: ignore[attr-defined]  # no name for it
+    with pytest.raises(KeyboardInterrupt):
+        nn.save(tmp_path / "run.npz", state())
+
+
+def interrupted(run: Callable[[], object], at: int | None) -> int:
+    """Runs it with a KeyboardInterrupt at a line of its own or of what it calls; how many lines were run."""
+    lines = 0
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        if event == "line" and lines == at:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    except KeyboardInterrupt:
+        assert at is not None
+    finally:
+        sys.settrace(before)
+    return lines
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
@@ -667,3 +933,32 @@ def test_a_state_alone_is_written_as_before(path: Path) -> None:
     nn.save(path, state(), MODEL)
     if path.suffix == ".npz":
         assert json.loads(str(np.load(path)["nnfunc"]))["version"] == 1
+
+
+def of_today() -> tuple[nn.TrainState, nn.TrainState, nn.ArrayDict, tuple[Key, ...], dict[str, Any], float]:
+    """What `nn.save(path, of_today(), MODEL)` wrote to tests/data/today.npz and .safetensors."""
+
+    def counted(like: ArrayDict) -> ArrayDict:
+        return like.with_vector(np.arange(like.vector.size).reshape(like.vector.shape) / 8)
+
+    def counted_state(ts: nn.TrainState) -> nn.TrainState:
+        return nn.TrainState(counted(ts.params), counted(ts.state), counted(ts.opt_state), ts.key, 9)
+
+    one = counted_state(state(dtype=np.float64))
+    two = counted_state(nn.train_state(MODEL, nn.adam(), nn.split(nn.key(0), 2), (3,)))
+    numbers = {"buffer": np.arange(6, dtype=np.int16).reshape(2, 3), "mask": np.array([True, False])}
+    return one, two, one.params, nn.split(nn.key(1), 3), numbers, 0.25
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_files_of_today_keep_loading(suffix: str) -> None:
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+    found, wanted = nn.load(Path(__file__).parent / "data" / f"today{suffix}"), of_today()
+    assert found.model == MODEL
+    assert_same_bits(found.state[0], wanted[0])
+    assert_same_bits(found.state[1], wanted[1])
+    assert found.state[2:4] == wanted[2:4]
+    assert found.state[5] == wanted[5]
+    for name, array in wanted[4].items():
+        assert (found.state[4][name].dtype, found.state[4][name].tolist()) == (array.dtype, array.tolist())

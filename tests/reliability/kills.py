@@ -1,6 +1,6 @@
 """Kills a process that saves in a loop, N times at random moments, and counts the files that are lost by it.
 
-    python -m tests.benchmarks.kills 100
+    python -m tests.reliability.kills 100
 
 The child saves two states in turn to one path. Whenever it is killed, the file must load and be one of the two. How
 often a temporary file was left behind says how many kills came in the middle of a save.
@@ -28,7 +28,7 @@ def states() -> list[nn.TrainState]:
 def kill(path: Path, rng: random.Random) -> bool:
     """Kills a child that saves to `path`; says whether it was in the middle of a save."""
     before = set(path.parent.glob("*.tmp"))
-    command = [sys.executable, "-c", f"from tests.benchmarks import kills; kills.save_for_ever({str(path)!r})"]
+    command = [sys.executable, "-c", f"from tests.reliability import kills; kills.save_for_ever({str(path)!r})"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
