@@ -1,0 +1,123 @@
+"""The short forms of what `python -m tests.reliability` runs for long, and that each of them can fail."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnfunc as nn
+from tests.reliability import damaged, forks, fuzz, purity, resume, soak, threads, zoo
+from tests.reliability.calls import Call, calls
+
+posix = pytest.mark.skipif(os.name != "posix", reason="forks and alarms of POSIX")
+
+
+def assert_none(run: Any, count: int) -> None:
+    _, failures = run(count)
+    assert failures == []
+
+
+def test_damage_is_noticed_or_harmless() -> None:
+    pytest.importorskip("safetensors")
+    assert_none(damaged.run, 60)
+
+
+def test_going_on_in_another_process_is_never_stopping() -> None:
+    pytest.importorskip("safetensors")
+    assert_none(resume.run, 6)
+
+
+@posix
+def test_calls_are_pure() -> None:
+    assert_none(purity.run, 1)
+
+
+def test_memory_does_not_grow() -> None:
+    assert_none(soak.run, 200)
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    assert_none(threads.run, 6)
+
+
+@posix
+def test_children_of_a_process_with_threads_train() -> None:
+    assert_none(forks.run, 4)
+
+
+# -- that they can fail ------------------------------------------------------------------------------------------------
+
+
+def test_a_checksum_that_is_not_compared_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("safetensors")
+    monkeypatch.setattr("nnfunc.files._checksum", lambda text, arrays: 1)
+    assert damaged.run(100)[1]
+
+
+@posix
+def test_an_impure_call_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(x: Any) -> Any:
+        x += 1
+        return x
+
+    call = Call("changed", changed, {"x": np.zeros(2)}, {"x": "Array"})
+    monkeypatch.setattr(purity, "calls", lambda: [call])
+    assert len(purity.run(1)[1]) == 3
+
+
+def test_growth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def growing(folder: Path) -> Any:
+        kept = []
+        while True:
+            yield kept.append(bytes(1000))
+
+    monkeypatch.setattr(soak, "rounds", growing)
+    assert soak.run(400)[1]
+
+
+# -- odd values --------------------------------------------------------------------------------------------------------
+
+
+def test_every_call_is_right_and_every_value_is_made() -> None:
+    assert len(zoo.VALUES) >= 150
+    for make in zoo.VALUES.values():
+        make()
+    names = {call.name for call in calls()}
+    assert {"dense", "adam", "train_step", "Layer.forward", "save", "initializers.orthogonal"} <= names
+
+
+def about(value: Any, function: Any, right: Any = 1.0, annotation: str = "float") -> str:
+    """The outcome of one value in one argument of a function."""
+    with fuzz.quiet():
+        return fuzz.tried(Call("f", function, {"x": right}, {"x": annotation}), "x", "value", lambda: value).kind
+
+
+@posix
+def test_outcomes() -> None:
+    assert about(2, lambda x: x + 1) == "right"
+    assert about(np.float32(2), lambda x: float(x) + 1) == "right"
+    assert about("2", lambda x: float(x) + 1) == "silent"
+    assert about(float("nan"), lambda x: x, annotation="Setting") == "silent"
+    assert about(np.ma.array([1.0, 2.0], mask=[0, 1]), lambda x: np.asarray(x)) == "silent"
+    assert about("2", lambda x: x + 1) == "bare"
+    assert about("2", lambda x: nn.dropout(x)) == "unnamed"
+    assert about("2", lambda x: nn.relu().forward(nn.EMPTY, nn.EMPTY, x)) == "taught"
+
+
+@posix
+def test_odd_values_are_met_at_the_border() -> None:
+    """Thresholds of today: the outcomes of 2 in 100 calls, by the seed always the same on one set of packages."""
+    found = Counter(outcome.kind for outcome in fuzz.outcomes(2, values=zoo.VALUES))
+    total = sum(found.values())
+    assert found["bare"] <= BARE * total
+    assert found["silent"] <= SILENT * total
+    assert found["unnamed"] <= UNNAMED * total
+
+
+BARE, SILENT, UNNAMED = 0.12, 0.05, 0.06
+"""The largest shares of outcomes that are not as they should be."""
