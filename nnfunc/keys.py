@@ -138,6 +138,14 @@ def random_bits(key: Key, n: int) -> NDArray[np.uint32]:
     return (numbers if _LITTLE else numbers.astype("<u8", copy=False)).view("<u4")[:n]
 
 
+def check_keys(key: Keys | None) -> Keys | None:
+    """`key` if it is one key, a tuple of them, or None."""
+    if key is not None and type(key) is not Key:
+        for one in key if isinstance(key, tuple) and key else (key,):
+            check(one)
+    return key
+
+
 def check(key: object, name: str = "key") -> Key:
     """`key` if it is one key; else a TypeError that says how to make one."""
     if type(key) is Key or isinstance(key, Key):

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
-from nnfunc.arrays import Array, ArrayDict, Scalar, new_vector
+from nnfunc.arrays import Array, ArrayDict, Scalar, as_dict, new_vector
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
-from nnfunc.layout import Patterns
+from nnfunc.layout import Patterns, patterns
 from nnfunc.stacks import member, stack, unstack
 
 
@@ -68,6 +68,7 @@ class Penalty(Fields):
             params: the parameters.
             examples: m, the number of examples or the sum of their weights; in a stack also one for each network.
         """
+        params = as_dict(params, "params")
         if self.own is not None:
             if params.stack_shape:
                 m = np.broadcast_to(examples, params.stack_shape)
@@ -81,6 +82,7 @@ class Penalty(Fields):
 
     def backward(self, params: ArrayDict, examples: Scalar) -> ArrayDict:
         """The gradient, a dict like params."""
+        params = as_dict(params, "params")
         if self.own is not None:
             if params.stack_shape:
                 m = np.broadcast_to(examples, params.stack_shape)
@@ -165,13 +167,12 @@ def _penalty(
     if given.ndim:
         strength = given.copy()  # which no one can change later
         strength.setflags(write=False)
-    where = where if isinstance(where, str) else tuple(where)
-    return make(value.__name__.lstrip("_"), Settings(strength=strength, where=where), value, gradient)
+    return make(value.__name__.lstrip("_"), Settings(strength=strength, where=patterns(where)), value, gradient)
 
 
 def _factor(strength: float | ArrayLike, examples: Scalar, params: ArrayDict) -> Array:
     """λ/m; 0 where no example counts."""
-    m = np.asarray(examples)
+    m = numeric(examples, "examples")
     factor = np.asarray(np.where(m > 0, np.divide(strength, np.where(m > 0, m, 1)), 0), params.dtype)
     if factor.shape not in ((), params.stack_shape):
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"

@@ -49,6 +49,8 @@ def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any
         array = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+    except Exception as error:  # of the object's own __array__
+        raise TypeError(f"{name} is {type(value).__name__}, which gives no array of numbers: {error}") from error
     if array.dtype.kind not in "fiub":
         cause = {
             "O": "mixed types, missing values, or rows of different lengths; convert it to numbers first",
@@ -112,6 +114,35 @@ def positive_int(value: int, name: str, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
     return int(value)
+
+
+def flag(value: bool, name: str) -> bool:
+    """`value` if it is True or False, and no word or array that would pass for one of them."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r}: expected True or False")
+    return bool(value)
+
+
+def choice(value: T, name: str, *known: T) -> T:
+    """`value` if it is one of those known."""
+    if not (value is None or isinstance(value, str)) or value not in known:
+        *others, last = map(repr, known)
+        raise ValueError(f"{name}={value!r}: expected {', '.join(others)} or {last}")
+    return value
+
+
+def sequence(value: Iterable[T], name: str) -> list[T]:
+    """The parts of a list, a tuple or an array, and no word, dict or number."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}={value!r}: expected a list")
+    return list(value)
+
+
+def callable_(value: T, name: str, form: str) -> T:
+    """`value` if it can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r} is not callable: expected a function {form}")
+    return value
 
 
 def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import first_bad, numeric, positive_int
+from nnfunc._internal.validate import choice, first_bad, numeric, positive_int
 from nnfunc.arrays import Array, Scalar
 from nnfunc.evaluation.metrics import classes_of, decision_of, labels
 from nnfunc.losses.classification import (
@@ -153,8 +153,7 @@ def _counts(y: ArrayLike, target: ArrayLike, weights: Any, threshold: float | No
 
 def _averaged(part: Array, whole: Array, counts: Counts, average: Average) -> Scalar:
     """part/whole of each class, averaged."""
-    if average not in ("binary", "macro", "micro", "weighted", None):
-        raise ValueError(f"average={average!r}: expected 'binary', 'macro', 'micro', 'weighted' or None")
+    choice(average, "average", "binary", "macro", "micro", "weighted", None)
     if average == "binary" and not counts.binary:
         raise ValueError(
             f"average='binary' is the score of class 1 of two, but there are {len(whole)} classes: pass "

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
-from nnfunc._internal.validate import number, positive_int
+from nnfunc._internal.validate import number, positive_int, sequence
 from nnfunc.core.settings import arguments, comparable
 from nnfunc.optimizers.setting import Schedule
 
@@ -261,7 +261,11 @@ def join(schedules: Sequence[float | Schedule], boundaries: Sequence[int]) -> Sc
     >>> [joined(t) for t in range(6)]
     [0.1, 0.1, 0.1, 0.2, 0.1, 0.05]
     """
-    parts = tuple(part if callable(part) else constant_schedule(part) for part in schedules)
+    schedules = sequence(schedules, "schedules")
+    parts = tuple(
+        part if callable(part) else constant_schedule(number(part, f"schedules[{i}]", 0, math.inf))
+        for i, part in enumerate(schedules)
+    )
     return Formula(_join, schedules=parts, boundaries=_boundaries(boundaries, len(parts), "schedules"))
 
 
@@ -272,6 +276,7 @@ def _join(step: int, *, schedules: tuple[Schedule, ...], boundaries: tuple[int, 
 
 def _boundaries(boundaries: Sequence[int], parts: int, name: str) -> tuple[int, ...]:
     """The steps at which something else begins, checked: one less than what begins."""
+    boundaries = sequence(boundaries, "boundaries")
     steps = tuple(positive_int(step, f"boundaries[{i}]") for i, step in enumerate(boundaries))
     if len(steps) != parts - 1:
         raise ValueError(f"boundaries={list(boundaries)} are {len(steps)} for {parts} {name}: expected one less")

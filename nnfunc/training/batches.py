@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import flag, positive_int
 from nnfunc.core.kernel import view
 from nnfunc.core.values import leaves, map_leaves
 from nnfunc.keys import Key, generator
@@ -65,6 +65,7 @@ def minibatches(
 
 def batch_count(total: int, size: int | None, drop_last: bool) -> int:
     """How many batches an epoch has."""
+    flag(drop_last, "drop_last")
     if size is None:
         return 1
     if drop_last and total < size:

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import by_name, instance, numeric, real
-from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, new_vector
+from nnfunc._internal.validate import by_name, flag, instance, numeric, real
+from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, as_dict, new_vector
 from nnfunc.core.backward import run_backward
 from nnfunc.core.kernel import Cache, Gather, view
-from nnfunc.core.layer import Layer, as_dict
+from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.core.values import Value, leaves, map_leaves, taken
-from nnfunc.keys import Keys
+from nnfunc.keys import Keys, check_keys
 from nnfunc.losses import by_names
 from nnfunc.losses.base import Loss, gradient_of, loss_of, total_weight
 from nnfunc.losses.heads import check_output, fused
@@ -113,6 +113,8 @@ class ValueAndGrad(NamedTuple):
             need_dx: whether `dx` is wanted.
             need_grads: without it `grads` is empty, and nothing is computed for it alone.
         """
+        check_keys(key)
+        train, need_dx, need_grads = flag(train, "train"), flag(need_dx, "need_dx"), flag(need_grads, "need_grads")
         with np.errstate(all="ignore"):  # what is not finite shows in the result
             trace = self.trace(params, state, batch, key, train, need_dx, need_grads)
         params = as_dict(params, "params")
