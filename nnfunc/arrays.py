@@ -14,7 +14,17 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc._internal.validate import all_finite, callable_, first_bad, floating, nearest, number, numeric
+from nnfunc._internal.validate import (
+    all_finite,
+    callable_,
+    first_bad,
+    flag,
+    floating,
+    instance,
+    nearest,
+    number,
+    numeric,
+)
 from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 
 Array: TypeAlias = NDArray[np.floating]
@@ -86,6 +96,7 @@ class ArrayDict(Mapping[str, Array]):
         if dtype is None:
             dtype = next(iter(dtypes.values()), getattr(arrays, "dtype", np.dtype(np.float32)))
         dtype = floating(dtype)
+        stacked = None if stacked is None else flag(stacked, "stacked")
         if stacked is None:
             stacked = bool(getattr(arrays, "stack_shape", ())) or (bool(floats) and all(map(of_stack, floats.values())))
         lead = () if not stacked else _stack_shape(floats) if floats else getattr(arrays, "stack_shape", ())
@@ -253,6 +264,7 @@ class ArrayDict(Mapping[str, Array]):
         ArrayDict of 1 array: 3 numbers, float64, 24 bytes
           W  (3, 1)
         """
+        instance(prefix, str, "prefix")
         groups = {} if self._groups is None else self._groups
         self._groups = groups
         if prefix not in groups:
@@ -526,7 +538,7 @@ def allclose(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike], rtol: float
     _two_dicts(a, b)
     if a.keys() != b.keys():
         return False
-    number(rtol, "rtol", 0, np.inf), number(atol, "atol", 0, np.inf)
+    rtol, atol = number(rtol, "rtol", 0, np.inf), number(atol, "atol", 0, np.inf)
     pairs = [(numeric(a[k], k), numeric(b[k], k)) for k in a]
     return all(x.shape == y.shape and np.allclose(x, y, rtol, atol) for x, y in pairs)
 

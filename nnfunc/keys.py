@@ -85,9 +85,12 @@ def fold_in(key: Keys, i: int) -> Keys:
         return tuple(fold_in(k, i) for k in key)
     if type(key) is not Key:
         check(key)
-    if isinstance(i, (str, Key)) or not hasattr(i, "__index__"):
+    try:
+        number = index(i)
+    except TypeError:
+        raise TypeError(f"i={i!r}: expected a whole number, like the epoch's") from None
+    if isinstance(i, Key):
         raise TypeError(f"i={i!r}: expected a whole number, like the epoch's")
-    number = index(i)
     if not -_LARGEST <= number < _LARGEST:
         raise ValueError(f"i={i!r}: expected a whole number below 2**126: others give keys that are not new")
     return Key((key * _MULTIPLIER + (2 * number + 1) * _INCREMENT) & _MASK)

@@ -165,14 +165,17 @@ def _penalty(
     if given.dtype.kind == "b" or given.ndim > 1 or not (np.isfinite(given) & (given >= 0)).all():
         raise ValueError(f"strength={strength!r}: expected a number (for a stack, an array of them) in [0, ∞)")
     if given.ndim:
-        strength = given.copy()  # which no one can change later
-        strength.setflags(write=False)
-    return make(value.__name__.lstrip("_"), Settings(strength=strength, where=patterns(where)), value, gradient)
+        given = given.copy()  # which no one can change later
+        given.setflags(write=False)
+    settings = Settings(strength=given if given.ndim else given.item(), where=patterns(where))
+    return make(value.__name__.lstrip("_"), settings, value, gradient)
 
 
 def _factor(strength: float | ArrayLike, examples: Scalar, params: ArrayDict) -> Array:
     """λ/m; 0 where no example counts."""
     m = numeric(examples, "examples")
+    if m.shape not in ((), params.stack_shape):
+        raise ValueError(f"examples has shape {m.shape}, expected one number, or in a stack one for each network")
     factor = np.asarray(np.where(m > 0, np.divide(strength, np.where(m > 0, m, 1)), 0), params.dtype)
     if factor.shape not in ((), params.stack_shape):
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"

@@ -74,7 +74,8 @@ def test_growth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def growing(folder: Path) -> Any:
         kept = []
         while True:
-            yield kept.append(bytes(1000))
+            kept.append(bytes(1000))
+            yield
 
     monkeypatch.setattr(soak, "rounds", growing)
     assert soak.run(400)[1]
@@ -107,7 +108,7 @@ def test_outcomes() -> None:
     assert about(np.float32(2), lambda keep_prob: float(keep_prob) + 1) == "right"
     assert about("2", lambda keep_prob: float(keep_prob) + 1) == "silent"
     assert about(float("nan"), lambda keep_prob: keep_prob, annotation="Setting") == "silent"
-    assert about(np.ma.array([1.0, 2.0], mask=[0, 1]), lambda keep_prob: np.asarray(keep_prob)) == "silent"
+    assert about(np.ma.array([1.0, 2.0], mask=[False, True]), lambda keep_prob: np.asarray(keep_prob)) == "silent"
     assert about("2", lambda keep_prob: keep_prob + 1) == "bare"
     assert about("2", lambda keep_prob: nn.elu(keep_prob)) == "unnamed"
     assert about("2", lambda keep_prob: nn.dropout(keep_prob)) == "taught"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,12 +73,12 @@ def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray
 
 def floating(dtype: DTypeLike, name: str = "dtype") -> np.dtype[np.floating]:
     """`dtype`, if it has enough digits to train with."""
-    try:
-        found: np.dtype[Any] | None = np.dtype(dtype)
-    except TypeError:
-        found = None
+    found = None
+    if isinstance(dtype, (type, str, np.dtype)):  # NumPy takes the dtype of any object that has one
+        with suppress(TypeError):
+            found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
-        raise TypeError(f"{name}={dtype if found is None else found}: expected np.float32 or np.float64")
+        raise TypeError(f"{name}={dtype if found is None else found!s}: expected np.float32 or np.float64")
     return found
 
 
@@ -96,13 +97,21 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
     return result
 
 
+LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger, and is then no float
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is one real number; truth values are numbers to Python, and lengths of time to NumPy."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64))
+
+
 def number(
     value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
 ) -> float:
     """`value` if it is a number in [low, high] (or an interval open at an end; ∞ and NaN are in no interval)."""
-    inside = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
+    inside = is_number(value) and -LARGEST <= value <= LARGEST
     inside = inside and low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
-    if not inside or isinstance(value, bool):
+    if not inside:
         closing = "∞)" if math.isinf(high) else f"{high:g}{')' if open_high else ']'}"
         interval = f"{'(' if open_low else '['}{low:g}, {closing}"
         raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
@@ -111,7 +120,7 @@ def number(
 
 def positive_int(value: int, name: str, least: int = 1) -> int:
     """`value` if it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if not is_number(value) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
     return int(value)
 

@@ -64,10 +64,10 @@ def generate(
     ids = numeric(prompt, "prompt")
     if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "iu":
         raise ValueError(f"prompt has shape {ids.shape} and dtype {ids.dtype}, expected whole numbers (examples, T)")
-    positive_int(steps, "steps", 0)
-    number(temperature, "temperature", 0, np.inf)
+    steps = positive_int(steps, "steps", 0)
+    temperature = number(temperature, "temperature", 0, np.inf)
     if top_k is not None:
-        positive_int(top_k, "top_k")
+        top_k = positive_int(top_k, "top_k")
     if temperature > 0:
         key = check(key)
     if ts.params.stack_shape:

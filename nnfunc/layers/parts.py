@@ -99,7 +99,7 @@ def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
     ['dense1.W']
     """
     instance(model, Layer, "model")
-    if name == to or not isinstance(name, str) or not isinstance(to, str):
+    if not isinstance(name, str) or not isinstance(to, str) or name == to:
         raise ValueError(f"name={name!r}, to={to!r}: expected the names of two parameters, like 'dense2.W', 'dense1.W'")
     if any(name in t[:2] for t in model.ties) or any(to == t.name for t in model.ties):
         raise ValueError(f"{name!r} or {to!r} is tied already: tie each array once, to one that is not tied itself")

@@ -22,7 +22,7 @@ def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str 
     >>> doubled.layers[0][1].settings["units"]
     6
     """
-    instance(model, Layer, "model")
+    instance(model, Layer, "model"), instance(path, str, "path")
     if model.wire is None:
         callable_(function, "function", "(path, layer) -> layer")
         return instance(function(path, model), Layer, "what the function returned")

@@ -107,8 +107,8 @@ def eps_settings(eps: float, eps_root: float) -> dict[str, float]:
     >>> eps_settings(1e-8, 0.0)
     {'eps': 1e-08, 'eps_root': 0.0}
     """
-    number(eps, "eps", 0, math.inf)
-    number(eps_root, "eps_root", 0, math.inf)
+    eps = number(eps, "eps", 0, math.inf)
+    eps_root = number(eps_root, "eps_root", 0, math.inf)
     if eps == eps_root == 0:
         raise ValueError("eps=0 and eps_root=0: one of them must be positive, or a gradient of 0 divides 0 by 0")
     return {"eps": eps, "eps_root": eps_root}

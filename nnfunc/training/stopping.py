@@ -48,8 +48,8 @@ def early_stopping(
     [1, 2, 3, 4]
     """
     _check(epochs, monitor)
-    positive_int(patience, "patience")
-    number(min_delta, "min_delta", 0, np.inf)
+    patience = positive_int(patience, "patience")
+    min_delta = number(min_delta, "min_delta", 0, np.inf)
     count = len(epochs) if isinstance(epochs, Sized) else None
     before = numeric(earlier, "earlier") if np.size(earlier) else np.zeros(0)
     if before.ndim != 1:
