@@ -354,9 +354,12 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0]}).astype(np.float32).dtype
         dtype('float32')
         """
+        if self.dtype is dtype:
+            return self
+        dtype = floating(dtype)
         if self.dtype == dtype:
             return self
-        return self._of(self._layout, _copy(cast(self._vector, "vector", floating(dtype))), self._integers)
+        return self._of(self._layout, _copy(cast(self._vector, "vector", dtype)), self._integers)
 
     def to_dict(self) -> dict[str, Array]:
         """A plain dict of writable copies.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import NoNumber, is_number, positive_int
 
 if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
     from numpy.random import Generator
@@ -32,7 +32,7 @@ _thread = local()
 """A generator for each thread, which is given a key before it is used."""
 
 
-class Key(int):
+class Key(NoNumber, int):
     """A source of randomness: 128 bits that say all. Made by `key`, `split` and `fold_in`; immutable, hashable.
 
     >>> key(0) == key(0), key(0) == key(1)
@@ -106,7 +106,7 @@ def split(key: Key, n: int = 2) -> tuple[Key, ...]:
     >>> len(set(split(key(0), 1000)))
     1000
     """
-    if isinstance(n, Key) or positive_int(n, "n") > _MOST_KEYS:
+    if not is_number(n) or positive_int(n, "n") > _MOST_KEYS:
         raise ValueError(f"n={n!r}: expected a whole number from 1 to {_MOST_KEYS:,}; others by nn.fold_in(key, i)")
     return tuple(fold_in(key, i) for i in range(n))
 

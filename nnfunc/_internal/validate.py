@@ -97,12 +97,23 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
     return result
 
 
+LONGEST = 2**63 - 1
 LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger, and is then no float
 
 
+class NoNumber:
+    """What is a whole number to Python, but none to calculate with: a key."""
+
+    __slots__ = ()
+
+
+NO_NUMBERS = bool, np.timedelta64, NoNumber
+"""What is a number by its type alone."""
+
+
 def is_number(value: object) -> bool:
-    """Whether a value is one real number; truth values are numbers to Python, and lengths of time to NumPy."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64))
+    """Whether a value is one real number."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, NO_NUMBERS)
 
 
 def number(
@@ -119,8 +130,8 @@ def number(
 
 
 def positive_int(value: int, name: str, least: int = 1) -> int:
-    """`value` if it is a whole number of at least `least`."""
-    if not is_number(value) or not isinstance(value, (int, np.integer)) or value < least:
+    """`value` if it is a whole number of at least `least`, and one that an array may be long."""
+    if not is_number(value) or not isinstance(value, (int, np.integer)) or value < least or value > LONGEST:
         raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
     return int(value)
 
@@ -144,7 +155,9 @@ def sequence(value: Iterable[T], name: str) -> list[T]:
     """The parts of a list, a tuple or an array, and no word, dict or number."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}={value!r}: expected a list")
-    return list(value)
+    with suppress(TypeError):  # of an array without axes
+        return list(value)
+    raise TypeError(f"{name}={value!r}: expected a list")
 
 
 def callable_(value: T, name: str, form: str) -> T:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_columns
-from nnfunc._internal.validate import choice, flag, number, numeric, real
+from nnfunc._internal.validate import choice, flag, is_number, number, numeric, real
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 
@@ -61,7 +61,7 @@ def _smoothing(value: Any) -> float | None:
 
 
 def _ignore(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_number(value) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"ignore={value!r}: expected a class number, like -1")
     return int(value)
 

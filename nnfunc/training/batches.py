@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import flag, positive_int
+from nnfunc._internal.validate import flag, numeric, positive_int
 from nnfunc.core.kernel import view
 from nnfunc.core.values import leaves, map_leaves
 from nnfunc.keys import Key, generator
@@ -78,7 +78,7 @@ def _as_array(a: Any) -> Any:
 
 
 def _rows(rows: ArrayLike | PerMember, count: int) -> NDArray[np.intp]:
-    numbers = rows.array if isinstance(rows, PerMember) else np.asarray(rows)
+    numbers = numeric(rows.array if isinstance(rows, PerMember) else rows, "rows")
     axes = 2 if isinstance(rows, PerMember) else 1
     if numbers.ndim != axes or numbers.dtype.kind not in "iu" or not numbers.size:
         raise ValueError(

@@ -226,9 +226,10 @@ def parts_of(batch: Batch) -> tuple[Any, Any, Any]:
 
 
 def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
-    if isinstance(class_weights, (Mapping, str)) or np.ndim(class_weights) != 1:
+    given = None if isinstance(class_weights, (Mapping, str)) else numeric(class_weights, "class_weights")
+    if given is None or given.ndim != 1:
         raise TypeError(f"class_weights={class_weights!r}: expected a list, the weight of each class in order")
-    weights = numeric(class_weights, "class_weights").astype(float)
+    weights = given.astype(float)
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(f"class_weights={class_weights!r}: expected numbers of 0 or more")
     return tuple(weights.tolist())

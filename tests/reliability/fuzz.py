@@ -267,6 +267,8 @@ def same(a: Any, b: Any) -> bool:
             return repr(a) == repr(b)
         if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
             return len(a) == len(b) and all(map(same, a, b))
+        if isinstance(a, int) and isinstance(b, int):
+            return a == b  # of any length
         if isinstance(a, (np.ndarray, np.generic, float, int)):
             x, y = np.asarray(a), np.asarray(b)
             return x.shape == y.shape and (x.size > LARGE or np.array_equal(x, y, equal_nan=True))
