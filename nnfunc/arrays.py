@@ -85,6 +85,8 @@ class ArrayDict(Mapping[str, Array]):
         *,
         stacked: bool | None = None,
     ) -> None:
+        if getattr(self, "_vector", None) is not None:
+            raise TypeError("an ArrayDict cannot be changed, nor made a second time: make a new one")
         if arrays is not None and not isinstance(arrays, Mapping):
             raise TypeError(f"arrays is {type(arrays).__name__}, expected a dict of names to arrays")
         given = {_name(k): _floats_or_counts(v, k) for k, v in (arrays or {}).items()}

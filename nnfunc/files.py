@@ -49,6 +49,8 @@ from nnfunc.training.state import TrainState
 
 STATES, VERSION = 1, 2
 """The format version of a train state alone, which older versions read, and that of any tuple."""
+LONGEST = 10_000
+"""Letters of an array's name: an archive holds 65,535 bytes, the folders before it included."""
 GROUPS = ("params", "state", "opt_state")
 
 
@@ -201,8 +203,8 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 def _name(name: str) -> str:
     """A name, if a zip archive gives it back: it ends one at the character 0, and turns \\ to / on Windows."""
-    if not name.isprintable() or "\\" in name:
-        raise ValueError(f"the array name {name!r} has characters that a file cannot hold: rename the array")
+    if not name.isprintable() or "\\" in name or len(name) > LONGEST:
+        raise ValueError(f"the array name {name!r:.80} has characters that a file cannot hold: rename the array")
     return name
 
 
@@ -257,7 +259,8 @@ def _contradiction(ts: TrainState) -> str:
         return "params, state and opt_state are not stacks of the same length, nor all of one network"
     if isinstance(ts.key, tuple) and stacks and stacks != {(len(ts.key),)}:
         return "the number of keys is not that of the networks"
-    return "the step is negative" if ts.step < 0 else ""
+    whole = isinstance(ts.step, (int, np.integer))
+    return "" if whole and 0 <= ts.step < 2**63 else "the step is no whole number from 0 to 2**63 - 1"
 
 
 def _put_dict(part: ArrayDict, prefix: str, arrays: Arrays) -> dict[str, Any]:

@@ -44,17 +44,23 @@ class Layout:
 
     def __init__(self, shapes: Iterable[tuple[str, Shape]], integers: tuple[str, ...] = ()) -> None:
         entries: dict[str, tuple[int, int, Shape]] = {}
-        self.size = 0
+        size = 0
         for name, shape in shapes:
-            stop = self.size + int(np.prod(shape, dtype=np.int64))
-            entries[name] = self.size, stop, shape
-            self.size = stop
+            stop = size + int(np.prod(shape, dtype=np.int64))
+            entries[name] = size, stop, shape
+            size = stop
+        self.size = size
         self.entries = MappingProxyType(entries)
         self.names = tuple(entries)
         self.spans = tuple(entries.values())
         self.integers = integers
         self._groups: dict[str, Group] | None = None
         self._repeated: dict[tuple[str, ...], Layout] = {}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_") and hasattr(self, name):
+            raise AttributeError(f"{name} of a layout cannot be changed: all dicts of these names and shapes share it")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"Layout of {len(self.names)} arrays: {self.size:,} numbers"

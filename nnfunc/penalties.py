@@ -72,8 +72,8 @@ class Penalty(Fields):
         if self.own is not None:
             if params.stack_shape:
                 m = np.broadcast_to(examples, params.stack_shape)
-                return np.array([self.own[0](p, m[k]) for k, p in enumerate(unstack(params))], params.dtype)
-            return self.own[0](params, examples)  # type: ignore[no-any-return]  # checked where it is added
+                return np.array([_own_value(self.own[0], p, m[k]) for k, p in enumerate(unstack(params))], params.dtype)
+            return _own_value(self.own[0], params, examples)
         assert self.value is not None
         slices = params.layout.slices(self.settings["where"])
         norms = sum((self.value(params._vector[..., s]) for s in slices), start=np.zeros((), params.dtype))
@@ -95,6 +95,13 @@ class Penalty(Fields):
         for s in params.layout.slices(self.settings["where"]):
             vector[..., s] = factor * self.gradient(params._vector[..., s])
         return ArrayDict._of(params.layout, vector)
+
+
+def _own_value(function: Callable[..., Any], params: ArrayDict, examples: Scalar) -> Scalar:
+    value = numeric(function(params, examples), "the penalty's value")
+    if value.ndim:
+        raise TypeError(f"the penalty's value has shape {value.shape}, expected one number")
+    return float(value)
 
 
 def _own_gradient(function: Callable[..., Any], params: ArrayDict, examples: Scalar) -> ArrayDict:

@@ -281,7 +281,7 @@ WRONG_CONTENT: list[tuple[dict[str, object], dict[str, object], str]] = [
     ({}, {"key": np.zeros((3, 2), np.uint64)}, "the number of keys is not that of the networks"),
     ({}, {"key": np.zeros((0, 2), np.uint64)}, "its key is not made of two numbers"),
     ({}, {"key": np.array([-1, -1])}, "its key is not made of two numbers"),
-    ({}, {"step": np.array(-1)}, "the step is negative"),
+    ({}, {"step": np.array(-1)}, "the step is no whole number"),
     ({}, {"step": np.array(2.5)}, "its step is no whole number"),
     ({}, {"step": np.array([1, 2])}, "its step is no whole number"),
     ({}, {"a": np.ones(3)}, "it holds arrays that its text does not name"),
@@ -318,7 +318,7 @@ def test_a_state_is_of_one_network_or_of_one_stack(path: Path) -> None:
         arrays["crc32"] = np.array(files._checksum(text, arrays), np.uint32)
         with open(path, "wb") as file:
             formats.write(file, path.suffix, text, arrays)
-        with pytest.raises(ValueError, match=r"not stacks of the same length|number of keys|step is negative"):
+        with pytest.raises(ValueError, match=r"not stacks of the same length|number of keys|step is no whole number"):
             nn.load(path)
 
 

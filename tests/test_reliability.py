@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nnfunc as nn
-from tests.reliability import damaged, forks, fuzz, purity, resume, soak, threads, zoo
+from tests.reliability import damaged, forks, fuzz, immutable, purity, resume, soak, threads, zoo
 from tests.reliability.calls import Call, calls
 
 posix = pytest.mark.skipif(os.name != "posix", reason="forks and alarms of POSIX")
@@ -30,6 +30,11 @@ def test_damage_is_noticed_or_harmless() -> None:
 def test_going_on_in_another_process_is_never_stopping() -> None:
     pytest.importorskip("safetensors")
     assert_none(resume.run, 6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a shape that is set
+def test_dicts_are_immutable() -> None:
+    assert_none(immutable.run, 1)
 
 
 @posix
@@ -68,6 +73,11 @@ def test_an_impure_call_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     call = Call("changed", changed, {"x": np.zeros(2)}, {"x": "Array"})
     monkeypatch.setattr(purity, "calls", lambda: [call])
     assert len(purity.run(1)[1]) == 3
+
+
+def test_a_dict_that_can_be_written_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnfunc.arrays._frozen", lambda array: array)
+    assert len(immutable.run(1)[1]) > 5
 
 
 def test_growth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

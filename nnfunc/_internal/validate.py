@@ -97,6 +97,9 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
     return result
 
 
+TINY = float(np.finfo(np.float32).tiny)
+"""The least normal number of float32: what is added to keep a divisor away from 0 is no less."""
+
 LONGEST = 2**63 - 1
 LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger, and is then no float
 

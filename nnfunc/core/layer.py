@@ -196,6 +196,8 @@ class Layer(Fields):
                 x = as_input(x, dtype)
             which: Any = params._layout, state._layout, x.shape[1:], x.dtype.kind, x.ndim
         else:
+            if not leaves(x):
+                raise ValueError("x is an empty tuple, expected an array, or one for each input")
             K = vector.shape[0] if vector.ndim > 1 else None
             lead, key = 1 if K is None else 2, keys_of(key, K)
             x = map_leaves(lambda a: as_input(a, dtype), without_axis(x, "x") if K is None else with_axis(x, K, "x"))

@@ -68,6 +68,8 @@ def predict(model: Layer, ts: HasParams, X: Value) -> Value:
         program, values, *_ = model.run(params, ts.state, map_leaves(ready, part), None, False, keep=False)
         return taken(values, program.output)
 
+    if not leaves(x):
+        raise ValueError("X is an empty tuple, expected an array, or one for each input")
     first = leaves(x)[0]
     many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > ROWS
     if many and not params.stack_shape and by_rows(model):

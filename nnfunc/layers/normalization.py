@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_columns, sum_of_rows
-from nnfunc._internal.validate import number, positive_int
+from nnfunc._internal.validate import TINY, number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Gather, Initial, Kernel, Signature
@@ -58,7 +58,7 @@ class NormCache(NamedTuple):
 
 
 def _eps(eps: float) -> float:
-    return number(eps, "eps", 0, math.inf, open_low=True, why="it keeps the root away from 0")
+    return number(eps, "eps", TINY, math.inf, why="it keeps the root away from 0")
 
 
 def _scale_and_shift(input_shape: Shapes) -> dict[str, Initial]:

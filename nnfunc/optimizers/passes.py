@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnfunc._internal.validate import number
+from nnfunc._internal.validate import TINY, number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, Rule, make
@@ -109,6 +109,7 @@ def eps_settings(eps: float, eps_root: float) -> dict[str, float]:
     """
     eps = number(eps, "eps", 0, math.inf)
     eps_root = number(eps_root, "eps_root", 0, math.inf)
-    if eps == eps_root == 0:
-        raise ValueError("eps=0 and eps_root=0: one of them must be positive, or a gradient of 0 divides 0 by 0")
+    if max(eps, eps_root) < TINY:  # in float32 it would be 0
+        said = f"eps={eps:g} and eps_root={eps_root:g}"
+        raise ValueError(f"{said}: one of them must be at least {TINY:.2g}, or a gradient of 0 divides 0 by 0")
     return {"eps": eps, "eps_root": eps_root}

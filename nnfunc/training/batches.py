@@ -123,6 +123,14 @@ def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:
     return view(a[at]) if isinstance(at, slice) else a[at]
 
 
+def axes_of(a: Any, name: str) -> int:
+    """How many axes an array has."""
+    try:
+        return np.ndim(a)
+    except ValueError as error:
+        raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+
+
 def row_count(a: Any) -> int:
     """How many rows one array has."""
     if isinstance(a, PerMember):
@@ -135,12 +143,17 @@ def same_length(arrays: Sequence[Any], names: Sequence[str] = ("X", "Y", "weight
     if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence) or not arrays:
         raise TypeError(f"arrays is {type(arrays).__name__}, expected a tuple of arrays, like (X, Y)")
     named = [*names, *map(str, range(len(names), len(arrays)))]
+    for name, part in zip(named, arrays, strict=False):
+        for leaf in leaves(part):
+            if not isinstance(leaf, PerMember) and axes_of(leaf, name) == 0:
+                said = (
+                    "a single number" if isinstance(leaf, (int, float, np.generic, np.ndarray)) else type(leaf).__name__
+                )
+                raise TypeError(f"arrays has {said} among its parts, for {name}; expected arrays of rows, like (X, Y)")
     lengths = [(name, row_count(leaf)) for name, part in zip(named, arrays, strict=False) for leaf in leaves(part)]
     if len({n for _, n in lengths}) > 1:
         said = ", ".join(f"{name} has {n} rows" for name, n in lengths)
         raise ValueError(f"lengths differ: {said}: rows are examples")
-    if any(not isinstance(leaf, PerMember) and np.ndim(leaf) == 0 for part in arrays for leaf in leaves(part)):
-        raise TypeError("arrays has a single number among its parts, expected arrays of rows, like (X, Y)")
     if lengths[0][1] == 0:
         raise ValueError("the data have no rows: expected at least one example")
     return lengths[0][1]
