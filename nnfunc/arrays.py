@@ -14,7 +14,17 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc._internal.validate import all_finite, first_bad, floating, nearest, numeric
+from nnfunc._internal.validate import (
+    all_finite,
+    callable_,
+    first_bad,
+    flag,
+    floating,
+    instance,
+    nearest,
+    number,
+    numeric,
+)
 from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 
 Array: TypeAlias = NDArray[np.floating]
@@ -75,6 +85,8 @@ class ArrayDict(Mapping[str, Array]):
         *,
         stacked: bool | None = None,
     ) -> None:
+        if getattr(self, "_vector", None) is not None:
+            raise TypeError("an ArrayDict cannot be changed, nor made a second time: make a new one")
         if arrays is not None and not isinstance(arrays, Mapping):
             raise TypeError(f"arrays is {type(arrays).__name__}, expected a dict of names to arrays")
         given = {_name(k): _floats_or_counts(v, k) for k, v in (arrays or {}).items()}
@@ -86,6 +98,7 @@ class ArrayDict(Mapping[str, Array]):
         if dtype is None:
             dtype = next(iter(dtypes.values()), getattr(arrays, "dtype", np.dtype(np.float32)))
         dtype = floating(dtype)
+        stacked = None if stacked is None else flag(stacked, "stacked")
         if stacked is None:
             stacked = bool(getattr(arrays, "stack_shape", ())) or (bool(floats) and all(map(of_stack, floats.values())))
         lead = () if not stacked else _stack_shape(floats) if floats else getattr(arrays, "stack_shape", ())
@@ -253,6 +266,7 @@ class ArrayDict(Mapping[str, Array]):
         ArrayDict of 1 array: 3 numbers, float64, 24 bytes
           W  (3, 1)
         """
+        instance(prefix, str, "prefix")
         groups = {} if self._groups is None else self._groups
         self._groups = groups
         if prefix not in groups:
@@ -311,7 +325,8 @@ class ArrayDict(Mapping[str, Array]):
         array([1., 5.])
         """
         vector, integers = _copy(self._vector), dict(self._integers)
-        for name, value in {**(arrays or {}), **named}.items():
+        given = {} if arrays is None else as_mapping(arrays, "arrays")
+        for name, value in {**given, **named}.items():
             new, old = numeric(value, name), self[name]
             if new.shape != old.shape:
                 raise ValueError(f"{name} has shape {new.shape}, expected {old.shape}: replace keeps the shapes")
@@ -330,6 +345,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0, -2.0]}).map(np.abs)["b"]
         array([1., 2.])
         """
+        callable_(function, "function", "of one array, that gives one")
         for other in others:
             _same_names(self, other)
         return self._rebuilt({k: function(v, *(other[k] for other in others)) for k, v in self.items()})
@@ -340,9 +356,12 @@ class ArrayDict(Mapping[str, Array]):
         >>> ArrayDict({"b": [1.0]}).astype(np.float32).dtype
         dtype('float32')
         """
+        if self.dtype is dtype:
+            return self
+        dtype = floating(dtype)
         if self.dtype == dtype:
             return self
-        return self._of(self._layout, _copy(cast(self._vector, "vector", floating(dtype))), self._integers)
+        return self._of(self._layout, _copy(cast(self._vector, "vector", dtype)), self._integers)
 
     def to_dict(self) -> dict[str, Array]:
         """A plain dict of writable copies.
@@ -358,6 +377,7 @@ class ArrayDict(Mapping[str, Array]):
         >>> (ArrayDict({"b": [1.0]}, np.float32) | {"rate": 0.1}).dtype
         dtype('float32')
         """
+        as_mapping(other, "the right side")
         theirs = other.stack_shape if isinstance(other, ArrayDict) and other.size and self.size else ()
         if theirs not in ((), self.stack_shape):
             mine = f"one of {self.stack_shape[0]}" if self.stack_shape else "none"
@@ -487,6 +507,20 @@ def join(**dicts: ArrayDict) -> ArrayDict:
     return ArrayDict._of(where, vector, {f"{p}.{k}": v for p, d in parts.items() for k, v in d._integers.items()})
 
 
+def as_dict(arrays: ArrayDict | Mapping[str, Any], name: str) -> ArrayDict:
+    """`arrays`, made an immutable dict if it is a plain one."""
+    if isinstance(arrays, ArrayDict):
+        return arrays
+    return ArrayDict(as_mapping(arrays, name, "an ArrayDict"))
+
+
+def as_mapping(arrays: Mapping[str, Any], name: str, wanted: str = "a dict of arrays") -> Mapping[str, Any]:
+    """`arrays` if it is a dict."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{name} is {type(arrays).__name__}, expected {wanted}: pass nn.ArrayDict({name})")
+    return arrays
+
+
 def equal(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike]) -> bool:
     """Whether two dicts have the same names, shapes, dtypes and values (NaN equals NaN); their order is free.
 
@@ -496,7 +530,7 @@ def equal(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike]) -> bool:
     _two_dicts(a, b)
     if a.keys() != b.keys():
         return False
-    pairs = [(np.asarray(a[k]), np.asarray(b[k])) for k in a]
+    pairs = [(numeric(a[k], k), numeric(b[k], k)) for k in a]
     return all(x.dtype == y.dtype and np.array_equal(x, y, equal_nan=True) for x, y in pairs)
 
 
@@ -509,6 +543,7 @@ def allclose(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike], rtol: float
     _two_dicts(a, b)
     if a.keys() != b.keys():
         return False
+    rtol, atol = number(rtol, "rtol", 0, np.inf), number(atol, "atol", 0, np.inf)
     pairs = [(numeric(a[k], k), numeric(b[k], k)) for k in a]
     return all(x.shape == y.shape and np.allclose(x, y, rtol, atol) for x, y in pairs)
 

@@ -213,15 +213,15 @@ True
 """
 
 
-def check(initializer: Initializer) -> Initializer:
+def check(initializer: Initializer, name: str = "initializer") -> Initializer:
     """`initializer` if it is a function or a known name."""
     if not callable(initializer) and not isinstance(initializer, str):
         raise TypeError(
-            f"initializer is {type(initializer).__name__}, expected a name or a function (key, shape, dtype) -> array: "
+            f"{name} is {type(initializer).__name__}, expected a name or a function (key, shape, dtype) -> array: "
             "for values that you have, pass lambda key, shape, dtype: values"
         )
     if not callable(initializer) and initializer not in INITIALIZERS:
-        raise ValueError(nearest("initializer", initializer, INITIALIZERS))
+        raise ValueError(f"{name}: {nearest('initializer', initializer, INITIALIZERS)}")
     return initializer
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import NoNumber, is_number, positive_int
 
 if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
     from numpy.random import Generator
@@ -32,7 +32,7 @@ _thread = local()
 """A generator for each thread, which is given a key before it is used."""
 
 
-class Key(int):
+class Key(NoNumber, int):
     """A source of randomness: 128 bits that say all. Made by `key`, `split` and `fold_in`; immutable, hashable.
 
     >>> key(0) == key(0), key(0) == key(1)
@@ -85,9 +85,12 @@ def fold_in(key: Keys, i: int) -> Keys:
         return tuple(fold_in(k, i) for k in key)
     if type(key) is not Key:
         check(key)
-    if isinstance(i, (str, Key)) or not hasattr(i, "__index__"):
+    try:
+        number = index(i)
+    except TypeError:
+        raise TypeError(f"i={i!r}: expected a whole number, like the epoch's") from None
+    if isinstance(i, Key):
         raise TypeError(f"i={i!r}: expected a whole number, like the epoch's")
-    number = index(i)
     if not -_LARGEST <= number < _LARGEST:
         raise ValueError(f"i={i!r}: expected a whole number below 2**126: others give keys that are not new")
     return Key((key * _MULTIPLIER + (2 * number + 1) * _INCREMENT) & _MASK)
@@ -103,7 +106,7 @@ def split(key: Key, n: int = 2) -> tuple[Key, ...]:
     >>> len(set(split(key(0), 1000)))
     1000
     """
-    if isinstance(n, Key) or positive_int(n, "n") > _MOST_KEYS:
+    if not is_number(n) or positive_int(n, "n") > _MOST_KEYS:
         raise ValueError(f"n={n!r}: expected a whole number from 1 to {_MOST_KEYS:,}; others by nn.fold_in(key, i)")
     return tuple(fold_in(key, i) for i in range(n))
 
@@ -136,6 +139,14 @@ def random_bits(key: Key, n: int) -> NDArray[np.uint32]:
     philox.state = state
     numbers: NDArray[np.uint64] = philox.random_raw((n + 1) // 2)
     return (numbers if _LITTLE else numbers.astype("<u8", copy=False)).view("<u4")[:n]
+
+
+def check_keys(key: Keys | None) -> Keys | None:
+    """`key` if it is one key, a tuple of them, or None."""
+    if key is not None and type(key) is not Key:
+        for one in key if isinstance(key, tuple) and key else (key,):
+            check(one)
+    return key
 
 
 def check(key: object, name: str = "key") -> Key:

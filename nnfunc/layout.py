@@ -44,17 +44,23 @@ class Layout:
 
     def __init__(self, shapes: Iterable[tuple[str, Shape]], integers: tuple[str, ...] = ()) -> None:
         entries: dict[str, tuple[int, int, Shape]] = {}
-        self.size = 0
+        size = 0
         for name, shape in shapes:
-            stop = self.size + int(np.prod(shape, dtype=np.int64))
-            entries[name] = self.size, stop, shape
-            self.size = stop
+            stop = size + int(np.prod(shape, dtype=np.int64))
+            entries[name] = size, stop, shape
+            size = stop
+        self.size = size
         self.entries = MappingProxyType(entries)
         self.names = tuple(entries)
         self.spans = tuple(entries.values())
         self.integers = integers
         self._groups: dict[str, Group] | None = None
         self._repeated: dict[tuple[str, ...], Layout] = {}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_") and hasattr(self, name):
+            raise AttributeError(f"{name} of a layout cannot be changed: all dicts of these names and shapes share it")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"Layout of {len(self.names)} arrays: {self.size:,} numbers"
@@ -104,7 +110,7 @@ class Layout:
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
         """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
-        return _slices(self, where if isinstance(where, str) else tuple(where))
+        return _slices(self, patterns(where))
 
     def repeated(self, prefixes: tuple[str, ...]) -> Layout:
         """The layout with all arrays of this one for each prefix, one prefix after another, and the integer "step"."""
@@ -148,16 +154,22 @@ def matches(name: str, where: Patterns) -> bool:
     return any(name == p or fnmatchcase(name, p) for p in ([where] if isinstance(where, str) else where))
 
 
+def patterns(where: Patterns) -> str | tuple[str, ...]:
+    """`where` if it is one pattern or several; they are read once."""
+    several = where if isinstance(where, str) else tuple(where) if isinstance(where, Iterable) else ()
+    if not several or not (isinstance(several, str) or all(isinstance(pattern, str) for pattern in several)):
+        raise ValueError(f"where={where!r}: expected a name pattern, or several, like '*.W'; none chooses nothing")
+    return several
+
+
 def matching(names: Iterable[str], where: Patterns) -> list[str]:
     """The names that match one of the patterns.
 
     Raises:
         ValueError: a pattern matches no name, because it is almost certainly a typo.
     """
-    names = list(names)
-    if not where or not (isinstance(where, str) or all(isinstance(pattern, str) for pattern in where)):
-        raise ValueError(f"where={where!r}: expected a name pattern, or several, like '*.W'; none chooses nothing")
-    for pattern in [where] if isinstance(where, str) else list(where):
+    names, where = list(names), patterns(where)
+    for pattern in [where] if isinstance(where, str) else where:
         if not any(matches(name, pattern) for name in names):
             raise ValueError(f"the pattern {pattern!r} matches none of the names: {', '.join(names) or '(no arrays)'}")
     return [name for name in names if matches(name, where)]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
-from nnfunc.arrays import Array, ArrayDict, Scalar, new_vector
+from nnfunc.arrays import Array, ArrayDict, Scalar, as_dict, new_vector
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
-from nnfunc.layout import Patterns
+from nnfunc.layout import Patterns, patterns
 from nnfunc.stacks import member, stack, unstack
 
 
@@ -68,11 +68,12 @@ class Penalty(Fields):
             params: the parameters.
             examples: m, the number of examples or the sum of their weights; in a stack also one for each network.
         """
+        params = as_dict(params, "params")
         if self.own is not None:
             if params.stack_shape:
                 m = np.broadcast_to(examples, params.stack_shape)
-                return np.array([self.own[0](p, m[k]) for k, p in enumerate(unstack(params))], params.dtype)
-            return self.own[0](params, examples)  # type: ignore[no-any-return]  # checked where it is added
+                return np.array([_own_value(self.own[0], p, m[k]) for k, p in enumerate(unstack(params))], params.dtype)
+            return _own_value(self.own[0], params, examples)
         assert self.value is not None
         slices = params.layout.slices(self.settings["where"])
         norms = sum((self.value(params._vector[..., s]) for s in slices), start=np.zeros((), params.dtype))
@@ -81,6 +82,7 @@ class Penalty(Fields):
 
     def backward(self, params: ArrayDict, examples: Scalar) -> ArrayDict:
         """The gradient, a dict like params."""
+        params = as_dict(params, "params")
         if self.own is not None:
             if params.stack_shape:
                 m = np.broadcast_to(examples, params.stack_shape)
@@ -93,6 +95,13 @@ class Penalty(Fields):
         for s in params.layout.slices(self.settings["where"]):
             vector[..., s] = factor * self.gradient(params._vector[..., s])
         return ArrayDict._of(params.layout, vector)
+
+
+def _own_value(function: Callable[..., Any], params: ArrayDict, examples: Scalar) -> Scalar:
+    value = numeric(function(params, examples), "the penalty's value")
+    if value.ndim:
+        raise TypeError(f"the penalty's value has shape {value.shape}, expected one number")
+    return float(value)
 
 
 def _own_gradient(function: Callable[..., Any], params: ArrayDict, examples: Scalar) -> ArrayDict:
@@ -163,15 +172,17 @@ def _penalty(
     if given.dtype.kind == "b" or given.ndim > 1 or not (np.isfinite(given) & (given >= 0)).all():
         raise ValueError(f"strength={strength!r}: expected a number (for a stack, an array of them) in [0, ∞)")
     if given.ndim:
-        strength = given.copy()  # which no one can change later
-        strength.setflags(write=False)
-    where = where if isinstance(where, str) else tuple(where)
-    return make(value.__name__.lstrip("_"), Settings(strength=strength, where=where), value, gradient)
+        given = given.copy()  # which no one can change later
+        given.setflags(write=False)
+    settings = Settings(strength=given if given.ndim else given.item(), where=patterns(where))
+    return make(value.__name__.lstrip("_"), settings, value, gradient)
 
 
 def _factor(strength: float | ArrayLike, examples: Scalar, params: ArrayDict) -> Array:
     """λ/m; 0 where no example counts."""
-    m = np.asarray(examples)
+    m = numeric(examples, "examples")
+    if m.shape not in ((), params.stack_shape):
+        raise ValueError(f"examples has shape {m.shape}, expected one number, or in a stack one for each network")
     factor = np.asarray(np.where(m > 0, np.divide(strength, np.where(m > 0, m, 1)), 0), params.dtype)
     if factor.shape not in ((), params.stack_shape):
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import numeric
+from nnfunc._internal.validate import instance, numeric, positive_int
 from nnfunc.arrays import ArrayDict, new_vector
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.keys import Key, Keys
@@ -193,7 +193,8 @@ def repeated(params: ArrayDict, K: int) -> ArrayDict:
     >>> each.grads.vector.shape
     (5, 5)
     """
+    instance(params, ArrayDict, "params")
     if params.stack_shape:
         raise ValueError(f"params is a stack of {params.stack_shape[0]}, expected the dict of one network")
-    vector = np.broadcast_to(params._vector, (K, params.layout.size))
+    vector = np.broadcast_to(params._vector, (positive_int(K, "K"), params.layout.size))
     return ArrayDict._of(params.layout, vector, params._integers)

@@ -160,7 +160,7 @@ def test_what_is_no_such_thing_is_said_at_the_door(name: str) -> None:
 @pytest.mark.parametrize("rows", [slice(0, 5), 3, "all"])
 def test_rows_that_are_no_numbers_of_rows(rows: Any) -> None:
     step = nn.train_step(CHAIN, "mean_squared_error", "gd")
-    with pytest.raises((TypeError, ValueError), match="rows has shape"):
+    with pytest.raises((TypeError, ValueError), match="rows has"):
         next(nn.train(step, nn.train_state(CHAIN, "gd", nn.key(0), (3,)), (X3, T2), epochs=1, key=nn.key(0), rows=rows))
 
 

@@ -817,3 +817,32 @@ def test_a_state_alone_is_written_as_before(path: Path) -> None:
     nn.save(path, state(), MODEL)
     if path.suffix == ".npz":
         assert json.loads(str(np.load(path)["nnfunc"]))["version"] == 1
+
+
+def of_today() -> tuple[nn.TrainState, nn.TrainState, nn.ArrayDict, tuple[Key, ...], dict[str, Any], float]:
+    """What `nn.save(path, of_today(), MODEL)` wrote to tests/data/today.npz and .safetensors."""
+
+    def counted(like: ArrayDict) -> ArrayDict:
+        return like.with_vector(np.arange(like.vector.size).reshape(like.vector.shape) / 8)
+
+    def counted_state(ts: nn.TrainState) -> nn.TrainState:
+        return nn.TrainState(counted(ts.params), counted(ts.state), counted(ts.opt_state), ts.key, 9)
+
+    one = counted_state(state(dtype=np.float64))
+    two = counted_state(nn.train_state(MODEL, nn.adam(), nn.split(nn.key(0), 2), (3,)))
+    numbers = {"buffer": np.arange(6, dtype=np.int16).reshape(2, 3), "mask": np.array([True, False])}
+    return one, two, one.params, nn.split(nn.key(1), 3), numbers, 0.25
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_files_of_today_keep_loading(suffix: str) -> None:
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors")
+    found, wanted = nn.load(Path(__file__).parent / "data" / f"today{suffix}"), of_today()
+    assert found.model == MODEL
+    assert_same_bits(found.state[0], wanted[0])
+    assert_same_bits(found.state[1], wanted[1])
+    assert found.state[2:4] == wanted[2:4]
+    assert found.state[5] == wanted[5]
+    for name, array in wanted[4].items():
+        assert (found.state[4][name].dtype, found.state[4][name].tolist()) == (array.dtype, array.tolist())

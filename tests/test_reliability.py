@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nnfunc as nn
-from tests.reliability import damaged, forks, fuzz, purity, resume, soak, threads, zoo
+from tests.reliability import damaged, forks, fuzz, immutable, purity, resume, soak, threads, zoo
 from tests.reliability.calls import Call, calls
 
 posix = pytest.mark.skipif(os.name != "posix", reason="forks and alarms of POSIX")
@@ -30,6 +30,11 @@ def test_damage_is_noticed_or_harmless() -> None:
 def test_going_on_in_another_process_is_never_stopping() -> None:
     pytest.importorskip("safetensors")
     assert_none(resume.run, 6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a shape that is set
+def test_dicts_are_immutable() -> None:
+    assert_none(immutable.run, 1)
 
 
 @posix
@@ -70,11 +75,17 @@ def test_an_impure_call_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(purity.run(1)[1]) == 3
 
 
+def test_a_dict_that_can_be_written_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnfunc.arrays._frozen", lambda array: array)
+    assert len(immutable.run(1)[1]) > 5
+
+
 def test_growth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def growing(folder: Path) -> Any:
         kept = []
         while True:
-            yield kept.append(bytes(1000))
+            kept.append(bytes(1000))
+            yield
 
     monkeypatch.setattr(soak, "rounds", growing)
     assert soak.run(400)[1]
@@ -83,10 +94,12 @@ def test_growth_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- odd values --------------------------------------------------------------------------------------------------------
 
 
-def test_every_call_is_right_and_every_value_is_made() -> None:
+@posix
+def test_there_are_many_odd_values_and_calls() -> None:
     assert len(zoo.VALUES) >= 150
-    for make in zoo.VALUES.values():
-        make()
+    with fuzz.quiet():
+        for make in zoo.VALUES.values():
+            make()
     names = {call.name for call in calls()}
     assert {"dense", "adam", "train_step", "Layer.forward", "save", "initializers.orthogonal"} <= names
 
@@ -94,19 +107,21 @@ def test_every_call_is_right_and_every_value_is_made() -> None:
 def about(value: Any, function: Any, right: Any = 1.0, annotation: str = "float") -> str:
     """The outcome of one value in one argument of a function."""
     with fuzz.quiet():
-        return fuzz.tried(Call("f", function, {"x": right}, {"x": annotation}), "x", "value", lambda: value).kind
+        return fuzz.tried(
+            Call("f", function, {"keep_prob": right}, {"keep_prob": annotation}), "keep_prob", "value", lambda: value
+        ).kind
 
 
 @posix
 def test_outcomes() -> None:
-    assert about(2, lambda x: x + 1) == "right"
-    assert about(np.float32(2), lambda x: float(x) + 1) == "right"
-    assert about("2", lambda x: float(x) + 1) == "silent"
-    assert about(float("nan"), lambda x: x, annotation="Setting") == "silent"
-    assert about(np.ma.array([1.0, 2.0], mask=[0, 1]), lambda x: np.asarray(x)) == "silent"
-    assert about("2", lambda x: x + 1) == "bare"
-    assert about("2", lambda x: nn.dropout(x)) == "unnamed"
-    assert about("2", lambda x: nn.relu().forward(nn.EMPTY, nn.EMPTY, x)) == "taught"
+    assert about(2, lambda keep_prob: keep_prob + 1) == "right"
+    assert about(np.float32(2), lambda keep_prob: float(keep_prob) + 1) == "right"
+    assert about("2", lambda keep_prob: float(keep_prob) + 1) == "silent"
+    assert about(float("nan"), lambda keep_prob: keep_prob, annotation="Setting") == "silent"
+    assert about(np.ma.array([1.0, 2.0], mask=[False, True]), lambda keep_prob: np.asarray(keep_prob)) == "silent"
+    assert about("2", lambda keep_prob: keep_prob + 1) == "bare"
+    assert about("2", lambda keep_prob: nn.elu(keep_prob)) == "unnamed"
+    assert about("2", lambda keep_prob: nn.dropout(keep_prob)) == "taught"
 
 
 @posix

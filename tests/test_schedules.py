@@ -137,7 +137,7 @@ WRONG: list[tuple[Callable[[], Schedule], str]] = [
     (lambda: piecewise([5, 5], [0.1] * 3), r"boundaries=\[5, 5\]: expected each to be larger"),
     (lambda: piecewise([0], [0.1] * 2), r"boundaries\[0\]=0: expected a whole number, 1 or more"),
     (lambda: piecewise([1], [0.1, -0.1]), r"values\[1\]=-0.1: expected a number in \[0, ∞\)"),
-    (lambda: join([-0.1, 0.2], [1]), "value=-0.1: expected"),
+    (lambda: join([-0.1, 0.2], [1]), "schedules.*=-0.1: expected"),
     (lambda: one_cycle(0.1, 10, rising=1.0), r"rising=1.0: expected a number in \(0, 1\)"),
     (lambda: one_cycle(0.1, 0), "steps=0: expected"),
     (lambda: one_cycle(0.1, 9, initial_divisor=0), r"initial_divisor=0: expected a number in \(0, ∞\)"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,6 +50,8 @@ def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any
         array = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+    except Exception as error:  # of the object's own __array__
+        raise TypeError(f"{name} is {type(value).__name__}, which gives no array of numbers: {error}") from error
     if array.dtype.kind not in "fiub":
         cause = {
             "O": "mixed types, missing values, or rows of different lengths; convert it to numbers first",
@@ -70,12 +73,12 @@ def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray
 
 def floating(dtype: DTypeLike, name: str = "dtype") -> np.dtype[np.floating]:
     """`dtype`, if it has enough digits to train with."""
-    try:
-        found: np.dtype[Any] | None = np.dtype(dtype)
-    except TypeError:
-        found = None
+    found = None
+    if isinstance(dtype, (type, str, np.dtype)):  # NumPy takes the dtype of any object that has one
+        with suppress(TypeError):
+            found = np.dtype(dtype)
     if found not in (np.float32, np.float64):
-        raise TypeError(f"{name}={dtype if found is None else found}: expected np.float32 or np.float64")
+        raise TypeError(f"{name}={dtype if found is None else found!s}: expected np.float32 or np.float64")
     return found
 
 
@@ -94,13 +97,32 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
     return result
 
 
+LONGEST = 2**63 - 1
+LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger, and is then no float
+
+
+class NoNumber:
+    """What is a whole number to Python, but none to calculate with: a key."""
+
+    __slots__ = ()
+
+
+NO_NUMBERS = bool, np.timedelta64, NoNumber
+"""What is a number by its type alone."""
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is one real number."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, NO_NUMBERS)
+
+
 def number(
     value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
 ) -> float:
     """`value` if it is a number in [low, high] (or an interval open at an end; ∞ and NaN are in no interval)."""
-    inside = isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
+    inside = is_number(value) and -LARGEST <= value <= LARGEST
     inside = inside and low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
-    if not inside or isinstance(value, bool):
+    if not inside:
         closing = "∞)" if math.isinf(high) else f"{high:g}{')' if open_high else ']'}"
         interval = f"{'(' if open_low else '['}{low:g}, {closing}"
         raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
@@ -112,10 +134,41 @@ LEAST_EPS = 1e-30
 
 
 def positive_int(value: int, name: str, least: int = 1) -> int:
-    """`value` if it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    """`value` if it is a whole number of at least `least`, and one that an array may be long."""
+    if not is_number(value) or not isinstance(value, (int, np.integer)) or value < least or value > LONGEST:
         raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
     return int(value)
+
+
+def flag(value: bool, name: str) -> bool:
+    """`value` if it is True or False, and no word or array that would pass for one of them."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value!r}: expected True or False")
+    return bool(value)
+
+
+def choice(value: T, name: str, *known: T) -> T:
+    """`value` if it is one of those known."""
+    if not (value is None or isinstance(value, str)) or value not in known:
+        *others, last = map(repr, known)
+        raise ValueError(f"{name}={value!r}: expected {', '.join(others)} or {last}")
+    return value
+
+
+def sequence(value: Iterable[T], name: str) -> list[T]:
+    """The parts of a list, a tuple or an array, and no word, dict or number."""
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name}={value!r}: expected a list")
+    with suppress(TypeError):  # of an array without axes
+        return list(value)
+    raise TypeError(f"{name}={value!r}: expected a list")
+
+
+def callable_(value: T, name: str, form: str) -> T:
+    """`value` if it can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}={value!r} is not callable: expected a function {form}")
+    return value
 
 
 def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:

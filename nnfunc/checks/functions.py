@@ -70,7 +70,7 @@ def check_function(
     if not callable(forward) or not (backward is None or callable(backward)):
         raise TypeError("forward and backward are functions (backward None if forward returns it, or the gradients)")
     if batch_size is not None:
-        positive_int(batch_size, "batch_size")
+        batch_size = positive_int(batch_size, "batch_size")
     named, by_name = inputs_of(forward, inputs)
     pair = _Pair(forward, backward, named, by_name, cache_first)
     finite(pair.start)

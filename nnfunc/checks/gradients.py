@@ -84,7 +84,7 @@ batch (1/m) is missing.
     if not callable(loss_fn):
         raise TypeError(f"loss_fn is {type(loss_fn).__name__}, expected a function params -> number")
     if batch_size is not None:
-        positive_int(batch_size, "batch_size")
+        batch_size = positive_int(batch_size, "batch_size")
     arrays = named_arrays(params)
     meant = Meant(tolerance, expected or {}, arrays)
     immutable = isinstance(params, ArrayDict)

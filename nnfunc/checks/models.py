@@ -97,8 +97,8 @@ def check_layer(
     if not isinstance(layer, Layer):
         raise TypeError(f"layer is {type(layer).__name__}, expected a Layer: make one with nn.layer(forward, backward)")
     shape = check_shapes(input_shape)
-    positive_int(batch_size, "batch_size")
-    positive_int(inputs, "inputs")
+    batch_size = positive_int(batch_size, "batch_size")
+    inputs = positive_int(inputs, "inputs")
     meant = Meant(tolerance, expected or {}, None)
     key = new_key(0) if key is None else key
     if params is None:

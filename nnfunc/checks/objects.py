@@ -75,7 +75,7 @@ def check_object(
     """
     began = time.perf_counter()
     if batch_size is not None:
-        positive_int(batch_size, "batch_size")
+        batch_size = positive_int(batch_size, "batch_size")
     run = getattr(layer, forward or "forward", None)
     run = layer if run is None and not forward and callable(layer) else run
     if not callable(run) or not (backward is None or callable(getattr(layer, backward, None))):

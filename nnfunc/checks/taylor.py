@@ -76,7 +76,7 @@ def taylor_test(
     >>> round(wrong.order, 1), wrong.ok
     (1.0, False)
     """
-    positive_int(directions, "directions")
+    directions = positive_int(directions, "directions")
     immutable = isinstance(params, ArrayDict)
 
     def given(point: Arrays) -> Mapping[str, Array]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from nnfunc._internal.validate import instance
-from nnfunc.arrays import EMPTY, ArrayDict
+from nnfunc.arrays import EMPTY, ArrayDict, as_dict
 from nnfunc.core.forward import Moving, called, folded, moved, put, put_several
 from nnfunc.core.initial import initial
 from nnfunc.core.kernel import Cache, Gather, Signature
@@ -73,7 +73,7 @@ def program(
     if params is None:
         params, initial_state = initial(model, new_key(0), input_shape)
         state = initial_state if state is None else state
-    state = EMPTY if state is None else state
+    params, state = as_dict(params, "params"), EMPTY if state is None else as_dict(state, "state")
     check_stacks(params, state)
     kinds = map_shapes(lambda s: Kind(s, False), check_shapes(input_shape))
     lead = 1 + len(params.stack_shape)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nnfunc._internal.validate import real
+from nnfunc._internal.validate import flag, real, sequence
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.kernel import Cache, Kernel, Signature
 from nnfunc.core.layer import Layer, make
@@ -75,8 +75,8 @@ def layer(
     if shape is not None and not callable(shape):
         raise TypeError(f"shape={shape!r}: expected a function, input_shape -> shape of one example of y")
     check_name(name)
-    asks = (asks,) if isinstance(asks, str) else tuple(asks)
-    if not set(asks) <= set(ASKED):
+    asks = (asks,) if isinstance(asks, str) else tuple(sequence(asks, "asks"))
+    if not all(isinstance(what, str) and what in ASKED for what in asks):
         raise ValueError(f"asks={asks!r}: expected some of {', '.join(ASKED)}")
     if state is not None and "state" not in asks:
         raise ValueError('a state is given, but forward does not ask for it: pass asks=("state",)')
@@ -87,7 +87,7 @@ def layer(
         initial_state=ArrayDict(state) if isinstance(state, Mapping) else state,
         shape=shape,
         asks=asks,
-        dtype_aware=dtype_aware or None,
+        dtype_aware=flag(dtype_aware, "dtype_aware") or None,
     )
     return make(name, settings, _own_kernel(asks))
 

@@ -10,21 +10,21 @@ is a layer too. `nnfunc.core.program` makes of the wiring of a whole model a str
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nnfunc._internal.validate import numeric, real
-from nnfunc.arrays import EMPTY, Array, ArrayDict, new_vector
+from nnfunc._internal.validate import flag, numeric, real
+from nnfunc.arrays import EMPTY, Array, ArrayDict, as_dict, new_vector
 from nnfunc.core.backward import run_backward
 from nnfunc.core.forward import run
 from nnfunc.core.kernel import Cache, Gather, Kernel, view
 from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
 from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt, taken
-from nnfunc.keys import Keys
+from nnfunc.keys import Keys, check_keys
 from nnfunc.stacks import keys_of, with_axis, without_axis
 
 PROGRAMS = 32
@@ -127,7 +127,7 @@ class Layer(Fields):
             ValueError: what does not fit; the message begins with the layer's name.
         """
         params, state = as_dict(params, "params"), as_dict(state, "state")
-        program, values, caches, new = self.run(params, state, x, key, train)
+        program, values, caches, new = self.run(params, state, x, check_keys(key), flag(train, "train"))
         x, y = taken(values, program.inputs), taken(values, program.output)
         return view(y), Run(self, program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
 
@@ -150,6 +150,7 @@ class Layer(Fields):
             raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
         if cache.model is not self and cache.model != self:
             raise ValueError("cache is what another model's forward returned: call the forward of this one first")
+        need_dx, need_grads = flag(need_dx, "need_dx"), flag(need_grads, "need_grads")
         program, dtype = cache.program, params.dtype if params.size else None
         last = f"{program.ops[-1].path}: " if program.ops and program.ops[-1].path else ""
 
@@ -195,6 +196,8 @@ class Layer(Fields):
                 x = as_input(x, dtype)
             which: Any = params._layout, state._layout, x.shape[1:], x.dtype.kind, x.ndim
         else:
+            if not leaves(x):
+                raise ValueError("x is an empty tuple, expected an array, or one for each input")
             K = vector.shape[0] if vector.ndim > 1 else None
             lead, key = 1 if K is None else 2, keys_of(key, K)
             x = map_leaves(lambda a: as_input(a, dtype), without_axis(x, "x") if K is None else with_axis(x, K, "x"))
@@ -246,15 +249,6 @@ def make(
     array([[2., 2.]])
     """
     return Layer._make((name, settings, kernel, layers, wire, ties, frozen))
-
-
-def as_dict(arrays: ArrayDict | Mapping[str, Any], name: str) -> ArrayDict:
-    """`arrays`, made an immutable dict if it is a plain one."""
-    if isinstance(arrays, ArrayDict):
-        return arrays
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"{name} is {type(arrays).__name__}, expected an ArrayDict: pass nn.ArrayDict({name})")
-    return ArrayDict(arrays)
 
 
 def as_input(x: Any, dtype: DTypeLike | None) -> Any:

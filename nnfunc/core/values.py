@@ -27,7 +27,10 @@ def leaves(value: Value) -> list[Any]:
 
 def rebuilt(like: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
     """A tuple of the type of another one: a NamedTuple stays one."""
-    return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
+    make: Callable[[list[Any]], tuple[Any, ...]] = getattr(
+        like, "_make", tuple
+    )  # as one made of other things than its fields would refuse them
+    return make(parts)
 
 
 def map_leaves(function: Callable[..., Any], value: Value, *others: Value) -> Any:

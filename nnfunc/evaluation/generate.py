@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from nnfunc._internal.validate import first_bad, instance, number, numeric, positive_int
+from nnfunc._internal.validate import first_bad, number, numeric, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.build import program
 from nnfunc.core.forward import Moving, called, put
@@ -16,7 +16,7 @@ from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.core.values import leaves, taken
 from nnfunc.core.wiring import located
-from nnfunc.evaluation.predict import HasParams
+from nnfunc.evaluation.predict import HasParams, check_trained
 from nnfunc.keys import Key, check, fold_in, generator
 from nnfunc.layers.structure import last_layer
 
@@ -60,14 +60,14 @@ def generate(
     >>> nn.generate(model, ts, [[0, 1]], steps=3, temperature=0).shape
     (1, 5)
     """
-    instance(model, Layer, "model")
+    check_trained(model, ts, "generate(model, ts, prompt, steps)")
     ids = numeric(prompt, "prompt")
     if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "iu":
         raise ValueError(f"prompt has shape {ids.shape} and dtype {ids.dtype}, expected whole numbers (examples, T)")
-    positive_int(steps, "steps", 0)
-    number(temperature, "temperature", 0, np.inf)
+    steps = positive_int(steps, "steps", 0)
+    temperature = number(temperature, "temperature", 0, np.inf)
     if top_k is not None:
-        positive_int(top_k, "top_k")
+        top_k = positive_int(top_k, "top_k")
     if temperature > 0:
         key = check(key)
     if ts.params.stack_shape:

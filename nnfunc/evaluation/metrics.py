@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import by_name, first_bad, number, numeric
-from nnfunc.arrays import Array, ArrayDict, Scalar
+from nnfunc._internal.validate import by_name, callable_, first_bad, instance, number, numeric
+from nnfunc.arrays import Array, ArrayDict, Scalar, as_mapping
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, map_leaves
 from nnfunc.evaluation.predict import HasParams, predict
@@ -140,7 +140,10 @@ def evaluate(
     >>> nn.evaluate(model, nn.sparse_categorical_cross_entropy, ts, np.zeros((4, 2)), [0, 0, 0, 1]).accuracy
     0.75
     """
-    loss = by_name("loss", loss, by_names())
+    loss = instance(by_name("loss", loss, by_names()), Loss, "loss")
+    if metrics is not None:
+        for name, metric in as_mapping(metrics, "metrics", "a dict of functions").items():
+            callable_(metric, f"metrics[{name!r}]", "(y, target) -> number")
     y, lead = predict(model, ts, X), 1 + len(ts.params.stack_shape)
     Y, weights = as_members(ts, Y, "Y"), None if weights is None else as_members(ts, weights, "weights")
     value, _ = loss_of(loss, y, Y, weights, class_weights, lead)

@@ -28,6 +28,13 @@ ROWS = 2048
 """How many rows are predicted at once where they do not depend on each other, so that activations stay in the cache."""
 
 
+def check_trained(model: object, ts: object, call: str) -> None:
+    """Raises an error for what is no model and its parameters."""
+    if not isinstance(model, Layer) or not hasattr(ts, "params") or not hasattr(ts, "state"):
+        came = f"{type(model).__name__}, {type(ts).__name__}"
+        raise TypeError(f"the first two arguments are {came}; expected a model and a TrainState: {call}")
+
+
 def predict(model: Layer, ts: HasParams, X: Value) -> Value:
     """The model's outputs for the rows of X, in prediction mode: no dropout, running averages in batch norm.
 
@@ -48,9 +55,7 @@ def predict(model: Layer, ts: HasParams, X: Value) -> Value:
     array([[0.5],
            [0.5]], dtype=float32)
     """
-    if not isinstance(model, Layer) or not hasattr(ts, "params") or not hasattr(ts, "state"):
-        came = f"{type(model).__name__}, {type(ts).__name__}"
-        raise TypeError(f"the first two arguments are {came}; expected a model and a TrainState: predict(model, ts, X)")
+    check_trained(model, ts, "predict(model, ts, X)")
     params = ts.params
     dtype = params.dtype if params.size else ts.state.dtype if ts.state.size else None
     x = map_leaves(lambda a: a if isinstance(a, PerMember) else numeric(a, "X"), X)
@@ -63,6 +68,8 @@ def predict(model: Layer, ts: HasParams, X: Value) -> Value:
         program, values, *_ = model.run(params, ts.state, map_leaves(ready, part), None, False, keep=False)
         return taken(values, program.output)
 
+    if not leaves(x):
+        raise ValueError("X is an empty tuple, expected an array, or one for each input")
     first = leaves(x)[0]
     many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > ROWS
     if many and not params.stack_shape and by_rows(model):

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import first_bad, numeric, positive_int
+from nnfunc._internal.validate import choice, first_bad, flag, numeric, positive_int
 from nnfunc.arrays import Array, Scalar
 from nnfunc.evaluation.metrics import classes_of, decision_of, labels
 from nnfunc.losses.classification import (
@@ -153,8 +153,7 @@ def _counts(y: ArrayLike, target: ArrayLike, weights: Any, threshold: float | No
 
 def _averaged(part: Array, whole: Array, counts: Counts, average: Average) -> Scalar:
     """part/whole of each class, averaged."""
-    if average not in ("binary", "macro", "micro", "weighted", None):
-        raise ValueError(f"average={average!r}: expected 'binary', 'macro', 'micro', 'weighted' or None")
+    choice(average, "average", "binary", "macro", "micro", "weighted", None)
     if average == "binary" and not counts.binary:
         raise ValueError(
             f"average='binary' is the score of class 1 of two, but there are {len(whole)} classes: pass "
@@ -205,8 +204,7 @@ def roc_auc(
     >>> nn.metrics.roc_auc(np.array([[0.1], [0.4], [0.4], [0.8]]), [0, 0, 1, 1])
     0.875
     """
-    if average not in ("macro", None):
-        raise ValueError(f"average={average!r}: expected 'macro' or None")
+    choice(average, "average", "macro", None)
     scores = _outputs(numeric(y, "y"))
     T, there = known({} if ignore is None else {"ignore": ignore}, target)
     T, last = numeric(T, "target"), scores.shape[-1]
@@ -279,8 +277,7 @@ def r2_score(
     >>> nn.metrics.r2_score(np.array([[1.0], [2.0], [4.0]]), [1.0, 2.0, 3.0])
     0.5
     """
-    if average not in ("macro", None):
-        raise ValueError(f"average={average!r}: expected 'macro' or None")
+    choice(average, "average", "macro", None)
     outputs = _outputs(numeric(y, "y"))
     w = _weights(weights, outputs.shape)[:, None]
     T = same_outputs(outputs, target).reshape(len(w), -1)
@@ -313,7 +310,7 @@ def perplexity(
     >>> nn.metrics.perplexity(np.full((3, 4), 1 / 4), [0, 1, 3])
     4.0
     """
-    outputs = _outputs(numeric(y, "y"))
+    outputs, logits = _outputs(numeric(y, "y")), flag(logits, "logits")
     if np.shape(target) == outputs.shape and ignore is None:
         loss = categorical_cross_entropy_with_logits if logits else categorical_cross_entropy
     else:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nnfunc._internal.validate import cast, instance, numeric
-from nnfunc.arrays import EMPTY, Array, ArrayDict
+from nnfunc._internal.validate import cast, flag, instance, numeric
+from nnfunc.arrays import EMPTY, Array, ArrayDict, as_dict
 from nnfunc.core.kernel import view
-from nnfunc.core.layer import Layer, as_dict
+from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, leaves, map_leaves, rebuilt
 from nnfunc.core.wiring import FROZEN
 from nnfunc.evaluation.predict import HasParams
@@ -19,7 +19,7 @@ from nnfunc.inspection.findings import findings
 from nnfunc.inspection.measure import measured
 from nnfunc.inspection.report import Inspection, LayerInspection
 from nnfunc.inspection.units import FEW, dead, rows, saturated, units
-from nnfunc.keys import Key
+from nnfunc.keys import Key, check
 from nnfunc.keys import key as new_key
 from nnfunc.losses.base import Loss
 
@@ -89,8 +89,8 @@ def inspect(
     if train is None:  # averages that never moved are none
         unmoved = all(k in own and np.array_equal(own[k], fresh[k]) for k in fresh)
         train = bool(fresh) and unmoved and len(rows(leaves(inputs)[0])) >= FEW
-    key = new_key(0) if key is None else key
-    found = measured(model, arrays, own, inputs, target, loss, key, bool(train))
+    key = new_key(0) if key is None else check(key)
+    found = measured(model, arrays, own, inputs, target, loss, key, flag(train, "train"))
     layers = tuple(
         LayerInspection(
             call.path, _kept(call.y), None if call.dy is None else _kept(call.dy), units(call.y),

@@ -433,7 +433,7 @@ def gelu(approximate: bool | str = False) -> Layer:
     >>> nn.gelu().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[0.8413]])
     """
-    if approximate not in (True, False, "tanh", "none"):
+    if not isinstance(approximate, (bool, str)) or approximate not in (True, False, "tanh", "none"):
         raise ValueError(f"approximate={approximate!r}: expected True ('tanh') or False ('none')")
     return make("gelu", Settings(approximate=approximate in (True, "tanh")), GELU)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnfunc._internal.numerics import ones, sum_of_rows
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import flag, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Initial, Kernel, Signature
@@ -48,8 +48,8 @@ def dense(
     settings = Settings(
         units=positive_int(units, "units"),
         initializer=check(initializer),
-        bias_initializer=check(bias_initializer),
-        bias=bool(bias),
+        bias_initializer=check(bias_initializer, "bias_initializer"),
+        bias=flag(bias, "bias"),
         inputs=None if inputs is None else positive_int(inputs, "inputs"),
     )
     return make("dense", settings, DENSE)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc._internal.numerics import shifted_exp, sum_of_rows
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import choice, flag, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Initial, Kernel, Kind, Signature
@@ -63,19 +63,19 @@ def attention(
     >>> layer.forward(params, state, np.ones((5, 7, 4)))[0].shape
     (5, 7, 4)
     """
-    if rotary not in (None, "halves", "adjacent"):
-        raise ValueError(f"rotary={rotary!r}: expected None, 'halves' or 'adjacent'")
+    choice(rotary, "rotary", None, "halves", "adjacent")
+    causal, cross, mask = flag(causal, "causal"), flag(cross, "cross"), flag(mask, "mask")
     if cross and (causal or rotary is not None):
         raise ValueError("cross=True: positions of x and of the memory are not the same, so neither causal nor rotary")
     settings = Settings(
         heads=positive_int(heads, "heads"),
         size=None if size is None else positive_int(size, "size"),
-        causal=bool(causal),
-        cross=bool(cross),
-        mask=bool(mask),
+        causal=causal,
+        cross=cross,
+        mask=mask,
         rotary=rotary,
         initializer=check(initializer),
-        bias=bool(bias),
+        bias=flag(bias, "bias"),
     )
     kinds: list[Kind] = ["floats"]
     if cross:

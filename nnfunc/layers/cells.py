@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_rows
+from nnfunc._internal.validate import flag
 from nnfunc.arrays import Array
 from nnfunc.core.kernel import Initial, Kernel, Signature
 from nnfunc.core.layer import Layer, make
@@ -78,7 +79,7 @@ def rnn(
     >>> layer.forward(params, state, np.ones((5, 7, 3)))[0].shape
     (5, 4)
     """
-    if activation not in ("tanh", "relu"):
+    if not isinstance(activation, str) or activation not in ("tanh", "relu"):
         raise ValueError(f"activation={activation!r}: expected 'tanh' or 'relu'; nn.scan takes a cell of your own")
     settings = settings_of(
         units, output, reverse, initial_state, final_state, lengths, initializer, recurrent_initializer, bias,
@@ -153,7 +154,7 @@ def gru(
     """
     settings = settings_of(
         units, output, reverse, initial_state, final_state, lengths, initializer, recurrent_initializer, bias,
-        reset_after=bool(reset_after),
+        reset_after=flag(reset_after, "reset_after"),
     )  # fmt: skip
     return make("gru", settings, taking(GRU, settings))
 

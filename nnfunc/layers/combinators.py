@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from nnfunc._internal.validate import number, positive_int
+from nnfunc._internal.validate import flag, number, positive_int
 from nnfunc.core.custom import check_layer, check_name
 from nnfunc.core.layer import Layer, make
 from nnfunc.core.settings import Settings
@@ -222,7 +222,7 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
     layers: list[Layer] = []
     for i, (inputs, units) in enumerate(pairwise(layer_dims)):
         layers.append(dense(units, initializer, inputs=positive_int(inputs, "layer_dims")))
-        if batch_norm and i < hidden:
+        if flag(batch_norm, "batch_norm") and i < hidden:
             layers.append(normalization())
         layers.append(activation(activations[i]))
         if i < hidden and keep[i] != 1:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_rows
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import flag, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Initial, Kernel, Signature
@@ -181,8 +181,8 @@ def _make(
         **slides,
         groups=positive_int(groups, "groups"),
         initializer=check(initializer),
-        bias_initializer=check(bias_initializer),
-        bias=bool(bias),
+        bias_initializer=check(bias_initializer, "bias_initializer"),
+        bias=flag(bias, "bias"),
     )
     if filters % groups:
         raise ValueError(f"groups={groups} do not divide filters={filters}: each group has as many")

@@ -48,7 +48,8 @@ def embedding(count: int, size: int, initializer: Initializer = "random", paddin
     >>> y.shape, dx, grads["E"][:, 0]
     ((1, 3, 2), None, array([1., 0., 0., 0., 2.], dtype=float32))
     """
-    if padding_id is not None and positive_int(padding_id, "padding_id", 0) >= count:
+    padding_id = None if padding_id is None else positive_int(padding_id, "padding_id", 0)
+    if padding_id is not None and padding_id >= count:
         raise ValueError(f"padding_id={padding_id}: expected a number below count={count}")
     settings = Settings(
         count=positive_int(count, "count"),

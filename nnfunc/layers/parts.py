@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nnfunc._internal.validate import instance
-from nnfunc.arrays import ArrayDict
+from nnfunc._internal.validate import flag, instance
+from nnfunc.arrays import ArrayDict, as_dict
 from nnfunc.core.layer import Layer, Tie
 from nnfunc.core.wiring import FROZEN, is_frozen
 from nnfunc.layers.structure import frozen_patterns, kernels
@@ -57,6 +57,8 @@ def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, 
     >>> list(params), list(state)
     (['dense1.W', 'dense1.b', 'dense2.W', 'dense2.b'], [])
     """
+    instance(model, Layer, "model")
+    params, state = as_dict(params, "params"), as_dict(state, "state")
     held = state.group(FROZEN[:-1])
     if not held:
         return thaw(model), params, state
@@ -97,8 +99,8 @@ def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
     ['dense1.W']
     """
     instance(model, Layer, "model")
-    if name == to or not isinstance(name, str) or not isinstance(to, str):
+    if not isinstance(name, str) or not isinstance(to, str) or name == to:
         raise ValueError(f"name={name!r}, to={to!r}: expected the names of two parameters, like 'dense2.W', 'dense1.W'")
     if any(name in t[:2] for t in model.ties) or any(to == t.name for t in model.ties):
         raise ValueError(f"{name!r} or {to!r} is tied already: tie each array once, to one that is not tied itself")
-    return model._replace(ties=(*model.ties, Tie(name, to, bool(transpose))))
+    return model._replace(ties=(*model.ties, Tie(name, to, flag(transpose, "transpose"))))

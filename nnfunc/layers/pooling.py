@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfunc._internal.validate import flag
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Kernel, Signature
@@ -72,7 +73,7 @@ def avg_pool1d(
     >>> nn.avg_pool1d(2).forward(nn.EMPTY, nn.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([2., 1.])
     """
-    settings = Settings(**_slides(1, size, stride, padding), count_padding=bool(count_padding))
+    settings = Settings(**_slides(1, size, stride, padding), count_padding=flag(count_padding, "count_padding"))
     return make("avg_pool1d", settings, AVG_POOL)
 
 
@@ -91,7 +92,7 @@ def avg_pool2d(
     >>> nn.avg_pool2d(2).forward(nn.EMPTY, nn.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     array([ 2.5,  4.5, 10.5, 12.5])
     """
-    settings = Settings(**_slides(2, size, stride, padding), count_padding=bool(count_padding))
+    settings = Settings(**_slides(2, size, stride, padding), count_padding=flag(count_padding, "count_padding"))
     return make("avg_pool2d", settings, AVG_POOL)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from nnfunc._internal.validate import number, positive_int
+from nnfunc._internal.validate import choice, number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Initial, Kernel, Signature
@@ -154,8 +154,7 @@ def rotary_positions(base: float = 10000.0, pairing: Pairing = "halves") -> Laye
     array([[[1.    , 0.    ],
             [0.5403, 0.8415]]])
     """
-    if pairing not in ("halves", "adjacent"):
-        raise ValueError(f"pairing={pairing!r}: expected 'halves' or 'adjacent'")
+    choice(pairing, "pairing", "halves", "adjacent")
     return make("rotary_positions", Settings(base=_base(base), pairing=pairing), ROTARY)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc._internal.numerics import sum_of_rows
-from nnfunc._internal.validate import first_bad, positive_int
+from nnfunc._internal.validate import choice, first_bad, flag, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.kernel import Initial, Kernel, Kind, Signature
 from nnfunc.core.settings import Settings
@@ -84,19 +84,18 @@ def settings_of(
     **own: Any,
 ) -> Settings:
     """The arguments of a recurrent layer, checked."""
-    if output not in ("sequence", "last"):
-        raise ValueError(f"output={output!r}: expected 'sequence' or 'last'")
+    choice(output, "output", "sequence", "last")
     return Settings(
         units=positive_int(units, "units"),
         **own,
         output=output,
-        reverse=bool(reverse),
-        initial_state=bool(initial_state),
-        final_state=bool(final_state),
-        lengths=bool(lengths),
+        reverse=flag(reverse, "reverse"),
+        initial_state=flag(initial_state, "initial_state"),
+        final_state=flag(final_state, "final_state"),
+        lengths=flag(lengths, "lengths"),
         initializer=check(initializer),
-        recurrent_initializer=check(recurrent_initializer),
-        bias=bool(bias),
+        recurrent_initializer=check(recurrent_initializer, "recurrent_initializer"),
+        bias=flag(bias, "bias"),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import is_number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.kernel import Kernel, Signature, view
@@ -71,7 +71,7 @@ def reshape(*shape: int) -> Layer:
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = tuple(shape[0])
     for n in shape:
-        if n != -1:
+        if not (is_number(n) and n == -1):
             positive_int(n, "shape")
     if shape.count(-1) > 1:
         raise ValueError(f"shape={shape}: expected one -1 at most")

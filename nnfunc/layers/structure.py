@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nnfunc._internal.validate import instance
+from nnfunc._internal.validate import callable_, instance
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.signatures import check_parameters
@@ -22,7 +22,9 @@ def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str 
     >>> doubled.layers[0][1].settings["units"]
     6
     """
+    instance(model, Layer, "model"), instance(path, str, "path")
     if model.wire is None:
+        callable_(function, "function", "(path, layer) -> layer")
         return instance(function(path, model), Layer, "what the function returned")
     prefix = within(path)
     layers = tuple((name, map_layers(function, layer, prefix + name)) for name, layer in model.layers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import choice, positive_int
 from nnfunc.core.layer import Layer
 from nnfunc.layers.activations import activation as named_activation
 from nnfunc.layers.affine import dense
@@ -46,13 +46,13 @@ def transformer_block(
     >>> block.forward(params, state, np.ones((3, 5, 8)))[0].shape, len(params)
     ((3, 5, 8), 16)
     """
-    if norm not in ("before", "after"):
-        raise ValueError(f"norm={norm!r}: expected 'before' or 'after'")
+    choice(norm, "norm", "before", "after")
     if positive_int(width, "width") % positive_int(heads, "heads"):
         raise ValueError(f"heads={heads} do not divide width={width}")
-    drop = [dropout(keep_prob)] if keep_prob != 1 else []
+    drop = [dropout(keep_prob)] if not (isinstance(keep_prob, (int, float)) and keep_prob == 1) else []
+    hidden = 4 * width if hidden is None else positive_int(hidden, "hidden")
     looks = [attention(heads, causal=causal, rotary=rotary), *drop]
-    thinks = [dense(4 * width if hidden is None else hidden), named_activation(activation), dense(width), *drop]
+    thinks = [dense(hidden), named_activation(activation), dense(width), *drop]
     if norm == "before":
         return serial(attention=residual(layer_norm(), *looks), mlp=residual(layer_norm(), *thinks))
     return serial(attention=residual(*looks), norm=layer_norm(), mlp=residual(*thinks), last=layer_norm())

@@ -173,6 +173,8 @@ class Loss(Fields):
 
     def backward(self, cache: Any) -> Value:
         """The gradient of the value with respect to y."""
+        if self.values is not None and not isinstance(cache, LossCache):
+            raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
         return gradient_of(self, cache)
 
 

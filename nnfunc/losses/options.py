@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_columns
-from nnfunc._internal.validate import number, numeric, real
+from nnfunc._internal.validate import choice, flag, is_number, number, numeric, real
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 
@@ -61,7 +61,7 @@ def _smoothing(value: Any) -> float | None:
 
 
 def _ignore(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_number(value) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"ignore={value!r}: expected a class number, like -1")
     return int(value)
 
@@ -74,15 +74,11 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
 
 
 def _missing(value: Any) -> bool | None:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"missing={value!r}: expected True or False")
-    return bool(value) or None
+    return flag(value, "missing") or None
 
 
 def _reduction(value: Any) -> str | None:
-    if value not in ("mean", "sum"):
-        raise ValueError(f"reduction={value!r}: expected 'mean' or 'sum'")
-    return None if value == "mean" else "sum"
+    return None if choice(value, "reduction", "mean", "sum") == "mean" else "sum"
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -103,7 +99,7 @@ def known(options: Settings | dict[str, Any], target: Any) -> tuple[Any, Any]:
     """The target with a 0 where it says nothing, and where it says something; None: everywhere."""
     if "ignore" in options:
         T = numeric(target, "target")
-        there = np.not_equal(T, options["ignore"])
+        there = np.not_equal(T, _ignore(options["ignore"]))
     elif "missing" in options:
         T = real(target, "target")
         there = ~np.isnan(T)

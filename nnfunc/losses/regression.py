@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnfunc._internal.numerics import largest_exponent, sum_of_columns
-from nnfunc._internal.validate import number
+from nnfunc._internal.validate import flag, number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.losses.base import Loss, Residual, make
@@ -171,9 +171,7 @@ def gaussian(full: bool = False) -> Loss:
     >>> nn.losses.gaussian().forward(y, np.array([[3.0]]))[0]
     2.0
     """
-    if not isinstance(full, bool):
-        raise TypeError(f"full={full!r}: expected True or False")
-    return make("gaussian", Settings(full=full), _gaussian, _gaussian_gradient, over="mean", outputs=2)
+    return make("gaussian", Settings(full=flag(full, "full")), _gaussian, _gaussian_gradient, over="mean", outputs=2)
 
 
 def _gaussian(y: tuple[Array, Array], T: Array, *, full: bool) -> tuple[Array, Residual]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnfunc._internal.numerics import shifted_exp
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import flag, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
 from nnfunc.losses.base import Loss, make
@@ -44,9 +44,7 @@ def ctc(blank: int = 0, zero_infinity: bool = False) -> Loss:
     >>> np.exp(-cache.values).round(2)  # 11, 01 and 10; 00
     array([0.75, 0.01])
     """
-    if not isinstance(zero_infinity, bool):
-        raise TypeError(f"zero_infinity={zero_infinity!r}: expected True or False")
-    settings = Settings(blank=positive_int(blank, "blank", 0), zero_infinity=zero_infinity)
+    settings = Settings(blank=positive_int(blank, "blank", 0), zero_infinity=flag(zero_infinity, "zero_infinity"))
     return make("ctc", settings, _ctc, _ctc_gradient, "labels", axes=2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from nnfunc._internal.validate import by_name, instance, number, positive_int
+from nnfunc._internal.validate import by_name, flag, instance, number, positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.settings import Settings
 from nnfunc.optimizers.base import Optimizer, make
@@ -63,9 +63,8 @@ def ema(optimizer: Optimizer | str, decay: float = 0.999, bias_correction: bool 
     (array([6.]), array([5.]))
     """
     decay = number(decay, "decay", 0, 1, open_high=True, why="with 1 nothing new would ever count")
-    if not isinstance(bias_correction, bool):
-        raise TypeError(f"bias_correction={bias_correction!r}: expected True or False")
-    return _around(optimizer, "ema", _ema, "average", Settings(decay=decay, bias_correction=bias_correction))
+    settings = Settings(decay=decay, bias_correction=flag(bias_correction, "bias_correction"))
+    return _around(optimizer, "ema", _ema, "average", settings)
 
 
 def _ema(w: Array, moved: Array, average: Array, *, t: int, decay: float, bias_correction: bool) -> tuple[Array, ...]:

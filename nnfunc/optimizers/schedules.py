@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
-from nnfunc._internal.validate import number, positive_int
+from nnfunc._internal.validate import number, positive_int, sequence
 from nnfunc.core.settings import arguments, comparable
 from nnfunc.optimizers.setting import Schedule
 
@@ -52,8 +52,8 @@ def step_decay(initial: float, factor: float, every: int) -> Schedule:
     >>> [round(nn.step_decay(0.1, factor=0.5, every=10)(t), 3) for t in (0, 9, 10, 20)]
     [0.1, 0.1, 0.05, 0.025]
     """
-    number(initial, "initial", 0, math.inf)
-    number(factor, "factor", 0, math.inf, open_low=True)
+    initial = number(initial, "initial", 0, math.inf)
+    factor = number(factor, "factor", 0, math.inf, open_low=True)
     return Formula(_step_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
 
 
@@ -67,8 +67,8 @@ def exponential_decay(initial: float, factor: float, every: int) -> Schedule:
     >>> [round(nn.exponential_decay(0.1, factor=0.25, every=10)(t), 3) for t in (0, 5, 10)]
     [0.1, 0.05, 0.025]
     """
-    number(initial, "initial", 0, math.inf)
-    number(factor, "factor", 0, math.inf, open_low=True)
+    initial = number(initial, "initial", 0, math.inf)
+    factor = number(factor, "factor", 0, math.inf, open_low=True)
     return Formula(_exponential_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
 
 
@@ -82,8 +82,8 @@ def cosine_decay(initial: float, steps: int, final: float = 0.0) -> Schedule:
     >>> [round(nn.cosine_decay(0.1, steps=10)(t), 3) for t in (0, 5, 10, 99)]
     [0.1, 0.05, 0.0, 0.0]
     """
-    number(initial, "initial", 0, math.inf)
-    number(final, "final", 0, math.inf)
+    initial = number(initial, "initial", 0, math.inf)
+    final = number(final, "final", 0, math.inf)
     return Formula(_cosine_decay, initial=initial, steps=positive_int(steps, "steps"), final=final)
 
 
@@ -102,7 +102,7 @@ def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
     >>> [round(warm(t), 3) for t in (0, 1, 3, 4, 9, 14)]
     [0.025, 0.05, 0.1, 0.1, 0.05, 0.0]
     """
-    schedule = then if callable(then) else constant_schedule(then)
+    schedule = then if callable(then) else constant_schedule(number(then, "then", 0, math.inf))
     return Formula(_linear_warmup, steps=positive_int(steps, "steps"), then=schedule)
 
 
@@ -116,8 +116,8 @@ def inverse_time_decay(initial: float, factor: float, every: int) -> Schedule:
     >>> [nn.schedules.inverse_time_decay(0.1, factor=1.0, every=10)(t) for t in (0, 10, 30)]
     [0.1, 0.05, 0.025]
     """
-    number(initial, "initial", 0, math.inf)
-    number(factor, "factor", 0, math.inf)
+    initial = number(initial, "initial", 0, math.inf)
+    factor = number(factor, "factor", 0, math.inf)
     return Formula(_inverse_time_decay, initial=initial, factor=factor, every=positive_int(every, "every"))
 
 
@@ -131,9 +131,9 @@ def polynomial_decay(initial: float, steps: int, final: float = 0.0, power: floa
     >>> [nn.schedules.polynomial_decay(0.5, steps=10, power=2.0)(t) for t in (0, 5, 10, 99)]
     [0.5, 0.125, 0.0, 0.0]
     """
-    number(initial, "initial", 0, math.inf)
-    number(final, "final", 0, math.inf)
-    number(power, "power", 0, math.inf, open_low=True)
+    initial = number(initial, "initial", 0, math.inf)
+    final = number(final, "final", 0, math.inf)
+    power = number(power, "power", 0, math.inf, open_low=True)
     steps = positive_int(steps, "steps")
     return Formula(_polynomial_decay, initial=initial, steps=steps, final=final, power=power)
 
@@ -154,9 +154,9 @@ def warmup_cosine(peak: float, warmup: int, steps: int, initial: float = 0.0, fi
     >>> [round(nn.schedules.warmup_cosine(0.1, warmup=4, steps=14)(t), 3) for t in (0, 2, 4, 9, 14)]
     [0.0, 0.05, 0.1, 0.05, 0.0]
     """
-    for name, value in (("peak", peak), ("initial", initial), ("final", final)):
-        number(value, name, 0, math.inf)
-    steps = positive_int(steps, "steps", positive_int(warmup, "warmup") + 1)
+    peak, initial = number(peak, "peak", 0, math.inf), number(initial, "initial", 0, math.inf)
+    final, warmup = number(final, "final", 0, math.inf), positive_int(warmup, "warmup")
+    steps = positive_int(steps, "steps", warmup + 1)
     return Formula(_warmup_cosine, peak=peak, warmup=warmup, steps=steps, initial=initial, final=final)
 
 
@@ -183,10 +183,10 @@ def one_cycle(
     >>> [round(nn.schedules.one_cycle(1.0, steps=10)(t), 3) for t in (0, 3, 10)]
     [0.04, 1.0, 0.0]
     """
-    number(peak, "peak", 0, math.inf)
-    number(rising, "rising", 0, 1, open_low=True, open_high=True)
-    number(initial_divisor, "initial_divisor", 0, math.inf, open_low=True)
-    number(final_divisor, "final_divisor", 0, math.inf, open_low=True)
+    peak = number(peak, "peak", 0, math.inf)
+    rising = number(rising, "rising", 0, 1, open_low=True, open_high=True)
+    initial_divisor = number(initial_divisor, "initial_divisor", 0, math.inf, open_low=True)
+    final_divisor = number(final_divisor, "final_divisor", 0, math.inf, open_low=True)
     return Formula(
         _one_cycle,
         peak=peak,
@@ -218,8 +218,8 @@ def warm_restarts(initial: float, steps: int, growth: int = 1, final: float = 0.
     >>> [round(nn.schedules.warm_restarts(0.1, steps=2, growth=2)(t), 3) for t in range(7)]
     [0.1, 0.05, 0.1, 0.085, 0.05, 0.015, 0.1]
     """
-    number(initial, "initial", 0, math.inf)
-    number(final, "final", 0, math.inf)
+    initial = number(initial, "initial", 0, math.inf)
+    final = number(final, "final", 0, math.inf)
     growth = positive_int(growth, "growth")
     return Formula(_warm_restarts, initial=initial, steps=positive_int(steps, "steps"), growth=growth, final=final)
 
@@ -242,7 +242,7 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     >>> [nn.schedules.piecewise([10, 20], [0.1, 0.01, 0.001])(t) for t in (0, 9, 10, 19, 20)]
     [0.1, 0.1, 0.01, 0.01, 0.001]
     """
-    values = tuple(number(value, f"values[{i}]", 0, math.inf) for i, value in enumerate(values))
+    values = tuple(number(value, f"values[{i}]", 0, math.inf) for i, value in enumerate(sequence(values, "values")))
     return Formula(_piecewise, boundaries=_boundaries(boundaries, len(values), "values"), values=values)
 
 
@@ -261,7 +261,11 @@ def join(schedules: Sequence[float | Schedule], boundaries: Sequence[int]) -> Sc
     >>> [joined(t) for t in range(6)]
     [0.1, 0.1, 0.1, 0.2, 0.1, 0.05]
     """
-    parts = tuple(part if callable(part) else constant_schedule(part) for part in schedules)
+    schedules = sequence(schedules, "schedules")
+    parts = tuple(
+        part if callable(part) else constant_schedule(number(part, f"schedules[{i}]", 0, math.inf))
+        for i, part in enumerate(schedules)
+    )
     return Formula(_join, schedules=parts, boundaries=_boundaries(boundaries, len(parts), "schedules"))
 
 
@@ -272,6 +276,7 @@ def _join(step: int, *, schedules: tuple[Schedule, ...], boundaries: tuple[int, 
 
 def _boundaries(boundaries: Sequence[int], parts: int, name: str) -> tuple[int, ...]:
     """The steps at which something else begins, checked: one less than what begins."""
+    boundaries = sequence(boundaries, "boundaries")
     steps = tuple(positive_int(step, f"boundaries[{i}]") for i, step in enumerate(boundaries))
     if len(steps) != parts - 1:
         raise ValueError(f"boundaries={list(boundaries)} are {len(steps)} for {parts} {name}: expected one less")

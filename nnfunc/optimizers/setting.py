@@ -61,6 +61,8 @@ def fixed(setting: Setting) -> Setting:
 def check_setting(name: str, setting: Setting) -> None:
     if isinstance(setting, Mapping):
         for pattern, value in setting.items():
+            if isinstance(value, Mapping) or not isinstance(pattern, str):
+                raise TypeError(f"{name}={setting!r}: expected name patterns, each with a number, schedule or array")
             check_setting(f"{name}[{pattern!r}]", value)
     elif not callable(setting):
         array = numeric(setting, name)

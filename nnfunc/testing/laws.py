@@ -89,7 +89,7 @@ def assert_layer_laws(
     if not isinstance(layer, Layer):
         raise TypeError(f"layer is {type(layer).__name__}, expected a Layer: make one with nn.layer(forward, backward)")
     shape = check_shapes(input_shape)
-    positive_int(max_examples, "max_examples")
+    max_examples = positive_int(max_examples, "max_examples")
     failed: dict[bytes, Exception] = {}
     until = math.inf
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import positive_int
+from nnfunc._internal.validate import flag, numeric, positive_int
 from nnfunc.core.kernel import view
 from nnfunc.core.values import leaves, map_leaves
 from nnfunc.keys import Key, generator
@@ -78,6 +78,7 @@ def minibatches(
 
 def batch_count(total: int, size: int | None, drop_last: bool) -> int:
     """How many batches an epoch has."""
+    flag(drop_last, "drop_last")
     if size is None:
         return 1
     if drop_last and total < size:
@@ -90,7 +91,7 @@ def _as_array(a: Any) -> Any:
 
 
 def _rows(rows: ArrayLike | PerMember, count: int) -> NDArray[np.intp]:
-    numbers = rows.array if isinstance(rows, PerMember) else np.asarray(rows)
+    numbers = numeric(rows.array if isinstance(rows, PerMember) else rows, "rows")
     axes = 2 if isinstance(rows, PerMember) else 1
     if numbers.ndim != axes or numbers.dtype.kind not in "iu" or not numbers.size:
         raise ValueError(
@@ -135,6 +136,14 @@ def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:
     return view(a[at]) if isinstance(at, slice) else a[at]
 
 
+def axes_of(a: Any, name: str) -> int:
+    """How many axes an array has."""
+    try:
+        return np.ndim(a)
+    except ValueError as error:
+        raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+
+
 def row_count(a: Any) -> int:
     """How many rows one array has."""
     if isinstance(a, PerMember):
@@ -147,12 +156,17 @@ def same_length(arrays: Sequence[Any], names: Sequence[str] = ("X", "Y", "weight
     if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence) or not arrays:
         raise TypeError(f"arrays is {type(arrays).__name__}, expected a tuple of arrays, like (X, Y)")
     named = [*names, *map(str, range(len(names), len(arrays)))]
+    for name, part in zip(named, arrays, strict=False):
+        for leaf in leaves(part):
+            if not isinstance(leaf, PerMember) and axes_of(leaf, name) == 0:
+                said = (
+                    "a single number" if isinstance(leaf, (int, float, np.generic, np.ndarray)) else type(leaf).__name__
+                )
+                raise TypeError(f"arrays has {said} among its parts, for {name}; expected arrays of rows, like (X, Y)")
     lengths = [(name, row_count(leaf)) for name, part in zip(named, arrays, strict=False) for leaf in leaves(part)]
     if len({n for _, n in lengths}) > 1:
         said = ", ".join(f"{name} has {n} rows" for name, n in lengths)
         raise ValueError(f"lengths differ: {said}: rows are examples")
-    if any(not isinstance(leaf, PerMember) and np.ndim(leaf) == 0 for part in arrays for leaf in leaves(part)):
-        raise TypeError("arrays has a single number among its parts, expected arrays of rows, like (X, Y)")
     if lengths[0][1] == 0:
         raise ValueError("the data have no rows: expected at least one example")
     return lengths[0][1]

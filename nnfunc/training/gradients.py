@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import by_name, instance, numeric, real
-from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, new_vector
+from nnfunc._internal.validate import by_name, flag, instance, numeric, real
+from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, as_dict, new_vector
 from nnfunc.core.backward import run_backward
 from nnfunc.core.kernel import Cache, Gather, view
-from nnfunc.core.layer import Layer, as_dict
+from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.core.values import Value, leaves, map_leaves, taken
-from nnfunc.keys import Keys
+from nnfunc.keys import Keys, check_keys
 from nnfunc.losses import by_names
 from nnfunc.losses.base import Loss, gradient_of, loss_of, total_weight
 from nnfunc.losses.heads import check_output, fused
@@ -113,6 +113,8 @@ class ValueAndGrad(NamedTuple):
             need_dx: whether `dx` is wanted.
             need_grads: without it `grads` is empty, and nothing is computed for it alone.
         """
+        check_keys(key)
+        train, need_dx, need_grads = flag(train, "train"), flag(need_dx, "need_dx"), flag(need_grads, "need_grads")
         with np.errstate(all="ignore"):  # what is not finite shows in the result
             trace = self.trace(params, state, batch, key, train, need_dx, need_grads)
         params = as_dict(params, "params")
@@ -224,9 +226,10 @@ def parts_of(batch: Batch) -> tuple[Any, Any, Any]:
 
 
 def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
-    if isinstance(class_weights, (Mapping, str)) or np.ndim(class_weights) != 1:
+    given = None if isinstance(class_weights, (Mapping, str)) else numeric(class_weights, "class_weights")
+    if given is None or given.ndim != 1:
         raise TypeError(f"class_weights={class_weights!r}: expected a list, the weight of each class in order")
-    weights = numeric(class_weights, "class_weights").astype(float)
+    weights = given.astype(float)
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError(f"class_weights={class_weights!r}: expected numbers of 0 or more")
     return tuple(weights.tolist())

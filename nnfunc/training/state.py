@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc import stacks
-from nnfunc._internal.validate import by_name, instance
+from nnfunc._internal.validate import by_name, instance, sequence
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Shapes
@@ -70,7 +70,7 @@ def train_state(
     model = instance(model, Layer, "model")
     optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     key = tuple(key) if isinstance(key, list) else key
-    if key == ():
+    if isinstance(key, tuple) and not key:
         raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")
     for k in key if isinstance(key, tuple) else (key,):
         check(k)
@@ -144,7 +144,7 @@ def stack(members: Sequence[ArrayDict] | Sequence[TrainState]) -> ArrayDict | Tr
     >>> metrics.loss.shape, ts.params["dense1.W"].shape
     ((2,), (2, 2, 3))
     """
-    members = list(members)  # type: ignore[assignment]  # an iterator too
+    members = sequence(members, "members")  # type: ignore[assignment]  # an iterator too
     states = [member for member in members if isinstance(member, TrainState)]
     dicts = [member for member in members if isinstance(member, ArrayDict)]
     if states and len(states) == len(members):

@@ -221,7 +221,7 @@ def train_step(
     >>> metrics.loss < 0.3, ts.step
     (True, 100)
     """
-    if nonfinite not in ("raise", "skip"):
+    if not isinstance(nonfinite, str) or nonfinite not in ("raise", "skip"):
         raise ValueError(f"nonfinite={nonfinite!r}: expected 'raise' or 'skip'")
     optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     if reduce is not None and not isinstance(reduce, Reduction):

@@ -48,10 +48,10 @@ def early_stopping(
     [1, 2, 3, 4]
     """
     _check(epochs, monitor)
-    positive_int(patience, "patience")
-    number(min_delta, "min_delta", 0, np.inf)
+    patience = positive_int(patience, "patience")
+    min_delta = number(min_delta, "min_delta", 0, np.inf)
     count = len(epochs) if isinstance(epochs, Sized) else None
-    before = numeric(earlier, "earlier") if np.size(earlier) else np.zeros(0)
+    before = np.zeros(0) if isinstance(earlier, (list, tuple)) and not earlier else numeric(earlier, "earlier")
     if before.ndim != 1:
         raise ValueError(f"earlier has shape {before.shape}, expected a number for each earlier epoch")
     return counted(_until_patience_ends(epochs, patience, min_delta, monitor, before.tolist()), count)

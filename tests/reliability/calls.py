@@ -212,14 +212,12 @@ def fitting(layer: nn.Layer) -> tuple[Any, bool]:
     raise AssertionError(f"no shape fits {layer}")
 
 
-def temporary(function: Callable[[str], Any]) -> Any:
+def saved(path: Any, ts: Any, model: Any) -> Any:
+    """Saves and loads, in a folder of its own if the path is the right one."""
     with tempfile.TemporaryDirectory() as folder:
-        return function(str(Path(folder) / "run.npz"))
-
-
-def loaded(path: Any, ts: Any, model: Any) -> Any:
-    nn.save(path, ts, model)
-    return nn.load(path, model)
+        own = str(Path(folder) / path) if isinstance(path, str) and path == "run.npz" else path
+        nn.save(own, ts, model)
+        return nn.load(own, model)
 
 
 def of_functions() -> list[Call]:
@@ -234,7 +232,7 @@ def of_functions() -> list[Call]:
         "ArrayDict": (nn.ArrayDict, {"arrays": GRADS, "dtype": np.float32, "stacked": False}),
         "allclose": (nn.allclose, {"a": DICT, "b": GRADS, "rtol": 1e-5, "atol": 1e-8}),
         "equal": (nn.equal, {"a": DICT, "b": DICT}),
-        "join": (lambda dicts: nn.join(a=dicts), {"dicts": DICT}),
+        "join": (lambda a: nn.join(a=a), {"a": DICT}),
         "stack": (nn.stack, {"members": [DICT, DICT]}),
         "unstack": (nn.unstack, {"stacked": nn.stack([DICT, DICT])}),
         "repeated": (nn.repeated, {"params": DICT, "K": 2}),
@@ -285,8 +283,7 @@ def of_functions() -> list[Call]:
         "inspect": (nn.inspect,
          {"params": STATE.params, "x": X, "target": T, "loss": LOSS, "state": STATE.state, "key": None,
                       "train": False}),
-        "save": (lambda path, ts, model: temporary(lambda own: loaded(own if path == "run.npz" else path, ts, model)),
-         {"path": "run.npz", "ts": STATE, "model": MODEL}),
+        "save": (saved, {"path": "run.npz", "ts": STATE, "model": MODEL}),
         "averaged": (nn.optimizers.averaged, {"opt_state": nn.optimizers.ema(GD).init(DICT)}),
         "observe": (nn.optimizers.observe,
          {"optimizer": nn.optimizers.reduce_on_plateau(GD), "opt_state": None, "value": 0.5}),
@@ -321,30 +318,32 @@ def of_functions() -> list[Call]:
 
 
 METHODS: dict[str, Any] = {
-    "Layer.init": nn.Layer.init, "Layer.forward": nn.Layer.forward, "Layer.backward": nn.Layer.backward,
-    "Loss.forward": nn.Loss.forward, "Loss.forward classes": nn.Loss.forward, "Optimizer.step": nn.Optimizer.step,
-    "Penalty.forward": nn.Penalty.forward, "Penalty.backward": nn.Penalty.backward,
-    "value_and_grad()": None, "ArrayDict": nn.ArrayDict.__init__,
+    "ArrayDict": nn.ArrayDict.__init__, "Layer.backward": nn.Layer.backward, "Layer.forward": nn.Layer.forward,
+    "Layer.init": nn.Layer.init, "Loss.backward": nn.Loss.backward, "Loss.forward": nn.Loss.forward,
+    "Loss.forward classes": nn.Loss.forward, "Optimizer.init": nn.Optimizer.init, "Optimizer.step": nn.Optimizer.step,
+    "Penalty.backward": nn.Penalty.backward, "Penalty.forward": nn.Penalty.forward,
 }  # fmt: skip
-ALSO = {"data": "Any", "batch": "Any", "weights": "ArrayLike | None", "train": "bool", "other": "ArrayLike | Mapping"}
+ALSO = {"a": "ArrayDict", "batch": "Any", "data": "Any", "other": "ArrayLike | Mapping", "train": "bool"}
+ALSO["weights"] = "ArrayLike | None"
 
 
 def of_function(name: str, run: Callable[..., Any], given: Mapping[str, Any]) -> Call:
-    function = METHODS.get(name) or getattr(nn, name, None) or getattr(nn.metrics, name, None)
-    function = function or getattr(nn.optimizers, name, None) or getattr(nn.ArrayDict, name.split(".")[-1], run)
+    """The call with the right values of what is not given, and the annotations of the function behind it."""
+    function = next(
+        filter(None, [METHODS.get(name), *(getattr(module, name.split(".")[-1], None) for module in MODULES)]), run
+    )
     parameters = inspect.signature(function).parameters
-    missing = {} if given.keys() - parameters.keys() else {
-        p.name: ARGUMENTS[p.name] for p in parameters.values() if p.name != "self" and p.name not in given
-        and p.default is p.empty and p.kind is not p.VAR_POSITIONAL and p.kind is not p.VAR_KEYWORD
-        and p.name in ARGUMENTS and getattr(run, "__name__", "") != "<lambda>"
-    }  # fmt: skip
-    arguments = missing | dict(given)
+    missing = {k: ARGUMENTS[k] for k, p in parameters.items() if k in ARGUMENTS and p.default is p.empty}
+    arguments = (missing if run is function else {}) | dict(given)
     if name == "unfreeze":
         arguments["params"], arguments["state"] = arguments["model"].init(KEY, (3,))
     if name == "observe":
         arguments["opt_state"] = arguments["optimizer"].init(DICT)
     said = {k: str(parameters[k].annotation) if k in parameters else ALSO.get(k, k) for k in arguments}
     return Call(name, run, arguments, said)
+
+
+MODULES = nn, nn.metrics, nn.optimizers, nn.ArrayDict
 
 
 def of_initializers() -> list[Call]:

@@ -99,7 +99,8 @@ def tried(call: Call, argument: str, label: str, make: Callable[[], Any]) -> Out
     try:
         result = result_of(call, argument, make())
     except (Exception, TooLongError) as error:
-        return of_error(error, *where)
+        function = callable(make()) and bool(re.search(FUNCTIONS, call.annotations[argument]))
+        return of_error(error, function, *where)
     if not_real(result) and not (argument in DATA and not_real(plain_array(make()))):
         return Outcome("silent", *where, "the result has NaN or complex numbers")
     value = make()
@@ -113,7 +114,7 @@ def tried(call: Call, argument: str, label: str, make: Callable[[], Any]) -> Out
     return Outcome("silent", *where, "another result than of the plain form" if plain else "it has no plain form")
 
 
-def of_error(error: BaseException, call: str, argument: str, label: str) -> Outcome:
+def of_error(error: BaseException, takes_functions: bool, call: str, argument: str, label: str) -> Outcome:
     """An error of nnfunc's stands in a `raise` of its own."""
     trace = error.__traceback__
     assert trace is not None
@@ -122,7 +123,9 @@ def of_error(error: BaseException, call: str, argument: str, label: str) -> Outc
     file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
     message = f"{type(error).__name__}: {error}"[:200]
     own = file.startswith(HOME) and linecache.getline(file, line).lstrip().startswith("raise")
-    if label == "fails" and isinstance(error, LookupError):
+    if isinstance(error, TypeError) and re.search("unsupported operand|not supported between", str(error)):
+        kind = "taught"  # Python's own words for two things that an operator does not join
+    elif takes_functions and isinstance(error, (TypeError, LookupError)) and not own:
         kind = "taught"  # what a user's function raises is the user's
     elif own:
         kind = "taught" if names(str(error), argument) else "unnamed"
@@ -132,22 +135,27 @@ def of_error(error: BaseException, call: str, argument: str, label: str) -> Outc
 
 
 ALSO_NAMED = {
-    "X": "x |inputs",
+    "X": "x |inputs|target|outputs",
     "Y": "target",
     "a": "array|dict",
     "activations": "activation",
     "arrays": "array|dense1|right",
     "b": "array|dict",
+    "backward": "is no layer|the layers",
     "batch": "x |target|data",
     "cache": "forward",
+    "cell": "is no layer|the layers",
     "data": "x |target|batch|X",
-    "dicts": "dict|array",
     "epochs": "Epoch",
+    "forward": "is no layer|the layers",
     "function": "returned|array",
     "grads": "gradient|dense1|array",
     "init": "initial|array",
+    "kernel_size": "window",
     "layer_dims": "dims|units",
+    "layer": "is no layer",
     "layers": "layer",
+    "learning_rate": "pattern",
     "loss": "Loss",
     "members": "member|array",
     "opt_state": "state|array",
@@ -161,7 +169,9 @@ ALSO_NAMED = {
     "state": "ts|array",
     "ts": "params|state|array",
     "where": "pattern",
-    "x": "dense1|inputs",
+    "weight_decay": "pattern",
+    "x": "dense1|inputs|target",
+    "y": "target|outputs",
 }
 """Other words by which an error may name what an argument holds."""
 
@@ -172,11 +182,12 @@ def names(message: str, argument: str) -> bool:
 
 # -- plain forms -------------------------------------------------------------------------------------------------------
 
+FUNCTIONS = "Callable|Schedule|Setting|Initializer|Rule"
 KINDS: dict[str, Callable[[Any], bool]] = {
     "None": lambda v: v is None,
     "str|Literal|Padding|Output|Pairing|Average|Initializer|Patterns|DTypeLike|type": lambda v: isinstance(v, str),
     "DTypeLike|type": lambda v: isinstance(v, (type, np.dtype)),
-    "Callable|Schedule|Setting|Initializer|Rule": callable,
+    FUNCTIONS: callable,
     "Patterns|Sequence|Iterable|tuple": lambda v: isinstance(v, Sequence),
     "Iterable": lambda v: isinstance(v, Iterator),
     "Mapping|Setting|ArrayDict": lambda v: isinstance(v, Mapping),
@@ -256,6 +267,8 @@ def same(a: Any, b: Any) -> bool:
             return repr(a) == repr(b)
         if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
             return len(a) == len(b) and all(map(same, a, b))
+        if isinstance(a, int) and isinstance(b, int):
+            return a == b  # of any length
         if isinstance(a, (np.ndarray, np.generic, float, int)):
             x, y = np.asarray(a), np.asarray(b)
             return x.shape == y.shape and (x.size > LARGE or np.array_equal(x, y, equal_nan=True))

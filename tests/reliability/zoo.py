@@ -23,7 +23,26 @@ import nnfunc as nn
 Zoo = dict[str, Callable[[], Any]]
 
 FORMS = ["f2", "f4", "f8", "g", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16", ">f4", ">i8"]
-NUMBERS = [0, 1, 2, 3, -1, 2**31, 2**63, 2**64, 10**30, -(10**30), 10**400, 0.0, -0.0, 0.5, 1.5, -1.5, 1e-300, 5e-324]
+NUMBERS: list[Any] = [
+    0,
+    1,
+    2,
+    3,
+    -1,
+    2**31,
+    2**63,
+    2**64,
+    10**30,
+    -(10**30),
+    10**400,
+    0.0,
+    -0.0,
+    0.5,
+    1.5,
+    -1.5,
+    1e-300,
+    5e-324,
+]
 NUMBERS += [1e300, float("nan"), float("inf"), float("-inf"), 1j, complex("nan"), True, False]
 WORDS = ["", "a", "relu", "adam", "0.5", "nan", "*W", "é", "\0", "float32", "same"]
 SHAPES: list[tuple[int, ...]] = [(), (0,), (0, 3), (3, 0), (1,), (2,), (3,), (4,), (1, 1), (2, 3), (3, 2), (4, 3)]
@@ -61,8 +80,6 @@ class Liar(list[int]):
 
     def __eq__(self, other: object) -> bool:
         return True
-
-    __hash__ = None  # type: ignore[assignment]  # as of any list
 
 
 def within_itself() -> list[Any]:
@@ -159,7 +176,7 @@ VALUES: Zoo = {
     "iterator": lambda: iter([1, 2]),
     "generator": lambda: (i for i in range(2)),
     "map": lambda: map(float, [1, 2]),
-    "memoryview": lambda: memoryview(np.ones(3)),
+    "memoryview": lambda: np.ones(3).data,
     "array.array": lambda: array.array("d", [1.0, 2.0, 3.0]),
     "deque": lambda: deque([1, 2]),
     "Counter": lambda: Counter("ab"),
@@ -174,7 +191,7 @@ VALUES: Zoo = {
     "negative whole": lambda: np.full(4, -1),
     "large whole": lambda: np.full(4, 10**6),
     "classes": lambda: np.array([0, 1, 1, 0]),
-    "masked": lambda: np.ma.array(np.ones((4, 3)), mask=np.eye(4, 3)),
+    "masked": lambda: np.ma.array(np.ones((4, 3)), mask=np.eye(4, 3, dtype=bool)),
     "masked, no mask": lambda: np.ma.array(np.ones((4, 3))),
     "masked number": lambda: np.ma.masked,
     "matrix": lambda: np.asmatrix(np.ones((4, 3))),
