@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
@@ -156,7 +157,10 @@ def matches(name: str, where: Patterns) -> bool:
 
 def patterns(where: Patterns) -> str | tuple[str, ...]:
     """`where` if it is one pattern or several; they are read once."""
-    several = where if isinstance(where, str) else tuple(where) if isinstance(where, Iterable) else ()
+    several: str | tuple[str, ...] = where if isinstance(where, str) else ()
+    if isinstance(where, Iterable) and not isinstance(where, str):
+        with suppress(TypeError):  # of an array without axes
+            several = tuple(where)
     if not several or not (isinstance(several, str) or all(isinstance(pattern, str) for pattern in several)):
         raise ValueError(f"where={where!r}: expected a name pattern, or several, like '*.W'; none chooses nothing")
     return several

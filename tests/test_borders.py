@@ -249,3 +249,49 @@ def test_many_dead_units_are_counted() -> None:
     params = params.replace({"dense1.b": np.linspace(-20, 5, 2048)})
     found = nn.inspect(model, params, np.random.default_rng(0).normal(size=(64, 5)))
     assert "of 2048 units are 0" in str(found)
+
+
+def test_a_backward_takes_the_parameters_of_its_forward() -> None:
+    """Of others with the same numbers the gradient would be another, without a word."""
+    params, state = CHAIN.init(nn.key(0), (3,), np.float64)
+    y, cache, _ = CHAIN.forward(params, state, X3)
+    turned = nn.ArrayDict({k: params[k] for k in reversed(list(params))})
+    for other in (turned, nn.EMPTY, params.without("dense1.b")):
+        with pytest.raises(ValueError, match=r"params are .* but those of the forward were"):
+            CHAIN.backward(other, cache, y)
+    again = nn.ArrayDict(params.to_dict())
+    assert nn.equal(CHAIN.backward(again, cache, y)[1], CHAIN.backward(params, cache, y)[1])
+
+
+@pytest.mark.parametrize("value", ["no", 1, None, np.ones(2), [], np.str_("")])
+def test_only_true_and_false_are_true_or_false(value: Any) -> None:
+    for call, name in (
+        (lambda: nn.dense(2, bias=value), "bias"),
+        (lambda: nn.gru(2, reverse=value), "reverse"),
+        (lambda: nn.minibatches(None, (X3,), drop_last=value), "drop_last"),
+        (lambda: CHAIN.forward(*CHAIN.init(nn.key(0), (3,)), X3, train=value), "train"),
+    ):
+        with pytest.raises(TypeError, match=rf"{name}=.*: expected True or False"):
+            call()
+    assert nn.dense(2, bias=untyped(np.False_)) == nn.dense(2, bias=False)
+
+
+@pytest.mark.parametrize("value", [nn.key(0), np.timedelta64(1, "s"), True, 10**400, float("nan")])
+def test_what_is_a_number_by_its_type_alone_is_none(value: Any) -> None:
+    for call in (lambda: nn.dropout(value), lambda: nn.dense(value), lambda: nn.gd(nn.step_decay(value, 0.5, 3))):
+        with pytest.raises(ValueError, match=r"expected a (whole )?number"):
+            call()
+
+
+def test_a_schedule_calculates_with_plain_numbers() -> None:
+    of_bytes = nn.linear_warmup(300, untyped(np.uint8(1)))
+    assert [of_bytes(t) for t in (0, 299)] == [1 / 300, 1.0]
+    assert nn.cosine_decay(untyped(np.float32(0.1)), 9) == nn.cosine_decay(float(np.float32(0.1)), 9)
+
+
+@pytest.mark.parametrize("make", [nn.adam, nn.rmsprop, nn.adagrad])
+def test_what_keeps_a_root_away_from_0_is_no_less_than_float32_holds(make: Callable[..., nn.Optimizer]) -> None:
+    with pytest.raises(ValueError, match=r"one of them must be at least 1.2e-38"):
+        make(0.1, eps=0.0, eps_root=1e-60)
+    with pytest.raises(ValueError, match="it keeps the root away from 0"):
+        nn.batch_norm(eps=1e-46)

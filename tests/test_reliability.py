@@ -134,5 +134,5 @@ def test_odd_values_are_met_at_the_border() -> None:
     assert found["unnamed"] <= UNNAMED * total
 
 
-BARE, SILENT, UNNAMED = 0.12, 0.05, 0.06
+BARE, SILENT, UNNAMED = 0.005, 0.003, 0.01
 """The largest shares of outcomes that are not as they should be."""

@@ -120,13 +120,14 @@ def number(
     value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
 ) -> float:
     """`value` if it is a number in [low, high] (or an interval open at an end; ∞ and NaN are in no interval)."""
-    inside = is_number(value) and -LARGEST <= value <= LARGEST
-    inside = inside and low <= value <= high and not (open_low and value == low) and not (open_high and value == high)
+    plain = value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays
+    inside = is_number(value) and -LARGEST <= plain <= LARGEST
+    inside = inside and low <= plain <= high and not (open_low and plain == low) and not (open_high and plain == high)
     if not inside:
         closing = "∞)" if math.isinf(high) else f"{high:g}{')' if open_high else ']'}"
         interval = f"{'(' if open_low else '['}{low:g}, {closing}"
         raise ValueError(f"{name}={value!r}: expected a number in {interval}{f': {why}' if why else ''}")
-    return value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays
+    return plain
 
 
 LEAST_EPS = 1e-30

@@ -25,6 +25,7 @@ from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
 from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt, taken
 from nnfunc.keys import Keys, check_keys
+from nnfunc.layout import Layout
 from nnfunc.stacks import keys_of, with_axis, without_axis
 
 PROGRAMS = 32
@@ -129,7 +130,8 @@ class Layer(Fields):
         params, state = as_dict(params, "params"), as_dict(state, "state")
         program, values, caches, new = self.run(params, state, x, check_keys(key), flag(train, "train"))
         x, y = taken(values, program.inputs), taken(values, program.output)
-        return view(y), Run(self, program, caches, state, map_leaves(np.shape, y), map_leaves(np.shape, x)), new
+        shapes = map_leaves(np.shape, y), map_leaves(np.shape, x)
+        return view(y), Run(self, program, caches, state, *shapes, params._layout), new
 
     def backward(
         self, params: ArrayDict, cache: Run, dy: Value, *, need_dx: bool = True, need_grads: bool = True
@@ -150,6 +152,8 @@ class Layer(Fields):
             raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
         if cache.model is not self and cache.model != self:
             raise ValueError("cache is what another model's forward returned: call the forward of this one first")
+        if params._layout is not cache.layout and params._layout.entries != cache.layout.entries:
+            raise ValueError(f"params are {params._layout.shapes}, but those of the forward were {cache.layout.shapes}")
         need_dx, need_grads = flag(need_dx, "need_dx"), flag(need_grads, "need_grads")
         program, dtype = cache.program, params.dtype if params.size else None
         last = f"{program.ops[-1].path}: " if program.ops and program.ops[-1].path else ""
@@ -222,7 +226,8 @@ class Layer(Fields):
 
 
 class Run(NamedTuple):
-    """What a forward leaves for the backward: the model, its program, each call's cache, the state, the shapes."""
+    """What a forward leaves for the backward: the model, its program, each call's cache, the state, the shapes,
+    the layout of the parameters."""
 
     model: Layer
     program: Program
@@ -230,6 +235,7 @@ class Run(NamedTuple):
     state: ArrayDict
     y_shape: Any
     x_shape: Any
+    layout: Layout
 
 
 def make(

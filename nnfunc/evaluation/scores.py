@@ -311,7 +311,7 @@ def perplexity(
     4.0
     """
     outputs, logits = _outputs(numeric(y, "y")), flag(logits, "logits")
-    if np.shape(target) == outputs.shape and ignore is None:
+    if ignore is None and numeric(target, "target").shape == outputs.shape:
         loss = categorical_cross_entropy_with_logits if logits else categorical_cross_entropy
     else:
         sparse = sparse_categorical_cross_entropy_with_logits if logits else sparse_categorical_cross_entropy

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import real
+from nnfunc._internal.validate import numeric, real
 from nnfunc.arrays import Array, Scalar
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.core.values import Value, leaves, map_leaves
@@ -375,9 +375,7 @@ def combined(*losses: Loss, weights: Any = None) -> Loss:
     """
     if not losses or not all(isinstance(loss, Loss) for loss in losses):
         raise TypeError(f"losses={losses!r}: expected one loss for each output, like nn.mean_squared_error")
-    numbers = (1.0,) * len(losses) if weights is None else tuple(weights) if np.ndim(weights) else (weights,)
-    if len(numbers) != len(losses) or not all(
-        isinstance(c, (int, float, np.number)) and 0 <= c < math.inf for c in numbers
-    ):
+    numbers = np.ones(len(losses)) if weights is None else np.atleast_1d(numeric(weights, "weights"))
+    if numbers.shape != (len(losses),) or not ((numbers >= 0) & (numbers < math.inf)).all():
         raise ValueError(f"weights={weights!r}: expected {len(losses)} numbers of 0 or more, one for each loss")
-    return make("combined", parts=tuple(zip(map(float, numbers), losses, strict=True)))
+    return make("combined", parts=tuple(zip(numbers.astype(float).tolist(), losses, strict=True)))

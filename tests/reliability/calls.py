@@ -9,6 +9,7 @@ import inspect
 import io
 import tempfile
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -361,4 +362,5 @@ def of_initializers() -> list[Call]:
 
 
 def calls() -> list[Call]:
-    return [*of_constructors(), *of_functions()]
+    found = [*of_constructors(), *of_functions()]
+    return [call for call in found if call.name != "compiled" or find_spec("numba")]

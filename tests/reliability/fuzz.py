@@ -54,6 +54,9 @@ DATA = {
 """Arguments in which NaN is data: what is made of them may be NaN too."""
 
 
+OPERATORS = "unsupported operand|not supported between|multiply sequence"
+
+
 class Outcome(NamedTuple):
     """What became of one call."""
 
@@ -123,7 +126,9 @@ def of_error(error: BaseException, takes_functions: bool, call: str, argument: s
     file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
     message = f"{type(error).__name__}: {error}"[:200]
     own = file.startswith(HOME) and linecache.getline(file, line).lstrip().startswith("raise")
-    if isinstance(error, TypeError) and re.search("unsupported operand|not supported between", str(error)):
+    if isinstance(error, TypeError) and re.search(
+        "unsupported operand|not supported between|multiply sequence", str(error)
+    ):
         kind = "taught"  # Python's own words for two things that an operator does not join
     elif takes_functions and isinstance(error, (TypeError, LookupError)) and not own:
         kind = "taught"  # what a user's function raises is the user's
