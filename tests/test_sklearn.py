@@ -541,3 +541,11 @@ def test_probabilities_of_a_loss_of_ones_own_on_logits() -> None:
 def test_several_labels_are_not_offered_where_they_are_refused() -> None:
     several = [NNClassifier(), NNClassifier(class_weight={}), NNClassifier(loss="categorical_cross_entropy")]
     assert [net.__sklearn_tags__().classifier_tags.multi_label for net in several] == [True, False, False]
+
+
+def test_a_row_that_is_left_over_does_not_stop_batch_norm() -> None:
+    X = np.random.default_rng(0).normal(size=(65, 3))
+    net = NNRegressor(hidden_layer_sizes=(4,), batch_norm=True, epochs=3, random_state=0).fit(X, X[:, 0])
+    assert net.predict(X).shape == (65,)
+    with pytest.raises(ValueError, match="one sample"):
+        NNRegressor(hidden_layer_sizes=(4,), batch_norm=True, batch_size=1, epochs=1).fit(X, X[:, 0])

@@ -74,7 +74,11 @@ def accuracy_of_the_rare(estimator: Any, X: Array, y: Any) -> float:
     return float((estimator.predict(X) == y)[y == 2].mean())
 
 
-@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc_ovr", "neg_log_loss", accuracy_of_the_rare], ids=str)
+@pytest.mark.parametrize(
+    "scoring",
+    ["accuracy", "roc_auc_ovr", "neg_log_loss", accuracy_of_the_rare],
+    ids=lambda s: getattr(s, "__name__", s),
+)
 def test_the_best_epoch_is_that_of_the_best_score(scoring: Any) -> None:
     train, val = slice(0, 200), slice(200, None)
     net = NNClassifier(epochs=40, patience=6, scoring=scoring, **SETTINGS)

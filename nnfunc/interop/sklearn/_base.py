@@ -179,9 +179,12 @@ class Network(BaseEstimator):
         )
         assert targets is not None
         order = order_key if self.shuffle else None
+        size = len(data[0]) if self.batch_size is None else self.batch_size
+        single = bool(ts.state.names) and len(data[0]) > size and len(data[0]) % size == 1  # batch norm refuses it
         run: Iterable[nn.Epoch] = nn.train(
-            step, ts, targets, epochs=epochs, batch_size=self.batch_size, key=order, validation=held_out_targets
-        )
+            step, ts, targets, epochs=epochs, batch_size=self.batch_size, key=order, validation=held_out_targets,
+            drop_last=single,
+        )  # fmt: skip
         if self.verbose:
             run = _shown(run)
         log: list[nn.Epoch] = []
