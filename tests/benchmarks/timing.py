@@ -38,7 +38,7 @@ class Contestant(NamedTuple):
 
     name: str
     run: Callable[[], float | Array]
-    kind: Literal["ours", "peer", "epoch", "fused", "bare"] = "peer"
+    kind: Literal["ours", "compiled", "peer", "epoch", "fused", "bare"] = "peer"
     steps: int = 1
     params: Callable[[], Array] | None = None
 

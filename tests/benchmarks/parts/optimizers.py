@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,17 +48,20 @@ def row(name: str, task: Task, options: Options) -> dict[str, Cell]:
     params = task.start().params
     rng = np.random.default_rng(0)
     grads = params.like({k: rng.normal(size=v.shape) for k, v in params.items()})
-    contestants = [ours(name, params, grads)]
+    contestants = [ours("nnfunc", OURS[name], params, grads)]
+    if find_spec("numba"):
+        contestants.append(ours("nnfunc, compiled", nn.optimizers.compiled(OURS[name]), params, grads))
     if "torch_peer" in options.peers and "torch_peer" in peers.available():
         contestants += [in_torch(name, kind, params, grads) for kind in IN_TORCH if (name, kind) not in MISSING]
     reference = after_3_steps(contestants[0])
     for c in contestants[1:]:
         np.testing.assert_allclose(after_3_steps(c), reference, 1e-4, 1e-6, err_msg=f"{c.name}, {name}")
     times = measure(contestants, options.rounds, options.seconds)
-    cells: dict[str, Cell] = {"optimizer": name, "nnfunc": None, **dict.fromkeys(IN_TORCH)}
+    cells: dict[str, Cell] = {"optimizer": name, "nnfunc": None, "nnfunc, compiled": None, **dict.fromkeys(IN_TORCH)}
     cells |= {t.name: t.median / task.size * 1e9 for t in times}
-    best = min((t.median for t in times[1:]), default=None)
-    cells |= {"nnfunc by best": times[0].median / best if best else None}
+    best = min((t.median for t in times if t.name in IN_TORCH), default=None)
+    for own in (t for t in times if t.name not in IN_TORCH):
+        cells[f"{own.name} by best"] = own.median / best if best else None
     return cells | {
         "turns repeated": sum(t.repeated for t in times),
         "still disturbed": sum(t.disturbed for t in times),
@@ -71,8 +75,8 @@ def after_3_steps(contestant: Contestant) -> Array:
     return contestant.params().copy()
 
 
-def ours(name: str, params: nn.ArrayDict, grads: nn.ArrayDict) -> Contestant:
-    optimizer, opt_state = OURS[name], OURS[name].init(params)
+def ours(name: str, optimizer: nn.Optimizer, params: nn.ArrayDict, grads: nn.ArrayDict) -> Contestant:
+    opt_state = optimizer.init(params)
 
     def run() -> float:
         nonlocal params, opt_state

@@ -35,7 +35,10 @@ def compare(
     times = measure(contestants, options.rounds, options.seconds)
     rows: list[Mapping[str, Cell]] = [t.row() | {"first call, s": first[t.name]} for t in times]
     kinds = {c.name: c.kind for c in contestants}
-    of_kind = {kind: [t for t in times if kinds[t.name] == kind] for kind in ("ours", "peer", "epoch", "fused", "bare")}
+    of_kind = {
+        kind: [t for t in times if kinds[t.name] == kind]
+        for kind in ("ours", "compiled", "peer", "epoch", "fused", "bare")
+    }
     if not of_kind["ours"]:
         return rows, {}
     [ours] = of_kind["ours"]
@@ -46,6 +49,7 @@ def compare(
         "nnfunc, µs": ours.median * 1e6,
         "best peer": peer.name if peer else None,
         "by best peer": by(peer),
+        "compiled by best peer": shown_ratio(best["compiled"], peer) if best["compiled"] else None,
         "by fused loop": by(best["fused"]),
         "by bare products": by(best["bare"]),
         "by scan": by(best["epoch"]),

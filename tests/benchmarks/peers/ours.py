@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import cycle
 
 import numpy as np
@@ -13,16 +14,20 @@ from tests.benchmarks.timing import Contestant
 
 
 def steps(task: Task) -> list[Contestant]:
-    return [trained(task, task.start())]
+    found = [trained(task, task.start())]
+    if find_spec("numba"):
+        found.append(trained(task, task.start(), "nnfunc, compiled"))
+    return found
 
 
 def stacked(task: Task) -> list[Contestant]:
-    return steps(task)
+    return [trained(task, task.start())]
 
 
-def trained(task: Task, ts: nn.TrainState) -> Contestant:
+def trained(task: Task, ts: nn.TrainState, name: str = "nnfunc") -> Contestant:
     loss = nn.binary_cross_entropy if task.binary else nn.sparse_categorical_cross_entropy
-    step = nn.train_step(task.model(), loss, task.optimizer())
+    optimizer = task.optimizer() if name == "nnfunc" else nn.optimizers.compiled(task.optimizer())
+    step = nn.train_step(task.model(), loss, optimizer)
     batches = cycle(task.batches())
 
     def run() -> float | Array:
@@ -30,7 +35,7 @@ def trained(task: Task, ts: nn.TrainState) -> Contestant:
         ts, metrics = step(ts, next(batches))
         return np.asarray(metrics.loss) if ts.params.stack_shape else float(metrics.loss)
 
-    return Contestant("nnfunc", run, "ours", params=lambda: ts.params.vector)
+    return Contestant(name, run, "ours" if name == "nnfunc" else "compiled", params=lambda: ts.params.vector)
 
 
 def predictors(task: Task) -> list[Contestant]:
