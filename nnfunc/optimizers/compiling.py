@@ -1,35 +1,44 @@
-"""Rules compiled by numba into one pass over memory: `compiled`. Nothing else knows of numba."""
+"""Rules compiled by numba into one pass over memory: `compiled`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnfunc._internal.validate import by_name, instance
+from nnfunc._internal.validate import by_name, instance, positive_int
 from nnfunc.arrays import Array
+from nnfunc.core.settings import shown
 from nnfunc.optimizers.base import Numbers, Optimizer
+from nnfunc.optimizers.straight import zeros_in
+from nnfunc.optimizers.tracing import Kind, Trace, traced
 
 THREADED = 1 << 20
-"""From so many numbers on threads pay, as many as NUMBA_NUM_THREADS says."""
+"""From so many numbers on threads pay."""
 
 
-def compiled(optimizer: Optimizer | str) -> Optimizer:
+def compiled(optimizer: Optimizer | str, threads: int | None = None) -> Optimizer:
     """The optimizer, whose rules numba compiles into one pass over memory: the same bits, and the same state.
 
     Args:
-        optimizer: one whose rules treat each element by itself, your own too: in float32 a rule of your own may have no
-            number but its settings and t (for numba, `2 * g` is of float64), which is tried at the first update.
-            `clip_by_global_norm`, `ema`, `partition` and the like reach those that they stand around.
+        optimizer: one whose rules treat each element by itself, your own too. `clip_by_global_norm`, `ema`, `partition`
+            and the like reach those that they stand around.
+        threads: how many to use from a million parameters on; None: NUMBA_NUM_THREADS, which by default is the number
+            of processors.
     Raises:
         ImportError: without numba: `pip install "nnfunc[fast]"`.
-        ValueError: an optimizer without such a rule; at the first update, a rule that numba does not compile, or with
-            other bits.
+        ValueError: an optimizer without such a rule; at the first update, a rule that is not compiled.
 
-    What is compiled stays on the disk, in the folder NUMBA_CACHE_DIR or a `nnfunc` in that for temporary files. Threads
-    are used from a million parameters on, as many as NUMBA_NUM_THREADS says. A rule must be in a module that can be
-    imported, or in a script: its source is looked up.
+    A rule of your own is called once an update with values that note what is done to them, so it may use NumPy's
+    operators and ufuncs, `np.where` and `np.clip`, and anything of Python on t and settings that are numbers. The bits
+    are those of NumPy where a ufunc is rounded as IEEE 754 demands (all of arithmetic, roots); exp, log and powers may
+    differ by a rounding.
+
+    The first update takes a second or two. What is compiled stays on the disk for the next process, for rules in
+    notebooks too: in the folder NUMBA_CACHE_DIR, or `.cache/nnfunc` in your home.
 
     >>> from importlib.util import find_spec
     >>> if find_spec("numba"):
@@ -41,25 +50,26 @@ def compiled(optimizer: Optimizer | str) -> Optimizer:
     from nnfunc.optimizers.names import OPTIMIZERS
 
     optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    threads = None if threads is None else positive_int(threads, "threads")
     try:
         import numba  # noqa: F401  # asked for before anything is done
     except ImportError as error:
         raise ImportError('compiled needs numba: pip install "nnfunc[fast]"') from error
-    return _compiled(optimizer)
+    return _compiled(optimizer, threads)
 
 
-def _compiled(optimizer: Optimizer) -> Optimizer:
+def _compiled(optimizer: Optimizer, threads: int | None) -> Optimizer:
     if optimizer.parts:
-        return optimizer._replace(parts=tuple((pattern, _compiled(part)) for pattern, part in optimizer.parts))
+        return optimizer._replace(parts=tuple((pattern, _compiled(part, threads)) for pattern, part in optimizer.parts))
     if optimizer.inner is not None:
-        return optimizer._replace(inner=_compiled(optimizer.inner))
+        return optimizer._replace(inner=_compiled(optimizer.inner, threads))
     if optimizer.rule is None or optimizer.shaped or not optimizer.elementwise:
         raise ValueError(
             f"optimizer={optimizer!r} has no rule for each element by itself, which alone is compiled: expected one "
             "like nn.adam(), or nn.optimizer(rule, ..., elementwise=True)"
         )
     names = None if optimizer.constants is not None else ("t", *optimizer.settings)
-    return optimizer._replace(loop=Loop(optimizer.rule, names))  # type: ignore[arg-type]  # mypy: a tuple is not called
+    return optimizer._replace(loop=Loop(optimizer.rule, names, threads))  # type: ignore[arg-type]  # mypy: a tuple is not called
 
 
 class Loop(NamedTuple):
@@ -70,6 +80,7 @@ class Loop(NamedTuple):
 
     rule: Callable[..., Any]
     names: tuple[str, ...] | None
+    threads: int | None
 
     def __call__(self, old: Sequence[Array], out: Sequence[Array], numbers: Numbers, /) -> None:
         if old[0].ndim > 1:  # of a stack each network
@@ -77,16 +88,75 @@ class Loop(NamedTuple):
                 own = tuple(n[k] if isinstance(n, np.ndarray) and n.ndim > 1 else n for n in numbers)
                 self([a[k] for a in old], [a[k] for a in out], own)
             return
-        dtype, shape = old[0].dtype, old[0].shape
-        arrays = tuple(isinstance(n, np.ndarray) and n.size > 1 for n in numbers)
-        from nnfunc.optimizers.loops import loop_of, tried  # where something is compiled, and not before
+        w, dtype = old[0], old[0].dtype
+        kinds = tuple([n.dtype if isinstance(n, np.ndarray) else float for n in numbers])
+        if self.names is None:
+            trace, constants = _traced(self.rule, (dtype,) * len(old) + kinds, zeros_in(numbers))
+        else:
+            trace, constants = _traced_own(self.rule, self.names, numbers, len(old), dtype)
+            numbers = tuple(n for n in numbers if isinstance(n, np.ndarray))
+        if len(trace.results) != len(out):
+            raise TypeError(f"the rule {shown(self.rule)} returned {len(trace.results)} arrays, expected {len(out)}")
+        vectors = [isinstance(n, np.ndarray) and n.size > 1 for n in numbers]
+        in_place = len(old) > 2 and np.may_share_memory(old[2], out[1])
+        single = [np.ravel(n)[0] for n, vector in zip(numbers, vectors, strict=True) if not vector]
+        loop = _loop_of(self.rule, trace, (True,) * len(old) + tuple(vectors), in_place, dtype)
+        arrays = [w, old[1], *(out[1:] if in_place else old[2:])]
+        arrays += [n for n, vector in zip(numbers, vectors, strict=True) if vector]
+        arrays = [*map(np.ascontiguousarray, arrays), *(out[:1] if in_place else out)]
+        plain = np.array([*single, *constants], float)
+        if w.size < THREADED:
+            loop(*arrays, plain)
+        else:
+            _on_threads(loop, arrays, plain, self.threads)
 
-        tried(self.rule, self.names, len(old), dtype)
-        whole = [np.ascontiguousarray(np.broadcast_to(n, shape), dtype) if a else dtype.type(np.ravel(n)[0])
-                 for n, a in zip(numbers, arrays, strict=True)]  # fmt: skip
-        run = loop_of(self.rule, len(old) - 2, arrays, self.names, old[0].size >= THREADED)
-        w, g, *slots = old
-        for before, after in zip((w, *slots), out, strict=True):  # in place, a loop has fewer arrays to keep apart
-            if before is not after:
-                after[...] = before
-        run(g, *out, *whole)
+
+@lru_cache(maxsize=256)
+def _traced(rule: Callable[..., Any], kinds: tuple[Kind, ...], zeros: tuple[bool, ...]) -> tuple[Trace, tuple[Any, ...]]:
+    return traced(rule, kinds, zeros)
+
+
+def _traced_own(
+    rule: Callable[..., Any], names: tuple[str, ...], numbers: Numbers, arrays: int, dtype: np.dtype[Any]
+) -> tuple[Trace, tuple[Any, ...]]:
+    """The trace of a rule of your own, with the numbers of this update; those that are arrays are arguments of it."""
+    plain = {name: n for name, n in zip(names, numbers, strict=True) if not isinstance(n, np.ndarray)}
+    others = [name for name in names if name not in plain]
+
+    def formula(*given: Any) -> Any:
+        return rule(*given[:arrays], **plain, **dict(zip(others, given[arrays:], strict=True)))
+
+    try:
+        return traced(formula, (dtype,) * (arrays + len(others)))
+    except Exception as error:  # whatever a rule does that is not of each element
+        raise _refused(rule, error) from error
+
+
+@lru_cache(maxsize=256)
+def _loop_of(
+    rule: Callable[..., Any], trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.dtype[Any]
+) -> Callable[..., None]:
+    from nnfunc.optimizers.loops import loop_of  # here, where something is compiled: importing numba takes a second
+
+    try:
+        return loop_of(trace, vectors, in_place, dtype)
+    except Exception as error:  # numba has many
+        raise _refused(rule, error) from error
+
+
+def _refused(rule: Callable[..., Any], error: Exception) -> ValueError:
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Failed in ")]
+    said = lines[0] if lines else type(error).__name__
+    return ValueError(f"numba does not compile the rule {shown(rule)}: {said}")
+
+
+def _on_threads(loop: Callable[..., None], arrays: list[Array], plain: Array, threads: int | None) -> None:
+    """The loop on a part of the vectors for each thread."""
+    if threads is None:
+        import numba
+
+        threads = int(numba.config.NUMBA_NUM_THREADS)
+    size = arrays[0].size
+    parts = [slice(size * i // threads, size * (i + 1) // threads) for i in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda part: loop(*[a[part] for a in arrays], plain), parts))

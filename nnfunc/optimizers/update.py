@@ -6,8 +6,8 @@ first and then the single numbers. That of a partition holds the states of its p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from nnfunc.arrays import Array, ArrayDict, give_away, new_vector
 from nnfunc.core.settings import Settings
 from nnfunc.layout import Layout, grouped, layout, matching
 from nnfunc.optimizers.setting import of_member, resolved
+from nnfunc.optimizers.straight import straight, zeros_in
 from nnfunc.stacks import member, stack
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def update(
 
 
 def _overwrites(optimizer: Optimizer) -> bool:
-    """Whether what all of its rules remember may be written where the old is: formulas make new arrays."""
+    """Whether what all of its rules remember may be written where the old is: see `straight`."""
     if optimizer.parts:
         return all(_overwrites(part) for _, part in optimizer.parts)
     return optimizer.constants is not None if optimizer.inner is None else _overwrites(optimizer.inner)
@@ -200,7 +201,7 @@ def _apply(
     out: list[Array],
     after: Array,
     t: int,
-    values: Mapping[Any, Any],
+    values: Mapping[str, Any],
 ) -> None:
     """The rule on whole vectors, on blocks of them, or on each array."""
     n = where.size
@@ -211,22 +212,27 @@ def _apply(
     if optimizer.shaped:
         _on_each_array(optimizer, where, old, out, t, values)
         return
+    numbers, run = tuple(values.values()), optimizer.loop
     if optimizer.constants is not None:
-        values = dict(enumerate(optimizer.constants(t, **values)))
-    if optimizer.loop is not None:
-        optimizer.loop(old, out, tuple(values.values()) if optimizer.constants else (t, *values.values()))
-    elif old[0].size > BLOCK and optimizer.elementwise:
-        width = max(BLOCK * n // old[0].size, 1)
-        for start in range(0, n, width):
-            block = ..., slice(start, start + width)
-            here = {k: v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for k, v in values.items()}
-            _call(optimizer, [a[block] for a in old], [a[block] for a in out], t, here)
+        assert optimizer.rule is not None
+        numbers = optimizer.constants(t, **values)
+        run = run or straight(optimizer.rule, len(old), zeros_in(numbers))
+    elif run is not None:
+        numbers = t, *numbers
     else:
-        _call(optimizer, old, out, t, values)
+        run = partial(_call, optimizer, t, tuple(values))
+    if run is optimizer.loop or old[0].size <= BLOCK or not optimizer.elementwise:
+        run(old, out, numbers)
+        return
+    width = max(BLOCK * n // old[0].size, 1)
+    for start in range(0, n, width):
+        block = ..., slice(start, start + width)
+        here = [v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for v in numbers]
+        run([a[block] for a in old], [a[block] for a in out], here)
 
 
 def _on_each_array(
-    optimizer: Optimizer, where: Layout, old: list[Array], out: list[Array], t: int, values: Mapping[Any, Any]
+    optimizer: Optimizer, where: Layout, old: list[Array], out: list[Array], t: int, values: Mapping[str, Any]
 ) -> None:
     """The rule on each array, in its shape; of a stack on those of each member."""
     if old[0].ndim > 1:
@@ -238,7 +244,7 @@ def _on_each_array(
         here = {k: _part(v, slice(start, stop), shape) for k, v in values.items()}
         given, target = ([a[start:stop].reshape(shape) for a in arrays] for arrays in (old, out))
         try:
-            _call(optimizer, given, target, t, here)
+            _call(optimizer, t, tuple(here), given, target, tuple(here.values()))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
@@ -250,16 +256,14 @@ def _part(value: Any, where: slice, shape: tuple[int, ...]) -> Any:
     return value[where].reshape(shape) if value.size > 1 else value.item()
 
 
-def _call(optimizer: Optimizer, old: list[Array], out: list[Array], t: int, values: Mapping[Any, Any]) -> None:
-    """The rule, and what it returns copied to where it belongs."""
-    rule = optimizer.rule
-    assert rule is not None
-    if optimizer.constants is not None:
-        result = rule(*old, *values.values())
-    else:
-        result = rule(*old, t=t, **values)
-        if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
-            _wrong_result(optimizer, result)
+def _call(
+    optimizer: Optimizer, t: int, names: Sequence[str], old: Sequence[Array], out: Sequence[Array], numbers: Sequence[Any]
+) -> None:
+    """A rule with the numbers of these names. What it returns is copied to where it belongs."""
+    assert optimizer.rule is not None
+    result = optimizer.rule(*old, t=t, **dict(zip(names, numbers, strict=True)))
+    if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
+        _wrong_result(optimizer, result)
     for target, array in zip(out, result, strict=True):
         target[...] = array
 

@@ -24,6 +24,7 @@ from nnfunc.losses.options import over_outputs, within
 from nnfunc.losses.targets import ACCEPTS
 from nnfunc.losses.weights import one_of
 from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.straight import straight, zeros_in
 from nnfunc.optimizers.update import BLOCK, update
 
 if TYPE_CHECKING:
@@ -100,17 +101,14 @@ def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     if rule is None or constants is None or not plain or not fits or ts.opt_state._integers["step"].ndim:
         return lambda *given: update(optimizer, *given)
     parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
-    total = stacked.size
+    total, count = stacked.size, len(parts) + 2
 
     def advance(params: ArrayDict, g: Array, opt_state: ArrayDict, donate: bool) -> tuple[ArrayDict, ArrayDict]:
         w, before, t = params._vector, opt_state._vector, opt_state._integers["step"].item() + 1
         new, moved = np.empty(n, w.dtype), give_away(opt_state) if donate else np.empty(total, w.dtype)
         old, out = [w, g, *[before[p] for p in parts]], [new, *[moved[p] for p in parts]]
-        if loop is not None:
-            loop(old, out, constants(t, **settings))
-        else:
-            for target, array in zip(out, rule(*old, *constants(t, **settings)), strict=True):
-                target[...] = array
+        numbers = constants(t, **settings)
+        (loop or straight(rule, count, zeros_in(numbers)))(old, out, numbers)
         steps = np.array(t)
         steps.setflags(write=False)
         return ArrayDict._of(where, new), ArrayDict._of(stacked, moved, {"step": steps})
