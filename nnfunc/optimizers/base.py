@@ -6,8 +6,10 @@
 A rule is a function on vectors: `rule(w, g, *slots, t=…, **settings) -> (w, *slots)`, where w are the parameters, g
 the gradient, the slots what the rule remembers (for Adam the moments m and v), all vectors of one shape, and t the
 number of this update, from 1. The built-in rules are formulas, `(w, g, *slots, *numbers) -> (w, *slots)`, with a
-function `(t, **settings) -> numbers`. Everything else is done once, in `update`: the names, the step count, the
-settings, and going through long vectors in blocks that stay in the processor's cache.
+function `(t, **settings) -> numbers`, so that the calls of a formula are the same in all updates: they are written down
+once (`tracing`) and run as a program that needs no memory of its own (`straight`). Everything else is done once, in
+`update`: the names, the step count, the settings, and going through long vectors in blocks that stay in the processor's
+cache.
 
 An optimizer may stand around another, `inner`: it changes the gradient before (`transform`, as in clipping), or it has
 a rule of its own, `rule(w, moved, *slots, t, **settings) -> (w, *slots)`, on the parameters as they were and as `inner`

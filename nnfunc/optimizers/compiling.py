@@ -101,7 +101,7 @@ class Loop(NamedTuple):
         in_place = len(old) > 2 and np.may_share_memory(old[2], out[1])
         single = [np.ravel(n)[0] for n, vector in zip(numbers, vectors, strict=True) if not vector]
         loop = _loop_of(self.rule, trace, (True,) * len(old) + tuple(vectors), in_place, dtype)
-        arrays = [w, old[1], *(out[1:] if in_place else old[2:])]
+        arrays: list[Any] = [w, old[1], *(out[1:] if in_place else old[2:])]
         arrays += [n for n, vector in zip(numbers, vectors, strict=True) if vector]
         arrays = [*map(np.ascontiguousarray, arrays), *(out[:1] if in_place else out)]
         plain = np.array([*single, *constants], float)
@@ -112,7 +112,9 @@ class Loop(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _traced(rule: Callable[..., Any], kinds: tuple[Kind, ...], zeros: tuple[bool, ...]) -> tuple[Trace, tuple[Any, ...]]:
+def _traced(
+    rule: Callable[..., Any], kinds: tuple[Kind, ...], zeros: tuple[bool, ...]
+) -> tuple[Trace, tuple[Any, ...]]:
     return traced(rule, kinds, zeros)
 
 

@@ -1,4 +1,4 @@
-"""Traces of formulas as loops over elements, compiled by numba. Nothing else of the library knows of numba."""
+"""Traces of formulas as loops over elements, compiled by numba: see `compiling`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from nnfunc._internal.disk import replaced
@@ -23,6 +22,8 @@ def loop_of(trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.d
     `numbers` are the other arguments and then the constants, as float64. In place, new slots are written where the old
     ones are, and only the new w is passed; the others must not overlap.
     """
+    import numba
+
     count = len(trace.results)
     given = numba.types.Array(numba.from_dtype(dtype), 1, "C", readonly=True)
     written = given.copy(readonly=False)
@@ -46,23 +47,24 @@ def source(trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.dt
         a2 = numbers[0]
         c0 = numbers[1]
         for i in range(a0.size):
-            x0 = np.multiply(np.float32(c0), a1[i])
+            e0, e1 = a0[i], a1[i]
+            x0 = np.multiply(np.float32(c0), e1)
             x1 = np.multiply(x0, np.float32(a2))
-            x2 = np.subtract(a0[i], x1)
+            x2 = np.subtract(e0, x1)
             y0[i] = x2
     """
-    values = {f"a{i}": (f"a{i}[i]", dtype) for i, vector in enumerate(vectors) if vector}
-    constants = sorted({v for call in trace.calls for v in call.values} | set(trace.results), key=lambda v: int(v[1:]))
+    given = [i for i, vector in enumerate(vectors) if vector]
+    values = {f"a{i}": (f"e{i}", dtype) for i in given}
     single = [f"a{i}" for i, vector in enumerate(vectors) if not vector]
-    single += [v for v in constants if v.startswith("c")]
-    lines = []
+    single += [f"c{i}" for i in range(trace.constants)]
+    lines = [f"{', '.join(f'e{i}' for i in given)} = {', '.join(f'a{i}[i]' for i in given)}"]
     for i, call in enumerate(trace.calls):
         lines.append(f"x{i} = {_called(call, values)}")
         values[f"x{i}"] = f"x{i}", call.kinds[-1]
     outs = [f"y{i}" if not in_place or i == 0 else f"a{i + 1}" for i in range(len(trace.results))]
-    lines += [f"{out}[i] = {values.get(result, (result, None))[0]}" for out, result in
-              zip(outs, trace.results, strict=True)]  # fmt: skip
-    arguments = [f"a{i}" for i, vector in enumerate(vectors) if vector] + [y for y in outs if y.startswith("y")]
+    for out, result in zip(outs, trace.results, strict=True):
+        lines.append(f"{out}[i] = {values.get(result, (result, None))[0]}")
+    arguments = [f"a{i}" for i in given] + [y for y in outs if y.startswith("y")]
     return "\n".join(
         [
             f"def loop({', '.join(arguments)}, numbers):",
@@ -78,7 +80,7 @@ def _called(call: Call, values: dict[str, tuple[str, np.dtype[Any]]]) -> str:
     taken = []
     for value, wanted in zip(call.values, call.kinds, strict=False):
         text, kind = values.get(value, (value, None))
-        taken.append(text if kind == wanted else f"np.{'bool_' if wanted == bool else wanted.name}({text})")
+        taken.append(text if kind == wanted else f"np.{wanted.type.__name__}({text})")
     if call.function is np.where:
         return "{1} if {0} else {2}".format(*taken)
     name = call.function.__name__

@@ -31,6 +31,7 @@ class Trace(NamedTuple):
 
     calls: tuple[Call, ...]
     results: tuple[str, ...]
+    constants: int
 
     def last_use(self, value: str) -> int:
         """The last call that takes a value; −1 for none."""
@@ -53,7 +54,8 @@ def traced(
     result = formula(*[Traced(tracer, f"a{i}", kind) for i, kind in enumerate(kinds)])
     if not isinstance(result, tuple):
         raise TypeError(f"it returned {type(result).__name__}, expected the tuple (w, *slots)")
-    return Trace(tuple(tracer.calls), tuple(tracer.value(r).name for r in result)), tuple(tracer.constants)
+    results = tuple(tracer.value(r).name for r in result)
+    return Trace(tuple(tracer.calls), results, len(tracer.constants)), tuple(tracer.constants)
 
 
 class Tracer:
@@ -127,14 +129,16 @@ class Traced(NDArrayOperatorsMixin):
 
     def __pow__(self, exponent: Any) -> Any:
         """As an array's: these powers have functions of their own."""
-        special = {2: np.square, 0.5: np.sqrt, 1: np.positive, -1: np.reciprocal}
+        special: dict[float, Any] = {2: np.square, 0.5: np.sqrt, 1: np.positive, -1: np.reciprocal}
         if isinstance(exponent, (int, float)) and exponent in special:
             return special[exponent](self)
-        return np.power(self, exponent)
+        return self.tracer.call(np.power, self, exponent)
 
     @property
     def dtype(self) -> DTypeLike:
         return self.kind
 
     def __bool__(self) -> bool:
-        raise TypeError("it asks whether an element is true: write np.where(condition, a, b) for `a if condition else b`")
+        raise TypeError(
+            "it asks whether an element is true: write np.where(condition, a, b) for `a if condition else b`"
+        )

@@ -227,7 +227,7 @@ def _apply(
     width = max(BLOCK * n // old[0].size, 1)
     for start in range(0, n, width):
         block = ..., slice(start, start + width)
-        here = [v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for v in numbers]
+        here = tuple([v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for v in numbers])
         run([a[block] for a in old], [a[block] for a in out], here)
 
 
@@ -257,7 +257,12 @@ def _part(value: Any, where: slice, shape: tuple[int, ...]) -> Any:
 
 
 def _call(
-    optimizer: Optimizer, t: int, names: Sequence[str], old: Sequence[Array], out: Sequence[Array], numbers: Sequence[Any]
+    optimizer: Optimizer,
+    t: int,
+    names: Sequence[str],
+    old: Sequence[Array],
+    out: Sequence[Array],
+    numbers: Sequence[Any],
 ) -> None:
     """A rule with the numbers of these names. What it returns is copied to where it belongs."""
     assert optimizer.rule is not None
