@@ -208,12 +208,11 @@ def _apply(
         part: Any = slice(i * n, (i + 1) * n) if before.ndim == 1 else (..., slice(i * n, (i + 1) * n))
         old.append(before[part])
         out.append(after[part])
-    if optimizer.shaped:
-        _on_each_array(optimizer, where, old, out, t, values)
-        return
     if optimizer.constants is not None:
         values = dict(enumerate(optimizer.constants(t, **values)))
-    if optimizer.loop is not None:
+    if optimizer.shaped:
+        _on_each_array(optimizer, where, old, out, t, values)
+    elif optimizer.loop is not None:
         optimizer.loop(old, out, tuple(values.values()) if optimizer.constants else (t, *values.values()))
     elif old[0].size > BLOCK and optimizer.elementwise:
         width = max(BLOCK * n // old[0].size, 1)
