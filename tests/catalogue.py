@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -285,6 +286,7 @@ OPTIMIZERS: dict[str, nn.Optimizer] = {
     "partition": nn.optimizers.partition({"*[Wax]": nn.optimizers.ema(nn.adam(0.1)), "*": nn.rmsprop(0.1)}),
     "optimizer": nn.optimizer(follow_the_sign, rate=0.1),
 }
+OPTIMIZERS["compiled"] = nn.optimizers.compiled(nn.adam(0.1)) if find_spec("numba") else nn.adam(0.1)
 OPTIMIZERS["reduce_on_plateau"] = nn.optimizers.reduce_on_plateau(nn.adam(0.1))
 OPTIMIZERS |= {
     name: PUBLIC[name](learning_rate=0.1) for name in by_default("Optimizer", {*OPTIMIZERS}, "learning_rate")

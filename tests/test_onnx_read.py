@@ -443,7 +443,7 @@ def test_a_file_and_its_path(tmp_path: Any) -> None:
 
 
 REFUSED: list[tuple[onnx.ModelProto, str]] = [
-    (graph([node("Sin")], ("n", 2), None), r"the node 'the Sin' \(Sin\) cannot be read: .* It reads Abs, Add, Av"),
+    (graph([node("Sin")], ("n", 2), None), r"the node 'the Sin' \(Sin\) cannot be read: .* It reads .*Add, "),
     (graph([node("Softmax", axis=1)], ("n", 2, 3), None), r"its axis 1 is not that of the features, which is 2"),
     (graph([node("Softmax")], ("n", 2, 3), None, opset=11), r"its axis 1 is not that of the features"),
     (graph([node("HardSigmoid")], ("n", 2), None), r"alpha=0\.2, and nnfunc has alpha=0\.166\d* alone"),

@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike
 from nnfunc.arrays import Array, ArrayDict, new_vector
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.optimizers.setting import Setting, check_setting, fixed
+from nnfunc.optimizers.straight import Run
 from nnfunc.optimizers.update import begin, state_layout, update
 from nnfunc.stacks import member, stack, unstack
 
@@ -59,7 +60,7 @@ class Fields(NamedTuple):
     shaped: bool = False
     numbers: tuple[tuple[str, float], ...] = ()
     parts: tuple[tuple[str, Optimizer], ...] = ()
-    loop: Callable[[Sequence[Array], Sequence[Array], Numbers], None] | None = None
+    loop: Run | None = None
 
 
 class Optimizer(Fields):
@@ -174,7 +175,7 @@ def make(
     shaped: bool = False,
     numbers: tuple[tuple[str, float], ...] = (),
     parts: tuple[tuple[str, Optimizer], ...] = (),
-    loop: Callable[[Sequence[Array], Sequence[Array], Numbers], None] | None = None,
+    loop: Run | None = None,
 ) -> Optimizer:
     """The optimizer of these fields; its settings are checked. One around others does what all of them can."""
     around = [inner] if inner is not None else [part for _, part in parts]

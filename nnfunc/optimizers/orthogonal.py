@@ -8,8 +8,8 @@ import numpy as np
 
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, make
-from nnfunc.optimizers.formulas import beta_settings
+from nnfunc.optimizers.base import Numbers, Optimizer, make
+from nnfunc.optimizers.formulas import Rate, beta_settings
 from nnfunc.optimizers.setting import Setting
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -40,30 +40,25 @@ def muon(learning_rate: Setting = 0.02, beta1: float = 0.95, weight_decay: Setti
     ('*W', muon(learning_rate=0.02, weight_decay=0.0, beta1=0.95))
     """
     settings = Settings(learning_rate=learning_rate, weight_decay=weight_decay, **beta_settings(beta1=beta1))
-    return make("muon", _muon, ("m",), settings, shaped=True)
+    return make("muon", _muon, ("m",), settings, constants=_muon_numbers, shaped=True)
 
 
-def _muon(
-    w: Array,
-    g: Array,
-    m: Array,
-    *,
-    t: int,
-    learning_rate: float | Array,
-    weight_decay: float | Array,
-    beta1: float,
-) -> tuple[Array, ...]:
+def _muon(w: Array, g: Array, m: Array, keep: float, new: float, rate: Rate, decay: Rate) -> tuple[Array, ...]:
     if w.ndim < 2:
         raise ValueError(
             f"it has shape {w.shape}, but muon is for matrices: give the others another rule, as in "
             "nn.optimizers.partition({'*W': nn.optimizers.muon(), '*': nn.adamw()})"
         )
-    m = m * beta1 + g * (1 - beta1)
-    ahead = m * beta1 + g * (1 - beta1)
+    m = m * keep + g * new
+    ahead = m * keep + g * new
     direction = orthogonalized(ahead.reshape(-1, w.shape[-1])).reshape(w.shape)
     direction *= math.sqrt(max(1.0, w.shape[-1] * w.shape[-1] / w.size))
-    direction += w * weight_decay
-    return w - direction * learning_rate, m
+    direction += w * decay
+    return w - direction * rate, m
+
+
+def _muon_numbers(t: int, learning_rate: Rate, weight_decay: Rate, beta1: float) -> Numbers:
+    return beta1, 1 - beta1, learning_rate, weight_decay
 
 
 def orthogonalized(a: Array) -> Array:

@@ -16,7 +16,7 @@ from nnfunc.arrays import Array, ArrayDict, give_away, new_vector
 from nnfunc.core.settings import Settings
 from nnfunc.layout import Layout, grouped, layout, matching
 from nnfunc.optimizers.setting import of_member, resolved
-from nnfunc.optimizers.straight import straight, zeros_in
+from nnfunc.optimizers.straight import Run, straight, zeros_in
 from nnfunc.stacks import member, stack
 
 if TYPE_CHECKING:
@@ -209,42 +209,37 @@ def _apply(
         part: Any = slice(i * n, (i + 1) * n) if before.ndim == 1 else (..., slice(i * n, (i + 1) * n))
         old.append(before[part])
         out.append(after[part])
+    rule, constants, run = optimizer.rule, optimizer.constants, optimizer.loop
+    assert rule is not None
+    numbers = (t, *values.values()) if constants is None else constants(t, **values)
+    if run is None and constants is not None and not optimizer.shaped:
+        run = straight(rule, len(old), zeros_in(numbers))
+    elif run is None:
+        run = partial(_call, optimizer, None if constants is not None else ("t", *values))
     if optimizer.shaped:
-        _on_each_array(optimizer, where, old, out, t, values)
-        return
-    numbers, run = tuple(values.values()), optimizer.loop
-    if optimizer.constants is not None:
-        assert optimizer.rule is not None
-        numbers = optimizer.constants(t, **values)
-        run = run or straight(optimizer.rule, len(old), zeros_in(numbers))
-    elif run is not None:
-        numbers = t, *numbers
+        _on_each_array(run, where, old, out, numbers)
+    elif old[0].size > BLOCK and optimizer.elementwise and optimizer.loop is None:
+        width = max(BLOCK * n // old[0].size, 1)
+        for start in range(0, n, width):
+            block = ..., slice(start, start + width)
+            here = tuple([v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for v in numbers])
+            run([a[block] for a in old], [a[block] for a in out], here)
     else:
-        run = partial(_call, optimizer, t, tuple(values))
-    if run is optimizer.loop or old[0].size <= BLOCK or not optimizer.elementwise:
         run(old, out, numbers)
-        return
-    width = max(BLOCK * n // old[0].size, 1)
-    for start in range(0, n, width):
-        block = ..., slice(start, start + width)
-        here = tuple([v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for v in numbers])
-        run([a[block] for a in old], [a[block] for a in out], here)
 
 
-def _on_each_array(
-    optimizer: Optimizer, where: Layout, old: list[Array], out: list[Array], t: int, values: Mapping[str, Any]
-) -> None:
+def _on_each_array(run: Run, where: Layout, old: list[Array], out: list[Array], numbers: Sequence[Any]) -> None:
     """The rule on each array, in its shape; of a stack on those of each member."""
     if old[0].ndim > 1:
         for k in range(len(old[0])):
-            own = {n: v[k] if isinstance(v, np.ndarray) and v.ndim > 1 else v for n, v in values.items()}
-            _on_each_array(optimizer, where, [a[k] for a in old], [a[k] for a in out], t, own)
+            own = [v[k] if isinstance(v, np.ndarray) and v.ndim > 1 else v for v in numbers]
+            _on_each_array(run, where, [a[k] for a in old], [a[k] for a in out], own)
         return
     for name, (start, stop, shape) in where.entries.items():
-        here = {k: _part(v, slice(start, stop), shape) for k, v in values.items()}
+        here = tuple([_part(v, slice(start, stop), shape) for v in numbers])
         given, target = ([a[start:stop].reshape(shape) for a in arrays] for arrays in (old, out))
         try:
-            _call(optimizer, t, tuple(here), given, target, tuple(here.values()))
+            run(given, target, here)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
@@ -258,15 +253,17 @@ def _part(value: Any, where: slice, shape: tuple[int, ...]) -> Any:
 
 def _call(
     optimizer: Optimizer,
-    t: int,
-    names: Sequence[str],
+    names: Sequence[str] | None,
     old: Sequence[Array],
     out: Sequence[Array],
     numbers: Sequence[Any],
 ) -> None:
-    """A rule with the numbers of these names. What it returns is copied to where it belongs."""
+    """A rule, whose numbers may have names. What it returns is copied to where it belongs."""
     assert optimizer.rule is not None
-    result = optimizer.rule(*old, t=t, **dict(zip(names, numbers, strict=True)))
+    if names is None:
+        result = optimizer.rule(*old, *numbers)
+    else:
+        result = optimizer.rule(*old, **dict(zip(names, numbers, strict=True)))
     if not isinstance(result, tuple) or [np.shape(r) for r in result] != [a.shape for a in out]:
         _wrong_result(optimizer, result)
     for target, array in zip(out, result, strict=True):
