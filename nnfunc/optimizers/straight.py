@@ -69,7 +69,8 @@ def source(trace: Trace, arrays: int, numbers: int) -> str:
     place = {f"x{i}": home for i, home in enumerate(homes)}
     for call, home in zip(trace.calls, homes, strict=True):
         lines.append(f"{call.function.__name__}({', '.join(place.get(v, v) for v in call.values)}, out={home})")
-    lines += [f"{out}[...] = {place[r]}" for out, r in zip(outs, trace.results, strict=True) if place[r] != out]
+    found = [place.get(result, result) for result in trace.results]
+    lines += [f"{out}[...] = {value}" for out, value in zip(outs, found, strict=True) if value != out]
     return "\n    ".join(["def run(arrays, out, numbers):", *lines])
 
 
@@ -78,40 +79,54 @@ def _several(names: list[str]) -> str:
 
 
 def homes_of(trace: Trace) -> list[str]:
-    """The array that the result of each call is written to: y0, y1, … are the results of the formula, others scratch.
-
-    A value that is used for the last time makes room for what is computed of it.
-    """
+    """The array that the result of each call is written to: y0, y1, … are the results of the formula, others scratch."""
     count, end = len(trace.results), len(trace.calls)
-    last = {f"x{i}": trace.last_use(f"x{i}") for i in range(end)}
-    read = [-1, *(trace.last_use(f"a{i + 1}") for i in range(1, count))]  # when old slots are not needed any more
-    chains: list[list[int]] = [[] for _ in range(count)]  # calls that write to the same memory, the last first
-    chain_of: dict[str, list[int]] = {}
+    homes = [""] * end
+    taken: dict[str, list[tuple[int, int]]] = {}  # from which call to which a memory is in use
+    for i, chain in enumerate(chains_of(trace)):
+        first, last = chain[-1] if chain else end, end if i < count else last_use(trace, chain)
+        unused = (  # the memory of new slots may be that of old ones
+            y
+            for y, spans in taken.items()
+            if (y == "y0" or int(y[1:]) >= count) and all(last <= a or b <= first for a, b in spans)
+        )
+        home = f"y{i}" if i < count else next(unused, f"y{len(taken)}")
+        taken.setdefault(home, []).append((first, last))
+        for call in chain:
+            homes[call] = home
+    return homes
+
+
+def chains_of(trace: Trace) -> list[list[int]]:
+    """Calls that write to the same memory, the last first: of each result of the formula, then others.
+
+    A value makes room for what is computed of it where it is used for the last time; results stay, and a new slot is
+    not written before the old one was read for the last time.
+    """
+    chains: list[list[int]] = [[] for _ in trace.results]
+    not_before = [-1, *(trace.last_use(f"a{i}") for i in range(2, len(trace.results) + 1))]
+    chain_of: dict[str, int] = {}
     for i, result in enumerate(trace.results):
-        if result in last and result not in chain_of and int(result[1:]) >= read[i]:
-            chain_of[result] = chains[i]
+        if result.startswith("x") and result not in chain_of and int(result[1:]) >= not_before[i]:
+            chain_of[result] = i
     for i, call in reversed(list(enumerate(trace.calls))):
-        chain = chain_of.get(f"x{i}")
-        if chain is None:
-            chains.append(chain := [])
-        chain.append(i)
-        needed = max((r for own, r in zip(chains, read, strict=False) if own is chain), default=-1)
+        if f"x{i}" not in chain_of:
+            chain_of[f"x{i}"] = len(chains)
+            chains.append([])
+            not_before.append(-1)
+        own = chain_of[f"x{i}"]
+        chains[own].append(i)
         for value in call.values:
-            free = value in last and value not in chain_of and value not in trace.results
-            if free and last[value] == i and int(value[1:]) >= needed:
-                chain_of[value] = chain
+            free = value.startswith("x") and value not in (*chain_of, *trace.results) and trace.last_use(value) == i
+            if free and int(value[1:]) >= not_before[own]:
+                chain_of[value] = own
                 break
-    taken: list[list[tuple[int, int]]] = []  # of each memory, from which call to which
-    homes = [0] * end
-    for i, chain in enumerate(chains):
-        kept = i < count or any(f"x{k}" in trace.results for k in chain)
-        until = end if kept else max(chain[0], *(last[f"x{k}"] for k in chain))
-        span = chain[-1] if chain else end, until
-        unused = (k for k in (0, *range(count, len(taken))) if all(span[1] <= a or b <= span[0] for a, b in taken[k]))
-        home = i if i < count else next(unused, len(taken))
-        if home == len(taken):
-            taken.append([])
-        taken[home].append(span)
-        for k in chain:
-            homes[k] = home
-    return [f"y{home}" for home in homes]
+    return chains
+
+
+def last_use(trace: Trace, chain: list[int]) -> int:
+    """The last call that takes a value of a chain; the end if it is a result."""
+    values = [f"x{i}" for i in chain]
+    if any(value in trace.results for value in values):
+        return len(trace.calls)
+    return max(*chain, *map(trace.last_use, values))
