@@ -79,7 +79,7 @@ def _several(names: list[str]) -> str:
 
 
 def homes_of(trace: Trace) -> list[str]:
-    """The array that the result of each call is written to: y0, y1, … are the results of the formula, others scratch."""
+    """The array that each call writes to: y0, y1, … are the results of the formula, others scratch."""
     count, end = len(trace.results), len(trace.calls)
     homes = [""] * end
     taken: dict[str, list[tuple[int, int]]] = {}  # from which call to which a memory is in use

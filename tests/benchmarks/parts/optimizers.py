@@ -83,7 +83,7 @@ def ours(name: str, optimizer: nn.Optimizer, params: nn.ArrayDict, grads: nn.Arr
         params, opt_state = optimizer.step(params, grads, opt_state)
         return 0.0
 
-    return Contestant("nnfunc", run, "ours", params=lambda: params.vector)
+    return Contestant(name, run, "ours", params=lambda: params.vector)
 
 
 def in_torch(name: str, kind: str, params: nn.ArrayDict, grads: nn.ArrayDict) -> Contestant:
