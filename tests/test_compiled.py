@@ -231,6 +231,7 @@ def test_a_rate_of_each_network_in_a_rule_of_your_own() -> None:
         (lambda w, g, *, t: (w if w > 0 else g,), r"write np\.where\(condition, a, b\)"),
         (lambda w, g, *, t: np.multiply(w, g, out=w), "it writes into what it is given"),
         (lambda w, g, *, t: w - g, "expected the tuple"),
+        (lambda w, g, *, t: (w - g, g), "it returned 2 arrays, expected 1"),
         (lambda w, g, *, t: (w - np.heaviside(g, 0.5),), "unsupported NumPy function 'numpy.heaviside'"),
     ],
 )

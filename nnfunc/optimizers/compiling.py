@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,42 +89,49 @@ class Loop(NamedTuple):
                 own = tuple(n[k] if isinstance(n, np.ndarray) and n.ndim > 1 else n for n in numbers)
                 self([a[k] for a in old], [a[k] for a in out], own)
             return
-        w, dtype = old[0], old[0].dtype
-        kinds = tuple([n.dtype if isinstance(n, np.ndarray) else float for n in numbers])
-        if self.names is None:
-            trace, constants = _traced(self.rule, (dtype,) * len(old) + kinds, zeros_in(numbers))
-        else:
-            trace, constants = _traced_own(self.rule, self.names, numbers, len(old), dtype)
-            numbers = tuple(n for n in numbers if isinstance(n, np.ndarray))
-        if len(trace.results) != len(out):
-            raise TypeError(f"the rule {shown(self.rule)} returned {len(trace.results)} arrays, expected {len(out)}")
-        vectors = [isinstance(n, np.ndarray) and n.size > 1 for n in numbers]
         in_place = len(old) > 2 and np.may_share_memory(old[2], out[1])
-        single = [np.ravel(n)[0] for n, vector in zip(numbers, vectors, strict=True) if not vector]
-        loop = _loop_of(self.rule, trace, (True,) * len(old) + tuple(vectors), in_place, dtype)
-        arrays: list[Any] = [w, old[1], *(out[1:] if in_place else old[2:])]
-        arrays += [n for n, vector in zip(numbers, vectors, strict=True) if vector]
-        arrays = [*map(np.ascontiguousarray, arrays), *(out[:1] if in_place else out)]
-        plain = np.array([*single, *constants], float)
-        if w.size < THREADED:
-            loop(*arrays, plain)
+        vectors = (True,) * len(old) + tuple([isinstance(n, np.ndarray) and n.size > 1 for n in numbers])
+        dtype = old[0].dtype
+        if self.names is None:
+            kinds = (dtype,) * len(old) + tuple([n.dtype if isinstance(n, np.ndarray) else float for n in numbers])
+            loop, constants = _loop_of_formula(self.rule, kinds, zeros_in(numbers), vectors, in_place)
         else:
-            _on_threads(loop, arrays, plain, self.threads)
+            trace, constants = _traced(self.rule, dict(zip(self.names, numbers, strict=True)), len(old), dtype)
+            if len(trace.results) != len(out):
+                error = TypeError(f"it returned {len(trace.results)} arrays, expected {len(out)}")
+                raise _refused(self.rule, error)
+            kept = [isinstance(n, np.ndarray) for n in numbers]
+            numbers = tuple(compress(numbers, kept))
+            vectors = (True,) * len(old) + tuple(compress(vectors[len(old) :], kept))
+            loop = _loop_of(self.rule, trace, vectors, in_place, dtype)
+        of_numbers = vectors[len(old) :]
+        arrays: list[Any] = [*old[:2], *(out[1:] if in_place else old[2:]), *compress(numbers, of_numbers)]
+        single = [np.ravel(n)[0] if isinstance(n, np.ndarray) else n
+                  for n, vector in zip(numbers, of_numbers, strict=True) if not vector]  # fmt: skip
+        given = [*map(np.ascontiguousarray, arrays), *(out[:1] if in_place else out)]
+        _run(loop, given, np.array([*single, *constants], float), self.threads)
 
 
 @lru_cache(maxsize=256)
+def _loop_of_formula(
+    rule: Callable[..., Any],
+    kinds: tuple[Kind, ...],
+    zeros: tuple[bool, ...],
+    vectors: tuple[bool, ...],
+    in_place: bool,
+) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    trace, constants = traced(rule, kinds, zeros)
+    dtype = kinds[0]
+    assert isinstance(dtype, np.dtype)
+    return _loop_of(rule, trace, vectors, in_place, dtype), constants
+
+
 def _traced(
-    rule: Callable[..., Any], kinds: tuple[Kind, ...], zeros: tuple[bool, ...]
-) -> tuple[Trace, tuple[Any, ...]]:
-    return traced(rule, kinds, zeros)
-
-
-def _traced_own(
-    rule: Callable[..., Any], names: tuple[str, ...], numbers: Numbers, arrays: int, dtype: np.dtype[Any]
+    rule: Callable[..., Any], numbers: Mapping[str, Any], arrays: int, dtype: np.dtype[Any]
 ) -> tuple[Trace, tuple[Any, ...]]:
     """The trace of a rule of your own, with the numbers of this update; those that are arrays are arguments of it."""
-    plain = {name: n for name, n in zip(names, numbers, strict=True) if not isinstance(n, np.ndarray)}
-    others = [name for name in names if name not in plain]
+    plain = {name: n for name, n in numbers.items() if not isinstance(n, np.ndarray)}
+    others = [name for name in numbers if name not in plain]
 
     def formula(*given: Any) -> Any:
         return rule(*given[:arrays], **plain, **dict(zip(others, given[arrays:], strict=True)))
@@ -138,7 +146,7 @@ def _traced_own(
 def _loop_of(
     rule: Callable[..., Any], trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.dtype[Any]
 ) -> Callable[..., None]:
-    from nnfunc.optimizers.loops import loop_of  # here, where something is compiled: importing numba takes a second
+    from nnfunc.optimizers.loops import loop_of
 
     try:
         return loop_of(trace, vectors, in_place, dtype)
@@ -152,13 +160,16 @@ def _refused(rule: Callable[..., Any], error: Exception) -> ValueError:
     return ValueError(f"numba does not compile the rule {shown(rule)}: {said}")
 
 
-def _on_threads(loop: Callable[..., None], arrays: list[Array], plain: Array, threads: int | None) -> None:
-    """The loop on a part of the vectors for each thread."""
+def _run(loop: Callable[..., None], arrays: list[Array], numbers: Array, threads: int | None) -> None:
+    """The loop, on a part of long vectors for each thread."""
+    size = arrays[0].size
+    if size < THREADED:
+        loop(*arrays, numbers)
+        return
     if threads is None:
         import numba
 
         threads = int(numba.config.NUMBA_NUM_THREADS)
-    size = arrays[0].size
     parts = [slice(size * i // threads, size * (i + 1) // threads) for i in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: loop(*[a[part] for a in arrays], plain), parts))
+        list(pool.map(lambda part: loop(*[a[part] for a in arrays], numbers), parts))
