@@ -45,11 +45,11 @@ def nadam(
 
 def _nadam(
     w: Array, g: Array, m: Array, v: Array, keep1: float, new1: float, keep2: float, new2: float, eps: float,
-    eps_root: float, of_m: float, of_g: float, rate: Rate,
+    eps_root: float, of_m: float, of_g: float, root: float, rate: Rate,
 ) -> tuple[Array, ...]:  # fmt: skip
     m = m * keep1 + g * new1
     v = v * keep2 + g * g * new2
-    return w - (m * of_m + g * of_g) / (np.sqrt(v + eps_root) + eps) * rate, m, v
+    return w - (m * of_m + g * of_g) / (np.sqrt(v + eps_root) + eps) * root * rate, m, v
 
 
 def _nadam_numbers(
@@ -61,8 +61,8 @@ def _nadam_numbers(
     # where β₁ᵗ is below a rounding of 1, so is the product
     product = float(np.prod(_momentum_at(np.arange(1, t + 1), beta1, momentum_decay))) if beta1**t > 1e-17 else 0.0
     *averages, _ = adam_numbers(t, learning_rate, beta1, beta2, eps, eps_root)
-    rate = learning_rate * math.sqrt(1 - beta2**t)
-    return *averages, next_ / (1 - product * next_), (1 - now) / (1 - product), rate
+    root = math.sqrt(1 - beta2**t)
+    return *averages, next_ / (1 - product * next_), (1 - now) / (1 - product), root, learning_rate
 
 
 def _momentum_at(t: Any, beta1: float, decay: float) -> Any:
