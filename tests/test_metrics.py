@@ -334,3 +334,18 @@ def test_errors(number: int) -> None:
     call, message = BAD[number]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_parameters_and_state_may_come_as_a_pair() -> None:
+    model = nn.serial(nn.dense(3), nn.batch_norm(), nn.softmax())
+    ts = nn.train_state(model, "gd", nn.key(0), (4,))
+    X, Y = np.random.default_rng(0).normal(size=(9, 4)), np.arange(9) % 3
+    pair = ts.params, ts.state
+    np.testing.assert_array_equal(nn.predict(model, pair, X), nn.predict(model, ts, X))
+    np.testing.assert_array_equal(nn.predict_classes(model, pair, X), nn.predict_classes(model, ts, X))
+    loss = nn.sparse_categorical_cross_entropy
+    assert nn.accuracy(model, pair, X, Y) == nn.accuracy(model, ts, X, Y)
+    assert nn.evaluate(model, loss, pair, X, Y) == nn.evaluate(model, loss, ts, X, Y)
+    np.testing.assert_array_equal(nn.confusion_matrix(model, pair, X, Y), nn.confusion_matrix(model, ts, X, Y))
+    with pytest.raises(TypeError, match="the first two arguments are Layer, tuple"):
+        nn.predict(model, (ts.params, ts.state, 1), X)  # type: ignore[arg-type]  # three parts

@@ -508,3 +508,27 @@ def test_a_layer_that_mixes_rows_sees_them_all() -> None:
     many = np.random.default_rng(1).normal(size=(5000, 4)) + np.arange(5000)[:, None]
     y = nn.predict(nn.serial(nn.dense(2), centred), ts, many)
     np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-9)
+
+
+def test_averages_are_estimated_anew() -> None:
+    """Of one batch they are its statistics, also those of a deep layer; of several the mean by rows."""
+    rng = np.random.default_rng(0)
+    model = nn.serial(
+        nn.dense(4), nn.batch_norm(), nn.tanh(), nn.dropout(0.5), nn.dense(3), nn.batch_norm(momentum=0.5)
+    )
+    ts = nn.train_state(model, "gd", nn.key(0), (3,), np.float64)
+    x = rng.normal(size=(10, 3))
+    state = nn.training.fresh_averages(model, ts, x, None, key=nn.key(1))
+    z = x @ ts.params["dense1.W"] + ts.params["dense1.b"]
+    np.testing.assert_allclose(state["batch_norm1.mean"], z.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(state["batch_norm1.var"], z.var(axis=0), rtol=1e-12)
+    parts = nn.training.fresh_averages(model, ts, x, 6, key=nn.key(1))
+    np.testing.assert_allclose(parts["batch_norm1.mean"], z.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        parts["batch_norm1.var"], (6 * z[:6].var(axis=0) + 4 * z[6:].var(axis=0)) / 10, rtol=1e-12
+    )
+    assert (parts["batch_norm2.var"] != ts.state["batch_norm2.var"]).all()
+    nine = nn.training.fresh_averages(model, ts, x[:9], 8, key=nn.key(1))  # one is left over
+    assert nine == nn.training.fresh_averages(model, ts, x[:8], 8, key=nn.key(1))
+    with pytest.raises(ValueError, match="X has 1 row, expected two or more"):
+        nn.training.fresh_averages(model, ts, x[:1])

@@ -16,7 +16,7 @@ from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.core.values import leaves, taken
 from nnfunc.core.wiring import located
-from nnfunc.evaluation.predict import HasParams, check_trained
+from nnfunc.evaluation.predict import Given, HasParams, trained
 from nnfunc.keys import Key, check, fold_in, generator
 from nnfunc.layers.structure import last_layer
 
@@ -28,7 +28,7 @@ Memory: TypeAlias = dict[int, Any]
 
 def generate(
     model: Layer,
-    ts: HasParams,
+    ts: Given,
     prompt: ArrayLike,
     steps: int,
     *,
@@ -60,7 +60,7 @@ def generate(
     >>> nn.generate(model, ts, [[0, 1]], steps=3, temperature=0).shape
     (1, 5)
     """
-    check_trained(model, ts, "generate(model, ts, prompt, steps)")
+    ts = trained(model, ts, "generate(model, ts, prompt, steps)")
     ids = numeric(prompt, "prompt")
     if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "iu":
         raise ValueError(f"prompt has shape {ids.shape} and dtype {ids.dtype}, expected whole numbers (examples, T)")

@@ -13,7 +13,7 @@ from nnfunc._internal.validate import by_name, callable_, first_bad, instance, n
 from nnfunc.arrays import Array, ArrayDict, Scalar, as_mapping
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, map_leaves
-from nnfunc.evaluation.predict import HasParams, predict
+from nnfunc.evaluation.predict import Given, HasParams, predict, trained
 from nnfunc.layers.structure import last_layer
 from nnfunc.losses import by_names
 from nnfunc.losses.base import Decision, Loss, loss_of
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
     metrics: Mapping[str, Scalar] = {}
 
 
-def predict_classes(model: Layer, ts: HasParams, X: Value, threshold: float | None = None) -> NDArray[np.intp]:
+def predict_classes(model: Layer, ts: Given, X: Value, threshold: float | None = None) -> NDArray[np.intp]:
     """The predicted classes: of one output 1 where it is > 0.5, else 0; of several the largest (first of equals).
 
     Several outputs of a sigmoid are decisions of their own: each is 1 where it is > 0.5.
@@ -58,7 +58,7 @@ def predict_classes(model: Layer, ts: HasParams, X: Value, threshold: float | No
 
 
 def accuracy(
-    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
+    model: Layer, ts: Given, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
 ) -> Scalar:
     """The share of examples whose predicted class is the true one; of several decisions, the share of decisions.
 
@@ -75,6 +75,7 @@ def accuracy(
     >>> nn.accuracy(model, ts, np.zeros((4, 2)), [0, 0, 0, 1])
     0.75
     """
+    ts = trained(model, ts, "accuracy(model, ts, X, Y)")
     y = predict(model, ts, X)
     decision, Y, lead = _decision(model, y, threshold), as_members(ts, Y, "Y"), 1 + len(ts.params.stack_shape)
     Y, there = known({} if ignore is None else {"ignore": ignore}, Y)
@@ -85,7 +86,7 @@ def accuracy(
 
 
 def confusion_matrix(
-    model: Layer, ts: HasParams, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
+    model: Layer, ts: Given, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
 ) -> NDArray[np.intp]:
     """How often each true class (row) was predicted as each class (column).
 
@@ -115,7 +116,7 @@ def confusion_matrix(
 def evaluate(
     model: Layer,
     loss: Loss | str,
-    ts: HasParams,
+    ts: Given,
     X: Value,
     Y: Any,
     weights: Any = None,
@@ -144,6 +145,7 @@ def evaluate(
     if metrics is not None:
         for name, metric in as_mapping(metrics, "metrics", "a dict of functions").items():
             callable_(metric, f"metrics[{name!r}]", "(y, target) -> number")
+    ts = trained(model, ts, "evaluate(model, loss, ts, X, Y)")
     y, lead = predict(model, ts, X), 1 + len(ts.params.stack_shape)
     Y, weights = as_members(ts, Y, "Y"), None if weights is None else as_members(ts, weights, "weights")
     value, _ = loss_of(loss, y, Y, weights, class_weights, lead)

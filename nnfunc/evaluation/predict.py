@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from nnfunc._internal.validate import cast, numeric
-from nnfunc.arrays import ArrayDict
+from nnfunc.arrays import ArrayDict, as_dict
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, leaves, map_leaves, taken
 from nnfunc.layers.structure import by_rows
@@ -24,23 +24,37 @@ class HasParams(Protocol):
     def state(self) -> ArrayDict: ...
 
 
+Given: TypeAlias = "HasParams | tuple[ArrayDict, ArrayDict]"
+"""A `TrainState`, anything with `params` and `state`, or the pair of these."""
+
 ROWS = 2048
 """How many rows are predicted at once where they do not depend on each other, so that activations stay in the cache."""
 
 
-def check_trained(model: object, ts: object, call: str) -> None:
-    """Raises an error for what is no model and its parameters."""
+class Trained(NamedTuple):
+    """Parameters and state."""
+
+    params: ArrayDict
+    state: ArrayDict
+
+
+def trained(model: object, ts: Any, call: str) -> HasParams:
+    """The parameters and the state, given as a `TrainState` or a pair; an error for what is no model and these."""
+    if isinstance(ts, tuple) and not hasattr(ts, "params") and len(ts) == 2:
+        ts = Trained(*(as_dict(part, name) for part, name in zip(ts, ("params", "state"), strict=True)))
     if not isinstance(model, Layer) or not hasattr(ts, "params") or not hasattr(ts, "state"):
         came = f"{type(model).__name__}, {type(ts).__name__}"
         raise TypeError(f"the first two arguments are {came}; expected a model and a TrainState: {call}")
+    found: HasParams = ts
+    return found
 
 
-def predict(model: Layer, ts: HasParams, X: Value) -> Value:
+def predict(model: Layer, ts: Given, X: Value) -> Value:
     """The model's outputs for the rows of X, in prediction mode: no dropout, running averages in batch norm.
 
     Args:
         model: the model.
-        ts: a `TrainState`, or anything with `params` and `state`.
+        ts: a `TrainState`, or anything with `params` and `state`; or the pair of these.
         X: (examples, ..., features), or a tuple for several inputs; in a stack shared by all networks, unless it is
             marked by `nn.per_member`.
     Returns:
@@ -55,7 +69,7 @@ def predict(model: Layer, ts: HasParams, X: Value) -> Value:
     array([[0.5],
            [0.5]], dtype=float32)
     """
-    check_trained(model, ts, "predict(model, ts, X)")
+    ts = trained(model, ts, "predict(model, ts, X)")
     params = ts.params
     dtype = params.dtype if params.size else ts.state.dtype if ts.state.size else None
     x = map_leaves(lambda a: a if isinstance(a, PerMember) else numeric(a, "X"), X)

@@ -146,7 +146,8 @@ def _drawn(draw: Draw, layer: Layer, shape: Shapes, params: ArrayDict | None, st
         params = params.with_vector(draw(away_from_0(params.vector.shape))) if params.names else params
         state = own if state is None else state
     params, state = (ArrayDict(d).astype(np.float64) if d else nn.EMPTY for d in (params, state))
-    m, words = draw(st.integers(1, 4)), iter(looked_up(layer, params, shape))
+    least = 2 if state.names else 1  # of one row there are no statistics
+    m, words = draw(st.integers(least, 4)), iter(looked_up(layer, params, shape))
 
     def inputs(s: Shape) -> Any:
         size, indices = (2, m, *s), next(words)

@@ -1,5 +1,6 @@
 """Training: a step as a pure function, batches, the loop as an iterator of epochs, and when to stop."""
 
+from nnfunc.training.averages import fresh_averages
 from nnfunc.training.batches import minibatches
 from nnfunc.training.gradients import Result, ValueAndGrad, value_and_grad
 from nnfunc.training.loop import Epoch, train
@@ -17,6 +18,7 @@ __all__ = [
     "best_and_history",
     "best_epoch",
     "early_stopping",
+    "fresh_averages",
     "history",
     "minibatches",
     "stack",
