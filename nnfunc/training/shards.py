@@ -9,7 +9,6 @@ run in step. The penalty, the check that all is finite, clipping and the update 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -96,6 +95,8 @@ def digest(*parts: object) -> str:
     >>> digest(nn.ArrayDict({"b": [1.0]}), 3) == digest(nn.ArrayDict({"b": [1.0]}), 3)
     True
     """
+    import hashlib  # it takes 3 ms, and only ranks that compare themselves need it
+
     h = hashlib.sha256()
     for part in parts:
         if isinstance(part, ArrayDict):
