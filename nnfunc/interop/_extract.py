@@ -1,0 +1,362 @@
+"""The source of functions of this package, with all that they use, as the text of one file that needs NumPy alone.
+
+`Extract.use(function)` notes a function and gives the name by which it is called there. What it uses is found by name
+in the source of its module: functions, classes and constants of this package come along, everything else is imported.
+Annotations are left out, of docstrings the first paragraph is kept. Where two modules have one name for different
+things, the second gets that of its module before it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple, TypeGuard
+
+WIDTH = 120
+PACKAGE = __name__.partition(".")[0]
+
+
+class Module(NamedTuple):
+    """The source of a module: its lines as UTF-8, and for each name at its top what says it, and what stands below."""
+
+    lines: list[bytes]
+    says: dict[str, tuple[ast.stmt, ast.stmt | None]]
+
+
+@cache
+def module(name: str) -> Module:
+    """A module that is imported already."""
+    text = inspect.getsource(sys.modules[name])
+    body = ast.parse(text).body
+    says: dict[str, tuple[ast.stmt, ast.stmt | None]] = {}
+    for statement, below in zip(body, [*body[1:], None], strict=True):
+        for bound in _bound(statement):
+            says[bound] = statement, below
+    return Module(text.encode().splitlines(keepends=True), says)
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement at the top of a module binds."""
+    if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+        yield statement.name
+    elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+        yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
+    elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
+    elif isinstance(statement, ast.If):  # what stands under TYPE_CHECKING is for annotations alone
+        return
+
+
+class Extract:
+    """What a file is made of.
+
+    Args:
+        taken: names that are not to be used.
+        backward: whether backward functions are wanted: without it, constants that hold one have None there.
+
+    >>> from nnfunc._internal.numerics import logistic
+    >>> extract = Extract()
+    >>> extract.use(logistic)
+    'logistic'
+    >>> print(extract.pieces[-1].partition("np")[0].rstrip())
+    def logistic(x):
+        \"""σ(x) = 1/(1 + exp(−x)), without overflow.\"""
+        y =
+    """
+
+    def __init__(self, taken: set[str] | None = None, backward: bool = True) -> None:
+        self.taken = {"np", "_forward", "_backward", *(taken or ())}  # the last two would say too little
+        self.backward = backward
+        self.imports: set[str] = {"import numpy as np"}
+        self.pieces: list[str] = []
+        self.names: dict[tuple[str, str], str] = {}
+        self.own: set[str] = set()
+
+    def use(self, function: Callable[..., Any], name: str | None = None) -> str:
+        """The name of a function in the file."""
+        function = inspect.unwrap(function)
+        if not inspect.isfunction(function):
+            raise ValueError(f"{function!r} is no function whose source could be written: define it with def")
+        home = function.__module__
+        if getattr(function, "__closure__", None) or function.__qualname__ != function.__name__:
+            raise ValueError(
+                f"{function.__qualname__} is defined inside of another function, and what it uses of that cannot be "
+                "written: define it at the top of a module"
+            )
+        try:
+            module(home)
+        except (OSError, TypeError, KeyError):
+            raise ValueError(
+                f"the source of {function.__qualname__} cannot be found: define it in a file that is imported"
+            ) from None
+        if home.partition(".")[0] != PACKAGE:
+            self.own.add(home)
+        return self.global_name(home, function.__name__, name)
+
+    def global_name(self, home: str, name: str, wanted: str | None = None) -> str:
+        """What a name at the top of a module is called in the file; it is written there, with what it uses."""
+        statement, below = module(home).says[name]
+        if isinstance(statement, ast.ImportFrom) and statement.module is not None:
+            original = next(a.name for a in statement.names if (a.asname or a.name) == name)
+            if statement.module.partition(".")[0] == PACKAGE or statement.module in self.own:
+                return self.global_name(statement.module, original, wanted)
+        if (home, name) in self.names:
+            return self.names[home, name]
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            alias = next(a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name)
+            if PACKAGE in (alias.name.partition(".")[0], str(getattr(statement, "module", "")).partition(".")[0]):
+                raise ValueError(f"{home} uses {PACKAGE} as {name}, which the file shall not need: take its function")
+            said = f"import {ast.unparse(alias)}"
+            self.imports.add(said if isinstance(statement, ast.Import) else f"from {statement.module} {said}")
+            self.names[home, name] = name
+            self.taken.add(name)
+            return name
+        for bound in _bound(statement):
+            self.names[home, bound] = wanted if wanted and bound == name else self._free(home, bound)
+        plain = _is_record(statement) and not any(isinstance(s, ast.FunctionDef) for s in statement.body)
+        text = self._record(home, statement) if plain else self._text(home, statement)  # type: ignore[arg-type]  # a class
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and isinstance(below, ast.Expr):
+            text = _comment(below.value) + text
+        self.pieces.append(text)
+        return self.names[home, name]
+
+    def _free(self, home: str, name: str) -> str:
+        """A name that is not taken yet."""
+        place, bare = home.rpartition(".")[2], name.lstrip("_")
+        candidates = [name, f"{'_' * (len(name) - len(bare))}{place}_{bare}"]
+        found = next((c for c in candidates if c not in self.taken), None)
+        number = 2
+        while found is None:
+            found = f"{candidates[1]}{number}" if f"{candidates[1]}{number}" not in self.taken else None
+            number += 1
+        self.taken.add(found)
+        return found
+
+    def _text(self, home: str, statement: ast.stmt) -> str:
+        """The source of a statement, as it stands in the file."""
+        lines = module(home).lines
+        starts = [0]
+        for line in lines:
+            starts.append(starts[-1] + len(line))
+        source = b"".join(lines)
+
+        def at(line: int, column: int) -> int:
+            return starts[line - 1] + column
+
+        def start(node: Any) -> int:
+            return at(node.lineno, node.col_offset)
+
+        def stop(node: Any) -> int:
+            return at(node.end_lineno, node.end_col_offset)
+
+        renamed = self._renamed(home, statement)
+        fields = statement.body if _is_record(statement) else []
+        edits: list[tuple[int, int, str]] = []
+        inside: list[tuple[int, int]] = []  # what an edit has written anew already
+        for node in ast.walk(statement):
+            if isinstance(node, ast.FunctionDef):
+                last = max([stop(a) for a in ast.walk(node.args) if hasattr(a, "end_lineno")], default=start(node) + 4)
+                colon = source.index(b":", last if node.returns is None else stop(node.returns))
+                edits.append((start(node), colon + 1, _signature(node, renamed)))
+                inside.append((start(node), colon + 1))
+            if isinstance(node, ast.ClassDef) and node is statement and node.name in renamed:
+                name_at = source.index(node.name.encode(), start(node))
+                edits.append((name_at, name_at + len(node.name.encode()), renamed[node.name]))
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+                first = node.body[0]
+                edits.append((start(first), stop(first), _docstring(node, first.col_offset)))
+            if _is_record(node):
+                edits.append((start(node.bases[0]), stop(node.bases[0]), self._base(home, node)))
+                edits += [(start(s), stop(s), "pass") for s in node.body if isinstance(s, ast.AnnAssign)]
+            elif isinstance(node, ast.AnnAssign) and node not in fields:
+                if node.value is None:
+                    edits.append((start(node), stop(node), "pass"))
+                else:
+                    edits.append((stop(node.target), stop(node.annotation), ""))
+        edits = [e for e in edits if not any(a <= e[0] and e[1] <= b and (a, b) != e[:2] for a, b in inside)]
+        inside += [(a, b) for a, b, _ in edits]
+        for node in ast.walk(statement):
+            new = renamed.get(node.id) if isinstance(node, ast.Name) else None
+            if new is not None and not any(a <= start(node) and stop(node) <= b for a, b in inside):
+                edits.append((start(node), stop(node), new))
+        decorators = getattr(statement, "decorator_list", [])
+        begin = min([start(statement), *(start(d) - 1 for d in decorators)])
+        end = starts[statement.end_lineno] if statement.end_lineno else len(source)
+        for a, b, text in sorted(edits, reverse=True):
+            added = text.encode()
+            source = source[:a] + added + source[b:]
+            end += len(added) - (b - a)
+        text = source[begin:end].decode()
+        text = re.sub(r"[ \t]*# (fmt: skip|type: ignore|noqa).*", "", text)
+        text = re.sub(r"(?m)^[ \t]*pass\n(?=[ \t]*\S)", "", text)
+        return re.sub(r"(?m)[ \t]+$", "", text).strip() + "\n"
+
+    def _renamed(self, home: str, statement: ast.stmt) -> dict[str, str]:
+        """What the module's names that stand in a statement are called in the file; what they are is written too."""
+        annotations = {id(node) for part in ast.walk(statement) for node in _annotation(part)}
+        local = {
+            name
+            for node in ast.walk(statement)
+            for name in (
+                [node.arg]
+                if isinstance(node, ast.arg)
+                else [node.id]
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                else [str(node.name)]
+                if isinstance(node, (ast.FunctionDef, ast.ExceptHandler)) and node is not statement
+                else [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
+                if isinstance(node, (ast.Import, ast.ImportFrom))
+                else []
+            )
+        }
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            local = set()
+        found: dict[str, str] = {}
+        bases = {id(base) for node in ast.walk(statement) if _is_record(node) for base in node.bases}
+        constant = isinstance(statement, (ast.Assign, ast.AnnAssign))
+        for node in ast.walk(statement):
+            if (
+                not isinstance(node, ast.Name)
+                or id(node) in annotations | bases
+                or node.id in local
+                or node.id in found
+            ):
+                continue
+            if node.id in module(home).says:
+                if constant and not self.backward and re.search("_(backward|gradients)$", node.id):
+                    found[node.id] = "None"
+                else:
+                    found[node.id] = self.global_name(home, node.id)
+            elif not hasattr(builtins, node.id):
+                raise ValueError(f"{home} uses {node.id}, whose source cannot be found")
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            found[statement.name] = self.names[home, statement.name]
+        return found
+
+    def _record(self, home: str, statement: ast.ClassDef) -> str:
+        """A NamedTuple, as `namedtuple` makes it."""
+        above = _comment(statement.body[0].value) if isinstance(statement.body[0], ast.Expr) else ""
+        return f"{above}{self.names[home, statement.name]} = {self._base(home, statement)}\n"
+
+    def _base(self, home: str, statement: ast.ClassDef) -> str:
+        """`namedtuple(name, fields)`."""
+        self.imports.add("from collections import namedtuple")
+        name = self.names[home, statement.name]
+        fields = [s for s in statement.body if isinstance(s, ast.AnnAssign)]
+        defaults = [ast.unparse(f.value) for f in fields if f.value is not None]
+        said = f", defaults=({', '.join(defaults)},)" if defaults else ""
+        return f'namedtuple("{name}", "{" ".join(ast.unparse(f.target) for f in fields)}"{said})'
+
+
+def _is_record(node: ast.AST) -> TypeGuard[ast.ClassDef]:
+    """Whether a statement is the class of a NamedTuple."""
+    return isinstance(node, ast.ClassDef) and [ast.unparse(base) for base in node.bases] == ["NamedTuple"]
+
+
+def _annotation(node: ast.AST) -> Iterator[ast.AST]:
+    """All that stands in the annotations of a part of a statement."""
+    parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+    yield from (inner for part in parts if isinstance(part, ast.AST) for inner in ast.walk(part))
+
+
+def _first_paragraph(text: str) -> str:
+    return inspect.cleandoc(text).split("\n\n")[0]
+
+
+def _comment(node: ast.expr) -> str:
+    """The first paragraph of a docstring as a comment."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return ""
+    said = " ".join(_first_paragraph(node.value).split())
+    return "".join(f"# {line}\n" for line in textwrap.wrap(said, WIDTH - 2, break_on_hyphens=False))
+
+
+def _docstring(node: ast.FunctionDef | ast.ClassDef, indent: int) -> str:
+    """The first paragraph of a docstring, in its place."""
+    said = textwrap.indent(_first_paragraph(ast.get_docstring(node) or ""), " " * indent).lstrip()
+    raw = "r" if "\\" in said else ""
+    return f'{raw}"""{said}"""'
+
+
+def _signature(node: ast.FunctionDef, renamed: dict[str, str]) -> str:
+    """`def name(arguments):`, without annotations."""
+    args = copy.deepcopy(node.args)
+    for part in ast.walk(args):
+        if isinstance(part, ast.arg):
+            part.annotation = None
+        if isinstance(part, ast.Name):
+            part.id = renamed.get(part.id, part.id)
+    name = renamed.get(node.name, node.name)
+    said = ast.unparse(args).replace("'", '"')
+    return called("", f"def {name}", said.split(", "), node.col_offset, ":").lstrip()
+
+
+def called(target: str, function: str, arguments: list[str], indent: int = 0, end: str = "") -> str:
+    """A call, on one line if it fits.
+
+    >>> called("y = ", "f", ["x", "2"], indent=4)
+    '    y = f(x, 2)'
+    """
+    line = f"{' ' * indent}{target}{function}({', '.join(arguments)}){end}"
+    if len(line) <= WIDTH:
+        return line
+    inner = indent + 4
+    return "\n".join([f"{' ' * indent}{target}{function}(", *packed(arguments, inner), f"{' ' * indent}){end}"])
+
+
+def packed(parts: list[str], indent: int) -> list[str]:
+    """Parts of a call as lines, as many on each as fit; a tuple that fits on none is broken itself.
+
+    >>> packed(["1", "2"], 4)
+    ['    1, 2,']
+    """
+    lines, inner = [""], " " * indent
+    for part in parts:
+        if len(inner) + len(part) + 1 > WIDTH and part[0] == part[-1].replace(")", "("):
+            lines += [
+                *("\n" + each for each in [f"{inner}(", *packed(part[1:-1].split(", "), indent + 4), f"{inner}),"]),
+                "",
+            ]
+            continue
+        if lines[-1] and len(inner) + len(lines[-1]) + len(part) + 2 > WIDTH:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + part + ","
+    return [each[1:] if each[0] == "\n" else inner + each for each in lines if each]
+
+
+def line(target: str, expression: str, comment: str = "") -> list[str]:
+    """The lines of an assignment inside a function, broken before its operators where it is too long.
+
+    >>> line("y", "x.dot(W) + b", "(rows, 3)")
+    ['y = x.dot(W) + b  # (rows, 3)']
+    """
+    said, after = f"{target} = {expression}", f"  # {comment}" if comment else ""
+    if len(said + after) + 4 <= WIDTH:
+        return [said + after]
+    depth, parts = 0, [""]
+    for piece in re.split(r"([()\[\]]| (?=[*+-] ))", expression):
+        depth += (piece in "([" and piece != "") - (piece in ")]" and piece != "")
+        if piece == " " and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    if len(parts) == 1 or len(said) + 4 <= WIDTH:
+        return [said]
+    return [f"{target} = ({after}", *(f"    {part}" for part in parts), ")"]
+
+
+def call(target: str, function: str, arguments: list[str], end: str = "") -> list[str]:
+    """The lines of a call inside a function.
+
+    >>> call("y = ", "f", ["x", "2"])
+    ['y = f(x, 2)']
+    """
+    return [each[4:] for each in called(target, function, arguments, 4, end).split("\n")]
