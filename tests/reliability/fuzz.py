@@ -17,6 +17,7 @@ import linecache
 import random
 import re
 import signal
+import tempfile
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,10 +79,13 @@ def late(*_: object) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No output, no warnings, no call without an end."""
+    """No output, no warnings, no call without an end; what is saved under an odd name goes with its folder."""
     before = signal.signal(signal.SIGALRM, late)
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), warnings.catch_warnings(),
+            np.errstate(all="ignore"), contextlib.redirect_stdout(io.StringIO()),
+        ):  # fmt: skip
             warnings.simplefilter("ignore")
             yield
     finally:
