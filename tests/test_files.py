@@ -436,6 +436,33 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path: Path) -> None:
     assert (tmp_path / "run.npz").read_bytes() == b"half and half"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_a_file_that_is_about_to_get_its_name_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another save of the same name may come at any moment."""
+    right = os.replace
+
+    def replace(temporary: Path, target: Path) -> None:
+        disk._remove_leftovers(temporary.parent, temporary.name[:10])
+        right(temporary, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    nn.save(tmp_path / "run.npz", state())
+    assert nn.load(tmp_path / "run.npz").state == state()
+
+
+def test_without_locks_nothing_is_taken_for_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError("no locks available")
+
+    pytest.importorskip("fcntl")
+    with disk.replaced(tmp_path / "run.npz", "") as file:
+        monkeypatch.setattr("fcntl.flock", no_locks)
+        file.write(b"half")
+        nn.save(tmp_path / "run.npz", state())
+        file.write(b" and half")
+    assert (tmp_path / "run.npz").read_bytes() == b"half and half"
+
+
 def test_a_file_that_is_cut_short_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is mapped into memory would kill the process."""
     nn.save(path, state())

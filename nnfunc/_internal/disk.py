@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # on Windows an open file cannot be removed: it needs no lock
+except ImportError:  # on Windows: leftovers stay there
     fcntl = None  # type: ignore[assignment]  # asked for below
 
 
@@ -45,7 +45,10 @@ def replaced(target: Path, name: str) -> Iterator[BinaryIO]:
             if old is not None:
                 _as_before(temporary, old)
             os.fsync(file.fileno())  # before the name is given: else a power cut may leave the name of an empty file
-        os.replace(temporary, target)
+            if fcntl is not None:
+                os.replace(temporary, target)  # as long as it is locked: no other save takes it for a leftover
+        if fcntl is None:  # where an open file cannot get another name
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(target.parent)
@@ -57,7 +60,7 @@ def _created(folder: Path, own: str, mode: int) -> tuple[Path, BinaryIO]:
         temporary = folder / f"{own}{token_hex(4)}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(temporary, flags, mode), "w+b")
-        if _locked(file) and temporary.exists():  # else another save took it for a leftover meanwhile
+        if _locked(file) is not False and temporary.exists():  # else another save took it for a leftover meanwhile
             return temporary, file
         file.close()
 
@@ -71,16 +74,16 @@ def _remove_leftovers(folder: Path, own: str) -> None:
                     os.unlink(folder / name)
 
 
-def _locked(file: BinaryIO) -> bool:
-    """Whether the file is ours alone now."""
+def _locked(file: BinaryIO) -> bool | None:
+    """Whether the file is ours alone now; None where there are no locks."""
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:  # a file system without them
+        return None
     return True
 
 
