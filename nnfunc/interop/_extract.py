@@ -332,25 +332,31 @@ def packed(parts: list[str], indent: int) -> list[str]:
     return [each[1:] if each[0] == "\n" else inner + each for each in lines if each]
 
 
-def line(target: str, expression: str, comment: str = "") -> list[str]:
+def line(target: str, expression: str, comment: str = "", sign: str = "=") -> list[str]:
     """The lines of an assignment inside a function, broken before its operators where it is too long.
 
     >>> line("y", "x.dot(W) + b", "(rows, 3)")
     ['y = x.dot(W) + b  # (rows, 3)']
     """
-    said, after = f"{target} = {expression}", f"  # {comment}" if comment else ""
+    target = f"{target} {sign} "
+    said, after = f"{target}{expression}", f"  # {comment}" if comment else ""
     if len(said + after) + 4 <= WIDTH:
         return [said + after]
-    depth, parts = 0, [""]
-    for piece in re.split(r"([()\[\]]| (?=[*+-] ))", expression):
-        depth += (piece in "([" and piece != "") - (piece in ")]" and piece != "")
-        if piece == " " and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    if len(parts) == 1 or len(said) + 4 <= WIDTH:
+    if len(said) + 4 <= WIDTH:
         return [said]
-    return [f"{target} = ({after}", *(f"    {part}" for part in parts), ")"]
+    depth, parts, spans = 0, [0], [(0, 0)]
+    for i, letter in enumerate(expression):
+        if letter in "([" and (depth := depth + 1) == 1:
+            spans.append((i + 1, i + 1))
+        elif letter in ")]" and (depth := depth - 1) == 0:
+            spans[-1] = spans[-1][0], i
+        elif depth == 0 and expression[i : i + 3] in (" * ", " + ", " - "):
+            parts.append(i + 1)
+    if len(parts) > 1:
+        pieces = [expression[a:b].rstrip() for a, b in zip(parts, [*parts[1:], None], strict=True)]
+        return [f"{target}({after}", *(f"    {piece}" for piece in pieces), ")"]
+    start, stop = max(spans, key=lambda span: span[1] - span[0])
+    return [f"{target}{expression[:start]}", f"    {expression[start:stop]}", f"{expression[stop:]}{after}"]
 
 
 def call(target: str, function: str, arguments: list[str], end: str = "") -> list[str]:

@@ -44,16 +44,26 @@ class Form(NamedTuple):
     grads: Callable[[Said], dict[str, str]] = lambda _: {}
 
 
-def _dense(c: Said) -> str | None:
-    if len(c.shapes[0]) != 1:
-        return None
-    product = f"{c.x[0]}.dot({c.arrays['W']})"
-    return f"{product} + {c.arrays['b']}" if "b" in c.arrays else product
+def _dense(c: Said) -> str:
+    product, after = f"{_flat(c.x[0], c)}.dot({c.arrays['W']})", ", ".join(map(str, c.after))
+    found = f"{product} + {c.arrays['b']}" if "b" in c.arrays else product
+    return found if len(c.after) == 1 else f"({found}).reshape(len({c.x[0]}), {after})"
+
+
+def _flat(name: str, c: Said) -> str:
+    """x or dy as a matrix, all axes but the last joined."""
+    return name if len(c.after) == 1 else f"{name}.reshape(-1, {c.after[-1] if name == c.dy else c.shapes[0][-1]})"
+
+
+def _dense_dx(c: Said) -> list[str]:
+    dx = f"{_flat(c.dy, c)}.dot({c.arrays['W']}.T)"
+    return [dx if len(c.after) == 1 else f"({dx}).reshape({c.x[0]}.shape)"]
 
 
 def _dense_gradients(c: Said) -> dict[str, str]:
-    found = {"W": f"{c.x[0]}.T.dot({c.dy})"}
-    return found | ({"b": f"np.ones(len({c.dy}), {c.dy}.dtype).dot({c.dy})"} if "b" in c.arrays else {})
+    dy = _flat(c.dy, c)
+    found = {"W": f"{_flat(c.x[0], c)}.T.dot({dy})"}
+    return found | ({"b": f"np.ones(len({dy}), {c.dy}.dtype).dot({dy})"} if "b" in c.arrays else {})
 
 
 def _batch_norm(c: Said) -> str | None:
@@ -84,7 +94,7 @@ def _others(c: Said) -> list[str]:
 BACK = Form(_reshape, lambda c: [f"{c.dy}.reshape({c.x[0]}.shape)"])
 
 FORMS: dict[Callable[..., Any], Form] = {
-    affine.DENSE.forward: Form(_dense, lambda c: [f"{c.dy}.dot({c.arrays['W']}.T)"], _dense_gradients),
+    affine.DENSE.forward: Form(_dense, _dense_dx, _dense_gradients),
     activations.IDENTITY.forward: Form(lambda c: c.x[0], lambda c: [c.dy]),
     activations.RELU.forward: Form(lambda c: f"np.maximum({c.x[0]}, 0)", lambda c: [f"{c.dy} * ({c.y} > 0)"]),
     activations.SIGMOID.forward: Form(lambda c: f"{c.use(logistic)}({c.x[0]})", _sigmoid_gradient),

@@ -82,7 +82,7 @@ def training(wanted: Training, made: Program, dtype: np.dtype[Any], extract: Ext
     if moves:
         body.append("state = dict(state)")
     body += ["# forward", *written.forward(), "# loss", *_loss(loss, written, extract)]
-    body += ["# backward", "grads = {}", *written.backward()]
+    body += ["# backward", "grads = {name: np.empty_like(w) for name, w in params.items()}", *written.backward()]
     if penalty is not None:
         body += ["# penalty", *_penalty(penalty, names[: made.arrays], dtype)]
     body += ["# update", *_update(optimizer, extract), f"return {', '.join(['new', 'moved', *gives[2:]])}"]

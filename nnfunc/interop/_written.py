@@ -212,7 +212,7 @@ class Written:
                 if place is not None:
                     position, first, turned = place
                     text = f"({found[k]}).mT" if turned else found[k]
-                    lines.append(f'grads["{self.arrays[position]}"] {"=" if first else "+="} {text}')
+                    lines += line(f'grads["{self.arrays[position]}"]', text, sign="=" if first else "+=")
             dxs = rule.dx(said)
             for n, need, dx in zip(leaves(op.x), needs, dxs, strict=True):
                 lines += self.add(n, dx, known) if need else []
@@ -227,7 +227,7 @@ class Written:
                 targets.append(f'grads["{self.arrays[position]}"]')
             else:
                 targets.append(f"d_{label}_{identifier(op.names[i])}")
-            lines.append(f"{targets[-1]} = np.empty_like({self.array(op, i)})")
+                lines.append(f"{targets[-1]} = np.empty_like({self.array(op, i)})")
         dy = self.dy(op.y, known)
         function = self.extract.use(op.layer.settings["backward"] if op.kernel.named else op.kernel.backward)
         if op.kernel.named:
