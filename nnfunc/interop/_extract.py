@@ -15,9 +15,11 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple, TypeGuard
+
+from nnfunc.interop._fold import UNKNOWN, Known, Text, folded, in_braces, parameters, walked
 
 WIDTH = 120
 PACKAGE = __name__.partition(".")[0]
@@ -79,6 +81,9 @@ class Extract:
         self.pieces: list[str] = []
         self.names: dict[tuple[str, str], str] = {}
         self.own: set[str] = set()
+        self.known = Known()
+        self.special: dict[tuple[Any, ...], str | None] = {}
+        self.called: dict[str, str] = {}
 
     def use(self, function: Callable[..., Any], name: str | None = None) -> str:
         """The name of a function in the file."""
@@ -100,6 +105,92 @@ class Extract:
         if home.partition(".")[0] != PACKAGE:
             self.own.add(home)
         return self.global_name(home, function.__name__, name)
+
+    def use_with(self, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[str, set[str]]:
+        """The name of a function with some of its arguments decided, where they can be, and which these are.
+
+        Args:
+            given: keywords. None, booleans and strings decide branches; numbers only what is handed on.
+        """
+        function = inspect.unwrap(function)
+        if inspect.isfunction(function) and function.__module__ in sys.modules:
+            own = inspect.signature(function).parameters
+            rest = any(p.kind is p.VAR_KEYWORD for p in own.values())
+            fixed = {k: v for k, v in given.items() if (decides(v) or k == "lead" if k in own else rest)}
+            name = self.decided(function.__module__, function.__name__, fixed)
+            if name is not None:
+                return name, set(fixed)
+        return self.use(function), set()
+
+    def decided(self, home: str, name: str, fixed: Mapping[str, Any]) -> str | None:
+        """What a function is called that has some of its arguments decided; None if that cannot be."""
+        statement, _ = module(home).says[name]
+        if isinstance(statement, ast.ImportFrom) and str(statement.module).partition(".")[0] == PACKAGE:
+            original = next(a.name for a in statement.names if (a.asname or a.name) == name)
+            return self.decided(str(statement.module), original, fixed)
+        if not isinstance(statement, ast.FunctionDef) or not fixed or statement.decorator_list:
+            return None
+        if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement)):  # it calls itself
+            return None
+        which = home, name, tuple(sorted((k, repr(v)) for k, v in fixed.items()))
+        if which not in self.special:
+            lines = module(home).lines[statement.lineno - 1 : statement.end_lineno]
+            text = folded(b"".join(lines).decode(), fixed, self.known)
+            if text is None:
+                self.special[which] = None
+                return None
+            self.special[which] = emitted = self._free(home, name)
+            text = self.known.spelled(self._inner_calls(home, text))
+            (changed,) = ast.parse(text).body
+            self.pieces.append(self._text(home, changed, text, emitted))
+        return self.special[which]
+
+    def _inner_calls(self, home: str, text: str) -> str:
+        """The text with calls of functions that have the marks among their arguments decided."""
+        done: set[int] = set()
+        while True:
+            here = Text(text)
+            for node in walked(here.function):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or here.start(node) in done:
+                    continue
+                if node.func.id in module(home).says and (said := self._said(home, node, here)) is not None:
+                    text = here.edited((here.start(node), here.stop(node), said))
+                    break
+                done.add(here.start(node))
+            else:
+                return text
+
+    def _said(self, home: str, node: ast.Call, here: Text) -> str | None:
+        """A call without the arguments that are marks; None if it stays as it is."""
+        assert isinstance(node.func, ast.Name)
+        function = self._function(home, node.func.id)
+        if function is None:
+            return None
+        names = list(parameters(function))
+        starred = next((i for i, a in enumerate(node.args) if isinstance(a, ast.Starred)), len(node.args))
+        given: dict[str, ast.expr] = dict(zip(names, node.args[:starred], strict=False))
+        given |= {k.arg: k.value for k in node.keywords if k.arg is not None}
+        values = {k: self.known.of(v) for k, v in given.items()}
+        fixed = {k: v for k, v in values.items() if v is not UNKNOWN and (decides(v) or k not in names)}
+        if not fixed or any(k not in fixed for k in values if k not in names):
+            return None
+        name = self.decided(home, node.func.id, fixed)
+        if name is None:
+            return None
+        place = f"_called_{name}_"
+        self.called[place] = name
+        gone = [given[k] for k in fixed]
+        said = [here.of(a) for a in node.args if a not in gone]
+        said += [here.of(k) for k in node.keywords if k.value not in gone]
+        return f"{place}({', '.join(said)})"
+
+    def _function(self, home: str, name: str) -> ast.FunctionDef | None:
+        """The function that a name at the top of a module is, of this package."""
+        statement, _ = module(home).says.get(name, (None, None))
+        if isinstance(statement, ast.ImportFrom) and str(statement.module).partition(".")[0] == PACKAGE:
+            original = next(a.name for a in statement.names if (a.asname or a.name) == name)
+            return self._function(str(statement.module), original)
+        return statement if isinstance(statement, ast.FunctionDef) else None
 
     def global_name(self, home: str, name: str, wanted: str | None = None) -> str:
         """What a name at the top of a module is called in the file; it is written there, with what it uses."""
@@ -140,9 +231,9 @@ class Extract:
         self.taken.add(found)
         return found
 
-    def _text(self, home: str, statement: ast.stmt) -> str:
-        """The source of a statement, as it stands in the file."""
-        lines = module(home).lines
+    def _text(self, home: str, statement: ast.stmt, own: str | None = None, name: str | None = None) -> str:
+        """The source of a statement, of the module or of its own, as it stands in the file."""
+        lines = module(home).lines if own is None else own.encode().splitlines(keepends=True)
         starts = [0]
         for line in lines:
             starts.append(starts[-1] + len(line))
@@ -157,7 +248,7 @@ class Extract:
         def stop(node: Any) -> int:
             return at(node.end_lineno, node.end_col_offset)
 
-        renamed = self._renamed(home, statement)
+        renamed = self._renamed(home, statement, name)
         fields = statement.body if _is_record(statement) else []
         edits: list[tuple[int, int, str]] = []
         inside: list[tuple[int, int]] = []  # what an edit has written anew already
@@ -184,8 +275,16 @@ class Extract:
         edits = [e for e in edits if not any(a <= e[0] and e[1] <= b and (a, b) != e[:2] for a, b in inside)]
         inside += [(a, b) for a, b, _ in edits]
         for node in ast.walk(statement):
-            new = renamed.get(node.id) if isinstance(node, ast.Name) else None
-            if new is not None and not any(a <= start(node) and stop(node) <= b for a, b in inside):
+            used = (
+                {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if isinstance(node, ast.JoinedStr) else set()
+            )
+            if any(renamed.get(k, k) != k for k in used):
+                said = in_braces(source[start(node) : stop(node)].decode(), lambda k: renamed.get(k, k))
+                edits.append((start(node), stop(node), said))
+        for node in walked(statement):
+            old = node.id if isinstance(node, ast.Name) else ""
+            new = renamed.get(old, old)
+            if new != old and not any(a <= start(node) and stop(node) <= b for a, b in inside):
                 edits.append((start(node), stop(node), new))
         decorators = getattr(statement, "decorator_list", [])
         begin = min([start(statement), *(start(d) - 1 for d in decorators)])
@@ -199,7 +298,7 @@ class Extract:
         text = re.sub(r"(?m)^[ \t]*pass\n(?=[ \t]*\S)", "", text)
         return re.sub(r"(?m)[ \t]+$", "", text).strip() + "\n"
 
-    def _renamed(self, home: str, statement: ast.stmt) -> dict[str, str]:
+    def _renamed(self, home: str, statement: ast.stmt, own: str | None = None) -> dict[str, str]:
         """What the module's names that stand in a statement are called in the file; what they are is written too."""
         annotations = {id(node) for part in ast.walk(statement) for node in _annotation(part)}
         local = {
@@ -230,7 +329,9 @@ class Extract:
                 or node.id in found
             ):
                 continue
-            if node.id in module(home).says:
+            if node.id in self.called:
+                found[node.id] = self.called[node.id]
+            elif node.id in module(home).says:
                 if constant and not self.backward and re.search("_(backward|gradients)$", node.id):
                     found[node.id] = "None"
                 else:
@@ -238,7 +339,7 @@ class Extract:
             elif not hasattr(builtins, node.id):
                 raise ValueError(f"{home} uses {node.id}, whose source cannot be found")
         if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-            found[statement.name] = self.names[home, statement.name]
+            found[statement.name] = own or self.names[home, statement.name]
         return found
 
     def _record(self, home: str, statement: ast.ClassDef) -> str:
@@ -254,6 +355,11 @@ class Extract:
         defaults = [ast.unparse(f.value) for f in fields if f.value is not None]
         said = f", defaults=({', '.join(defaults)},)" if defaults else ""
         return f'namedtuple("{name}", "{" ".join(ast.unparse(f.target) for f in fields)}"{said})'
+
+
+def decides(value: object) -> bool:
+    """Whether an argument of this value decides branches."""
+    return value is None or isinstance(value, (bool, str))
 
 
 def _is_record(node: ast.AST) -> TypeGuard[ast.ClassDef]:

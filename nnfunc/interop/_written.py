@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -136,17 +136,18 @@ class Written:
 
     def call(self, op: Op, label: str) -> list[str]:
         """A call of a kernel's function."""
-        asked = {"train": repr(self.trains(op)), "lead": "1", "gather": "None", "key": "None"}
-        if self.train and "key" in op.kernel.asks:
-            asked["key"] = self.key(op)
+        asks = {"train": self.trains(op), "lead": 1, "gather": None} | ({} if self.train else {"key": None})
+        values = {k: op.layer.settings[k] for k in op.kernel.uses} | {k: asks[k] for k in op.kernel.asks if k in asks}
+        function, gone = self.extract.use_with(op.kernel.forward, values)
+        given = keywords(values, gone)
         state = self.state(op)
-        asked["state"] = f"({', '.join(state)}{',' if len(state) == 1 else ''})"
-        given = [f"{k}={op.layer.settings[k]!r}".replace("'", '"') for k in op.kernel.uses]
-        given += [f"{k}={asked[k]}" for k in op.kernel.asks]
+        if "state" in op.kernel.asks:
+            given.append(f"state=({', '.join(state)}{',' if len(state) == 1 else ''})")
+        if self.train and "key" in op.kernel.asks:
+            given.append(f"key={self.key(op)}")
         arrays = [self.array(op, i) for i in range(len(op.params))]
         own = f"({', '.join(arrays)}{',' if len(arrays) == 1 else ''})"
         arguments = [own, self.value(op.x, iter(op.casts)), *given]
-        function = self.extract.use(op.kernel.forward)
         if not self.train:
             return call(f"{label} = ", function, arguments, "[0]")
         moved = f", ({', '.join(state)}{',' if len(state) == 1 else ''})" if "state" in op.kernel.asks else ""
@@ -229,8 +230,8 @@ class Written:
                 targets.append(f"d_{label}_{identifier(op.names[i])}")
                 lines.append(f"{targets[-1]} = np.empty_like({self.array(op, i)})")
         dy = self.dy(op.y, known)
-        function = self.extract.use(op.layer.settings["backward"] if op.kernel.named else op.kernel.backward)
         if op.kernel.named:
+            function = self.extract.use(op.layer.settings["backward"])
             result = f"d_{label}_x, d_{label}_own"
             lines += call(f"{result} = ", function, [self.own(op), f"{label}_cache", dy])
             lines += [f'{t}[...] = d_{label}_own["{k}"]' for t, k in zip(targets, op.names, strict=True) if t != "None"]
@@ -239,7 +240,9 @@ class Written:
             grads = f"({', '.join(targets)}{',' if len(targets) == 1 else ''})"
             arrays = [self.array(op, i) for i in range(len(op.params))]
             own = f"({', '.join(arrays)}{',' if len(arrays) == 1 else ''})"
-            given = [f"{k}={op.layer.settings[k]!r}".replace("'", '"') for k in op.kernel.uses]
+            values = {k: op.layer.settings[k] for k in op.kernel.uses}
+            function, gone = self.extract.use_with(op.kernel.backward, values)
+            given = keywords(values, gone)
             arguments = [own, f"{label}_cache", dy, grads, repr(step.need), *given]
             only = op.x if isinstance(op.x, int) else None
             single = only is not None and any(needs) and only not in known
@@ -270,6 +273,15 @@ class Written:
         if isinstance(numbers, tuple):
             return f"({', '.join(self.dy(n, known) for n in numbers)},)"
         return self.gradient(numbers) if numbers in known else f"np.zeros_like({self.names[numbers]})"
+
+
+def keywords(values: Mapping[str, Any], gone: set[str]) -> list[str]:
+    """Arguments by name, without those that are gone.
+
+    >>> keywords({"eps": 1e-5, "mode": "same"}, {"eps"})
+    ['mode="same"']
+    """
+    return [f"{k}={v!r}".replace("'", '"') for k, v in values.items() if k not in gone]
 
 
 def identifier(name: str) -> str:
