@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import nnfunc as nn
 from nnfunc.arrays import ArrayDict
 from nnfunc.core.build import program
 from nnfunc.core.values import Shapes, Value, leaves, map_leaves
+from nnfunc.interop._fold import Known, folded
 from nnfunc.interop._written import integers
 from nnfunc.interop.source import to_source, write_source
 from nnfunc.models.description import constructors
@@ -92,6 +94,10 @@ def test_every_layer(name: str, dtype: type[np.floating], data: st.DataObject, s
     layers, shape = EVERY[name]
     layer = data.draw(layers)
     params, state = layer.init(nn.key(seed), shape, dtype)
+    if name in CANNOT:
+        with pytest.raises(ValueError, match=CANNOT[name]):
+            to_source(layer, params, state, input_shape=shape)
+        return
     check(layer, randomized(params, seed), moved(state, seed), shape, seed)
 
 
@@ -252,6 +258,72 @@ def test_ruff_finds_nothing(name: str, tmp_path: Path) -> None:
     subprocess.run([ruff, "check", *said, str(tmp_path)], check=True)
 
 
+def test_any_name_will_do() -> None:
+    name = 'a "b", (c\\'
+    model = nn.serial(
+        nn.wired(through, {name: nn.serial(*(nn.dense(3) for _ in range(2)), nn.batch_norm())}), nn.gru(2)
+    )
+    check(model, *model.init(nn.key(0), (2, 3)), (2, 3))
+
+
+def through(call: Any, x: Any) -> Any:
+    return call(*call.layers, x)
+
+
+def test_how_it_is_used_is_said() -> None:
+    """What the docstring of the file says runs as it stands there."""
+    module = run(training_text(loss=nn.binary_cross_entropy, optimizer=nn.adam(FORMS[-1].settings["learning_rate"])))
+    lines = [line for line in module["__doc__"].splitlines() if line.startswith("    ")]
+    assert len(lines) == 3
+    exec("\n".join(line.strip() for line in lines), module | {"x": ROWS, "target": BITS, "lr": 0.1})
+
+
+# -- functions with known arguments ------------------------------------------------------------------------------------
+
+FOLDS: list[tuple[str, dict[str, Any], str]] = [
+    ("if a:\n    x = 1  # one\nelse:\n    x = 2\nreturn x", {"a": True}, "x = 1  # one\nreturn x"),
+    ("if a:\n    x = 1\nelif b:\n    x = 2\nreturn x", {"a": None}, "if b:\n    x = 2\nreturn x"),
+    ("if a is not None:\n    return 1\nreturn 2", {"a": "s"}, "return 1"),
+    ("if a is not None:\n    return 1\nreturn 2", {"a": None}, "return 2"),
+    ("return [1 if a else 2, not a, a == 's']", {"a": "s"}, 'return [1, False, True]'),
+    ("return (a and b) + (a or b) + (b and a)", {"a": False}, "return (False) + (b) + (b and False)"),
+    ("return (a and b) + (a or b) + (b and a)", {"a": True}, "return (b) + (True) + (b)"),
+    ("k = a if a else None\nd = f(b)\nreturn f(k, b)", {"a": None}, "return f(None, b)"),
+    ('return f"a is {a!r}, {b}"', {"a": True}, 'return f"a is {True!r}, {b}"'),
+    ("if b:\n    if a:\n        x = 1\nreturn b", {"a": False}, "if b:\n    pass\nreturn b"),
+    ("return f(x, **c)", {"a": True, "e": 3}, "return f(x, e=3)"),
+    ("return f(x, **c)", {"a": True}, "return f(x)"),
+]  # fmt: skip
+
+
+def indent(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("body", "fixed", "expected"), FOLDS)
+def test_what_is_known_is_decided(body: str, fixed: dict[str, Any], expected: str) -> None:
+    known = Known()
+    text = folded(f"def f(x, *, a, b=1, **c):\n{indent(body)}", fixed, known)
+    assert text is not None
+    assert known.spelled(text) == f"def f(x, *, b=1):\n{indent(expected)}"
+
+
+def test_a_step_changes_nothing() -> None:
+    module = run(training_text(optimizer=nn.adam(), penalty=nn.l2(0.1)))
+    params, slots, state = module["PARAMS"], module["begin"](module["PARAMS"]), module["STATE"]
+    before = pickle.dumps((params, slots, state, ROWS, BITS))
+    a, b = (module["train_step"](params, slots, ROWS, BITS, key=module["new_key"](0)) for _ in range(2))
+    assert pickle.dumps((params, slots, state, ROWS, BITS)) == before
+    assert pickle.dumps(a) == pickle.dumps(b)
+
+
+@pytest.mark.parametrize(
+    "body", ["a = 2\n    return a", "return [a for a in x]", "return lambda a: a", "return dict(c)"]
+)
+def test_what_cannot_be_decided_stays(body: str) -> None:
+    assert folded(f"def f(x, *, a, **c):\n    {body}", {"a": True}, Known()) is None
+
+
 # -- what cannot be written --------------------------------------------------------------------------------------------
 
 
@@ -265,6 +337,10 @@ def back(params: Any, cache: Any, dy: Any) -> Any:
 
 def with_nnfunc(params: Any, x: Any) -> Any:
     return x, nn.EMPTY
+
+
+def with_pytest(params: Any, x: Any) -> Any:
+    return pytest.approx(x), None
 
 
 def inner() -> Any:
@@ -282,7 +358,8 @@ def full(*_: Any, **__: Any) -> Any:
 
 UNWRITTEN: list[tuple[nn.Layer, str]] = [
     (nn.layer(inner(), back), "scaled is defined inside of another function"),
-    (nn.layer(with_nnfunc, back), "uses nnfunc as nn, which the file shall not need"),
+    (nn.layer(with_nnfunc, back), "uses nn of nnfunc, which the file shall not need"),
+    (nn.layer(with_pytest, back), "uses pytest of pytest, which the file shall not need"),
     (nn.layer(partial(plain), back), "is no function whose source could be written"),
     (nn.Layer(lambda *_: (nn.EMPTY, nn.EMPTY), full, back), "is a layer of three functions: make it with nn.layer"),
 ]

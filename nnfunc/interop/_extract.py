@@ -12,11 +12,13 @@ import ast
 import builtins
 import copy
 import inspect
+import json
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeGuard
 
 from nnfunc.interop._fold import UNKNOWN, Known, Text, folded, in_braces, parameters, walked
@@ -80,7 +82,6 @@ class Extract:
         self.imports: set[str] = {"import numpy as np"}
         self.pieces: list[str] = []
         self.names: dict[tuple[str, str], str] = {}
-        self.own: set[str] = set()
         self.known = Known()
         self.special: dict[tuple[Any, ...], str | None] = {}
         self.called: dict[str, str] = {}
@@ -102,8 +103,6 @@ class Extract:
             raise ValueError(
                 f"the source of {function.__qualname__} cannot be found: define it in a file that is imported"
             ) from None
-        if home.partition(".")[0] != PACKAGE:
-            self.own.add(home)
         return self.global_name(home, function.__name__, name)
 
     def use_with(self, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[str, set[str]]:
@@ -195,21 +194,15 @@ class Extract:
     def global_name(self, home: str, name: str, wanted: str | None = None) -> str:
         """What a name at the top of a module is called in the file; it is written there, with what it uses."""
         statement, below = module(home).says[name]
-        if isinstance(statement, ast.ImportFrom) and statement.module is not None:
+        if isinstance(statement, ast.ImportFrom) and (source := self._source(home, statement)) is not None:
             original = next(a.name for a in statement.names if (a.asname or a.name) == name)
-            if statement.module.partition(".")[0] == PACKAGE or statement.module in self.own:
-                return self.global_name(statement.module, original, wanted)
+            if original in module(source).says:
+                return self.global_name(source, original, wanted)
         if (home, name) in self.names:
             return self.names[home, name]
         if isinstance(statement, (ast.Import, ast.ImportFrom)):
-            alias = next(a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name)
-            if PACKAGE in (alias.name.partition(".")[0], str(getattr(statement, "module", "")).partition(".")[0]):
-                raise ValueError(f"{home} uses {PACKAGE} as {name}, which the file shall not need: take its function")
-            said = f"import {ast.unparse(alias)}"
-            self.imports.add(said if isinstance(statement, ast.Import) else f"from {statement.module} {said}")
-            self.names[home, name] = name
-            self.taken.add(name)
-            return name
+            self.names[home, name] = found = self._imported(home, name, statement)
+            return found
         for bound in _bound(statement):
             self.names[home, bound] = wanted if wanted and bound == name else self._free(home, bound)
         plain = _is_record(statement) and not any(isinstance(s, ast.FunctionDef) for s in statement.body)
@@ -218,6 +211,30 @@ class Extract:
             text = _comment(below.value) + text
         self.pieces.append(text)
         return self.names[home, name]
+
+    def _source(self, home: str, statement: ast.ImportFrom) -> str | None:
+        """The module that names are taken from, if its source is to be written: of this package, or yours."""
+        parents = home.split(".")[: -statement.level] if statement.level else []
+        name = ".".join([*parents, *([statement.module] if statement.module else [])])
+        top = name.partition(".")[0]
+        return None if top == "numpy" or top in sys.stdlib_module_names or name not in sys.modules else name
+
+    def _imported(self, home: str, name: str, statement: ast.Import | ast.ImportFrom) -> str:
+        """What something is called that the file imports: of NumPy or of the standard library."""
+        alias = next(a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name)
+        place = alias.name if isinstance(statement, ast.Import) else f"{'.' * statement.level}{statement.module or ''}"
+        if place.partition(".")[0] not in ("numpy", *sys.stdlib_module_names):
+            raise ValueError(
+                f"{home} uses {name} of {place}, which the file shall not need: NumPy, the standard library and "
+                "functions at the top of modules are what can be written"
+            )
+        said = "" if isinstance(statement, ast.Import) else f"from {place} "
+        if said + f"import {ast.unparse(alias)}" not in self.imports and name in self.taken:
+            alias = ast.alias(alias.name, self._free(place, name))
+        self.imports.add(said + f"import {ast.unparse(alias)}")
+        found = alias.asname or alias.name.partition(".")[0]
+        self.taken.add(found)
+        return found
 
     def _free(self, home: str, name: str) -> str:
         """A name that is not taken yet."""
@@ -402,7 +419,7 @@ def _signature(node: ast.FunctionDef, renamed: dict[str, str]) -> str:
             part.id = renamed.get(part.id, part.id)
     name = renamed.get(node.name, node.name)
     said = ast.unparse(args).replace("'", '"')
-    return called("", f"def {name}", said.split(", "), node.col_offset, ":").lstrip()
+    return called("", f"def {name}", parted(said), node.col_offset, ":").lstrip()
 
 
 def called(target: str, function: str, arguments: list[str], indent: int = 0, end: str = "") -> str:
@@ -418,6 +435,41 @@ def called(target: str, function: str, arguments: list[str], indent: int = 0, en
     return "\n".join([f"{' ' * indent}{target}{function}(", *packed(arguments, inner), f"{' ' * indent}){end}"])
 
 
+def quoted(name: str) -> str:
+    """A name as a string in the file.
+
+    >>> print(quoted('a "b"'))
+    "a \\"b\\""
+    """
+    return json.dumps(name, ensure_ascii=False)
+
+
+def letters(text: str) -> Iterator[tuple[int, str, int]]:
+    """The place of each letter outside of strings, the letter, and how many brackets are open behind it.
+
+    >>> [letter for _, letter, depth in letters('f("(", x)') if depth]
+    ['(', ',', ' ', 'x']
+    """
+    depth, inside, escaped = 0, False, False
+    for i, letter in enumerate(text):
+        if letter == '"' and not escaped:
+            inside = not inside
+        elif not inside:
+            depth += (letter in "([{") - (letter in ")]}")
+            yield i, letter, depth
+        escaped = letter == "\\" and not escaped
+
+
+def parted(text: str) -> list[str]:
+    """What stands between the commas of a tuple, or of a call, without its brackets.
+
+    >>> parted('a, f(b, c), "d, e",')
+    ['a', 'f(b, c)', '"d, e"']
+    """
+    commas = [-1, *(i for i, letter, depth in letters(text) if letter == "," and depth == 0), len(text)]
+    return [part for a, b in pairwise(commas) if (part := text[a + 1 : b].strip())]
+
+
 def packed(parts: list[str], indent: int) -> list[str]:
     """Parts of a call as lines, as many on each as fit; a tuple that fits on none is broken itself.
 
@@ -428,7 +480,7 @@ def packed(parts: list[str], indent: int) -> list[str]:
     for part in parts:
         if len(inner) + len(part) + 1 > WIDTH and part[0] == part[-1].replace(")", "("):
             lines += [
-                *("\n" + each for each in [f"{inner}(", *packed(part[1:-1].split(", "), indent + 4), f"{inner}),"]),
+                *("\n" + each for each in [f"{inner}(", *packed(parted(part[1:-1]), indent + 4), f"{inner}),"]),
                 "",
             ]
             continue
@@ -450,11 +502,11 @@ def line(target: str, expression: str, comment: str = "", sign: str = "=") -> li
         return [said + after]
     if len(said) + 4 <= WIDTH:
         return [said]
-    depth, parts, spans = 0, [0], [(0, 0)]
-    for i, letter in enumerate(expression):
-        if letter in "([" and (depth := depth + 1) == 1:
+    parts, spans = [0], [(0, 0)]
+    for i, letter, depth in letters(expression):
+        if letter in "([" and depth == 1:
             spans.append((i + 1, i + 1))
-        elif letter in ")]" and (depth := depth - 1) == 0:
+        elif letter in ")]" and depth == 0:
             spans[-1] = spans[-1][0], i
         elif depth == 0 and expression[i : i + 3] in (" * ", " + ", " - "):
             parts.append(i + 1)

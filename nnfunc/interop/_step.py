@@ -11,8 +11,8 @@ from nnfunc import keys
 from nnfunc._internal.validate import by_name, instance
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
-from nnfunc.interop._extract import Extract, call, called
-from nnfunc.interop._written import Written
+from nnfunc.interop._extract import Extract, call, called, quoted
+from nnfunc.interop._written import Written, keywords
 from nnfunc.layout import matching
 from nnfunc.losses import Loss
 from nnfunc.optimizers import Optimizer
@@ -62,8 +62,10 @@ def training_of(
     return Training(model, loss, optimizer, penalty)
 
 
-def training(wanted: Training, made: Program, dtype: np.dtype[Any], extract: Extract, names: tuple[str, ...]) -> str:
-    """The functions `begin` and `train_step`."""
+def training(
+    wanted: Training, made: Program, dtype: np.dtype[Any], extract: Extract, names: tuple[str, ...]
+) -> tuple[str, list[str]]:
+    """The functions `begin` and `train_step`, and the lines that say how they are used."""
     written = Written(made, dtype, extract, True, names)
     _, loss, optimizer, penalty = wanted
     if not isinstance(made.output, int):
@@ -90,26 +92,36 @@ def training(wanted: Training, made: Program, dtype: np.dtype[Any], extract: Ext
     begin = "\n".join(['    return {\n        "t": 0,', *slots, "    }"])
     head = called("", "def train_step", arguments, 0, ":")
     lines = ["def begin(params):", f'    """What {optimizer.name} remembers, at the beginning."""', begin, "", "", head]
-    return "\n".join([*lines, *(f"    {line}" for line in body)])
+    rate_given = [] if isinstance(rate, float) else ["lr"]
+    passed = ["params", "slots", "x", "target", *rate_given]
+    passed += ["state=state"] * moves + ["key=key"] * made.asks_key
+    first = [("params", "PARAMS"), ("slots", "begin(PARAMS)")]
+    first += [("state", "STATE")] * moves + [("key", "new_key(0)")] * made.asks_key
+    use = [
+        f"{', '.join(name for name, _ in first)} = {', '.join(said for _, said in first)}",
+        f"{', '.join(gives)} = train_step({', '.join(passed)})",
+    ]
+    return "\n".join([*lines, *(f"    {line}" for line in body)]), use
 
 
 def _loss(loss: Loss, written: Written, extract: Extract) -> list[str]:
     """The lines of the loss's value and of its gradient."""
     n = written.program.output
     y, d, dtype = written.names[n], written.gradient(n), f"np.{written.dtype}"
-    settings = [f"{k}={v!r}" for k, v in loss.settings.items()]
+    values, gone = extract.use_with(_of(loss.values), loss.settings)
+    gradient, gone_too = extract.use_with(_of(loss.gradient), loss.settings)
     lines = [f"y = {y}.reshape(-1, {written.program.shapes[n][-1]})"] if len(written.program.shapes[n]) > 1 else []
     y = "y" if lines else y
     if loss.targets == "classes":
         lines.append(f"T = np.eye({y}.shape[-1], dtype={dtype})[np.reshape(target, -1)]")
     else:
         lines.append(f"T = np.asarray(target, {dtype}).reshape({y}.shape)")
-    lines.append(f"values, residual = {extract.use(_of(loss.values))}({', '.join([y, 'T', *settings])})")
+    lines.append(f"values, residual = {values}({', '.join([y, 'T', *keywords(loss.settings, gone)])})")
     if loss.over is not None:
         each = "values / values.shape[-1]" if loss.over == "mean" else "values"
         lines.append(f"values = ({each}).dot(np.ones(values.shape[-1], {dtype}))".replace("(values)", "values"))
     lines += ["rows = len(values)", "value = float(np.add.reduce(values) / rows)"]
-    lines.append(f"{d} = {extract.use(_of(loss.gradient))}({', '.join(['residual', *settings])})")
+    lines.append(f"{d} = {gradient}({', '.join(['residual', *keywords(loss.settings, gone_too)])})")
     if loss.over == "mean":
         lines.append(f"{d} = {d} / {d}.shape[-1]")
     back = f".reshape({written.names[n]}.shape)" if y == "y" else ""
@@ -126,12 +138,12 @@ def _of(function: Callable[..., Any] | None) -> Callable[..., Any]:
 def _penalty(penalty: Penalty, names: tuple[str, ...], dtype: np.dtype[Any]) -> list[str]:
     """The lines that add a penalty to the value and to the gradients."""
     where = matching(names, penalty.settings["where"])
-    quoted = [f'"{name}"' for name in where]
+    chosen = [quoted(name) for name in where]
     strength = penalty.settings["strength"]
     value, slope = {"l2": ("np.sum(w * w) / 2", "w"), "l1": ("np.sum(np.abs(w))", "np.sign(w)")}[penalty.name]
     return [
         f"share = np.{dtype}({float(strength)!r} / rows)",
-        *call("for name in ", "", quoted if len(quoted) > 1 else [f"{quoted[0]},"], ":"),
+        *call("for name in ", "", chosen if len(chosen) > 1 else [f"{chosen[0]},"], ":"),
         "    w = params[name]",
         f"    value += float(share * ({value}))",
         f"    grads[name] = grads[name] + share * {slope}",

@@ -13,7 +13,7 @@ import numpy as np
 from nnfunc.core import custom
 from nnfunc.core.program import Gradient, Op, Program, planned
 from nnfunc.core.values import Value, leaves
-from nnfunc.interop._extract import Extract, call, line
+from nnfunc.interop._extract import Extract, call, line, quoted
 from nnfunc.interop._forms import FORMS, Form, Said
 from nnfunc.keys import fold_in
 
@@ -58,11 +58,15 @@ class Written:
         """The i-th parameter of a call, as its layer sees it."""
         at = op.params[i]
         where = "params" if at < self.program.arrays else "state"
-        return f'{where}["{self.arrays[at]}"]' + (".mT" if op.turned[i] else "")
+        return f"{where}[{quoted(self.arrays[at])}]" + (".mT" if op.turned[i] else "")
+
+    def grad(self, position: int) -> str:
+        """The gradient of a parameter."""
+        return f"grads[{quoted(self.arrays[position])}]"
 
     def state(self, op: Op) -> list[str]:
         """The state of a call."""
-        return [f'state["{self.arrays[self.program.arrays + i]}"]' for i in op.state]
+        return [f"state[{quoted(self.arrays[self.program.arrays + i])}]" for i in op.state]
 
     def value(self, numbers: Value, casts: Iterator[bool] | None = None) -> str:
         """A value; what is made of integers where floats are asked for is cast."""
@@ -166,7 +170,7 @@ class Written:
         asks = settings.get("asks", ())
         if op.kernel.forward is not custom._forward or isinstance(op.y, tuple):
             raise ValueError(f"{op.path or op.layer.name} is a layer of three functions: make it with nn.layer")
-        names = [f'"{k}": {s}' for k, s in zip(op.state_names, self.state(op), strict=True)]
+        names = [f"{quoted(k)}: {s}" for k, s in zip(op.state_names, self.state(op), strict=True)]
         asked = {
             "train": repr(self.trains(op)),
             "key": self.key(op) if self.train and "key" in asks else "None",
@@ -179,12 +183,12 @@ class Written:
         moved = f", {label}_state" if "state" in asks else ""
         lines = call(f"{label}, {label}_cache{moved} = ", function, arguments)
         for k, s in zip(op.state_names, self.state(op), strict=True):
-            lines.append(f'{s} = np.asarray({label}_state["{k}"], {s}.dtype)')
+            lines.append(f"{s} = np.asarray({label}_state[{quoted(k)}], {s}.dtype)")
         return lines + self.cast(label)
 
     def own(self, op: Op) -> str:
         """The arrays of a layer of one's own, as a dict."""
-        items = [f'"{k}": {self.array(op, i)}' for i, k in enumerate(op.names)]
+        items = [f"{quoted(k)}: {self.array(op, i)}" for i, k in enumerate(op.names)]
         return f"{{{', '.join(items)}}}"
 
     def cast(self, label: str) -> list[str]:
@@ -199,7 +203,7 @@ class Written:
         for step in plan.calls:
             op, label = self.program.ops[step.at], self.labels[step.at]
             lines += self.back(step, op, label, known)
-        lines += [f'grads["{self.arrays[p]}"] = np.zeros_like(params["{self.arrays[p]}"])' for p in plan.unused]
+        lines += [f"{self.grad(p)}[...] = 0" for p in plan.unused]
         return lines
 
     def back(self, step: Gradient, op: Op, label: str, known: set[int]) -> list[str]:
@@ -213,7 +217,7 @@ class Written:
                 if place is not None:
                     position, first, turned = place
                     text = f"({found[k]}).mT" if turned else found[k]
-                    lines += line(f'grads["{self.arrays[position]}"]', text, sign="=" if first else "+=")
+                    lines += line(self.grad(position), text, sign="=" if first else "+=")
             dxs = rule.dx(said)
             for n, need, dx in zip(leaves(op.x), needs, dxs, strict=True):
                 lines += self.add(n, dx, known) if need else []
@@ -225,7 +229,7 @@ class Written:
                 continue
             position, first, turned = place
             if first and not turned:
-                targets.append(f'grads["{self.arrays[position]}"]')
+                targets.append(self.grad(position))
             else:
                 targets.append(f"d_{label}_{identifier(op.names[i])}")
                 lines.append(f"{targets[-1]} = np.empty_like({self.array(op, i)})")
@@ -234,7 +238,9 @@ class Written:
             function = self.extract.use(op.layer.settings["backward"])
             result = f"d_{label}_x, d_{label}_own"
             lines += call(f"{result} = ", function, [self.own(op), f"{label}_cache", dy])
-            lines += [f'{t}[...] = d_{label}_own["{k}"]' for t, k in zip(targets, op.names, strict=True) if t != "None"]
+            lines += [
+                f"{t}[...] = d_{label}_own[{quoted(k)}]" for t, k in zip(targets, op.names, strict=True) if t != "None"
+            ]
             dx = f"d_{label}_x"
         else:
             grads = f"({', '.join(targets)}{',' if len(targets) == 1 else ''})"
@@ -254,7 +260,7 @@ class Written:
         for i, place in enumerate(places):
             if place is not None and not (place[1] and not place[2]):
                 text = targets[i] + (".mT" if place[2] else "")
-                lines.append(f'grads["{self.arrays[place[0]]}"] {"=" if place[1] else "+="} {text}')
+                lines.append(f"{self.grad(place[0])} {'=' if place[1] else '+='} {text}")
         for n, need, part in zip(leaves(op.x), needs, _indexed_parts(op.x, dx), strict=True):
             lines += (
                 self.add(n, f"np.asarray({part}, np.{self.dtype})" if op.kernel.named else part, known) if need else []

@@ -40,7 +40,7 @@ from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.core.values import Shapes, check_shapes, leaves
 from nnfunc.evaluation.predict import HasParams
-from nnfunc.interop._extract import Extract, called
+from nnfunc.interop._extract import Extract, called, quoted
 from nnfunc.interop._step import Training, training, training_of
 from nnfunc.interop._weights import single
 from nnfunc.interop._written import RESERVED, Written
@@ -156,17 +156,17 @@ def _text(
     except (ValueError, TypeError) as error:
         raise type(error)(f"input_shape={shapes} does not fit the model: {error}") from None
     predicts = Written(made, dtype, extract, False, names)
-    functions = [_predict(predicts, bool(all_state))]
+    functions, use = [_predict(predicts, bool(all_state))], ["y = predict(x)"]
     if wanted is not None:
-        step = program(wanted.model, shapes, all_params, all_state)
-        functions.append(training(wanted, step, dtype, extract, names))
+        step, lines = training(wanted, program(wanted.model, shapes, all_params, all_state), dtype, extract, names)
+        functions, use = [*functions, step], [*use, *lines]
     arrays = {**all_params, **all_state}
     inside = beside is None or sum(a.size for a in arrays.values()) <= LITERALS
     weights = _weights(extract, all_params, all_state, None if inside else beside)
     parts = [
         "\n".join(
             [
-                _docstring(predicts, wanted),
+                _docstring(predicts, wanted, use),
                 "",
                 *sorted(extract.imports, key=lambda said: (said == "import numpy as np", said[:4] == "from", said)),
             ]
@@ -194,18 +194,13 @@ def _heading(said: str) -> str:
     return f"# -- {said} ".ljust(120, "-")
 
 
-def _docstring(predicts: Written, wanted: Training | None) -> str:
+def _docstring(predicts: Written, wanted: Training | None, use: list[str]) -> str:
     made = predicts.program
     x, y = _named_shapes(made, predicts, made.inputs, "x"), _named_shapes(made, predicts, made.output, "y")
-    text = '"""A neural network written out in NumPy (2.0 or later), which is all that it needs.\n\n'
-    text += (
-        f"    y = predict(x)\n\nTakes {x}, of {predicts.dtype} or integers; gives {y}. The values are named for the "
-    )
-    text += "layers that make them.\n"
-    if wanted is not None:
-        text += f"\n{wanted.said()}\n"
-    wrapped = [textwrap.fill(part, 120) if not part.startswith(" ") else part for part in text.split("\n")]
-    return "\n".join(wrapped).rstrip("\n") + '\n"""'
+    takes = f"Takes {x}, of {predicts.dtype} or integers; gives {y}. Values are named for the layers that make them."
+    said = [] if wanted is None else ["", textwrap.fill(wanted.said(), 120)]
+    first = '"""A neural network written out in NumPy (2.0 or later), which is all that it needs.'
+    return "\n".join([first, "", *(f"    {line}" for line in use), "", textwrap.fill(takes, 120), *said, '"""'])
 
 
 def _named_shapes(made: Program, written: Written, numbers: Any, name: str) -> str:
@@ -229,8 +224,9 @@ def _weights(extract: Extract, params: ArrayDict, state: ArrayDict, beside: str 
     """PARAMS and STATE."""
     if beside is not None:
         extract.imports.add("from pathlib import Path")
-        loaded = [f'with np.load(Path(__file__).with_name("{beside}")) as file:', "    NUMBERS = dict(file)"]
-        kept = [f"STATE = {{name: NUMBERS.pop(name) for name in {tuple(state)!r}}}".replace("'", '"')] if state else []
+        loaded = [f"with np.load(Path(__file__).with_name({quoted(beside)})) as file:", "    NUMBERS = dict(file)"]
+        names = "".join(f"{quoted(name)}, " for name in state).rstrip(" ")
+        kept = [f"STATE = {{name: NUMBERS.pop(name) for name in ({names})}}"] if state else []
         return "\n".join([*loaded, *kept, "PARAMS = NUMBERS"])
     many = sum(a.size for a in (*params.values(), *state.values())) > LITERALS
     lines = []
@@ -250,11 +246,14 @@ def _entry(name: str, array: NDArray[Any], many: bool) -> list[str]:
     """An array of a dict."""
     if many or not array.size:
         text = base64.b64encode(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()).decode()
-        head = f'    "{name}": {"_array" if many else "np.zeros"}({array.shape}, "{array.dtype.newbyteorder("<").str}"'
+        kind = array.dtype.newbyteorder("<").str
+        head = f'    {quoted(name)}: {"_array" if many else "np.zeros"}({array.shape}, "{kind}"'
         if not many:
             return [head + "),"]
         return [head + ', """', *textwrap.wrap(text, 116), '    """),']
-    return called(f'"{name}": ', "np.array", [*_literal(array).split(", "), f"np.{array.dtype}"], 4, ",").split("\n")
+    return called(f"{quoted(name)}: ", "np.array", [*_literal(array).split(", "), f"np.{array.dtype}"], 4, ",").split(
+        "\n"
+    )
 
 
 def _literal(array: NDArray[Any]) -> str:
