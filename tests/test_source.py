@@ -25,7 +25,7 @@ from nnfunc.interop._written import integers
 from nnfunc.interop.source import to_source, write_source
 from nnfunc.models.description import constructors
 from nnfunc.testing.strategies import Network, networks
-from tests.catalogue import EVERY, LOSSES, OPTIMIZERS, OUTPUTS, PENALTIES, outputs_and_targets, randomized
+from tests.catalogue import EVERY, FEATURES, LOSSES, OPTIMIZERS, OUTPUTS, PENALTIES, outputs_and_targets, randomized
 
 CANNOT: dict[str, str] = {}
 """Layers of the catalogue that cannot be written, with the words of the error that says why."""
@@ -350,6 +350,17 @@ def inner() -> Any:
         return factor * x, None
 
     return scaled
+
+
+def with_a_constant(params: Any, x: Any) -> Any:
+    return FEATURES * np.square(x), None
+
+
+def test_what_functions_of_yours_use_comes_along() -> None:
+    model = nn.layer(with_a_constant, back)
+    text = to_source(model, nn.EMPTY, nn.EMPTY, input_shape=(2,))
+    assert "FEATURES = 3" in text
+    assert_same(run(text)["predict"](np.ones((1, 2))), np.full((1, 2), 3, np.float32))
 
 
 def full(*_: Any, **__: Any) -> Any:

@@ -34,9 +34,13 @@ class Module(NamedTuple):
     says: dict[str, tuple[ast.stmt, ast.stmt | None]]
 
 
-@cache
 def module(name: str) -> Module:
-    """A module that is imported already."""
+    """A module that is imported already; one of yours is read anew each time, as it may have changed."""
+    return _read(name) if name.partition(".")[0] == PACKAGE else _read.__wrapped__(name)
+
+
+@cache
+def _read(name: str) -> Module:
     text = inspect.getsource(sys.modules[name])
     body = ast.parse(text).body
     says: dict[str, tuple[ast.stmt, ast.stmt | None]] = {}

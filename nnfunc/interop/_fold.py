@@ -234,7 +234,9 @@ def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
 def _decided(node: ast.AST, here: Text, known: Known) -> str | None:
     """What an expression is that marks decide."""
     if isinstance(node, ast.IfExp) and (found := known.of(node.test)) is not UNKNOWN:
-        return here.of(node.body if found else node.orelse)
+        chosen = node.body if found else node.orelse
+        value = known.of(chosen, literals=True)
+        return known.mark(value) if value is None or isinstance(value, (bool, str)) else here.of(chosen)
     if (
         isinstance(node, ast.UnaryOp)
         and isinstance(node.op, ast.Not)
@@ -282,13 +284,16 @@ def _taken(here: Text, block: list[ast.stmt], i: int, found: bool) -> str:
 def _local(here: Text, known: Known) -> str | None:
     """The text without a local that is known, and with marks where it is read."""
     names = [n for n in walked(here.function) if isinstance(n, ast.Name)]
-    for statement in here.function.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name, found = statement.targets[0].id, known.of(statement.value)
-            once = [n.id for n in names if _stores(n)].count(name) == 1 and name not in parameters(here.function)
-            if found is not UNKNOWN and once and len(statement.targets) == 1 and len(here.function.body) > 1:
-                start, stop = here.starts[statement.lineno - 1], here.starts[statement.end_lineno or statement.lineno]
-                return _marked(here.edited((start, stop, "")), {name: found}, known)
+    for statement in here.function.body[:-1]:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or statement.value is None or len(targets) > 1:
+            continue
+        name, found = getattr(targets[0], "id", ""), known.of(statement.value, literals=True)
+        marked = known.of(statement.value) is not UNKNOWN or found is None
+        once = [n.id for n in names if _stores(n)].count(name) == 1 and name not in parameters(here.function)
+        if marked and once:
+            start, stop = here.starts[statement.lineno - 1], here.starts[statement.end_lineno or statement.lineno]
+            return _marked(here.edited((start, stop, "")), {name: found}, known)
     return None
 
 

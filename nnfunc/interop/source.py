@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnfunc import __version__
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.build import program
 from nnfunc.core.layer import Layer
@@ -200,7 +201,9 @@ def _docstring(predicts: Written, wanted: Training | None, use: list[str]) -> st
     takes = f"Takes {x}, of {predicts.dtype} or integers; gives {y}. Values are named for the layers that make them."
     said = [] if wanted is None else ["", textwrap.fill(wanted.said(), 120)]
     first = '"""A neural network written out in NumPy (2.0 or later), which is all that it needs.'
-    return "\n".join([first, "", *(f"    {line}" for line in use), "", textwrap.fill(takes, 120), *said, '"""'])
+    by = f"Written by nnfunc {__version__}, from whose source its functions are taken (MIT licence)."
+    lines = [first, "", *(f"    {line}" for line in use), "", textwrap.fill(takes, 120), *said, "", by, '"""']
+    return "\n".join(lines)
 
 
 def _named_shapes(made: Program, written: Written, numbers: Any, name: str) -> str:
