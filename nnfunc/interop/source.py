@@ -129,7 +129,7 @@ def write_source(
     text, arrays = _text(model, params, state, input_shape, loss, optimizer, penalty, beside.name)
     if arrays:
         with beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none is named allow_pickle
     path.write_text(text, encoding="utf-8")
 
 
