@@ -34,7 +34,7 @@ LAYERS: dict[str, Any] = {"rnn": nn.rnn, "gru": nn.gru, "lstm": nn.lstm}
 
 def problems(key: nn.Key, count: int, shortest: int = SHORTEST) -> tuple[Any, Array]:
     """((x (count, LONGEST, 2), lengths (count,)), sums (count, 1)). Behind the end of a sequence x is noise."""
-    rng = nn.generator(key)
+    rng = nn.keys.generator(key)
     lengths = rng.integers(shortest, LONGEST + 1, size=count)
     values, marks = rng.random((count, LONGEST)), np.zeros((count, LONGEST))
     rows, half = np.arange(count), lengths // 2
@@ -62,7 +62,7 @@ def main(updates: int, picture: Path) -> None:
 
     for (name, layer), colour in zip(LAYERS.items(), plots.COLOURS, strict=False):
         model = nn.serial(layer(UNITS, output="last", lengths=True), nn.dense(1))
-        optimizer = nn.clip_by_global_norm(nn.adam(nn.cosine_decay(5e-3, updates)), 1.0)
+        optimizer = nn.clip_by_global_norm(nn.adam(nn.schedules.cosine_decay(5e-3, updates)), 1.0)
         step = nn.train_step(model, nn.mean_squared_error, optimizer)
         ts = nn.train_state(model, optimizer, init_key, input_shape=((LONGEST, 2), ()))
         begun, losses, norms = perf_counter(), [], [gradient_norms(model, ts, test_key)]

@@ -46,11 +46,11 @@ def pushed(states: Array, right: Array) -> Array:
 
 def play(params: nn.ArrayDict, key: nn.Key) -> tuple[Array, Array, Array]:
     """States, actions, and whether the episode was still going on, each (time, episodes, ...)."""
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     states: Array = random.uniform(-0.05, 0.05, (EPISODES, 4))
     going, steps = np.ones(EPISODES, bool), []
     for _ in range(LENGTH):
-        logits = policy.forward(params, nn.EMPTY, states)[0][:, 0]
+        logits = policy.forward(params, nn.arrays.EMPTY, states)[0][:, 0]
         right = random.logistic(size=EPISODES) < logits  # with a probability of σ(logits)
         steps.append((states, right, going))
         states = pushed(states, right)
@@ -120,7 +120,7 @@ for update in (1, 10, 20, 40, 60):
 # %%
 angle, turn = np.meshgrid(np.linspace(-0.21, 0.21, 100), np.linspace(-1, 1, 100))
 still = np.zeros_like(angle)
-logits = policy.forward(ts.params, nn.EMPTY, np.stack([still, still, angle, turn], axis=-1))[0][..., 0]
+logits = policy.forward(ts.params, nn.arrays.EMPTY, np.stack([still, still, angle, turn], axis=-1))[0][..., 0]
 states, actions, going = play(ts.params, play_key)
 
 fig = plt.figure(figsize=(10, 4), layout="constrained")

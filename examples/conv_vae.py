@@ -78,7 +78,7 @@ def main(epochs: int, picture: Path) -> None:
     init_key, train_key, check_key = nn.split(nn.key(0), 3)
     model = nn.wired(vae, {"encoder": encoder, "decoder": decoder}, name="vae")
     loss = nn.Loss(elbo, elbo_backward)
-    step = nn.train_step(model, loss, nn.adam(nn.cosine_decay(3e-3, epochs * (len(X) // 64 + 1))))
+    step = nn.train_step(model, loss, nn.adam(nn.schedules.cosine_decay(3e-3, epochs * (len(X) // 64 + 1))))
     ts = nn.train_state(model, step.optimizer, init_key, input_shape=(8, 8, 1))
     nn.check_model(model, ts.params, X[:3], target=Y[:3], loss=loss, state=ts.state, key=check_key).assert_ok()
 

@@ -100,7 +100,7 @@ print(nn.check_layer(forgotten, input_shape=(3,)).text(), end="\n\n")
 
 # %%
 def spirals(key: nn.Key, examples: int) -> tuple[Array, Array]:
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     Y = np.arange(examples) % 2
     radius = np.sqrt(random.uniform(0.02, 1, examples))
     angle = 2.5 * np.pi * radius + np.pi * Y

@@ -33,7 +33,7 @@ PARTS, UPDATES, MAX_NORM = 8, 500, 2.0
 
 # %%
 def waves(key: nn.Key, examples: int) -> tuple[Array, Array]:
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     X = random.uniform(-3, 3, (examples, 1))
     return X, np.sin(3 * X) * X + random.normal(0, 0.1, X.shape)
 
@@ -48,7 +48,7 @@ X, Y = waves(data_key, 2048)
 # %%
 model = nn.mlp([1, 64, 64, 1], ["tanh", "tanh", "identity"], initializer="glorot")
 value_and_grad = nn.value_and_grad(model, nn.mean_squared_error)
-optimizer = nn.adam(nn.cosine_decay(1e-2, UPDATES))
+optimizer = nn.adam(nn.schedules.cosine_decay(1e-2, UPDATES))
 params, state = model.init(init_key, (1,))
 opt_state = optimizer.init(params)
 

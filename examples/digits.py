@@ -49,7 +49,7 @@ digits = load_digits()
 X, Y = digits.data / 16, digits.target
 
 order_key, init_key, train_key = nn.split(nn.key(0), 3)
-order = nn.generator(order_key).permutation(len(X))
+order = nn.keys.generator(order_key).permutation(len(X))
 held_out, training = order[:360], order[360:]
 
 # %% [markdown]
@@ -59,7 +59,7 @@ held_out, training = order[:360], order[360:]
 # %%
 model = nn.mlp([64, 256, 128, 10], ["relu", "relu", "softmax"], keep_prob=0.6)
 updates = EPOCHS * math.ceil(len(training) / BATCH_SIZE)
-optimizer = nn.adam(nn.cosine_decay(3e-3, updates))
+optimizer = nn.adam(nn.schedules.cosine_decay(3e-3, updates))
 step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer)
 ts = nn.train_state(model, optimizer, init_key, input_shape=(64,))
 nn.summary(model, input_shape=(64,))
@@ -87,7 +87,7 @@ axes = left, middle, right = fig.subplots(1, 3)
 plots.loss_curves(nn.history(epochs), ax=left).set_yscale("log")
 shown = np.concatenate([wrong, np.flatnonzero(predicted == true)])[:20]  # the mistakes first
 plots.predictions(digits.images[held_out][shown], predicted[shown], true[shown], columns=5, ax=middle)
-plots.confusion(nn.confusion_matrix(model, ts, X[held_out], true), ax=right)
+plots.confusion(nn.metrics.confusion_matrix(model, ts, X[held_out], true), ax=right)
 for ax, title in zip(axes, ("Loss", "Predictions, mistakes first", "Confusion matrix"), strict=True):
     ax.set_title(title)
 

@@ -32,7 +32,7 @@ TEMPERATURES, SEEDS = (1, 2, 4, 8, 16), 8
 digits = load_digits()
 X, Y = digits.data / 16, digits.target
 order_key, teacher_key, student_key, train_key = nn.split(nn.key(0), 4)
-order = nn.generator(order_key).permutation(len(X))
+order = nn.keys.generator(order_key).permutation(len(X))
 held_out, training = order[:600], order[600:]
 others = training[Y[training] != 3]
 threes = held_out[Y[held_out] == 3]

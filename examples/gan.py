@@ -33,17 +33,17 @@ centres = 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def ring(key: nn.Key, examples: int) -> Array:
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     return centres[random.integers(CLOUDS, size=examples)] + random.normal(0, 0.1, (examples, 2))
 
 
 def noise(key: nn.Key, examples: int) -> Array:
-    return nn.generator(key).normal(size=(examples, 2))
+    return nn.keys.generator(key).normal(size=(examples, 2))
 
 
 generator = nn.mlp([2, 64, 64, 2], ["relu", "relu", "identity"])
 discriminator = nn.mlp([2, 64, 64, 1], ["leaky_relu", "leaky_relu", "sigmoid"])
-optimizer = nn.adam(nn.cosine_decay(2e-3, STEPS), beta1=0.5)
+optimizer = nn.adam(nn.schedules.cosine_decay(2e-3, STEPS), beta1=0.5)
 generator_key, discriminator_key, loop_key, data_key, test_key = nn.split(nn.key(0), 5)
 g = nn.train_state(generator, optimizer, generator_key, input_shape=(2,))
 d = nn.train_state(discriminator, optimizer, discriminator_key, input_shape=(2,))

@@ -43,7 +43,7 @@ def main(data: Path, picture: Path) -> None:
 
     init_key, train_key = nn.split(nn.key(0))
     model = nn.mlp([784, 256, 128, 10], ["relu", "relu", "softmax"], keep_prob=0.8, initializer="random")
-    optimizer = nn.adam(nn.cosine_decay(3e-3, EPOCHS * (len(X) // BATCH_SIZE + 1)))
+    optimizer = nn.adam(nn.schedules.cosine_decay(3e-3, EPOCHS * (len(X) // BATCH_SIZE + 1)))
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer)
     ts = nn.train_state(model, optimizer, init_key, input_shape=(784,))
 
@@ -61,7 +61,7 @@ def main(data: Path, picture: Path) -> None:
     left.set_title("Weights of 16 hidden units")
     plots.predictions(X_test[wrong].reshape(-1, 28, 28), predicted[wrong], Y_test[wrong], ax=middle)
     middle.set_title("The first 25 mistakes")
-    plots.confusion(nn.confusion_matrix(model, ts, X_test, Y_test), ax=right).set_title("Test images")
+    plots.confusion(nn.metrics.confusion_matrix(model, ts, X_test, Y_test), ax=right).set_title("Test images")
     fig.savefig(picture, dpi=100)
 
 

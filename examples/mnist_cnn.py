@@ -75,7 +75,7 @@ def main(data: list[Any], epochs: int, picture: Path) -> None:
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy_with_logits, optimizer)
     ts = nn.train_state(model, optimizer, init_key, input_shape=(28, 28, 1))
 
-    begun, rng = perf_counter(), nn.generator(shift_key)
+    begun, rng = perf_counter(), nn.keys.generator(shift_key)
     run = nn.train(
         step,
         ts,

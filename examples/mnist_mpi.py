@@ -36,7 +36,9 @@ def main(data: Path | None) -> None:
     features, classes = X.shape[1], 10
     model = nn.mlp([features, 256, 128, classes], ["relu", "relu", "softmax"], keep_prob=0.8, batch_norm=True)
     # Each process keeps and updates its part of Adam's averages.
-    optimizer = distributed.divided(nn.adam(nn.cosine_decay(3e-3, EPOCHS * (len(X) // BATCH_SIZE + 1))), reduce)
+    optimizer = distributed.divided(
+        nn.adam(nn.schedules.cosine_decay(3e-3, EPOCHS * (len(X) // BATCH_SIZE + 1))), reduce
+    )
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer, reduce=reduce)
     ts = nn.train_state(model, optimizer, init_key, input_shape=(features,))
 

@@ -29,7 +29,7 @@ from nnfunc.arrays import Array
 # %%
 def moons(key: nn.Key, examples: int, noise: float = 0.15) -> tuple[Array, Array]:
     """Points on two half circles that reach into each other, moved by noise; the class of each."""
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     Y = np.arange(examples) % 2
     angle = random.uniform(0, np.pi, examples)
     upper = np.stack([np.cos(angle), np.sin(angle)], axis=1)

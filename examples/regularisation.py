@@ -30,7 +30,7 @@ from nnfunc.arrays import Array
 
 # %%
 def rings(key: nn.Key, examples: int, flipped: float = 0.1) -> tuple[Array, Array]:
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     X = random.uniform(-1, 1, (examples, 2))
     Y = np.hypot(X[:, 0], X[:, 1]) < 0.75
     return X, np.where(random.random(examples) < flipped, ~Y, Y).astype(float)

@@ -25,7 +25,7 @@ EPOCHS, MARGIN = 100, 1.0
 digits = load_digits()
 X, Y = digits.data / 16, digits.target
 order_key, init_key, loop_key = nn.split(nn.key(0), 3)
-order = nn.generator(order_key).permutation(len(X))
+order = nn.keys.generator(order_key).permutation(len(X))
 held_out, training = order[:360], order[360:]
 
 # %% [markdown]
@@ -63,7 +63,7 @@ loss = nn.Loss(contrastive, lambda slope: (slope, -slope))
 
 # %%
 def pairs(key: nn.Key) -> tuple[tuple[Array, Array], Array]:
-    random = nn.generator(key)
+    random = nn.keys.generator(key)
     partners = random.permutation(training)
     for digit in range(10):  # every second image gets one of its own digit
         own = training[Y[training] == digit]
@@ -71,7 +71,7 @@ def pairs(key: nn.Key) -> tuple[tuple[Array, Array], Array]:
     return (X[training], X[partners]), (Y[training] == Y[partners])[:, None]
 
 
-step = nn.train_step(model, loss, nn.adam(nn.cosine_decay(3e-3, EPOCHS * 23)))
+step = nn.train_step(model, loss, nn.adam(nn.schedules.cosine_decay(3e-3, EPOCHS * 23)))
 ts = nn.train_state(model, step.optimizer, init_key, input_shape=((64,), (64,)))
 x, same = pairs(loop_key)
 nn.check_model(model, ts.params, (x[0][:4], x[1][:4]), target=same[:4], loss=loss, state=ts.state).assert_ok()

@@ -87,7 +87,7 @@ ENGINES = {"joblib": ("joblib", joblib_engine), "Dask": ("distributed", dask_eng
 
 def main(picture: Path, quick: bool) -> None:
     digits = load_digits()
-    order = nn.generator(nn.key(0)).permutation(len(digits.target))
+    order = nn.keys.generator(nn.key(0)).permutation(len(digits.target))
     data = (digits.data[order] / 16).astype(np.float32), digits.target[order]
     rates, strengths, seeds = (RATES[1:3], STRENGTHS[:2], 2) if quick else (RATES, STRENGTHS, SEEDS)
     settings = [{"rate": rate, "strength": strength} for rate, strength in product(rates, strengths)]

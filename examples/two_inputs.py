@@ -64,7 +64,7 @@ X = images[:, :4], table / table.std(axis=0)
 Y = digits.target, slant(images)[:, None] / 0.12
 
 order_key, init_key, train_key, check_key = nn.split(nn.key(0), 4)
-order = nn.generator(order_key).permutation(len(table))
+order = nn.keys.generator(order_key).permutation(len(table))
 held_out, training = order[:360], order[360:]
 
 
@@ -92,7 +92,7 @@ model = nn.serial(
 loss = nn.losses.combined(nn.sparse_categorical_cross_entropy, nn.mean_squared_error, weights=(1.0, 0.5))
 step = nn.train_step(model, loss, nn.adam(2e-3), nn.l2(0.02))
 ts = nn.train_state(model, step.optimizer, init_key, input_shape=((4, 8), (12,)))
-print(nn.program(model, ((4, 8), (12,))), end="\n\n")
+print(nn.models.program(model, ((4, 8), (12,))), end="\n\n")
 
 # %%
 epochs = []
@@ -108,7 +108,7 @@ ts = epochs[-1].state
 
 # %%
 (image, table), (digit, slants) = validation
-other = nn.generator(check_key).permutation(len(digit))
+other = nn.keys.generator(check_key).permutation(len(digit))
 print("\nheld out         digit right  error of the slant")
 for name, inputs in {
     "both inputs": (image, table),

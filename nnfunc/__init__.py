@@ -15,12 +15,25 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from nnfunc import arrays, initializers, keys, layers, losses, optimizers, penalties, training
-from nnfunc import evaluation as metrics
-from nnfunc.arrays import EMPTY, Array, ArrayDict, allclose, equal, join
+from nnfunc import (
+    arrays,
+    initializers,
+    keys,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    penalties,
+    schedules,
+    stacks,
+    training,
+)
+from nnfunc._internal.moved import moved
+from nnfunc.arrays import Array, ArrayDict
 from nnfunc.errors import NonFiniteError
-from nnfunc.evaluation import Evaluation, accuracy, confusion_matrix, evaluate, generate, predict, predict_classes
-from nnfunc.keys import Key, fold_in, generator, key, split
+from nnfunc.evaluation import accuracy, evaluate, generate, predict, predict_classes
+from nnfunc.keys import Key, fold_in, key, split
 from nnfunc.layers import (
     Layer,
     add,
@@ -105,45 +118,32 @@ from nnfunc.losses import (
     binary_cross_entropy_with_logits,
     categorical_cross_entropy,
     categorical_cross_entropy_with_logits,
-    hinge,
     huber,
-    log_cosh,
     mean_absolute_error,
     mean_squared_error,
     one_hot,
-    poisson,
-    quantile,
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
-from nnfunc.models import output_shape, program, summary
+from nnfunc.models import output_shape, summary
 from nnfunc.optimizers import (
     Optimizer,
     adagrad,
     adam,
     adamw,
     clip_by_global_norm,
-    clip_by_value,
-    constant_schedule,
-    cosine_decay,
-    exponential_decay,
     gd,
-    linear_warmup,
     momentum,
     nesterov,
     optimizer,
     rmsprop,
-    schedules,
-    step_decay,
 )
 from nnfunc.penalties import Penalty, l1, l2
-from nnfunc.stacks import per_member, repeated
 from nnfunc.training import (
     Epoch,
     Metrics,
     TrainState,
     TrainStep,
-    best_and_history,
     best_epoch,
     early_stopping,
     history,
@@ -157,10 +157,14 @@ from nnfunc.training import (
 )
 
 if TYPE_CHECKING:
+    from nnfunc import checks, files, inspection
+    from nnfunc import distributed as distributed
+    from nnfunc import interop as interop
+    from nnfunc import plots as plots
+    from nnfunc import testing as testing
     from nnfunc.checks import (
         Finding,
         Report,
-        TaylorTest,
         check_function,
         check_gradients,
         check_hessian,
@@ -170,30 +174,24 @@ if TYPE_CHECKING:
         check_object,
         taylor_test,
     )
-    from nnfunc.files import Saved, load, save
-    from nnfunc.inspection import Inspection, LayerInspection, inspect
+    from nnfunc.files import load, save
+    from nnfunc.inspection import inspect
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Array",
     "ArrayDict",
-    "EMPTY",
     "Epoch",
-    "Evaluation",
     "Finding",
-    "Inspection",
     "Key",
     "Layer",
-    "LayerInspection",
     "Loss",
     "Metrics",
     "NonFiniteError",
     "Optimizer",
     "Penalty",
     "Report",
-    "Saved",
-    "TaylorTest",
     "TrainState",
     "TrainStep",
     "accuracy",
@@ -201,13 +199,11 @@ __all__ = [
     "adam",
     "adamw",
     "add",
-    "allclose",
     "arrays",
     "attention",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
-    "best_and_history",
     "best_epoch",
     "bidirectional",
     "binary_cross_entropy",
@@ -222,25 +218,21 @@ __all__ = [
     "check_layer",
     "check_model",
     "check_object",
+    "checks",
     "clip_by_global_norm",
-    "clip_by_value",
     "concatenate",
-    "confusion_matrix",
-    "constant_schedule",
     "conv1d",
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
-    "cosine_decay",
     "crop",
     "dense",
     "dropout",
     "early_stopping",
     "elu",
     "embedding",
-    "equal",
     "evaluate",
-    "exponential_decay",
+    "files",
     "flatten",
     "fold_in",
     "freeze",
@@ -248,7 +240,6 @@ __all__ = [
     "geglu",
     "gelu",
     "generate",
-    "generator",
     "global_avg_pool",
     "global_max_pool",
     "glu",
@@ -257,14 +248,13 @@ __all__ = [
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
-    "hinge",
     "history",
     "huber",
     "identity",
     "initializers",
     "inspect",
+    "inspection",
     "instance_norm",
-    "join",
     "key",
     "keys",
     "l1",
@@ -274,9 +264,7 @@ __all__ = [
     "layers",
     "leaky_relu",
     "learned_positions",
-    "linear_warmup",
     "load",
-    "log_cosh",
     "log_softmax",
     "losses",
     "lstm",
@@ -289,6 +277,7 @@ __all__ = [
     "minibatches",
     "mish",
     "mlp",
+    "models",
     "momentum",
     "multiply",
     "nesterov",
@@ -299,17 +288,12 @@ __all__ = [
     "pad",
     "parallel",
     "penalties",
-    "per_member",
-    "poisson",
     "predict",
     "predict_classes",
     "prelu",
-    "program",
-    "quantile",
     "relu",
     "relu6",
     "reparametrize",
-    "repeated",
     "reshape",
     "residual",
     "rms_norm",
@@ -332,7 +316,7 @@ __all__ = [
     "sparse_categorical_cross_entropy_with_logits",
     "split",
     "stack",
-    "step_decay",
+    "stacks",
     "subtract",
     "summary",
     "swiglu",
@@ -355,24 +339,44 @@ __all__ = [
 ]
 
 _LATER = {
-    **dict.fromkeys(("Finding", "Report", "TaylorTest"), "checks"),
+    **dict.fromkeys(("Finding", "Report", "taylor_test"), "checks"),
     **dict.fromkeys(("check_function", "check_gradients", "check_hessian", "check_jacobian"), "checks"),
-    **dict.fromkeys(("check_layer", "check_model", "check_object", "taylor_test"), "checks"),
-    **dict.fromkeys(("Saved", "load", "save"), "files"),
-    **dict.fromkeys(("Inspection", "LayerInspection", "inspect"), "inspection"),
+    **dict.fromkeys(("check_layer", "check_model", "check_object"), "checks"),
+    **dict.fromkeys(("load", "save"), "files"),
+    "inspect": "inspection",
+}
+_MODULES = ("checks", "distributed", "files", "inspection", "interop", "plots", "testing")
+_MOVED = {
+    name: f"nnfunc.{home}"
+    for home, names in {
+        "arrays": ("EMPTY", "allclose", "equal", "join"),
+        "checks": ("TaylorTest",),
+        "files": ("Saved",),
+        "inspection": ("Inspection", "LayerInspection"),
+        "keys": ("generator",),
+        "losses": ("hinge", "log_cosh", "poisson", "quantile"),
+        "metrics": ("Evaluation", "confusion_matrix"),
+        "models": ("program",),
+        "optimizers": ("clip_by_value",),
+        "schedules": ("constant_schedule", "cosine_decay", "exponential_decay", "linear_warmup", "step_decay"),
+        "stacks": ("per_member", "repeated"),
+        "training": ("best_and_history",),
+    }.items()
+    for name in names
 }
 
+if not TYPE_CHECKING:  # type checkers know the names above, and that there are no others
 
-def __getattr__(name: str) -> object:
-    """Laboratory, files, inspection and the modules beside are imported when they are first used: training does not
-    need them."""
-    if name in ("checks", "distributed", "files", "inspection", "interop", "plots", "testing"):
-        return import_module(f"nnfunc.{name}")
-    if name not in _LATER:
-        raise AttributeError(f"module 'nnfunc' has no attribute {name!r}")
-    globals()[name] = getattr(import_module(f"nnfunc.{_LATER[name]}"), name)
-    return globals()[name]
+    def __getattr__(name: str) -> object:
+        """Laboratory, files, inspection and the modules beside are imported when they are first used: training does
+        not need them."""
+        if name in _MODULES:
+            return import_module(f"nnfunc.{name}")
+        if name not in _LATER:
+            return moved("nnfunc", name, _MOVED)
+        globals()[name] = getattr(import_module(f"nnfunc.{_LATER[name]}"), name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_MODULES, *__all__})

@@ -27,6 +27,8 @@ from nnfunc._internal.validate import (
 )
 from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 
+__all__ = ["EMPTY", "Array", "ArrayDict", "Scalar", "allclose", "equal", "join"]
+
 Array: TypeAlias = NDArray[np.floating]
 """An array of floats: what the mathematics here works on, and the type of your own layers' arguments.
 
@@ -481,7 +483,7 @@ def join(**dicts: ArrayDict) -> ArrayDict:
         TypeError: dtypes that differ, or something that is not an ArrayDict.
         ValueError: stacks of different lengths.
 
-    >>> both = nn.join(enc=ArrayDict({"W": [1.0]}), dec=ArrayDict({"W": [2.0]}))
+    >>> both = nn.arrays.join(enc=ArrayDict({"W": [1.0]}), dec=ArrayDict({"W": [2.0]}))
     >>> list(both), both.group("dec")["W"]
     (['enc.W', 'dec.W'], array([2.]))
     """

@@ -47,6 +47,8 @@ from nnfunc.layers.structure import check_params
 from nnfunc.models.description import build, describe
 from nnfunc.training.state import TrainState
 
+__all__ = ["Saved", "load", "save"]
+
 STATES, VERSION = 1, 2
 """The format version of a train state alone, which older versions read, and that of any tuple."""
 GROUPS = ("params", "state", "opt_state")
@@ -56,7 +58,7 @@ class Saved(NamedTuple):
     """What a file holds: the train state (or the tuple that was saved), and the model if it was saved with it (or given
     to `load`).
 
-    >>> nn.Saved(nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), (2,)), None).state.step
+    >>> nn.files.Saved(nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), (2,)), None).state.step
     0
     """
 

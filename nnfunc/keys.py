@@ -22,6 +22,8 @@ from nnfunc._internal.validate import NoNumber, is_number, positive_int
 if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
     from numpy.random import Generator
 
+__all__ = ["Key", "Keys", "fold_in", "generator", "key", "split"]
+
 _MULTIPLIER = 0x2360ED051FC65DA44385DF649FCCF645  # of PCG64 (O'Neill 2014): full period modulo 2^128 with odd steps
 _INCREMENT = 0x5851F42D4C957F2D14057B7EF767814F
 _MASK, _HALF = (1 << 128) - 1, (1 << 64) - 1

@@ -22,6 +22,8 @@ from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.layout import Patterns, patterns
 from nnfunc.stacks import member, stack, unstack
 
+__all__ = ["Penalty", "l1", "l2"]
+
 
 class Fields(NamedTuple):
     """The fields of a `Penalty`."""

@@ -21,13 +21,15 @@ from nnfunc.arrays import ArrayDict, new_vector
 from nnfunc.core.values import Value, leaves, map_leaves
 from nnfunc.keys import Key, Keys
 
+__all__ = ["PerMember", "per_member", "repeated"]
+
 T = TypeVar("T")
 
 
 class PerMember:
     """Data of which each network of a stack has its own: an array (K, ...). Made by `per_member`.
 
-    >>> nn.per_member(np.zeros((3, 5, 2)))
+    >>> nn.stacks.per_member(np.zeros((3, 5, 2)))
     PerMember of 3: (5, 2)
     """
 
@@ -57,7 +59,7 @@ def per_member(data: Any) -> Any:  # the type that came, its arrays marked
     >>> model = nn.dense(2)
     >>> params, state = model.init(nn.split(nn.key(0), 3), (4,))
     >>> x = np.ones((3, 5, 4))  # 5 rows for each of 3 networks, or 3 sequences of length 5 for all of them
-    >>> model.forward(params, state, nn.per_member(x))[0].shape, model.forward(params, state, x)[0].shape
+    >>> model.forward(params, state, nn.stacks.per_member(x))[0].shape, model.forward(params, state, x)[0].shape
     ((3, 5, 2), (3, 3, 5, 2))
     """
     return map_leaves(lambda a: a if isinstance(a, PerMember) else PerMember(a), data)
@@ -188,8 +190,8 @@ def repeated(params: ArrayDict, K: int) -> ArrayDict:
     >>> model, loss = nn.serial(nn.dense(1)), nn.mean_squared_error
     >>> params, state = model.init(nn.key(0), (4,))
     >>> x, target = np.ones((5, 4)), np.zeros((5, 1))
-    >>> rows = nn.per_member((x[:, None], target[:, None]))  # five networks, a row for each
-    >>> each = nn.value_and_grad(model, loss)(nn.repeated(params, 5), state, rows)
+    >>> rows = nn.stacks.per_member((x[:, None], target[:, None]))  # five networks, a row for each
+    >>> each = nn.value_and_grad(model, loss)(nn.stacks.repeated(params, 5), state, rows)
     >>> each.grads.vector.shape
     (5, 5)
     """

@@ -278,7 +278,7 @@ def follow_the_sign(w: Array, g: Array, *, t: int, rate: float) -> tuple[Array]:
 OPTIMIZERS: dict[str, nn.Optimizer] = {
     "adadelta": nn.optimizers.adadelta(),
     "clip_by_global_norm": nn.clip_by_global_norm(nn.adam(0.1), 0.5),
-    "clip_by_value": nn.clip_by_value(nn.momentum(0.1), 0.5),
+    "clip_by_value": nn.optimizers.clip_by_value(nn.momentum(0.1), 0.5),
     "ema": nn.optimizers.ema(nn.adam(0.1), 0.9),
     "lookahead": nn.optimizers.lookahead(nn.optimizers.ema(nn.adam(0.1)), every=2),
     "muon": nn.optimizers.partition({"*[bx]": nn.adam(0.1), "*": nn.optimizers.muon(0.1)}),
@@ -295,16 +295,16 @@ OPTIMIZERS |= {
 PENALTIES: dict[str, nn.Penalty] = {name: PUBLIC[name](0.3) for name in by_default("Penalty", set(), "strength")}
 
 SCHEDULES: dict[str, Schedule] = {
-    "constant_schedule": nn.constant_schedule(0.1),
-    "cosine_decay": nn.cosine_decay(0.1, steps=10),
-    "exponential_decay": nn.exponential_decay(0.1, factor=0.5, every=3),
+    "constant_schedule": nn.schedules.constant_schedule(0.1),
+    "cosine_decay": nn.schedules.cosine_decay(0.1, steps=10),
+    "exponential_decay": nn.schedules.exponential_decay(0.1, factor=0.5, every=3),
     "inverse_time_decay": nn.schedules.inverse_time_decay(0.1, factor=0.5, every=3),
-    "join": nn.schedules.join([0.1, nn.cosine_decay(0.2, steps=4)], [3]),
-    "linear_warmup": nn.linear_warmup(3, then=0.1),
+    "join": nn.schedules.join([0.1, nn.schedules.cosine_decay(0.2, steps=4)], [3]),
+    "linear_warmup": nn.schedules.linear_warmup(3, then=0.1),
     "one_cycle": nn.schedules.one_cycle(0.1, steps=10),
     "piecewise": nn.schedules.piecewise([3, 5], [0.1, 0.01, 0.001]),
     "polynomial_decay": nn.schedules.polynomial_decay(0.1, steps=10, power=2.0),
-    "step_decay": nn.step_decay(0.1, factor=0.5, every=3),
+    "step_decay": nn.schedules.step_decay(0.1, factor=0.5, every=3),
     "warm_restarts": nn.schedules.warm_restarts(0.1, steps=3, growth=2),
     "warmup_cosine": nn.schedules.warmup_cosine(0.1, warmup=3, steps=10),
 }

@@ -42,7 +42,7 @@ def test_it_is_the_mapping_it_was_made_from(plain: dict[str, Array]) -> None:
 def test_it_survives_pickling_and_copying_and_stays_immutable(plain: dict[str, Array]) -> None:
     d = ArrayDict(plain)
     for other in (pickle.loads(pickle.dumps(d)), copy.deepcopy(d), copy.copy(d)):
-        assert nn.equal(d, other)
+        assert nn.arrays.equal(d, other)
         assert list(d) == list(other)
         with pytest.raises(ValueError, match="WRITEABLE"):
             other.vector.setflags(write=True)
@@ -66,8 +66,8 @@ def test_a_stack_and_back(plain: dict[str, Array], K: int) -> None:
     assert stacked.vector.shape == (K, members[0].size)
     for k in plain:
         np.testing.assert_array_equal(stacked[k], np.stack([m[k] for m in members]))
-    assert all(nn.equal(a, b) for a, b in zip(nn.unstack(stacked), members, strict=True))
-    assert not plain or nn.equal(ArrayDict(dict(stacked), np.float64, stacked=True), stacked)
+    assert all(nn.arrays.equal(a, b) for a, b in zip(nn.unstack(stacked), members, strict=True))
+    assert not plain or nn.arrays.equal(ArrayDict(dict(stacked), np.float64, stacked=True), stacked)
 
 
 @given(dicts)
@@ -82,7 +82,7 @@ def test_arithmetic_is_by_name(plain: dict[str, Array]) -> None:
         (-d * backwards, {k: -v * v for k, v in plain.items()}),
         (np.float64(2) * d, {k: 2 * v for k, v in plain.items()}),
     ):
-        assert nn.allclose(result, expected)
+        assert nn.arrays.allclose(result, expected)
         assert list(result) == list(d)
 
 
@@ -173,10 +173,10 @@ def test_equality() -> None:
     a = ArrayDict({"W": [1.0, np.nan]})
     assert a == {"W": np.array([1.0, np.nan])}
     assert a != ArrayDict({"W": [1.0, 2.0]})
-    assert not nn.equal(a, a.astype(np.float32))
-    assert not nn.equal(a, {"V": np.array([1.0, np.nan])})
-    assert nn.allclose({"W": [1.0]}, {"W": [1.0 + 1e-9]})
-    assert not nn.allclose({"W": [1.0]}, {"W": [[1.0]]})
+    assert not nn.arrays.equal(a, a.astype(np.float32))
+    assert not nn.arrays.equal(a, {"V": np.array([1.0, np.nan])})
+    assert nn.arrays.allclose({"W": [1.0]}, {"W": [1.0 + 1e-9]})
+    assert not nn.arrays.allclose({"W": [1.0]}, {"W": [[1.0]]})
     with pytest.raises(TypeError, match="unhashable"):
         hash(a)
 
@@ -186,10 +186,10 @@ def test_equality() -> None:
 
 def test_join_is_the_inverse_of_group() -> None:
     params, _ = nn.serial(enc=nn.dense(3), dec=nn.serial(nn.dense(2))).init(nn.key(0), (4,))
-    joined = nn.join(enc=params.group("enc"), dec=params.group("dec"))
+    joined = nn.arrays.join(enc=params.group("enc"), dec=params.group("dec"))
     assert joined == params
     assert joined.layout is params.layout
-    counts = nn.join(a=ArrayDict({"W": [1.0], "step": np.array(3)}), b=ArrayDict({"W": [2.0]}))
+    counts = nn.arrays.join(a=ArrayDict({"W": [1.0], "step": np.array(3)}), b=ArrayDict({"W": [2.0]}))
     assert list(counts) == ["a.W", "b.W", "a.step"]
     assert counts.group("a")["step"] == 3
 
@@ -197,11 +197,11 @@ def test_join_is_the_inverse_of_group() -> None:
 def test_join_of_what_does_not_go_together() -> None:
     one, other = ArrayDict({"W": [1.0]}), ArrayDict({"W": [1.0]}, np.float32)
     with pytest.raises(TypeError, match="dtypes float32, float64"):
-        nn.join(a=one, b=other)
+        nn.arrays.join(a=one, b=other)
     with pytest.raises(ValueError, match=r"stacks of shapes \(\), \(2,\)"):
-        nn.join(a=one, b=nn.stack([one, one]))
+        nn.arrays.join(a=one, b=nn.stack([one, one]))
     with pytest.raises(TypeError, match="b is dict, expected an ArrayDict"):
-        nn.join(a=one, b={"W": np.ones(1)})  # type: ignore[arg-type]  # what must fail
+        nn.arrays.join(a=one, b={"W": np.ones(1)})  # type: ignore[arg-type]  # what must fail
 
 
 def test_all_but_a_pattern() -> None:

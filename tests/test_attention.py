@@ -38,7 +38,7 @@ def test_embeddings_are_those_of_pytorch(count: int, size: int, seed: int, paddi
     if padding:
         params = params.replace(E=params["E"] * (np.arange(count) > 0)[:, None])
     x = own.integers(0, count, (3, 4))
-    y, cache, _ = layer.forward(params, nn.EMPTY, x)
+    y, cache, _ = layer.forward(params, nn.arrays.EMPTY, x)
     dy = own.normal(size=y.shape)
     dx, grads = layer.backward(params, cache, dy)
     E = torch.tensor(np.array(params["E"]), requires_grad=True)
@@ -71,8 +71,10 @@ def test_ids_are_whole_numbers_in_range() -> None:
 def test_ids_of_any_dtype_have_the_gradients_of_int64(dtype: Any) -> None:
     layer = nn.embedding(2, 3)
     params, x, dy = drawn(layer, (4,)), rng.integers(0, 2, (5, 4)), rng.normal(size=(5, 4, 3))
-    found = [layer.backward(params, layer.forward(params, nn.EMPTY, ids)[1], dy)[1] for ids in (x, x.astype(dtype))]
-    assert nn.equal(*found)
+    found = [
+        layer.backward(params, layer.forward(params, nn.arrays.EMPTY, ids)[1], dy)[1] for ids in (x, x.astype(dtype))
+    ]
+    assert nn.arrays.equal(*found)
 
 
 def test_the_gradient_holds_where_ids_need_more_than_16_bits() -> None:
@@ -107,7 +109,7 @@ def test_rotary_products_depend_on_the_distance_alone() -> None:
 
 
 def test_sinusoids_are_those_of_the_paper() -> None:
-    P = nn.sinusoidal_positions().forward(nn.EMPTY, nn.EMPTY, np.zeros((1, 5, 6)))[0][0]
+    P = nn.sinusoidal_positions().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.zeros((1, 5, 6)))[0][0]
     for t in range(5):
         for i in range(3):
             angle = t / 10000 ** (2 * i / 6)
@@ -150,7 +152,7 @@ def test_a_sequence_in_parts_is_that_of_the_whole(
     layer, T = IN_PARTS[name](heads), sum(lengths)
     x = np.random.default_rng(seed).normal(size=(rows, T, 2 * heads))
     params = drawn(layer, x.shape[1:], seed)
-    whole = layer.forward(params, nn.EMPTY, x)[0]
+    whole = layer.forward(params, nn.arrays.EMPTY, x)[0]
     found = stepped(layer, params, np.split(x, np.cumsum(lengths)[:-1], axis=1))
     np.testing.assert_allclose(found, whole, **CLOSE)
 
@@ -161,7 +163,7 @@ def test_cross_attention_in_parts_sees_all_of_its_memory(masked: bool) -> None:
     x, memory, keep = rng.normal(size=(3, 5, 4)), rng.normal(size=(3, 6, 2)), rng.integers(0, 2, (3, 6))
     others = (memory, keep) if masked else (memory,)
     params = drawn(layer, map_leaves(lambda a: a.shape[1:], (x, *others)))
-    whole = layer.forward(params, nn.EMPTY, (x, *others))[0]
+    whole = layer.forward(params, nn.arrays.EMPTY, (x, *others))[0]
     parts = [(part, *others) for part in np.split(x, [2, 3], axis=1)]
     np.testing.assert_allclose(stepped(layer, params, parts), whole, **CLOSE)
 
@@ -186,7 +188,7 @@ def test_attention_is_that_of_pytorch(rows: int, T: int, S: int, heads: int, kin
     inputs = (x, *[memory] * cross, *[keep] * layer.settings["mask"])
     value: Any = inputs if len(inputs) > 1 else x
     params = drawn(layer, map_leaves(lambda a: a.shape[1:], value), seed)
-    y, cache, _ = layer.forward(params, nn.EMPTY, value)
+    y, cache, _ = layer.forward(params, nn.arrays.EMPTY, value)
     dy = own.normal(size=y.shape)
     dx, grads = layer.backward(params, cache, dy)
 
@@ -212,7 +214,7 @@ def test_a_row_that_sees_nothing_gives_the_bias_and_no_gradient() -> None:
     layer = nn.attention(2, mask=True)
     x, keep = rng.normal(size=(2, 3, 4)), np.array([[False] * 3, [True] * 3])
     params = drawn(layer, ((3, 4), (3,)))
-    y, cache, _ = layer.forward(params, nn.EMPTY, (x, keep))
+    y, cache, _ = layer.forward(params, nn.arrays.EMPTY, (x, keep))
     np.testing.assert_allclose(y[0], np.broadcast_to(params["out_b"], (3, 4)))
     (dx, none), grads = layer.backward(params, cache, rng.normal(size=y.shape))
     assert none is None
@@ -220,7 +222,7 @@ def test_a_row_that_sees_nothing_gives_the_bias_and_no_gradient() -> None:
     assert np.isfinite(grads.vector).all()
     assert np.isfinite(dx).all()
     pairs = np.broadcast_to(keep[:, None], (2, 3, 3))
-    by_pairs = nn.attention(2, mask=True).forward(params, nn.EMPTY, (x, pairs))[0]
+    by_pairs = nn.attention(2, mask=True).forward(params, nn.arrays.EMPTY, (x, pairs))[0]
     np.testing.assert_array_equal(by_pairs, y)
 
 
@@ -278,9 +280,9 @@ def test_inputs_that_do_not_fit_each_other_are_said() -> None:
         ((x, memory[:, None], keep), r"an example has shape .*, expected \(\.\.\., time, features\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            layer.forward(params, nn.EMPTY, wrong)
+            layer.forward(params, nn.arrays.EMPTY, wrong)
     with pytest.raises(TypeError, match=r"x\[2\] is made of floats, expected integers"):
-        layer.forward(params, nn.EMPTY, (x, memory, keep.astype(float)))
+        layer.forward(params, nn.arrays.EMPTY, (x, memory, keep.astype(float)))
 
 
 @pytest.mark.parametrize("norm", ["before", "after"])

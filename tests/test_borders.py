@@ -30,16 +30,18 @@ def test_what_is_frozen_does_not_stand_among_the_parameters() -> None:
 def test_a_skipped_member_is_the_network_alone_also_afterwards() -> None:
     bad = X3.copy()
     bad[0, 0] = np.nan
-    step = nn.train_step(CHAIN, "mean_squared_error", nn.adam(nn.exponential_decay(0.1, 0.5, 1)), nonfinite="skip")
+    step = nn.train_step(
+        CHAIN, "mean_squared_error", nn.adam(nn.schedules.exponential_decay(0.1, 0.5, 1)), nonfinite="skip"
+    )
     keys = nn.split(nn.key(0), 2)
     both = nn.train_state(CHAIN, step.optimizer, keys, (3,), np.float64)
     alone = nn.train_state(CHAIN, step.optimizer, keys[1], (3,), np.float64)
     for i in range(3):
         mine = bad if i == 0 else X3
-        both, _ = step(both, (nn.per_member(np.stack([X3, mine])), T2))
+        both, _ = step(both, (nn.stacks.per_member(np.stack([X3, mine])), T2))
         alone, _ = step(alone, (mine, T2))
     member = nn.unstack(both)[1]
-    assert nn.allclose(member.params, alone.params, rtol=1e-12)
+    assert nn.arrays.allclose(member.params, alone.params, rtol=1e-12)
     assert member.opt_state["step"] == alone.opt_state["step"] == 2
 
 
@@ -59,7 +61,7 @@ def test_a_row_of_weight_0_may_have_a_target_that_is_not_known() -> None:
     function, arrays = nn.value_and_grad(CHAIN, "mean_squared_error"), CHAIN.init(nn.key(0), (3,), np.float64)
     masked, without = function(*arrays, (X3, target, w)), function(*arrays, (X3[:5], T2[:5]))
     assert np.isclose(masked.value, without.value)
-    assert nn.allclose(masked.grads, without.grads)
+    assert nn.arrays.allclose(masked.grads, without.grads)
 
 
 def test_training_leaves_out_rows_of_weight_0_whose_target_is_not_known() -> None:
@@ -71,7 +73,7 @@ def test_training_leaves_out_rows_of_weight_0_whose_target_is_not_known() -> Non
         for data in ((X3, target, w), (X3[:5], T2[:5]))
     ]
     assert np.isclose(ends[0].loss, ends[1].loss)
-    assert nn.allclose(ends[0].state.params, ends[1].state.params)
+    assert nn.arrays.allclose(ends[0].state.params, ends[1].state.params)
     with pytest.raises(nn.NonFiniteError, match="target contains NaN or infinity"):
         next(nn.train(step, start, (X3, target, np.ones(6)), epochs=1, key=nn.key(1)))
 
@@ -103,7 +105,7 @@ def test_stacks_of_different_lengths_do_not_mix() -> None:
     with pytest.raises(ValueError, match="the right dict is a stack of 2, but the left one is none"):
         nn.ArrayDict({"b": [1.0]}) | stacked(2)
     with pytest.raises(ValueError, match="two arrays get one name"):
-        nn.join(**{"a": nn.ArrayDict({"b.W": [1.0]}), "a.b": nn.ArrayDict({"W": [2.0]})})
+        nn.arrays.join(**{"a": nn.ArrayDict({"b.W": [1.0]}), "a.b": nn.ArrayDict({"W": [2.0]})})
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
@@ -184,7 +186,7 @@ VALUES: dict[str, tuple[Callable[[], object], str]] = {
     "no pattern to select": (lambda: nn.ArrayDict({"W": [1.0]}).select([]), "none chooses nothing"),
     "a fold that is not new": (lambda: nn.fold_in(nn.key(0), 2**127), "below 2..126"),
     "a key for a number": (lambda: nn.split(nn.key(0), nn.key(1)), "from 1 to 1,000,000"),
-    "too long a key": (lambda: nn.generator(nn.Key(2**200)), "expected 128 bits"),
+    "too long a key": (lambda: nn.keys.generator(nn.Key(2**200)), "expected 128 bits"),
     "a type of whole numbers": (lambda: INITIAL.he_normal(nn.key(0), (2, 2), int), "dtype=int64: expected np.float32"),
     "an unknown type": (lambda: CHAIN.init(nn.key(0), (3,), "flaot32"), "dtype=flaot32: expected np.float32"),
     "a type of rows": (lambda: nn.one_hot([0], 2, dtype=untyped("x")), "dtype=x: expected np.float32"),
@@ -215,7 +217,10 @@ VALUES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: nn.dense(2, untyped(lambda k, s, d: np.full(s, np.nan))).init(nn.key(0), (2,)),
         "contains NaN",
     ),
-    "no dict to compare": (lambda: nn.equal(nn.EMPTY, untyped(None)), "b is NoneType, expected a dict of arrays"),
+    "no dict to compare": (
+        lambda: nn.arrays.equal(nn.arrays.EMPTY, untyped(None)),
+        "b is NoneType, expected a dict of arrays",
+    ),
 }
 
 
@@ -238,8 +243,8 @@ def test_infinity_on_disk_is_met_in_its_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("x", [1e20, -1e20])
 def test_gelu_far_out(x: float) -> None:
-    y, cache, _ = nn.gelu("tanh").forward(nn.EMPTY, nn.EMPTY, np.array([[x]], np.float32))
-    dx, _ = nn.gelu("tanh").backward(nn.EMPTY, cache, np.ones_like(y))
+    y, cache, _ = nn.gelu("tanh").forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[x]], np.float32))
+    dx, _ = nn.gelu("tanh").backward(nn.arrays.EMPTY, cache, np.ones_like(y))
     assert dx.item() == float(x > 0)
 
 
@@ -256,11 +261,11 @@ def test_a_backward_takes_the_parameters_of_its_forward() -> None:
     params, state = CHAIN.init(nn.key(0), (3,), np.float64)
     y, cache, _ = CHAIN.forward(params, state, X3)
     turned = nn.ArrayDict({k: params[k] for k in reversed(list(params))})
-    for other in (turned, nn.EMPTY, params.without("dense1.b")):
+    for other in (turned, nn.arrays.EMPTY, params.without("dense1.b")):
         with pytest.raises(ValueError, match=r"params are .* but those of the forward were"):
             CHAIN.backward(other, cache, y)
     again = nn.ArrayDict(params.to_dict())
-    assert nn.equal(CHAIN.backward(again, cache, y)[1], CHAIN.backward(params, cache, y)[1])
+    assert nn.arrays.equal(CHAIN.backward(again, cache, y)[1], CHAIN.backward(params, cache, y)[1])
 
 
 @pytest.mark.parametrize("value", ["no", 1, None, np.ones(2), [], np.str_("")])
@@ -278,15 +283,21 @@ def test_only_true_and_false_are_true_or_false(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [nn.key(0), np.timedelta64(1, "s"), True, 10**400, float("nan")])
 def test_what_is_a_number_by_its_type_alone_is_none(value: Any) -> None:
-    for call in (lambda: nn.dropout(value), lambda: nn.dense(value), lambda: nn.gd(nn.step_decay(value, 0.5, 3))):
+    for call in (
+        lambda: nn.dropout(value),
+        lambda: nn.dense(value),
+        lambda: nn.gd(nn.schedules.step_decay(value, 0.5, 3)),
+    ):
         with pytest.raises(ValueError, match=r"expected a (whole )?number"):
             call()
 
 
 def test_a_schedule_calculates_with_plain_numbers() -> None:
-    of_bytes = nn.linear_warmup(300, untyped(np.uint8(1)))
+    of_bytes = nn.schedules.linear_warmup(300, untyped(np.uint8(1)))
     assert [of_bytes(t) for t in (0, 299)] == [1 / 300, 1.0]
-    assert nn.cosine_decay(untyped(np.float32(0.1)), 9) == nn.cosine_decay(float(np.float32(0.1)), 9)
+    assert nn.schedules.cosine_decay(untyped(np.float32(0.1)), 9) == nn.schedules.cosine_decay(
+        float(np.float32(0.1)), 9
+    )
 
 
 @pytest.mark.parametrize("make", [nn.adam, nn.rmsprop, nn.adagrad])

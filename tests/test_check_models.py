@@ -293,7 +293,7 @@ def test_several_inputs_have_a_gradient_each() -> None:
 def test_nested_values_are_named_by_their_places() -> None:
     inner = nn.layer(lambda p, x: (x[0] * x[1][1], x), nested_backward, name="nested")
     x = X, (np.arange(5), X + 1)
-    report = nn.check_model(inner, nn.EMPTY, x)
+    report = nn.check_model(inner, nn.arrays.EMPTY, x)
     assert [(row.where, row.name) for row in report.rows] == [("nested", "dx[0]"), ("nested", "dx[1][1]")]
     assert [(f.name, f.kind) for f in report.findings] == [("dx[1][1]", "sign")]
 

@@ -165,8 +165,8 @@ def test_a_stack_of_graphs_is_its_members(name: str) -> None:
         for stacked, single in ((y, own), (dx, own_dx)):
             for a, b in zip(leaves(stacked), leaves(single), strict=True):
                 np.testing.assert_allclose(a[k], b, rtol=1e-12, atol=1e-13)
-        assert nn.allclose(nn.unstack(grads)[k], own_grads, rtol=1e-10, atol=1e-12)
-        assert not own_new or nn.allclose(nn.unstack(new)[k], own_new, rtol=1e-12)
+        assert nn.arrays.allclose(nn.unstack(grads)[k], own_grads, rtol=1e-10, atol=1e-12)
+        assert not own_new or nn.arrays.allclose(nn.unstack(new)[k], own_new, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -208,15 +208,15 @@ def test_gradients_of_a_shared_layer_add_exactly() -> None:
     by_hand = nn.ArrayDict({"W": a.T @ dy + b.T @ (2 * dy), "b": dy.sum(0) + (2 * dy).sum(0)})
     shared = nn.shared(layer)
     inside = nn.ArrayDict({f"dense1.{k}": v for k, v in params.items()})
-    _, cache, _ = shared.forward(inside, nn.EMPTY, (a, b))
+    _, cache, _ = shared.forward(inside, nn.arrays.EMPTY, (a, b))
     grads = shared.backward(inside, cache, (dy, 2 * dy))[1].group("dense1")
-    assert nn.allclose(grads, by_hand, rtol=1e-12)
+    assert nn.arrays.allclose(grads, by_hand, rtol=1e-12)
 
 
 def test_each_call_of_a_shared_layer_draws_its_own_mask() -> None:
     model = nn.shared(nn.dropout(0.5))
     x = np.ones((4, 50))
-    a, b = model.forward(nn.EMPTY, nn.EMPTY, (x, x), key=nn.key(0), train=True)[0]
+    a, b = model.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (x, x), key=nn.key(0), train=True)[0]
     assert not np.array_equal(a, b)
 
 
@@ -234,7 +234,7 @@ def test_a_scan_is_its_cell_at_each_step() -> None:
     x, h = reals(6, 2), np.zeros((ROWS, 3))
     y = model.forward(params, state, x)[0]
     for t in range(6):
-        h = CELL.forward(params.group("serial1"), nn.EMPTY, (x[:, t], h))[0]
+        h = CELL.forward(params.group("serial1"), nn.arrays.EMPTY, (x[:, t], h))[0]
         np.testing.assert_allclose(y[:, t], h, rtol=1e-13)
 
 
@@ -296,7 +296,7 @@ ERRORS = {
         r"residual1: the layers turn an example \(3,\) into \(2,\)",
     ),
     "take beyond the end": (
-        lambda: nn.take(2).forward(nn.EMPTY, nn.EMPTY, (np.ones((1, 1)),) * 2),
+        lambda: nn.take(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((1, 1)),) * 2),
         ValueError,
         "x has 2 values",
     ),
@@ -318,7 +318,9 @@ ERRORS = {
     "no sequence": (lambda: nn.scan(CELL, 3).init(nn.key(0), (4,)), ValueError, "expected .*time, features"),
     "dy of one array for two outputs": (
         lambda: nn.branch(nn.tanh(), nn.tanh()).backward(
-            nn.EMPTY, nn.branch(nn.tanh(), nn.tanh()).forward(nn.EMPTY, nn.EMPTY, np.ones((1, 1)))[1], np.ones((1, 1))
+            nn.arrays.EMPTY,
+            nn.branch(nn.tanh(), nn.tanh()).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 1)))[1],
+            np.ones((1, 1)),
         ),
         TypeError,
         "dy is one array, expected a tuple of 2",
@@ -352,13 +354,13 @@ def test_an_output_that_nothing_depends_on_needs_no_gradient() -> None:
     dx, grads = model.backward(params, cache, (None, dy))
     same_dx, same_grads = model.backward(params, cache, (np.zeros((ROWS, 2)), dy))
     assert np.array_equal(dx, same_dx)
-    assert nn.equal(grads, same_grads)
+    assert nn.arrays.equal(grads, same_grads)
 
 
 def test_a_layer_with_parameters_has_a_name_in_a_wire() -> None:
     model = nn.wired(lambda call, x: call(nn.serial(nn.dense(3)), x), {})
     params = nn.ArrayDict({"serial.dense1.W": np.ones((2, 3)), "serial.dense1.b": np.ones(3)})
-    for use in (lambda: model.init(nn.key(0), (2,)), lambda: model.forward(params, nn.EMPTY, reals(2))):
+    for use in (lambda: model.init(nn.key(0), (2,)), lambda: model.forward(params, nn.arrays.EMPTY, reals(2))):
         with pytest.raises(ValueError, match=r"serial.dense1: has the arrays W, b, so it needs a name: nn.wired\(wire"):
             use()
 
@@ -371,7 +373,7 @@ def test_arithmetic_in_a_wire_says_what_to_call(wire: Callable[..., Any]) -> Non
 
 def test_softmax_needs_an_axis_of_classes() -> None:
     with pytest.raises(ValueError, match=r"input_shape=\(\) has no features"):
-        nn.softmax().forward(nn.EMPTY, nn.EMPTY, np.ones(4))
+        nn.softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones(4))
 
 
 def test_weights_for_a_loss_that_takes_none_are_an_error() -> None:

@@ -67,7 +67,9 @@ def own_backward(params: nn.ArrayDict, x: nn.Array, dy: nn.Array) -> tuple[nn.Ar
 
 def forward_in_training() -> NDArray[Any]:
     model = nn.serial(nn.dropout(0.5), nn.residual(nn.dropout(0.7), nn.identity()), nn.dropout(0.9))
-    return np.asarray(model.forward(nn.EMPTY, nn.EMPTY, np.ones((6, 7), np.float32), key=nn.key(5), train=True)[0])
+    return np.asarray(
+        model.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((6, 7), np.float32), key=nn.key(5), train=True)[0]
+    )
 
 
 RUNS: dict[str, Run] = {
@@ -107,7 +109,7 @@ RUNS: dict[str, Run] = {
     "adamw by name, schedule": lambda: trained(
         nn.mlp([5, 8, 3], ["silu", "identity"]),
         nn.sparse_categorical_cross_entropy_with_logits,
-        nn.adamw({"dense1.*": 0.001, "*": nn.cosine_decay(0.01, 6)}, weight_decay={"*W": 0.1, "*": 0.0}),
+        nn.adamw({"dense1.*": 0.001, "*": nn.schedules.cosine_decay(0.01, 6)}, weight_decay={"*W": 0.1, "*": 0.0}),
         "classes",
     ),
     "adagrad, weights": lambda: trained(

@@ -28,10 +28,10 @@ RULES: dict[str, nn.Optimizer] = {
 }  # fmt: skip
 AROUND: dict[str, nn.Optimizer] = {
     "by name": nn.adamw({"*W": 0.1, "*": 0.01}, weight_decay={"*W": 0.1, "*": 0.0}),
-    "a schedule": nn.adam(nn.cosine_decay(0.1, 10)),
+    "a schedule": nn.adam(nn.schedules.cosine_decay(0.1, 10)),
     "clipped": nn.clip_by_global_norm(nn.adam(0.1), 0.5),
     "averaged": nn.optimizers.ema(nn.adam(0.1)),
-    "without decay": nn.optimizers.lion({"*W": nn.cosine_decay(0.1, 10), "*": 0.0}),
+    "without decay": nn.optimizers.lion({"*W": nn.schedules.cosine_decay(0.1, 10), "*": 0.0}),
     "on a plateau": nn.optimizers.reduce_on_plateau(nn.adagrad(0.1)),
     "slow": nn.optimizers.lookahead(nn.optimizers.radam({"*W": 0.1, "*": 0.01}), every=2),
     "a partition": nn.optimizers.partition({"*W": nn.adam(0.1), "*": nn.momentum(0.1)}),
@@ -200,7 +200,9 @@ OWN = {
     "plain": nn.optimizer(own_rule, ("m",), elementwise=True, learning_rate=0.1, keep=0.9),
     "numbers": nn.optimizer(own_numbers, ("m",), elementwise=True, learning_rate=0.1),
     "by name": nn.optimizer(own_numbers, ("m",), elementwise=True, learning_rate={"*W": 0.1, "*": 0.3}),
-    "a schedule": nn.optimizer(own_rule, ("m",), elementwise=True, learning_rate=nn.cosine_decay(0.1, 9), keep=0.9),
+    "a schedule": nn.optimizer(
+        own_rule, ("m",), elementwise=True, learning_rate=nn.schedules.cosine_decay(0.1, 9), keep=0.9
+    ),
     "a closure": nn.optimizer(from_a_closure(0.3), elementwise=True, learning_rate=0.1),
 }
 

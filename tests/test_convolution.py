@@ -146,8 +146,8 @@ def test_a_transposed_convolution_is_the_transpose(data: st.DataObject) -> None:
     back = nn.conv_transpose2d(2, size, stride, "same", bias=False)
     x, y = rng.normal(size=(2, n * stride, n * stride, 2)), rng.normal(size=(2, n, n, 3))
     W = rng.normal(size=(size, size, 2, 3))
-    conv_x = forth.forward(ArrayDict({"W": W}), nn.EMPTY, x)[0]
-    back_y = back.forward(ArrayDict({"W": W.swapaxes(-1, -2)}), nn.EMPTY, y)[0]
+    conv_x = forth.forward(ArrayDict({"W": W}), nn.arrays.EMPTY, x)[0]
+    back_y = back.forward(ArrayDict({"W": W.swapaxes(-1, -2)}), nn.arrays.EMPTY, y)[0]
     assert np.vdot(conv_x, y) == pytest.approx(np.vdot(x, back_y), rel=1e-9, abs=1e-9)
 
 
@@ -157,7 +157,7 @@ def test_same_is_that_of_jax(n: int, size: int, stride: int) -> None:
     x = np.random.default_rng(0).normal(size=(2, n, n, 2)).astype(np.float32)
     layer = nn.conv2d(3, size, stride, "same")
     params, _ = layer.init(nn.key(0), (n, n, 2))
-    y = layer.forward(params, nn.EMPTY, x)[0]
+    y = layer.forward(params, nn.arrays.EMPTY, x)[0]
     names = ("NHWC", "HWIO", "NHWC")
     theirs = jax.lax.conv_general_dilated(x, params["W"], (stride, stride), "SAME", dimension_numbers=names)
     np.testing.assert_allclose(y, theirs, rtol=1e-4, atol=1e-5)
@@ -191,10 +191,10 @@ def test_what_no_window_sees_has_the_gradient_0() -> None:
 def test_the_first_maximum_takes_the_gradient_and_nan_passes() -> None:
     x = np.array([[[1.0], [1.0], [0.0], [np.nan]]])
     layer = nn.max_pool1d(2)
-    y, cache, _ = layer.forward(nn.EMPTY, nn.EMPTY, x)
+    y, cache, _ = layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x)
     assert y[0, 0, 0] == 1
     assert np.isnan(y[0, 1, 0])
-    dx, _ = layer.backward(nn.EMPTY, cache, np.ones_like(y))
+    dx, _ = layer.backward(nn.arrays.EMPTY, cache, np.ones_like(y))
     assert dx.ravel().tolist() == [1, 0, 0, 0]
 
 

@@ -141,7 +141,7 @@ def test_a_gradient_of_another_dtype_is_cast_though_the_layer_has_no_parameters(
 
 
 def noisy_forward(params: nn.ArrayDict, x: nn.Array, *, key: Any, train: bool) -> tuple[nn.Array, None]:
-    return x + nn.generator(key).normal(size=x.shape) if train else x * 1.0, None
+    return x + nn.keys.generator(key).normal(size=x.shape) if train else x * 1.0, None
 
 
 def counting_forward(
@@ -173,7 +173,7 @@ def test_a_layer_that_asks_for_key_and_train() -> None:
     model = nn.serial(nn.dense(3), NOISY)
     params, state = model.init(nn.key(0), (3,))
     plain, _, _ = model.forward(params, state, X)
-    noise = nn.generator(nn.fold_in(nn.key(5), 1)).normal(size=plain.shape)
+    noise = nn.keys.generator(nn.fold_in(nn.key(5), 1)).normal(size=plain.shape)
     noisy, _, _ = model.forward(params, state, X, key=nn.key(5), train=True)
     np.testing.assert_allclose(noisy, plain + noise, rtol=1e-6)
 
@@ -264,7 +264,7 @@ def test_ones_own_functions_cannot_change_what_they_are_given() -> None:
 
 
 def full_init(key: Any, shape: Any, dtype: Any = np.float32) -> Any:
-    return nn.ArrayDict({"a": np.ones(shape)}, dtype), nn.EMPTY
+    return nn.ArrayDict({"a": np.ones(shape)}, dtype), nn.arrays.EMPTY
 
 
 def full_forward(params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:

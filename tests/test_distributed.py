@@ -155,7 +155,7 @@ def test_a_divided_state_gives_the_same_bits() -> None:
     reduce = distributed.sharded(3)
     assert run_epochs(reduce, divide=True)["digest"] == run_epochs(reduce)["digest"]
     with pytest.raises(ValueError, match="clip around it"):
-        distributed.divided(nn.clip_by_value(nn.adam(), 1.0), reduce)
+        distributed.divided(nn.optimizers.clip_by_value(nn.adam(), 1.0), reduce)
     with pytest.raises(ValueError, match="settings by name"):
         distributed.divided(nn.adam({"*": 0.1}), reduce)
 

@@ -317,13 +317,13 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "W has dtype int64, expected floats",
     ),
     "state without running averages": (
-        lambda: nn.batch_norm().forward(nn.batch_norm().init(nn.key(0), (2,))[0], nn.EMPTY, X),
+        lambda: nn.batch_norm().forward(nn.batch_norm().init(nn.key(0), (2,))[0], nn.arrays.EMPTY, X),
         ValueError,
         "the state has nothing, expected mean and var",
     ),
     # own layers
     "an own forward without its cache": (
-        lambda: nn.layer(lambda p, x: x, lambda p, c, dy: (dy, {})).forward(nn.EMPTY, nn.EMPTY, X),
+        lambda: nn.layer(lambda p, x: x, lambda p, c, dy: (dy, {})).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X),
         TypeError,
         r"forward returned ndarray, expected the pair \(y, cache\)",
     ),
@@ -465,7 +465,7 @@ def test_errors_of_other_kinds_get_a_note() -> None:
     model = nn.serial(nn.dense(2), nn.layer(forward, lambda p, c, dy: (dy, {}), name="mine"))
     params = ArrayDict({"dense1.W": np.ones((2, 2)), "dense1.b": np.ones(2)})
     with pytest.raises(ZeroDivisionError) as raised:
-        model.forward(params, nn.EMPTY, X)
+        model.forward(params, nn.arrays.EMPTY, X)
     assert raised.value.__notes__ == ["in the layer mine1"]
 
 

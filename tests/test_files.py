@@ -98,8 +98,10 @@ def train_states(draw: st.DrawFn) -> nn.TrainState:
 
 
 @given(train_states(), st.sampled_from(SUFFIXES))
-@example(nn.TrainState(nn.EMPTY, nn.EMPTY, nn.EMPTY, Key(0), 0), ".npz")
-@example(nn.TrainState(ArrayDict({"a": [1.0], "a.npy": [2.0]}), nn.EMPTY, nn.EMPTY, Key(2**128 - 1), 1), ".npz")
+@example(nn.TrainState(nn.arrays.EMPTY, nn.arrays.EMPTY, nn.arrays.EMPTY, Key(0), 0), ".npz")
+@example(
+    nn.TrainState(ArrayDict({"a": [1.0], "a.npy": [2.0]}), nn.arrays.EMPTY, nn.arrays.EMPTY, Key(2**128 - 1), 1), ".npz"
+)
 def test_any_state_comes_back(folder: Path, ts: nn.TrainState, suffix: str) -> None:
     pytest.importorskip("safetensors")
     path = folder / f"any{suffix}"
@@ -124,8 +126,8 @@ X, Y = rng.normal(size=(40, 3)), rng.integers(0, 2, 40)
 @pytest.mark.parametrize(
     "optimizer",
     [
-        nn.adam(nn.cosine_decay(0.05, 12)),
-        nn.momentum(nn.linear_warmup(3, 0.1)),
+        nn.adam(nn.schedules.cosine_decay(0.05, 12)),
+        nn.momentum(nn.schedules.linear_warmup(3, 0.1)),
         nn.clip_by_global_norm(nn.nesterov(0.1), 1),
         nn.clip_by_global_norm(nn.optimizers.ema(nn.optimizers.lookahead(nn.adam(0.05), every=4)), 1),
         nn.optimizers.partition({"*W": nn.optimizers.muon(0.05), "*": nn.optimizers.lookahead("adam")}),
@@ -418,7 +420,7 @@ def test_names_up_to_the_limit_of_the_system(tmp_path: Path, suffix: str) -> Non
 @pytest.mark.skipif(os.name != "posix", reason="a process is killed")
 def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path: Path) -> None:
     path, other = tmp_path / "run.npz", tmp_path / "other.npz"
-    killed = "files.write = lambda *_: os.kill(os.getpid(), 9); nn.save(sys.argv[1], (nn.EMPTY,))"
+    killed = "files.write = lambda *_: os.kill(os.getpid(), 9); nn.save(sys.argv[1], (nn.arrays.EMPTY,))"
     for victim in (path, other):
         code = f"import os, sys; import nnfunc as nn; from nnfunc import files; {killed}"
         assert subprocess.run([sys.executable, "-c", code, str(victim)], check=False).returncode == -9

@@ -37,17 +37,17 @@ def test_a_frozen_part_is_a_constant() -> None:
     assert after.state == ts.state  # the averages too, and dropout inside is off
     features = BODY.forward(whole.params.group("body"), whole.state.group("body"), X)[0]
     head = MODEL.layers[1][1]
-    by_hand = head.forward(after.params.group("head"), nn.EMPTY, features)[0]
+    by_hand = head.forward(after.params.group("head"), nn.arrays.EMPTY, features)[0]
     assert np.array_equal(nn.predict(frozen, after, X), by_hand)
-    by_head = nn.value_and_grad(head, LOSS, penalty=nn.l2(1.0))(ts.params.group("head"), nn.EMPTY, (features, Y))
+    by_head = nn.value_and_grad(head, LOSS, penalty=nn.l2(1.0))(ts.params.group("head"), nn.arrays.EMPTY, (features, Y))
     whole_step = step.value_and_grad(ts.params, ts.state, (X, Y), key=nn.key(9))
     assert whole_step.value == by_head.value  # the penalty does not know the frozen part
-    assert nn.equal(whole_step.grads.group("head"), by_head.grads)
+    assert nn.arrays.equal(whole_step.grads.group("head"), by_head.grads)
 
 
 def test_backward_stops_above_a_frozen_part() -> None:
     frozen = nn.freeze(MODEL, "body.*")
-    program = nn.program(frozen, (6,))
+    program = nn.models.program(frozen, (6,))
     needed = {line.split()[1]: line.split()[-1] for line in str(program).splitlines()[2:]}
     assert needed["body.dense1"] == needed["body.batch_norm1"] == "no"
     assert needed["head.dense1"] == "yes"
@@ -72,7 +72,7 @@ def test_one_array_of_a_layer_is_frozen() -> None:
     part = nn.value_and_grad(frozen, nn.mean_squared_error)(ts.params, ts.state, (X, Y))
     whole = nn.value_and_grad(model, nn.mean_squared_error)(params, state, (X, Y))
     assert part.grads == whole.grads.without(["dense1.W", "batch_norm1.gamma"])
-    assert nn.equal(part.state.group("batch_norm1"), whole.state.group("batch_norm1"))  # in training, it moves
+    assert nn.arrays.equal(part.state.group("batch_norm1"), whole.state.group("batch_norm1"))  # in training, it moves
     assert part.value == whole.value
 
 
@@ -132,8 +132,8 @@ def test_a_pattern_that_freezes_nothing_is_an_error() -> None:
 def test_initial_values_do_not_depend_on_what_is_frozen() -> None:
     params, _ = MODEL.init(nn.key(0), (6,))
     mine, state = nn.freeze(MODEL, "body.*").init(nn.key(0), (6,))
-    assert nn.equal(state.group("frozen"), params.select("body.*"))
-    assert nn.equal(mine, params.select("head.*"))
+    assert nn.arrays.equal(state.group("frozen"), params.select("body.*"))
+    assert nn.arrays.equal(mine, params.select("head.*"))
 
 
 def test_tied_arrays_are_one_in_the_dict_the_optimizer_and_the_file(tmp_path: Path) -> None:

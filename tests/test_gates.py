@@ -81,12 +81,12 @@ def test_a_stack_is_its_members(name: str, shape: Shape, shared: bool, data: st.
     members = [randomized(p, seed + i) for i, p in enumerate(members)]
     x = data.draw(reals((2, *shape) if shared else (K, 2, *shape)))
     params = nn.stack(members)
-    y, cache, _ = model.forward(params, nn.EMPTY, x if shared else nn.per_member(x))
+    y, cache, _ = model.forward(params, nn.arrays.EMPTY, x if shared else nn.stacks.per_member(x))
     dy = data.draw(cotangents(y.shape))
     dx, grads = model.backward(params, cache, dy)
     assert dx is not None
     for i, p in enumerate(members):
-        yi, ci, _ = model.forward(p, nn.EMPTY, x if shared else x[i])
+        yi, ci, _ = model.forward(p, nn.arrays.EMPTY, x if shared else x[i])
         dxi, gi = model.backward(p, ci, dy[i])
         np.testing.assert_allclose(y[i], yi, rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(dx[i], dxi, rtol=1e-10, atol=1e-12)

@@ -33,7 +33,7 @@ def test_generated_graphs_have_right_gradients(network: Network, train: bool) ->
 def test_what_is_asked_for_changes_no_bit(network: Network, train: bool) -> None:
     whole, alone = evaluated(network, train, need_dx=True), evaluated(network, train)
     assert whole.value == alone.value
-    assert nn.equal(whole.grads, alone.grads)
+    assert nn.arrays.equal(whole.grads, alone.grads)
     assert alone.dx is None
     dx = evaluated(network, train, need_dx=True, need_grads=False).dx
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole.dx), leaves(dx), strict=True))
@@ -46,7 +46,7 @@ def test_a_program_of_a_graph_is_the_same_at_each_run(network: Network, train: b
     assume(not train or len(leaves(network.x)[0]) > 1)  # batch norm refuses one row
     first, second = evaluated(network, train), evaluated(network, train)
     assert first.value == second.value
-    assert nn.equal(first.grads, second.grads)
+    assert nn.arrays.equal(first.grads, second.grads)
     fresh = network._replace(model=nn.map_layers(lambda _, layer: layer._replace(), network.model))
     assert evaluated(fresh, train).value == first.value
 

@@ -26,7 +26,7 @@ def made(model: nn.Layer, features: int = 20, seed: int = 0, dtype: Any = np.flo
     return nn.train_state(model, nn.gd(), nn.key(seed), (features,), dtype=dtype)
 
 
-def kinds(found: nn.Inspection) -> list[tuple[str, str]]:
+def kinds(found: nn.inspection.Inspection) -> list[tuple[str, str]]:
     return [(f.where, f.kind) for f in found.findings]
 
 
@@ -356,7 +356,7 @@ def test_chance_is_calibrated() -> None:
     h = np.maximum(np.random.default_rng(2).normal(size=(30, 16)) + 1.5, 0)  # all inputs alike
     dead = (h @ np.random.default_rng(3).normal(size=(16, 4000)) <= 0).all(axis=0).mean()
     params = nn.ArrayDict({"W": np.zeros((16, 4))})
-    call = Call("dense1", nn.dense(4), (h,), np.zeros((30, 4)), params, None, nn.EMPTY, (0,))
+    call = Call("dense1", nn.dense(4), (h,), np.zeros((30, 4)), params, None, nn.arrays.EMPTY, (0,))
     assert findings._share_dead_at_random(call) == pytest.approx(dead, abs=0.06)
     assert dead > 0.1
 
@@ -367,7 +367,7 @@ def test_chance_is_calibrated() -> None:
 def test_single_layers_own_layers_and_nested_ones() -> None:
     own = nn.layer(lambda p, x: (np.maximum(x, 0), x), lambda p, x, dy: (dy * (x > 0), {}), name="clip")
     x = X - np.where(np.arange(20) < 12, 50, 0)
-    [clip] = nn.inspect(own, nn.EMPTY, x).layers
+    [clip] = nn.inspect(own, nn.arrays.EMPTY, x).layers
     assert (clip.name, clip.dead) == ("clip", 12)
     assert clip.gradient is not None
     model = nn.serial(
@@ -388,7 +388,7 @@ def test_single_layers_own_layers_and_nested_ones() -> None:
 
 
 def plain_backward(params: nn.ArrayDict, cache: Array, dy: Array) -> tuple[Array, nn.ArrayDict]:
-    return dy * cache, nn.EMPTY
+    return dy * cache, nn.arrays.EMPTY
 
 
 def test_a_layer_of_the_full_form() -> None:
@@ -411,7 +411,9 @@ def test_whole_numbers_and_tables() -> None:
         np.add.at(grads, i, dy)
         return None, {"table": grads}
 
-    table = nn.layer(look_up, backward, lambda key, shape: {"table": nn.generator(key).normal(size=(5000, 8))}, "table")
+    table = nn.layer(
+        look_up, backward, lambda key, shape: {"table": nn.keys.generator(key).normal(size=(5000, 8))}, "table"
+    )
     model = nn.serial(table, nn.dense(8), nn.relu(), nn.dense(2))
     x = np.random.default_rng(0).integers(0, 5000, (200, 1))
     found = nn.inspect(model, made(model, 1), x)
@@ -622,7 +624,7 @@ def test_depth_is_judged_where_the_signal_has_no_other_way(parts: Any, named: bo
 
 def test_what_has_another_way_around_it_is_read_off_the_wiring() -> None:
     def around(model: nn.Layer, shape: Any) -> list[str]:
-        made = nn.program(model, shape)
+        made = nn.models.program(model, shape)
         found = graph(made.ops, made.inputs, len(made.shapes)).around
         return [op.path for op, way in zip(made.ops, found, strict=True) if way]
 
@@ -664,7 +666,9 @@ def test_tokens_are_no_inputs_to_be_scaled() -> None:
         np.add.at(grads, x, dy)
         return None, {"table": grads}
 
-    table = nn.layer(look_up, backward, lambda key, shape: {"table": nn.generator(key).normal(size=(5000, 8))}, "table")
+    table = nn.layer(
+        look_up, backward, lambda key, shape: {"table": nn.keys.generator(key).normal(size=(5000, 8))}, "table"
+    )
     model = nn.serial(
         nn.parallel(words=nn.serial(table, nn.flatten()), table=nn.dense(4)), nn.concatenate(), nn.dense(2)
     )

@@ -22,7 +22,7 @@ seeds = st.integers(0, 2**200)
 def test_same_key_same_bits_other_key_other_bits(a: int, b: int) -> None:
     assert nn.key(a) == nn.key(a)
     assert (nn.key(a) == nn.key(b)) == (a == b)
-    draws = [nn.generator(nn.key(s)).random(4) for s in (a, a, b)]
+    draws = [nn.keys.generator(nn.key(s)).random(4) for s in (a, a, b)]
     assert np.array_equal(draws[0], draws[1])
     assert a == b or not np.array_equal(draws[0], draws[2])
 
@@ -42,7 +42,7 @@ def test_different_paths_give_different_keys(seed: int, paths: list[list[int]]) 
 def test_streams_of_related_keys_are_uncorrelated() -> None:
     root = nn.key(0)
     draws = np.array(
-        [nn.generator(nn.fold_in(nn.fold_in(root, i), j)).normal(size=500) for i in range(8) for j in range(8)]
+        [nn.keys.generator(nn.fold_in(nn.fold_in(root, i), j)).normal(size=500) for i in range(8) for j in range(8)]
     )
     correlations = np.corrcoef(draws) - np.eye(64)
     assert np.abs(correlations).max() < 5 / np.sqrt(500)
@@ -50,14 +50,14 @@ def test_streams_of_related_keys_are_uncorrelated() -> None:
 
 
 def test_the_same_bits_in_another_process() -> None:
-    code = "import nnfunc as nn; print(nn.generator(nn.fold_in(nn.key(3), 4)).integers(0, 2**62, 5).tolist())"
+    code = "import nnfunc as nn; print(nn.keys.generator(nn.fold_in(nn.key(3), 4)).integers(0, 2**62, 5).tolist())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert other.strip() == str(nn.generator(nn.fold_in(nn.key(3), 4)).integers(0, 2**62, 5).tolist())
+    assert other.strip() == str(nn.keys.generator(nn.fold_in(nn.key(3), 4)).integers(0, 2**62, 5).tolist())
 
 
 def test_the_bits_do_not_change_between_versions() -> None:
     assert int(nn.key(0)) == 0xDB2CD7E7B0F478BEABF4641A2C71BA49
-    assert nn.generator(nn.key(0)).integers(0, 1000, 5).tolist() == [939, 705, 583, 544, 266]
+    assert nn.keys.generator(nn.key(0)).integers(0, 1000, 5).tolist() == [939, 705, 583, 544, 266]
 
 
 def test_split_is_fold_in_and_tuples_give_tuples() -> None:
@@ -73,16 +73,16 @@ def test_wrong_keys() -> None:
         with pytest.raises(ValueError, match="seed="):
             nn.key(seed)  # type: ignore[arg-type]  # what must fail
     with pytest.raises(TypeError, match=r"key=7 is no key: pass nn.key\(7\)"):
-        nn.generator(7)  # type: ignore[arg-type]  # what must fail
+        nn.keys.generator(7)  # type: ignore[arg-type]  # what must fail
     with pytest.raises(TypeError, match="tuple of 2 keys"):
-        nn.generator(nn.split(nn.key(0)))  # type: ignore[arg-type]  # what must fail
+        nn.keys.generator(nn.split(nn.key(0)))  # type: ignore[arg-type]  # what must fail
     with pytest.raises(ValueError, match="n=0"):
         nn.split(nn.key(0), 0)
 
 
 def test_random_bits_are_those_of_the_keys_generator_in_every_thread() -> None:
     keys = nn.split(nn.key(3), 40)
-    expected = [nn.generator(k).bit_generator.random_raw(5).view(np.uint32)[:9] for k in keys]
+    expected = [nn.keys.generator(k).bit_generator.random_raw(5).view(np.uint32)[:9] for k in keys]
     with ThreadPoolExecutor(4) as threads:
         for _ in range(3):
             for got, bits in zip(threads.map(lambda k: random_bits(k, 9), keys), expected, strict=True):

@@ -71,7 +71,7 @@ def test_the_catalogue_has_every_exported_optimizer() -> None:
 def test_the_dicts_of_layers_are_immutable(name: str, data: st.DataObject) -> None:
     layer, train = data.draw(LAYERS[name]), data.draw(st.booleans())
     params, state = layer.init(nn.key(0), (FEATURES,), np.float64)
-    assert nn.equal(layer.init(nn.key(0), (FEATURES,), np.float64)[0], params)
+    assert nn.arrays.equal(layer.init(nn.key(0), (FEATURES,), np.float64)[0], params)
     _, new, _, grads = run(layer, params, state, frozen(data.draw(reals((3, FEATURES))).copy()), train)
     for d in (params, state, new, grads):
         assert_immutable(d)
@@ -105,14 +105,14 @@ def test_optimizers_are_pure_and_their_dicts_immutable(name: str, seed: int, dty
     before = copy.deepcopy((params, grads, opt_state))
     for _ in range(2):
         first, second = optimizer.step(params, grads, opt_state), optimizer.step(params, grads, opt_state)
-        assert nn.equal(first[0], second[0])
-        assert nn.equal(first[1], second[1])
+        assert nn.arrays.equal(first[0], second[0])
+        assert nn.arrays.equal(first[1], second[1])
         assert first[0].dtype == first[0].vector.dtype == dtype
         assert int(first[1]["step"]) == int(opt_state["step"]) + 1
         params, opt_state = first
         assert_immutable(params)
         assert_immutable(opt_state)
-    assert all(nn.equal(a, b) for a, b in zip(before, (before[0], grads, before[2]), strict=True))
+    assert all(nn.arrays.equal(a, b) for a, b in zip(before, (before[0], grads, before[2]), strict=True))
 
 
 @given(seed=st.integers(0, 100))
@@ -123,7 +123,7 @@ def test_a_dict_of_gradients_is_matched_by_name_not_by_order(seed: int) -> None:
     for optimizer in OPTIMIZERS.values():
         forwards = optimizer.step(params, {"a": b, "b": a}, optimizer.init(params))[0]
         backwards = optimizer.step(params, ArrayDict({"b": a, "a": b}), optimizer.init(params))[0]
-        assert nn.equal(forwards, backwards)
+        assert nn.arrays.equal(forwards, backwards)
 
 
 # -- values that pickle and print what they are ------------------------------------------------------------------------
@@ -159,8 +159,8 @@ def test_an_unpickled_step_takes_the_same_path() -> None:
     ts = nn.train_state(model, step.optimizer, nn.key(0), (3,))
     batch = np.ones((4, 3)), np.eye(2)[[0, 1, 0, 1]]
     (a, ma), (b, mb) = step(ts, batch), pickle.loads(pickle.dumps(step))(pickle.loads(pickle.dumps(ts)), batch)
-    assert nn.equal(a.params, b.params)
-    assert nn.equal(a.state, b.state)
+    assert nn.arrays.equal(a.params, b.params)
+    assert nn.arrays.equal(a.state, b.state)
     assert ma.loss == mb.loss
 
 
@@ -189,8 +189,8 @@ def test_a_composition_is_its_layers_one_after_another(data: st.DataObject, trai
         below, of_layer = layer.backward(params.group(name), own, dy)
         assert below is not None
         dy = below
-        assert nn.equal(grads.group(name), of_layer)
-        assert nn.equal(new.group(name), states[name])
+        assert nn.arrays.equal(grads.group(name), of_layer)
+        assert nn.arrays.equal(new.group(name), states[name])
     np.testing.assert_array_equal(dx, dy)
 
 
@@ -202,7 +202,7 @@ def test_parameters_are_found_by_name_in_whatever_order_they_came() -> None:
     x = np.random.default_rng(0).normal(size=(5, 4))
     (y, cache, _), (z, other, _) = model.forward(params, state, x), model.forward(turned, state, x)
     np.testing.assert_array_equal(y, z)
-    assert nn.equal(model.backward(params, cache, y)[1], model.backward(turned, other, y)[1])
+    assert nn.arrays.equal(model.backward(params, cache, y)[1], model.backward(turned, other, y)[1])
 
 
 def test_parameters_that_do_not_fit_are_refused_each_time() -> None:
@@ -235,7 +235,7 @@ def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, tr
     params, state = nn.stack([p for p, _ in members]), nn.stack([s for _, s in members])
     x = data.draw(reals((4, FEATURES) if shared else (K, 4, FEATURES)))
     keys = nn.split(nn.key(7), K)
-    y, cache, new = layer.forward(params, state, x if shared else nn.per_member(x), key=keys, train=train)
+    y, cache, new = layer.forward(params, state, x if shared else nn.stacks.per_member(x), key=keys, train=train)
     dy = np.random.default_rng(0).normal(size=y.shape)
     dx, grads = layer.backward(params, cache, dy)
     assert dx is not None
@@ -246,8 +246,8 @@ def test_a_stack_is_its_members(name: str, data: st.DataObject, shared: bool, tr
         assert dxi is not None
         np.testing.assert_allclose(y[i], yi, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(dx[i], dxi, rtol=1e-9, atol=1e-9)
-        assert not gi or nn.allclose(nn.unstack(grads)[i], gi, rtol=1e-9, atol=1e-9)
-        assert not si or nn.allclose(nn.unstack(new)[i], si, rtol=1e-9, atol=1e-12)
+        assert not gi or nn.arrays.allclose(nn.unstack(grads)[i], gi, rtol=1e-9, atol=1e-9)
+        assert not si or nn.arrays.allclose(nn.unstack(new)[i], si, rtol=1e-9, atol=1e-12)
 
 
 def test_arrays_with_a_leading_axis_are_a_stack_if_they_are_said_to_be() -> None:
@@ -260,7 +260,7 @@ def test_arrays_with_a_leading_axis_are_a_stack_if_they_are_said_to_be() -> None
     (y, cache, _), (z, other, _) = (model.forward(p, state, x, train=True) for p in (stacked, by_hand))
     np.testing.assert_array_equal(y, z)
     grads, same_grads = (model.backward(p, c, y)[1] for p, c in ((stacked, cache), (by_hand, other)))
-    assert nn.equal(grads, same_grads)
+    assert nn.arrays.equal(grads, same_grads)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -270,7 +270,7 @@ def test_a_loss_of_a_stack_has_a_value_for_each_member(name: str, m: int, n: int
     pairs = [outputs_and_targets((kinds[0], kinds[1]), m, n, seed + i) for i in range(3)]
     y = np.stack([p[0] for p in pairs])
     target = pairs[0][1] if shared else np.stack([p[1] for p in pairs])
-    values, cache = loss.forward(nn.per_member(y), target if shared else nn.per_member(target))
+    values, cache = loss.forward(nn.stacks.per_member(y), target if shared else nn.stacks.per_member(target))
     dy = loss.backward(cache)
     for i in range(3):
         value, one = loss.forward(y[i], target if shared else target[i])
@@ -287,7 +287,7 @@ def test_so_has_a_loss_of_tuples_and_sequences(name: str, m: int, n: int, seed: 
         pairs = [(y, pairs[0][1]) for y, _ in pairs]
     y, target = (map_leaves(lambda *parts: np.stack(parts), *part) for part in zip(*pairs, strict=True))
     w = np.random.default_rng(seed).uniform(0, 1, m)
-    values, cache = loss.forward(nn.per_member(y), pairs[0][1] if shared else nn.per_member(target), w)
+    values, cache = loss.forward(nn.stacks.per_member(y), pairs[0][1] if shared else nn.stacks.per_member(target), w)
     dy = loss.backward(cache)
     for i, (own, own_target) in enumerate(pairs):
         value, one = loss.forward(own, own_target, w)
@@ -325,8 +325,8 @@ def test_an_optimizer_on_a_stack_is_it_on_the_members(name: str) -> None:
         params, opt_state = optimizer.step(params, nn.stack(grads), opt_state)
         pairs = [optimizer.step(p, g, s) for p, g, s in zip(members, grads, states, strict=True)]
         members, states = [p for p, _ in pairs], [s for _, s in pairs]
-    assert nn.allclose(params, nn.stack(members), rtol=1e-12)
-    assert nn.allclose(opt_state | {"step": [3] * 4}, nn.stack(states), rtol=1e-12)
+    assert nn.arrays.allclose(params, nn.stack(members), rtol=1e-12)
+    assert nn.arrays.allclose(opt_state | {"step": [3] * 4}, nn.stack(states), rtol=1e-12)
 
 
 # -- dtype -------------------------------------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def test_training_keeps_float32_whatever_comes() -> None:
         (nn.sparse_categorical_cross_entropy, [0, 1, 0, 1]),
         (nn.mean_squared_error, np.eye(2)[[0, 1] * 2]),
     ):
-        step = nn.train_step(model, loss, nn.adam(nn.cosine_decay(0.1, 10)), penalty=nn.l2(0.1))
+        step = nn.train_step(model, loss, nn.adam(nn.schedules.cosine_decay(0.1, 10)), penalty=nn.l2(0.1))
         ts = nn.train_state(model, step.optimizer, nn.key(0), (3,))
         ts, metrics = step(ts, (np.random.default_rng(0).normal(size=(4, 3)), target, np.ones(4)))
         assert {ts.params.dtype, ts.opt_state.dtype, ts.state.dtype, metrics.output.dtype} == {np.dtype(np.float32)}
@@ -380,10 +380,10 @@ def test_activation_and_cross_entropy_give_the_fused_gradient(
 ) -> None:
     z = (data.draw(reals((4, 3))) * scale).astype(dtype)
     target = np.eye(3)[data.draw(st.lists(st.integers(0, 2), min_size=4, max_size=4))]
-    A, cache, _ = activation.forward(nn.EMPTY, nn.EMPTY, z)
+    A, cache, _ = activation.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, z)
     expected = (A.astype(np.float64) - target) / 4
     value, loss_cache = loss.forward(A, target)
-    dz, _ = activation.backward(nn.EMPTY, cache, loss.backward(loss_cache))
+    dz, _ = activation.backward(nn.arrays.EMPTY, cache, loss.backward(loss_cache))
     assert dz is not None
     assert np.isfinite(value)
     np.testing.assert_allclose(dz, expected, rtol=1e-5, atol=1e-6 if dtype == np.float32 else 1e-14)

@@ -166,7 +166,10 @@ def test_ignored_positions_are_positions_of_weight_0(m: int, T: int, n: int, see
         assert found[0] == wanted[0]
         assert found[1].total == wanted[1].total
         np.testing.assert_array_equal(loss.backward(found[1]), loss.backward(wanted[1]))
-        stack = nn.per_member(np.stack([outputs, outputs])), nn.per_member(np.stack([target, np.full((m, T), -1)]))
+        stack = (
+            nn.stacks.per_member(np.stack([outputs, outputs])),
+            nn.stacks.per_member(np.stack([target, np.full((m, T), -1)])),
+        )
         values, cache = loss(ignore=-1).forward(*stack, w)
         assert np.array_equal(np.asarray(values) == 0, [False, True])
         assert not loss.backward(cache)[1].any()
@@ -207,7 +210,7 @@ def test_gradients_and_stacks_of_every_loss_with_its_options(
     weights = rng.uniform(0.1, 3, m) if weighted else None
     members = [member(seed + k) for k in range(2)]
     y, target = (map_leaves(lambda *parts: np.stack(parts), *parts) for parts in zip(*members, strict=True))
-    values, cache = loss.forward(nn.per_member(y), nn.per_member(target), weights)
+    values, cache = loss.forward(nn.stacks.per_member(y), nn.stacks.per_member(target), weights)
     dys = loss.backward(cache)
     for k, (own, own_target) in enumerate(members):
         value, dy = both(loss, own, own_target, weights)
@@ -241,7 +244,7 @@ def test_training_ignores_positions_of_sequences_and_images(shape: tuple[int, ..
     ts = nn.train_state(model, steps[0].optimizer, nn.key(0), (*shape, 5), dtype=np.float64)
     assert steps[0].computed[1] == SPARSE(ignore=-1)
     one, other = steps[0](ts, (X, marked)), steps[1](ts, (X, Y, weights))
-    assert nn.equal(one[0].params, other[0].params)
+    assert nn.arrays.equal(one[0].params, other[0].params)
     assert one[1].loss == other[1].loss
     assert one[1].weight == weights.sum()
     run = list(nn.train(steps[0], ts, (X, marked), epochs=3, batch_size=4, key=nn.key(1), validation=(X, marked)))
@@ -269,7 +272,7 @@ def test_training_leaves_out_missing_targets_in_stacks_too() -> None:
     for k, ts in enumerate(alone):
         own, own_metrics = step(ts, (X, Y))
         without, _ = step(ts, (X[1:], Y[1:]))
-        assert nn.allclose(own.params, without.params, rtol=1e-12)
+        assert nn.arrays.allclose(own.params, without.params, rtol=1e-12)
         assert own_metrics.weight == 5
         np.testing.assert_allclose(np.asarray(metrics.loss)[k], own_metrics.loss, rtol=1e-12)
         np.testing.assert_allclose(moved.params.vector[k], own.params.vector, rtol=1e-10)
@@ -298,10 +301,10 @@ def test_ignored_examples_are_in_no_confusion_matrix() -> None:
     X, Y = rng.normal(size=(9, 2)), rng.integers(-1, 3, 9)
     model = nn.mlp([2, 3], ["softmax"])
     ts = nn.train_state(model, nn.gd(), nn.key(0), (2,))
-    wanted = nn.confusion_matrix(model, ts, X[Y >= 0], Y[Y >= 0])
-    np.testing.assert_array_equal(nn.confusion_matrix(model, ts, X, Y, ignore=-1), wanted)
+    wanted = nn.metrics.confusion_matrix(model, ts, X[Y >= 0], Y[Y >= 0])
+    np.testing.assert_array_equal(nn.metrics.confusion_matrix(model, ts, X, Y, ignore=-1), wanted)
     with pytest.raises(ValueError, match="Y contains -1"):
-        nn.confusion_matrix(model, ts, X, Y)
+        nn.metrics.confusion_matrix(model, ts, X, Y)
 
 
 def test_a_sum_moves_as_many_times_more() -> None:
@@ -313,7 +316,7 @@ def test_a_sum_moves_as_many_times_more() -> None:
     )
     assert total.value == pytest.approx(4 * mean.value)
     assert mean.weight == total.weight == 4
-    assert nn.allclose(total.grads, mean.grads * 4, rtol=1e-12)
+    assert nn.arrays.allclose(total.grads, mean.grads * 4, rtol=1e-12)
     assert nn.huber()(reduction="sum").forward(Y[:, None], np.zeros(4))[0] == pytest.approx(0.5 + 1.5 + 2.5)
 
 
@@ -324,7 +327,7 @@ def test_shards_have_the_mean_over_what_is_there_and_no_sum() -> None:
     ts = nn.train_state(model, nn.gd(), nn.key(0), (4, 2), dtype=np.float64)
     whole, one = nn.train_step(model, loss, nn.gd(0.1))(ts, (X, Y))
     sharded, two = nn.train_step(model, loss, nn.gd(0.1), reduce=distributed.sharded(3))(ts, (X, Y))
-    assert nn.allclose(whole.params, sharded.params, rtol=1e-12)
+    assert nn.arrays.allclose(whole.params, sharded.params, rtol=1e-12)
     assert one.weight == two.weight == (Y >= 0).sum()
     with pytest.raises(ValueError, match="is a sum"):
         nn.train_step(model, loss(reduction="sum"), nn.gd(0.1), reduce=distributed.sharded(3))
@@ -356,7 +359,7 @@ def test_losses_with_options_are_values() -> None:
     [
         (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it takes output_weights, missing"),
         (nn.huber(), {"delta": 2.0}, TypeError, "no option 'delta'"),
-        (nn.losses.combined(nn.hinge), {"reduction": "sum"}, TypeError, "give it to its parts"),
+        (nn.losses.combined(nn.losses.hinge), {"reduction": "sum"}, TypeError, "give it to its parts"),
         (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it takes none"),
         (SPARSE, {"label_smoothing": 1.0}, ValueError, "label_smoothing=1.0"),
         (SPARSE, {"ignore": 0.5}, TypeError, "ignore=0.5"),
@@ -397,14 +400,17 @@ def test_masked_classes_are_classes_that_are_not_there(dtype: Any, m: int, seed:
     same((value, dy[:, [0, 2, 4]]), (expected, d), dtype)
     assert not dy[:, [1, 3]].any()
     for activation in (nn.softmax(), nn.log_softmax()):
-        y, cache, _ = activation.forward(nn.EMPTY, nn.EMPTY, masked)
-        alone, other, _ = activation.forward(nn.EMPTY, nn.EMPTY, z[:, [0, 2, 4]])
+        y, cache, _ = activation.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, masked)
+        alone, other, _ = activation.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, z[:, [0, 2, 4]])
         np.testing.assert_allclose(y[:, [0, 2, 4]], alone, rtol=1e-5)
         dy = np.zeros_like(y)
         dy[:, [0, 2, 4]] = cotangent = rng.normal(size=alone.shape)
-        dx = activation.backward(nn.EMPTY, cache, dy)[0]
+        dx = activation.backward(nn.arrays.EMPTY, cache, dy)[0]
         np.testing.assert_allclose(
-            dx[:, [0, 2, 4]], activation.backward(nn.EMPTY, other, cotangent.astype(dtype))[0], rtol=1e-4, atol=1e-5
+            dx[:, [0, 2, 4]],
+            activation.backward(nn.arrays.EMPTY, other, cotangent.astype(dtype))[0],
+            rtol=1e-4,
+            atol=1e-5,
         )
         np.testing.assert_allclose(dx[:, [1, 3]], 0, atol=1e-30)
 
@@ -412,10 +418,10 @@ def test_masked_classes_are_classes_that_are_not_there(dtype: Any, m: int, seed:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_row_whose_classes_are_all_masked(dtype: Any) -> None:
     z = np.array([[-np.inf] * 3, [1.0, 2.0, 3.0]], dtype)
-    y, cache, _ = nn.softmax().forward(nn.EMPTY, nn.EMPTY, z)
+    y, cache, _ = nn.softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, z)
     assert not y[0].any()
-    assert np.abs(nn.softmax().backward(nn.EMPTY, cache, np.ones_like(y))[0][0]).max() < 1e-30
-    assert np.isneginf(nn.log_softmax().forward(nn.EMPTY, nn.EMPTY, z)[0][0]).all()
+    assert np.abs(nn.softmax().backward(nn.arrays.EMPTY, cache, np.ones_like(y))[0][0]).max() < 1e-30
+    assert np.isneginf(nn.log_softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, z)[0][0]).all()
     value, dy = both(SPARSE, z, np.array([0, 1]))  # as any target that is masked: it is certain not to be
     assert np.isfinite(value)
     assert value > 1e37

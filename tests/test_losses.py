@@ -204,7 +204,7 @@ def test_ctc_is_the_same_whatever_stands_after_the_ends() -> None:
     assert value == pytest.approx(padded)
     np.testing.assert_allclose(loss.backward(other)[:, :5], loss.backward(cache), rtol=1e-12)
     assert not loss.backward(other)[:, 5:].any()
-    log_probabilities = nn.log_softmax().forward(nn.EMPTY, nn.EMPTY, z)[0]
+    log_probabilities = nn.log_softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, z)[0]
     assert loss.forward(log_probabilities, labels)[0] == pytest.approx(value)
 
 
@@ -213,7 +213,7 @@ def test_losses_that_are_others_at_an_end_of_their_settings(m: int, n: int, seed
     rng = np.random.default_rng(seed)
     y, bits, target = rng.normal(size=(m, n)), rng.integers(0, 2, (m, n)), rng.normal(size=(m, n))
     q = rng.dirichlet(np.ones(n), m)
-    log_softmax = nn.log_softmax().forward(nn.EMPTY, nn.EMPTY, y)[0]
+    log_softmax = nn.log_softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, y)[0]
     pairs: list[tuple[nn.Loss, Any, Any, nn.Loss, Any, Any, float]] = [
         (nn.losses.focal(0.0), y, bits, nn.binary_cross_entropy_with_logits, y, bits, 0.0),
         (nn.losses.gaussian(), (y, np.zeros((m, n))), target, nn.huber(1e9), y, target, 0.0),
@@ -387,4 +387,4 @@ def test_a_path_that_does_not_exist_is_said_in_training() -> None:
     moved, metrics = step(ts, (X, Y, np.array([0.0, 1.0])))
     alone, _ = step(ts, (X[1:], Y[1:]))
     assert math.isfinite(metrics.loss)
-    assert nn.allclose(moved.params, alone.params, rtol=1e-6)
+    assert nn.arrays.allclose(moved.params, alone.params, rtol=1e-6)

@@ -346,6 +346,8 @@ def test_parameters_and_state_may_come_as_a_pair() -> None:
     loss = nn.sparse_categorical_cross_entropy
     assert nn.accuracy(model, pair, X, Y) == nn.accuracy(model, ts, X, Y)
     assert nn.evaluate(model, loss, pair, X, Y) == nn.evaluate(model, loss, ts, X, Y)
-    np.testing.assert_array_equal(nn.confusion_matrix(model, pair, X, Y), nn.confusion_matrix(model, ts, X, Y))
+    np.testing.assert_array_equal(
+        nn.metrics.confusion_matrix(model, pair, X, Y), nn.metrics.confusion_matrix(model, ts, X, Y)
+    )
     with pytest.raises(TypeError, match="the first two arguments are Layer, tuple"):
         nn.predict(model, (ts.params, ts.state, 1), X)  # type: ignore[arg-type]  # three parts

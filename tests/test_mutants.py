@@ -504,7 +504,7 @@ def test_a_broken_penalty_is_found() -> None:
 def test_each_gradient_of_each_exported_layer_is_found_wrong(name: str, data: st.DataObject) -> None:
     layers, shape = EVERY[name]
     model = data.draw(layers)
-    ops = nn.program(model, shape).ops
+    ops = nn.models.program(model, shape).ops
     if not ops:  # it hands on what it gets
         return
     op = data.draw(st.sampled_from(ops))

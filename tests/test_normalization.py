@@ -119,14 +119,14 @@ def test_every_position_is_a_row_of_a_batch_norm(shape: Shape, momentum: float, 
     assert dx_of_rows is not None
     np.testing.assert_array_equal(y, y_of_rows.reshape(x.shape))
     np.testing.assert_array_equal(dx, dx_of_rows.reshape(x.shape))
-    assert nn.equal(grads, grads_of_rows)
-    assert nn.equal(moved, moved_by_rows)
+    assert nn.arrays.equal(grads, grads_of_rows)
+    assert nn.arrays.equal(moved, moved_by_rows)
     np.testing.assert_allclose(moved["mean"], (1 - momentum) * rows.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(moved["var"], momentum + (1 - momentum) * rows.var(axis=0), atol=1e-12)
     predicted, _, still = layer.forward(params, moved, x)
     by_averages = (x - moved["mean"]) / np.sqrt(moved["var"] + 1e-5) * params["gamma"] + params["beta"]
     np.testing.assert_allclose(predicted, by_averages, atol=1e-10)
-    assert nn.equal(still, moved)
+    assert nn.arrays.equal(still, moved)
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -138,7 +138,7 @@ def test_a_stack_is_its_members(
     members = [made(layer, shape, seed + i) for i in range(K)]
     params, state = nn.stack([p for p, _, _ in members]), nn.stack([s for _, s, _ in members])
     x = members[0][2] if shared else np.stack([x for _, _, x in members])
-    y, cache, moved = layer.forward(params, state, x if shared else nn.per_member(x), train=train)
+    y, cache, moved = layer.forward(params, state, x if shared else nn.stacks.per_member(x), train=train)
     dy = data.draw(cotangents(y.shape))
     dx, grads = layer.backward(params, cache, dy)
     assert dx is not None
@@ -224,7 +224,7 @@ def test_a_gradient_that_is_not_asked_for(name: str, need: bool) -> None:
     alone, none = layer.backward(params, cache, x, need_grads=False)
     np.testing.assert_array_equal(alone, dx)
     assert not none
-    assert nn.equal(layer.backward(params, cache, x, need_dx=False)[1], grads)
+    assert nn.arrays.equal(layer.backward(params, cache, x, need_dx=False)[1], grads)
     beta_frozen = nn.freeze(layer, "beta") if "beta" in params else layer
     p, s = beta_frozen.init(nn.key(0), (3, 4), np.float64)
     _, cache, _ = beta_frozen.forward(p, s, x)
@@ -256,7 +256,7 @@ def test_what_has_no_norm(layer: Layer, shape: Shape, message: str) -> None:
 def test_parameters_of_another_length() -> None:
     layer, wrong = nn.group_norm(2), ArrayDict({"gamma": np.ones(3), "beta": np.ones(3)})
     with pytest.raises(ValueError, match=r"gamma \(3,\), beta \(3,\), expected gamma \(inputs,\) and beta \(inputs,\)"):
-        layer.forward(wrong, nn.EMPTY, np.ones((2, 3, 4)))
+        layer.forward(wrong, nn.arrays.EMPTY, np.ones((2, 3, 4)))
 
 
 def test_arguments() -> None:
@@ -285,4 +285,4 @@ def test_files_and_a_network_that_learns(name: str, tmp_path: Any) -> None:
     nn.save(tmp_path / "model.npz", ts, model=model)
     again, same = nn.load(tmp_path / "model.npz")
     assert same == model
-    assert nn.equal(again.params, ts.params)
+    assert nn.arrays.equal(again.params, ts.params)

@@ -303,11 +303,11 @@ def test_extremes(name: str, dtype: type[np.floating]) -> None:
     layer = nn.serial(nn.dense(1, "constant", bias=False), ACTIVATIONS[name])
     row = np.array([EXTREME], dtype)
     params = ArrayDict({"dense1.W": np.ones((1, 1), dtype)})
-    assert_exported(layer, params, nn.EMPTY, row.T)
+    assert_exported(layer, params, nn.arrays.EMPTY, row.T)
     for x in row.T:
-        assert_exported(layer, params, nn.EMPTY, x[None])
+        assert_exported(layer, params, nn.arrays.EMPTY, x[None])
     eye = ArrayDict({"dense1.W": np.eye(len(EXTREME), dtype=dtype)})
-    assert_exported(nn.serial(nn.dense(len(EXTREME), bias=False), ACTIVATIONS[name]), eye, nn.EMPTY, row)
+    assert_exported(nn.serial(nn.dense(len(EXTREME), bias=False), ACTIVATIONS[name]), eye, nn.arrays.EMPTY, row)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -353,8 +353,8 @@ def test_a_trained_network_is_exported_from_its_state(tmp_path: Any) -> None:
 
 
 def test_a_model_without_layers_is_the_identity() -> None:
-    assert_exported(nn.serial(), nn.EMPTY, nn.EMPTY, np.ones((2, 3)))
-    assert_exported(nn.residual(nn.serial()), nn.EMPTY, nn.EMPTY, np.ones((2, 3)))
+    assert_exported(nn.serial(), nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((2, 3)))
+    assert_exported(nn.residual(nn.serial()), nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((2, 3)))
 
 
 def test_the_graph_is_the_same_twice() -> None:
@@ -373,7 +373,7 @@ def test_own_layers_are_all_named() -> None:
         to_onnx(model, *model.init(nn.key(0), (3,)), input_shape=(3,))
     wired = nn.wired(lambda call, x: call(relu, call(nn.tanh(), x)), {}, name="block")  # called beside its layers
     with pytest.raises(ValueError, match=r"ONNX has no formula.*: block1\.relu$"):
-        to_onnx(nn.serial(wired), nn.EMPTY, input_shape=(3,))
+        to_onnx(nn.serial(wired), nn.arrays.EMPTY, input_shape=(3,))
 
 
 def test_what_a_kernel_says_is_exported_whatever_its_layer_is_called() -> None:
@@ -381,7 +381,7 @@ def test_what_a_kernel_says_is_exported_whatever_its_layer_is_called() -> None:
     params, state = named.init(nn.key(0), (3,))
     assert_exported(named, params, state, np.random.default_rng(0).normal(size=(4, 3)))
     kernel = Kernel(lambda params, x: (3 * x, None), lambda p, c, dy, g, need: 3 * dy, onnx=tripled)
-    assert_exported(make("tripled", kernel=kernel), nn.EMPTY, nn.EMPTY, np.ones((2, 3)))
+    assert_exported(make("tripled", kernel=kernel), nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((2, 3)))
 
 
 def tripled(**_: Any) -> Expression:
@@ -419,12 +419,12 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r'pip install "nnfunc\[onnx\]"'):
-        to_onnx(nn.relu(), nn.EMPTY, input_shape=(2,))
+        to_onnx(nn.relu(), nn.arrays.EMPTY, input_shape=(2,))
 
 
 def test_gelu_far_from_0_is_0_or_x() -> None:
     """In float64 its erf is an integral, which would be multiplied by x."""
     x = np.array([[-1e30], [-1e3], [-10.0], [-6.5], [6.5], [10.0], [1e30]])
     for dtype in (np.float32, np.float64):
-        y = run(to_onnx(nn.gelu(), nn.EMPTY.astype(dtype), input_shape=(1,)), x.astype(dtype))
+        y = run(to_onnx(nn.gelu(), nn.arrays.EMPTY.astype(dtype), input_shape=(1,)), x.astype(dtype))
         np.testing.assert_allclose(y, np.maximum(x, 0), atol=1e-8)

@@ -28,7 +28,7 @@ TOLERANCE: dict[Any, float] = {np.float32: 1e-5, np.float64: 1e-6}
 
 
 def predicted(model: nn.Layer, params: nn.ArrayDict, state: nn.ArrayDict, x: Any) -> Any:
-    return nn.predict(model, nn.TrainState(params, state, nn.EMPTY, nn.key(0), 0), x)
+    return nn.predict(model, nn.TrainState(params, state, nn.arrays.EMPTY, nn.key(0), 0), x)
 
 
 def moved(state: nn.ArrayDict) -> nn.ArrayDict:
@@ -302,7 +302,7 @@ x = np.array([[1.0, -2.0], [0.5, 3.0]], np.float32)
         (graph([node("Clip", "x a b")], ("n", 2), None, a=np.float32(0), b=np.float32(6)), np.clip(x, 0, 6)),
         (graph([node("Dropout", ratio=0.3)], ("n", 2), None, opset=10), x),
         (graph([node("PRelu", "x s")], ("n", 2), None, s=ones[:1] / 2), np.where(x > 0, x, x / 2)),
-        (graph([node("Gelu")], ("n", 2), None, 20), predicted(nn.gelu(), nn.EMPTY, nn.EMPTY, x)),
+        (graph([node("Gelu")], ("n", 2), None, 20), predicted(nn.gelu(), nn.arrays.EMPTY, nn.arrays.EMPTY, x)),
         (graph([node("Sub", "x x")], ("n", 2), None), 0 * x),
         (graph([node("Sum", "x x x")], ("n", 2), None), 3 * x),
     ],

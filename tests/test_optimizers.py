@@ -46,10 +46,10 @@ def test_it_finds_the_bottom_of_a_parabola(name: str) -> None:
         nn.adam(0.01),
         nn.rmsprop(0.01, 0.9),
         nn.adagrad(0.5),
-        nn.optimizers.adadelta(nn.exponential_decay(1.0, 0.5, 800)),
+        nn.optimizers.adadelta(nn.schedules.exponential_decay(1.0, 0.5, 800)),
         nn.optimizers.adamax(0.02),
         nn.optimizers.amsgrad(0.01),
-        nn.optimizers.lion(nn.exponential_decay(0.01, 0.5, 1000)),
+        nn.optimizers.lion(nn.schedules.exponential_decay(0.01, 0.5, 1000)),
         nn.optimizers.nadam(0.01),
         nn.optimizers.radam(0.01),
     ],
@@ -71,7 +71,7 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 @given(
     bottom=st.lists(st.floats(-2, 2), min_size=1, max_size=4),
     steepness=st.floats(0.3, 3),
-    schedule=st.sampled_from([nn.cosine_decay, nn.optimizers.schedules.polynomial_decay]),
+    schedule=st.sampled_from([nn.schedules.cosine_decay, nn.schedules.polynomial_decay]),
 )
 @settings(max_examples=5)
 def test_with_a_rate_that_falls_to_0_it_finds_the_bottom_of_any_parabola(
@@ -86,7 +86,7 @@ def test_with_a_rate_that_falls_to_0_it_finds_the_bottom_of_any_parabola(
 
 def test_muon_finds_the_bottom_of_a_parabola_of_matrices() -> None:
     bottom = np.random.default_rng(0).normal(size=(4, 3))
-    optimizer = nn.optimizers.muon(nn.cosine_decay(0.3, 200))
+    optimizer = nn.optimizers.muon(nn.schedules.cosine_decay(0.3, 200))
     params = ArrayDict({"W": np.zeros((4, 3))})
     opt_state = optimizer.init(params)
     for _ in range(200):
@@ -99,7 +99,7 @@ grads = params.map(lambda v: 0.5 * v)
 
 
 def test_settings_by_name_the_first_pattern_counts() -> None:
-    optimizer = nn.gd({"dense2.*": 0.0, "*.W": nn.constant_schedule(0.2), "*": 1.0})
+    optimizer = nn.gd({"dense2.*": 0.0, "*.W": nn.schedules.constant_schedule(0.2), "*": 1.0})
     after, _ = optimizer.step(params, grads, optimizer.init(params))
     np.testing.assert_array_equal(after["dense2.W"], params["dense2.W"])  # frozen
     np.testing.assert_allclose(after["dense1.W"], 0.9)
@@ -126,12 +126,12 @@ def test_a_learning_rate_for_each_member_of_a_stack() -> None:
 
 
 def test_members_of_a_stack_may_have_different_step_counts() -> None:
-    optimizer = nn.adam(nn.cosine_decay(0.1, 5))
+    optimizer = nn.adam(nn.schedules.cosine_decay(0.1, 5))
     fresh = optimizer.init(params)
     later = optimizer.step(params, grads, optimizer.step(params, grads, fresh)[1])[1]
     both, state = optimizer.step(nn.stack([params] * 2), nn.stack([grads] * 2), nn.stack([fresh, later]))
     for got, start in zip(nn.unstack(both), (fresh, later), strict=True):
-        assert nn.equal(got, optimizer.step(params, grads, start)[0])
+        assert nn.arrays.equal(got, optimizer.step(params, grads, start)[0])
     assert state["step"].tolist() == [1, 3]
 
 
@@ -144,8 +144,8 @@ def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(update, "BLOCK", block)
             optimizer = nn.adamw({"W": 0.1}, weight_decay=0.1)
             steps.append(optimizer.step(big, big * 0.5, optimizer.init(big)))
-        assert nn.equal(steps[0][0], steps[1][0])
-        assert nn.equal(steps[0][1], steps[1][1])
+        assert nn.arrays.equal(steps[0][0], steps[1][0])
+        assert nn.arrays.equal(steps[0][1], steps[1][1])
 
 
 def test_state_is_matched_by_name() -> None:
@@ -153,14 +153,14 @@ def test_state_is_matched_by_name() -> None:
     _, opt_state = optimizer.step(params, grads, optimizer.init(params))
     shuffled = ArrayDict(dict(reversed(list(opt_state.items()))))
     assert list(shuffled) != list(opt_state)
-    assert nn.equal(optimizer.step(params, grads, opt_state)[0], optimizer.step(params, grads, shuffled)[0])
+    assert nn.arrays.equal(optimizer.step(params, grads, opt_state)[0], optimizer.step(params, grads, shuffled)[0])
     with pytest.raises(ValueError, match=r"lacks v\.dense1\.W"):
         optimizer.step(params, grads, nn.momentum().init(params))
 
 
 def test_clipping() -> None:
     after, _ = nn.clip_by_global_norm(nn.gd(1.0), 100.0).step(params, grads, nn.gd().init(params))
-    assert nn.equal(after, params - grads)  # short gradients stay as they are
+    assert nn.arrays.equal(after, params - grads)  # short gradients stay as they are
     huge = params.map(lambda v: v * 1e30).astype(np.float32)
     small = params.astype(np.float32)
     after, _ = nn.clip_by_global_norm(nn.gd(1.0), 1.0).step(small, huge, nn.gd().init(small))
@@ -187,15 +187,15 @@ def test_other_wrong_settings() -> None:
     with pytest.raises(ValueError, match="max_norm=0"):
         nn.clip_by_global_norm(nn.gd(), 0)
     with pytest.raises(ValueError, match="limit=-1"):
-        nn.clip_by_value(nn.gd(), -1)
+        nn.optimizers.clip_by_value(nn.gd(), -1)
     with pytest.raises(ValueError, match=r"the schedule of learning_rate at step 0=-1\.0"):
         nn.gd(lambda t: -1.0).step(params, grads, nn.gd().init(params))
     with pytest.raises(ValueError, match="initial=-1: expected"):
-        nn.step_decay(-1, 0.5, 1)
+        nn.schedules.step_decay(-1, 0.5, 1)
     with pytest.raises(ValueError, match="steps=0: expected"):
-        nn.cosine_decay(0.1, 0)
+        nn.schedules.cosine_decay(0.1, 0)
     with pytest.raises(ValueError, match="steps=0: expected"):
-        nn.linear_warmup(0, 0.1)
+        nn.schedules.linear_warmup(0, 0.1)
 
 
 def test_long_runs_count_exactly() -> None:
@@ -234,7 +234,7 @@ def test_nadams_product_of_momenta_vanishes_without_a_jump() -> None:
 @pytest.mark.parametrize("name", sorted(names.OPTIMIZERS))
 def test_rates_by_name_by_network_and_by_step(name: str) -> None:
     make = names.OPTIMIZERS[name]
-    falling = nn.exponential_decay(0.1, 0.5, 2)
+    falling = nn.schedules.exponential_decay(0.1, 0.5, 2)
 
     def run(rate: Setting, start: ArrayDict, steps: int = 5) -> ArrayDict:
         optimizer, p = make(learning_rate=rate), start
@@ -244,9 +244,9 @@ def test_rates_by_name_by_network_and_by_step(name: str) -> None:
         return p
 
     by_name = run({"dense1.*": 0.1, "*": falling}, params)
-    assert nn.equal(by_name.select("dense1.*"), run(0.1, params).select("dense1.*"))
-    assert nn.allclose(by_name.select("dense2.*"), run(falling, params).select("dense2.*"), rtol=1e-12)
+    assert nn.arrays.equal(by_name.select("dense1.*"), run(0.1, params).select("dense1.*"))
+    assert nn.arrays.allclose(by_name.select("dense2.*"), run(falling, params).select("dense2.*"), rtol=1e-12)
     stacked = nn.unstack(run([0.1, 0.02], nn.stack([params, params * 0.5])))
-    assert nn.allclose(stacked[0], run(0.1, params), rtol=1e-12)
-    assert nn.allclose(stacked[1], run(0.02, params * 0.5), rtol=1e-12)
-    assert not nn.allclose(run(falling, params), run(0.1, params), rtol=1e-6)
+    assert nn.arrays.allclose(stacked[0], run(0.1, params), rtol=1e-12)
+    assert nn.arrays.allclose(stacked[1], run(0.02, params * 0.5), rtol=1e-12)
+    assert not nn.arrays.allclose(run(falling, params), run(0.1, params), rtol=1e-6)

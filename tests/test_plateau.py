@@ -61,16 +61,16 @@ def test_the_updates_are_those_of_a_smaller_rate() -> None:
         optimizer = reduce_on_plateau(plain, 0.5, patience=0)
         opt_state = optimizer.init(PARAMS)
         params, _ = optimizer.step(PARAMS, PARAMS * 0.3, opt_state)
-        assert nn.equal(params, plain.step(PARAMS, PARAMS * 0.3, plain.init(PARAMS))[0])
+        assert nn.arrays.equal(params, plain.step(PARAMS, PARAMS * 0.3, plain.init(PARAMS))[0])
         for value in (1.0, 1.0):
             opt_state = observe(optimizer, opt_state, value)
         halved, after = optimizer.step(PARAMS, PARAMS * 0.3, opt_state)
-        assert nn.allclose(halved, small.step(PARAMS, PARAMS * 0.3, small.init(PARAMS))[0], rtol=1e-12)
+        assert nn.arrays.allclose(halved, small.step(PARAMS, PARAMS * 0.3, small.init(PARAMS))[0], rtol=1e-12)
         assert after.group("reduce_on_plateau") == opt_state.group("reduce_on_plateau")
 
 
 def test_each_network_of_a_stack_has_its_own() -> None:
-    optimizer = ema(reduce_on_plateau(nn.clip_by_value(nn.gd(np.array([1.0, 0.5])), 1.0), 0.1, patience=0))
+    optimizer = ema(reduce_on_plateau(nn.optimizers.clip_by_value(nn.gd(np.array([1.0, 0.5])), 1.0), 0.1, patience=0))
     params = nn.stack([PARAMS, PARAMS])
     opt_state = observe(optimizer, optimizer.init(params), [1.0, 1.0])
     opt_state = observe(optimizer, opt_state, [2.0, 0.5])
@@ -111,8 +111,8 @@ def test_with_the_loop_stopped_and_gone_on(tmp_path: Path, K: int | None) -> Non
     nn.save(tmp_path / "run.npz", whole[4].state, model)
     rest = run(nn.load(tmp_path / "run.npz").state, 7)
     assert [epoch.number for epoch in rest] == list(range(6, 13))
-    assert nn.equal(rest[-1].state.params, whole[-1].state.params)
-    assert nn.equal(rest[-1].state.opt_state, whole[-1].state.opt_state)
+    assert nn.arrays.equal(rest[-1].state.params, whole[-1].state.params)
+    assert nn.arrays.equal(rest[-1].state.opt_state, whole[-1].state.opt_state)
 
 
 def test_what_after_returns_is_checked() -> None:
@@ -144,7 +144,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="partition of more than one reduce_on_plateau: put one around the partition"):
         partition({"*W": reduce_on_plateau("gd"), "*": reduce_on_plateau("adam")})
     with pytest.raises(ValueError, match=r"reduce_on_plateau around ema, which must see .* put ema around"):
-        reduce_on_plateau(nn.clip_by_value(ema("adam"), 1.0))
+        reduce_on_plateau(nn.optimizers.clip_by_value(ema("adam"), 1.0))
     inside = partition({"*W": reduce_on_plateau("gd", 0.5, 0), "*": nn.gd()})
     assert scales(inside, [1.0, 1.0]) == [1.0, 0.5]
 

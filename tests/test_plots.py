@@ -258,7 +258,7 @@ def test_the_remainders_fall_in_parallel_to_the_line_of_their_order(factor: floa
     assert [str(line.get_label()) for line in ax.lines][-2:] == ["order 1: wrong", "order 2: right"]
 
 
-def trained(epochs: int = 3) -> dict[int, nn.Inspection]:
+def trained(epochs: int = 3) -> dict[int, nn.inspection.Inspection]:
     X, Y = np.random.default_rng(0).normal(size=(100, 4)), np.arange(100) % 2
     model = nn.mlp([4, 8, 8, 1], ["relu", "tanh", "sigmoid"])
     step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(0.1))
@@ -267,7 +267,7 @@ def trained(epochs: int = 3) -> dict[int, nn.Inspection]:
     return {e.number: nn.inspect(model, e.state, X, target=Y, loss=step.loss) for e in run}
 
 
-def killed() -> nn.Inspection:
+def killed() -> nn.inspection.Inspection:
     model = nn.mlp([4, 8, 1], ["relu", "sigmoid"])
     params, _ = model.init(nn.key(0), (4,))
     params = params.replace({"dense1.b": np.where(np.arange(8) < 6, -50.0, 50.0)})

@@ -91,7 +91,7 @@ def dropout_masks(model: nn.Layer, key: Keys, step: int, m: int) -> list[Array]:
         if "dropout" in name:
             ones = np.ones((m, widths[len(masks)]))
             layer_key = nn.fold_in(nn.fold_in(key, step), i)
-            kept, _, _ = layer.forward(nn.EMPTY, nn.EMPTY, ones, key=layer_key, train=True)
+            kept, _, _ = layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, ones, key=layer_key, train=True)
             masks.append((kept > 0).T.astype(float))
     return masks
 

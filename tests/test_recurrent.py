@@ -61,7 +61,7 @@ def test_values_and_gradients_are_those_of_pytorch(
     given_states: Any = tuple(states) if kind == "lstm" else states[0]
     inputs = (x, given_states, lengths)
     params = drawn(layer, map_leaves(lambda a: a.shape[1:], inputs), seed)
-    (y, last), cache, _ = layer.forward(params, nn.EMPTY, inputs)
+    (y, last), cache, _ = layer.forward(params, nn.arrays.EMPTY, inputs)
     dy, dlast = rng.normal(size=y.shape), [rng.normal(size=(rows, units)) for _ in states]
     (dx, dstates, none), grads = layer.backward(params, cache, (dy, tuple(dlast) if kind == "lstm" else dlast[0]))
     assert none is None
@@ -102,7 +102,7 @@ def test_both_directions_are_those_of_pytorch(kind: str) -> None:
     module = both_ways(kind, H, D)
     put(module, params.group("forward"))
     put(module, params.group("backward"), "_reverse")
-    y, states = layer.forward(params, nn.EMPTY, (x, lengths))[0]
+    y, states = layer.forward(params, nn.arrays.EMPTY, (x, lengths))[0]
     pack = torch.nn.utils.rnn.pack_padded_sequence(
         torch.tensor(x), torch.tensor(lengths), batch_first=True, enforce_sorted=False
     )
@@ -123,7 +123,7 @@ def test_a_gru_with_the_reset_before_the_product_is_that_of_keras() -> None:
     peer.build((2, 5, D))
     order = np.r_[H : 2 * H, :H, 2 * H : 3 * H]  # z, r, h
     peer.set_weights([params["x_W"][:, order], params["h_W"][:, order], params["b"][order]])
-    y = layer.forward(params, nn.EMPTY, x)[0]
+    y = layer.forward(params, nn.arrays.EMPTY, x)[0]
     np.testing.assert_allclose(
         y, np.asarray(peer(x).detach() if hasattr(peer(x), "detach") else peer(x)), rtol=1e-4, atol=1e-5
     )
@@ -142,7 +142,7 @@ def test_padded_steps_change_nothing(kind: str, data: st.DataObject) -> None:
     params = drawn(alone, (T, D), 1)
     x = rng.normal(size=(3, T, D))
     x[np.arange(T) >= lengths[:, None]] = data.draw(st.sampled_from([1e3, np.nan]))
-    (y, last), cache, _ = padded.forward(params, nn.EMPTY, (x, lengths))
+    (y, last), cache, _ = padded.forward(params, nn.arrays.EMPTY, (x, lengths))
     dy, dlast = rng.normal(size=y.shape), map_leaves(lambda s: rng.normal(size=s.shape), last)
     (dx, _), grads = padded.backward(params, cache, (dy, dlast))
     close: Any = {"rtol": 1e-10, "atol": 1e-12}
@@ -153,7 +153,7 @@ def test_padded_steps_change_nothing(kind: str, data: st.DataObject) -> None:
         if not n:
             assert not any(state[i].any() for state in leaves(last))
             continue
-        (own, own_last), cache, _ = alone.forward(params, nn.EMPTY, x[i : i + 1, :n])
+        (own, own_last), cache, _ = alone.forward(params, nn.arrays.EMPTY, x[i : i + 1, :n])
         own_dx, own_grads = alone.backward(
             params, cache, (dy[i : i + 1, :n], map_leaves(lambda d, i=i: d[i : i + 1], dlast))
         )
@@ -186,7 +186,7 @@ def test_the_last_output_is_the_last_of_the_sequence(kind: str) -> None:
     for reverse, at in ((False, -1), (True, 0)):
         whole, last = (KINDS[kind](H, output=o, reverse=reverse) for o in ("sequence", "last"))
         params = drawn(whole, (5, D), 0)
-        y, end = (layer.forward(params, nn.EMPTY, x)[0] for layer in (whole, last))
+        y, end = (layer.forward(params, nn.arrays.EMPTY, x)[0] for layer in (whole, last))
         np.testing.assert_array_equal(y[:, at], end)
 
 
@@ -199,7 +199,9 @@ def test_rnn_is_a_scan_of_a_cell_of_ones_own() -> None:
     W = np.concatenate([params["x_W"], params["h_W"]])
     own, _ = scan.init(nn.key(0), (5, D), np.float64)
     own = own.replace({name: W if name.endswith("W") else params["b"] for name in own})
-    np.testing.assert_allclose(layer.forward(params, nn.EMPTY, x)[0], scan.forward(own, nn.EMPTY, x)[0], rtol=1e-12)
+    np.testing.assert_allclose(
+        layer.forward(params, nn.arrays.EMPTY, x)[0], scan.forward(own, nn.arrays.EMPTY, x)[0], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -215,7 +217,7 @@ def test_a_sequence_in_parts_is_the_whole(kind: str) -> None:
     for part in (x[:, :3], x[:, 3:4], x[:, 4:]):
         y, memory = kernel.step(tuple(params.values()), part, memory, **uses)
         parts.append(y)
-    np.testing.assert_allclose(np.concatenate(parts, 1), layer.forward(params, nn.EMPTY, x)[0], rtol=1e-12)
+    np.testing.assert_allclose(np.concatenate(parts, 1), layer.forward(params, nn.arrays.EMPTY, x)[0], rtol=1e-12)
     with pytest.raises(ValueError, match="goes on step by step only forward in time"):
         kernel.step(tuple(params.values()), x, None, **{**uses, "reverse": True})
 
@@ -251,9 +253,9 @@ def test_lengths_out_of_range_are_named() -> None:
     layer = nn.gru(H, lengths=True)
     params = drawn(layer, ((5, D), ()), 0)
     with pytest.raises(ValueError, match=r"lengths contains 6 at \[1\], expected whole numbers from 0 to 5"):
-        layer.forward(params, nn.EMPTY, (np.ones((2, 5, D)), np.array([5, 6])))
+        layer.forward(params, nn.arrays.EMPTY, (np.ones((2, 5, D)), np.array([5, 6])))
     with pytest.raises(TypeError, match=r"x\[1\] is made of floats, expected integers"):
-        layer.forward(params, nn.EMPTY, (np.ones((2, 5, D)), np.array([5.0, 3.0])))
+        layer.forward(params, nn.arrays.EMPTY, (np.ones((2, 5, D)), np.array([5.0, 3.0])))
 
 
 def test_two_directions_of_other_layers_are_refused() -> None:

@@ -62,7 +62,7 @@ def test_an_own_layer_in_a_stack_is_called_for_each_network() -> None:
         for i, key in enumerate(keys):
             ts, solo = step(nn.train_state(model, step.optimizer, key, (2,), np.float64), (X[:5], Y[:5]))
             assert np.asarray(metrics.loss)[i] == pytest.approx(solo.loss, rel=1e-12)
-            assert nn.allclose(nn.unstack(both.params)[i], ts.params, rtol=1e-9)
+            assert nn.arrays.allclose(nn.unstack(both.params)[i], ts.params, rtol=1e-9)
 
 
 def test_an_own_layer_cannot_change_what_it_is_given() -> None:
@@ -75,11 +75,11 @@ def test_an_own_layer_cannot_change_what_it_is_given() -> None:
         return dy, {}
 
     with pytest.raises(ValueError, match="own1: output array is read-only"):
-        nn.serial(nn.layer(forward, backward, name="own")).forward(nn.EMPTY, nn.EMPTY, X.copy())
+        nn.serial(nn.layer(forward, backward, name="own")).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X.copy())
     model = nn.residual(nn.layer(lambda p, x: (x + 0, x), backward, name="own"))
-    _, cache, _ = model.forward(nn.EMPTY, nn.EMPTY, X)
+    _, cache, _ = model.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X)
     with pytest.raises(ValueError, match="own1: assignment destination is read-only"):
-        model.backward(nn.EMPTY, cache, np.ones(X.shape))
+        model.backward(nn.arrays.EMPTY, cache, np.ones(X.shape))
     y, _, _ = nn.mlp([2, 3], ["softmax"]).forward(*nn.mlp([2, 3], ["softmax"]).init(nn.key(0), (2,)), X)
     with pytest.raises(ValueError, match="read-only"):
         y -= 1  # it is the cache of the softmax
@@ -97,15 +97,15 @@ def test_an_own_layer_cannot_change_what_it_is_given() -> None:
 )
 def test_what_an_own_backward_returns_is_checked(result: Any, message: str) -> None:
     model = nn.serial(nn.layer(lambda p, x: (x, x), lambda p, x, dy: result(x, dy), name="own"))
-    _, cache, _ = model.forward(nn.EMPTY, nn.EMPTY, X)
+    _, cache, _ = model.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X)
     with pytest.raises(TypeError, match=message):
-        model.backward(nn.EMPTY, cache, np.ones(X.shape))
+        model.backward(nn.arrays.EMPTY, cache, np.ones(X.shape))
 
 
 def test_an_own_forward_must_keep_the_rows() -> None:
     model = nn.serial(nn.layer(lambda p, x: (x.sum(0, keepdims=True), x), lambda p, x, dy: (dy, {}), name="own"))
     with pytest.raises(ValueError, match=r"own1: forward returned y of shape \(1, 2\) for x of shape \(50, 2\)"):
-        model.forward(nn.EMPTY, nn.EMPTY, X)
+        model.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X)
 
 
 # -- parameters that do not fit ----------------------------------------------------------------------------------------
@@ -127,9 +127,9 @@ W, b = np.ones((2, 3)), np.ones(3)
 def test_parameters_that_do_not_fit_are_refused(params: dict[str, Array], message: str) -> None:
     model = nn.serial(nn.dense(3), nn.relu())
     with pytest.raises(ValueError, match=message):
-        model.forward(ArrayDict(params), nn.EMPTY, X)
+        model.forward(ArrayDict(params), nn.arrays.EMPTY, X)
     with pytest.raises(ValueError, match=message):
-        model.forward(params, nn.EMPTY, X)  # type: ignore[arg-type]  # a plain dict is as good
+        model.forward(params, nn.arrays.EMPTY, X)  # type: ignore[arg-type]  # a plain dict is as good
 
 
 def test_running_averages_and_scales_that_do_not_fit_are_refused() -> None:
@@ -174,7 +174,7 @@ def test_a_rule_that_returns_something_else_is_refused(rule: Any, slots: tuple[s
 def test_a_numpy_learning_rate_is_a_learning_rate() -> None:
     params = ArrayDict({"b": rng.normal(size=9)}, np.float32)
     plain, numpy = (o.step(params, params, o.init(params))[0] for o in (nn.adam(0.1), nn.adam(np.float64(0.1))))
-    assert nn.equal(plain, numpy)
+    assert nn.arrays.equal(plain, numpy)
 
 
 # -- NaN, and numbers that are too large -------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_nan_is_no_class() -> None:
     ts = nn.train_state(model, nn.gd(), nn.key(0), (2,))
     ts = ts._replace(params=ts.params * np.nan)
     labels = (X[:, 0] > 0).astype(int)
-    for call in (nn.accuracy, nn.confusion_matrix):
+    for call in (nn.accuracy, nn.metrics.confusion_matrix):
         with pytest.raises(ValueError, match=r"the outputs contain nan .* which is no class"):
             call(model, ts, X, labels)
     with pytest.raises(ValueError, match="threshold=nan"):
@@ -251,10 +251,10 @@ def test_data_for_each_network_are_said_to_be_so() -> None:
     step = nn.train_step(model, nn.mean_squared_error, nn.gd(0.1))
     ts = nn.train_state(model, step.optimizer, nn.split(nn.key(0), 4), (2,))
     data = rng.normal(size=(4, 50, 2)), rng.normal(size=(4, 50, 1))
-    shared, own = step(ts, data)[1], step(ts, nn.per_member(data))[1]
+    shared, own = step(ts, data)[1], step(ts, nn.stacks.per_member(data))[1]
     assert np.shape(shared.output) == (4, 4, 50, 1)
     assert np.shape(own.output) == (4, 50, 1)
-    [epoch] = nn.train(step, ts, nn.per_member(data), epochs=1, batch_size=None, key=nn.key(0))
+    [epoch] = nn.train(step, ts, nn.stacks.per_member(data), epochs=1, batch_size=None, key=nn.key(0))
     np.testing.assert_allclose(epoch.loss, own.loss, rtol=1e-6)
 
 
@@ -266,7 +266,7 @@ def test_further_leading_axes_of_one_network_are_more_rows() -> None:
     a, ma = step(ts, (x, y))
     b, mb = step(ts, (x.reshape(50, 2), y.reshape(50, 1)))
     assert ma.loss == pytest.approx(mb.loss, rel=1e-12)
-    assert nn.allclose(a.params, b.params, rtol=1e-12)
+    assert nn.arrays.allclose(a.params, b.params, rtol=1e-12)
     assert nn.accuracy(model, ts, x, y) == nn.accuracy(model, ts, x.reshape(50, 2), y.reshape(50, 1))
     *_, epoch = nn.train(step, ts, (x, y), epochs=2, batch_size=4, key=nn.key(0), validation=(x, y))
     assert np.ndim(epoch.loss) == np.ndim(epoch.accuracy) == 0
@@ -278,7 +278,7 @@ def test_a_batch_of_padding_rows_moves_nothing() -> None:
     ts = nn.train_state(model, step.optimizer, nn.key(0), (2,))
     after, metrics = step(ts, (X, Y, np.zeros(50)))
     assert metrics.loss == 0
-    assert nn.equal(after.params, ts.params)
+    assert nn.arrays.equal(after.params, ts.params)
 
 
 @pytest.mark.parametrize(
@@ -371,12 +371,12 @@ def test_an_own_layer_without_parameters_in_a_stack_sees_one_network_at_a_time()
         nn.serial(nn.dense(2), nn.residual(centre)),
     ):
         solo = [model.init(key, (2,), np.float64)[0] for key in keys]
-        y, cache, _ = model.forward(nn.stack(solo), nn.EMPTY, X[:8])
+        y, cache, _ = model.forward(nn.stack(solo), nn.arrays.EMPTY, X[:8])
         _, grads = model.backward(nn.stack(solo), cache, y**2)
         for i, params in enumerate(solo):
-            yi, ci, _ = model.forward(params, nn.EMPTY, X[:8])
+            yi, ci, _ = model.forward(params, nn.arrays.EMPTY, X[:8])
             np.testing.assert_allclose(y[i], yi, rtol=1e-12)
-            assert nn.allclose(nn.unstack(grads)[i], model.backward(params, ci, yi**2)[1], rtol=1e-9)
+            assert nn.arrays.allclose(nn.unstack(grads)[i], model.backward(params, ci, yi**2)[1], rtol=1e-9)
 
 
 def test_a_loss_gradient_of_another_shape_is_refused() -> None:
@@ -432,14 +432,14 @@ def test_the_loss_of_an_epoch_counts_examples_by_their_weights() -> None:
 
 @pytest.mark.parametrize("layer", [nn.softmax(), nn.identity(), nn.flatten(), nn.dropout(0.5), nn.relu()], ids=repr)
 def test_no_layer_computes_an_input_gradient_that_is_not_needed(layer: nn.Layer) -> None:
-    y, cache, _ = layer.forward(nn.EMPTY, nn.EMPTY, X, key=nn.key(0), train=True)
-    assert layer.backward(nn.EMPTY, cache, y, need_dx=False)[0] is None
+    y, cache, _ = layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X, key=nn.key(0), train=True)
+    assert layer.backward(nn.arrays.EMPTY, cache, y, need_dx=False)[0] is None
 
 
 def test_only_the_input_of_the_model_is_the_users_to_transpose() -> None:
     params = {"dense1.W": np.ones((2, 6)), "dense1.b": np.ones(6), "dense2.W": np.ones((7, 1)), "dense2.b": np.ones(1)}
     with pytest.raises(ValueError, match=r"dense2: x has shape \(7, 6\) .*rows are examples$"):
-        nn.serial(nn.dense(6), nn.dense(1)).forward(ArrayDict(params), nn.EMPTY, X[:7])
+        nn.serial(nn.dense(6), nn.dense(1)).forward(ArrayDict(params), nn.arrays.EMPTY, X[:7])
 
 
 # -- what a user brings, in a stack ------------------------------------------------------------------------------------
@@ -478,7 +478,7 @@ def test_losses_penalties_and_rules_of_a_users_own_see_one_network_at_a_time() -
         solo = [ts for ts, _ in alone]
         np.testing.assert_allclose(np.asarray(metrics.loss), np.array([m.loss for _, m in alone]), rtol=1e-12)
     for member, ts in zip(nn.unstack(both), solo, strict=True):
-        assert nn.allclose(member.params, ts.params, rtol=1e-12)
+        assert nn.arrays.allclose(member.params, ts.params, rtol=1e-12)
     np.testing.assert_allclose(
         np.asarray(nn.evaluate(model, loss, both, *batch).loss),
         np.array([nn.evaluate(model, loss, ts, *batch).loss for ts in solo]),
@@ -497,7 +497,7 @@ def test_batches_of_as_many_rows_as_networks_are_shared_by_all() -> None:
         for k in each  # the stack, then each alone
     )
     for member, (own,) in zip(nn.unstack(epoch.state), alone, strict=True):
-        assert nn.allclose(member.params, own.state.params, rtol=1e-4, atol=1e-6)
+        assert nn.arrays.allclose(member.params, own.state.params, rtol=1e-4, atol=1e-6)
 
 
 # -- layers of a user's own in the full form ---------------------------------------------------------------------------
@@ -508,7 +508,7 @@ def doubled(params: Any, state: Any, x: Array, *, key: Any = None, train: bool =
 
 
 def doubled_backward(params: Any, cache: Any, dy: Array, *, need_dx: bool = True, out: Any = None, kernel: Any) -> Any:
-    return 2 * dy, nn.EMPTY
+    return 2 * dy, nn.arrays.EMPTY
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), np.ones((3, 3)), "rbf"])
@@ -533,12 +533,12 @@ def test_a_state_of_nothing_is_no_state(given: Any) -> None:
     params, before = model.init(nn.key(0), (3,))
     _, _, after = model.forward(params, before, np.arange(12.0).reshape(4, 3), train=True)
     assert after.names == before.names
-    assert not nn.equal(after, before)
+    assert not nn.arrays.equal(after, before)
 
 
 def doubled_plain(params: Any, cache: Any, dy: Array, *, need_dx: bool = True, out: Any = None) -> Any:
     dy *= 2
-    return dy, nn.EMPTY
+    return dy, nn.arrays.EMPTY
 
 
 def test_a_state_with_other_names_is_refused_by_the_layers_name() -> None:
@@ -578,9 +578,9 @@ def test_labels_of_the_other_byte_order() -> None:
 def test_floats_of_unusual_kinds_are_cast(kind: Any) -> None:
     x = np.array([[-1.0, 0.5, 2.0]])
     for layer in (nn.sigmoid(), nn.softplus(), nn.silu(), nn.softmax(), nn.relu()):
-        y, cache, _ = layer.forward(nn.EMPTY, nn.EMPTY, x.astype(kind))
-        np.testing.assert_allclose(y, layer.forward(nn.EMPTY, nn.EMPTY, x)[0], rtol=1e-6)
-        layer.backward(nn.EMPTY, cache, np.ones_like(y))
+        y, cache, _ = layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x.astype(kind))
+        np.testing.assert_allclose(y, layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x)[0], rtol=1e-6)
+        layer.backward(nn.arrays.EMPTY, cache, np.ones_like(y))
 
 
 def test_numbers_that_the_parameters_dtype_cannot_hold_are_named() -> None:
@@ -613,7 +613,7 @@ def test_settings_are_those_of_the_moment_when_they_were_given() -> None:
     before = optimizer.step(params, params, optimizer.init(params))[0], penalty.forward(params, 2)
     rates[:], strengths[:] = 5, 5
     after = optimizer.step(params, params, optimizer.init(params))[0], penalty.forward(params, 2)
-    assert nn.equal(before[0], after[0])
+    assert nn.arrays.equal(before[0], after[0])
     np.testing.assert_array_equal(before[1], after[1])
     with pytest.raises(ValueError, match="settings have the name 'out'"):
         nn.optimizer(by_its_norm, out=1.0)
@@ -647,8 +647,8 @@ def test_batches_of_single_numbers_are_refused() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_silu_of_a_huge_negative_number_is_0(dtype: type[np.floating]) -> None:
     x = np.array([[-1e4, -1e30, -1e37]], dtype)
-    y, cache, _ = nn.silu().forward(nn.EMPTY, nn.EMPTY, x)
-    dx, _ = nn.silu().backward(nn.EMPTY, cache, np.ones_like(x))
+    y, cache, _ = nn.silu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x)
+    dx, _ = nn.silu().backward(nn.arrays.EMPTY, cache, np.ones_like(x))
     assert dx is not None
     assert abs(y).max() < 1e-35
     assert abs(dx).max() < 1e-35

@@ -51,7 +51,7 @@ def test_schedules_of_optax() -> None:
         (one_cycle(0.5, 40, 0.25, 10.0, 100.0), optax.cosine_onecycle_schedule(40, 0.5, 0.25, 10.0, 100.0)),
         (piecewise([5, 9], [0.5, 0.25, 0.0]), optax.piecewise_constant_schedule(0.5, {5: 0.5, 9: 0.0})),
         (
-            join([0.5, nn.cosine_decay(0.3, 8), nn.exponential_decay(0.1, 0.5, 3)], [4, 10]),
+            join([0.5, nn.schedules.cosine_decay(0.3, 8), nn.schedules.exponential_decay(0.1, 0.5, 3)], [4, 10]),
             optax.join_schedules(
                 [
                     optax.constant_schedule(0.5),
@@ -117,7 +117,7 @@ def test_each_restart_is_at_the_top_and_the_step_before_it_near_the_bottom(steps
     schedule = warm_restarts(1.0, steps, growth)
     assert schedule(start) == 1.0
     length = steps * growth**k
-    assert schedule(start + length - 1) == nn.cosine_decay(1.0, length)(length - 1)
+    assert schedule(start + length - 1) == nn.schedules.cosine_decay(1.0, length)(length - 1)
 
 
 @given(steps=st.integers(2, 50), rising=st.floats(0.05, 0.95))

@@ -81,7 +81,7 @@ def same_bits(a: NNClassifier | NNRegressor, b: NNClassifier | NNRegressor) -> b
     histories = all(
         np.array_equal(a.history_[name], b.history_[name]) for name in a.history_.keys() | b.history_.keys()
     )
-    return all(nn.equal(one, other) for one, other in groups) and a.state_[3:] == b.state_[3:] and histories
+    return all(nn.arrays.equal(one, other) for one, other in groups) and a.state_[3:] == b.state_[3:] and histories
 
 
 def drawn_as_by_sklearn(inputs: int, units: int) -> nn.Layer:
@@ -100,7 +100,7 @@ def test_a_fit_is_the_pure_functions_by_hand() -> None:
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, "adam", nn.l2(0.1))
     ts = nn.train_state(model, "adam", init_key, input_shape=(64,), dtype=np.float64)
     epochs = list(nn.train(step, ts, (X, Y), epochs=3, key=order_key))
-    assert nn.equal(net.state_.params, epochs[-1].state.params)
+    assert nn.arrays.equal(net.state_.params, epochs[-1].state.params)
     assert np.array_equal(net.history_["loss"], nn.history(epochs)["loss"])
     assert np.array_equal(net.predict(X), NAMES[nn.predict_classes(model, epochs[-1].state, X)])
     assert list(net.classes_) == list(NAMES)
@@ -156,7 +156,7 @@ def test_early_stopping_on_given_data_stops_where_it_does_by_hand() -> None:
     run = nn.train(step, ts, data, epochs=100, key=order_key, validation=validation)
     epochs = list(nn.early_stopping(run, patience=3))
     assert net.n_iter_ == len(epochs) < 100
-    assert nn.equal(net.state_.params, nn.best_epoch(epochs).state.params)
+    assert nn.arrays.equal(net.state_.params, nn.best_epoch(epochs).state.params)
     assert int(net.history_["validation_loss"].argmin()) == len(epochs) - 4  # the best, and 3 that were not better
 
 
@@ -166,7 +166,7 @@ def test_validation_data_are_evaluated_without_early_stopping() -> None:
     by_class = 1 / np.bincount(Y)[Y]  # the weights of the rows are those of their classes
     assert net.history_["validation_accuracy"][-1] == pytest.approx(net.score(X, Y, by_class))
     without = NNClassifier(epochs=3, random_state=0, class_weight="balanced").fit(X, Y)
-    assert nn.equal(net.state_.params, without.state_.params)
+    assert nn.arrays.equal(net.state_.params, without.state_.params)
 
 
 def test_held_out_rows_have_each_class_by_its_share_and_are_not_trained_on() -> None:
@@ -192,12 +192,12 @@ def test_a_weight_is_a_row_as_often() -> None:
     counts = np.random.default_rng(0).integers(0, 4, 300)
     weighted = exact().fit(X, Y, sample_weight=counts)
     repeated = exact().fit(X.repeat(counts, axis=0), Y.repeat(counts))
-    assert nn.allclose(weighted.state_.params, repeated.state_.params)
+    assert nn.arrays.allclose(weighted.state_.params, repeated.state_.params)
     unweighted = exact().fit(X, Y)
-    assert not nn.allclose(weighted.state_.params, unweighted.state_.params)
+    assert not nn.arrays.allclose(weighted.state_.params, unweighted.state_.params)
     balanced = exact(class_weight="balanced").fit(X, Y, sample_weight=counts)
     repeated = exact(class_weight="balanced").fit(X.repeat(counts, axis=0), Y.repeat(counts))
-    assert nn.allclose(balanced.state_.params, repeated.state_.params)
+    assert nn.arrays.allclose(balanced.state_.params, repeated.state_.params)
 
 
 @pytest.mark.parametrize("labels", [Y, NAMES[Y], Y % 2])
@@ -206,10 +206,10 @@ def test_class_weights_are_sample_weights(labels: NDArray[Any]) -> None:
     first = labels[0].item()
     by_class = exact(class_weight={first: 3.0}).fit(X, labels, sample_weight)
     by_sample = exact().fit(X, labels, np.where(labels == first, 3, 1) * sample_weight)
-    assert nn.allclose(by_class.state_.params, by_sample.state_.params)
+    assert nn.arrays.allclose(by_class.state_.params, by_sample.state_.params)
     share = np.unique(labels, return_counts=True)[1][np.unique(labels, return_inverse=True)[1]]
     balanced = exact(class_weight="balanced").fit(X, labels)
-    assert nn.allclose(balanced.state_.params, exact().fit(X, labels, 1 / share).state_.params)
+    assert nn.arrays.allclose(balanced.state_.params, exact().fit(X, labels, 1 / share).state_.params)
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_pipeline_grid_search_cross_validation_and_pickling() -> None:
 def test_optimizers_schedules_and_learning_rates() -> None:
     by_name = NNClassifier(optimizer="nesterov", learning_rate=0.3, epochs=2, random_state=0).fit(X, Y)
     assert same_bits(by_name, NNClassifier(optimizer=nn.nesterov(0.3), epochs=2, random_state=0).fit(X, Y))
-    schedule = nn.cosine_decay(0.01, 50)
+    schedule = nn.schedules.cosine_decay(0.01, 50)
     scheduled = NNClassifier(learning_rate=schedule, epochs=2, random_state=0).fit(X, Y)
     assert same_bits(scheduled, NNClassifier(optimizer=nn.adam(schedule), epochs=2, random_state=0).fit(X, Y))
 
@@ -473,7 +473,7 @@ def test_a_warm_start_keeps_the_best_of_all_epochs() -> None:
     net.set_params(learning_rate=1.0).fit(X, Y)  # nothing good can come of it
     assert net.history_["validation_loss"][first:].min() > best
     assert net.n_iter_ == first + 2
-    assert nn.equal(net.state_.params, state.params)
+    assert nn.arrays.equal(net.state_.params, state.params)
 
 
 def test_rows_held_out_stay_so_in_a_warm_start() -> None:

@@ -79,7 +79,7 @@ def test_training_goes_on_on_both_sides(kind: str) -> None:
     before = net.state_.params
     net.set_params(epochs=5).fit(X, TARGETS[kind])
     assert net.n_iter_ == 5
-    assert not nn.equal(net.state_.params, before)
+    assert not nn.arrays.equal(net.state_.params, before)
     assert abs(net.state_.params.vector - before.vector).max() < 0.1  # from there, and not anew
     net.partial_fit(X, TARGETS[kind])
     assert net.n_iter_ == 6

@@ -27,7 +27,7 @@ SETTINGS: dict[str, Any] = {"hidden_layer_sizes": (8,), "learning_rate": 0.02, "
 
 
 def same(a: Any, b: Any) -> bool:
-    return bool(nn.equal(a.state_.params, b.state_.params)) and a.state_.step == b.state_.step
+    return bool(nn.arrays.equal(a.state_.params, b.state_.params)) and a.state_.step == b.state_.step
 
 
 # -- by the training loss ----------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_a_warm_start_keeps_the_state_of_the_best_score() -> None:
     net = NNClassifier(epochs=30, patience=2, scoring="accuracy", warm_start=True, **SETTINGS).fit(X, Y)
     state = net.state_
     net.set_params(learning_rate=2.0).fit(X, Y)  # nothing good can come of it
-    assert nn.equal(net.state_.params, state.params)
+    assert nn.arrays.equal(net.state_.params, state.params)
     assert len(net.history_["validation_score"]) == net.n_iter_
 
 
@@ -193,7 +193,7 @@ def test_rows_in_their_order() -> None:
     init, _, _ = nn.split(nn.key(0), 3)
     ts = nn.train_state(model, step.optimizer, init, (6,), np.float64)
     *_, last = nn.train(step, ts, (X, T[:, None]), epochs=2, batch_size=50, key=None)
-    assert nn.equal(net.state_.params, last.state.params)
+    assert nn.arrays.equal(net.state_.params, last.state.params)
     assert not same(net, NNRegressor(epochs=2, batch_size=50, **SETTINGS).fit(X, T))
 
 
@@ -206,17 +206,17 @@ def test_the_loss_of_several_levels_is_the_mean_of_theirs() -> None:
     rng = np.random.default_rng(0)
     y, t = rng.normal(size=(7, 3)), rng.normal(size=(7, 3))
     y[0] = t[0]
-    value, cache = nn.quantile(LEVELS).forward(y, t)
-    parts = [nn.quantile(level).forward(y[:, [i]], t[:, [i]]) for i, level in enumerate(LEVELS)]
+    value, cache = nn.losses.quantile(LEVELS).forward(y, t)
+    parts = [nn.losses.quantile(level).forward(y[:, [i]], t[:, [i]]) for i, level in enumerate(LEVELS)]
     assert np.isclose(value, np.mean([v for v, _ in parts]))
-    dy = nn.quantile(LEVELS).backward(cache)
-    columns = [nn.quantile(level).backward(c) / 3 for level, (_, c) in zip(LEVELS, parts, strict=True)]
+    dy = nn.losses.quantile(LEVELS).backward(cache)
+    columns = [nn.losses.quantile(level).backward(c) / 3 for level, (_, c) in zip(LEVELS, parts, strict=True)]
     np.testing.assert_allclose(dy, np.hstack(columns))
     with pytest.raises(ValueError, match=r"level=\(0\.1, 0\.5, 0\.9\) has 3 numbers, but y has 2 outputs"):
-        nn.quantile(LEVELS).forward(y[:, :2], t[:, :2])
+        nn.losses.quantile(LEVELS).forward(y[:, :2], t[:, :2])
     for level in ([], [0.5, 1.0], (0.0,)):
         with pytest.raises(ValueError, match="level"):
-            nn.quantile(level)
+            nn.losses.quantile(level)
 
 
 @pytest.mark.parametrize("penalty", [None, 0.01])
@@ -225,7 +225,7 @@ def test_an_output_for_each_level_of_one_target(penalty: float | None) -> None:
     x = rng.uniform(-1, 1, size=(600, 1))
     t = x[:, 0] + (1 + x[:, 0]) * rng.normal(size=600) / 2
     settings: dict[str, Any] = {"epochs": 150, "learning_rate": 0.01, "random_state": 0, "penalty": penalty}
-    net = NNRegressor(hidden_layer_sizes=(16,), loss=nn.quantile(list(LEVELS)), **settings)
+    net = NNRegressor(hidden_layer_sizes=(16,), loss=nn.losses.quantile(list(LEVELS)), **settings)
     y = net.fit(x, t).predict(x)
     assert y.shape == (600, 3)
     np.testing.assert_allclose((t[:, None] < y).mean(axis=0), LEVELS, atol=0.05)
@@ -235,9 +235,9 @@ def test_an_output_for_each_level_of_one_target(penalty: float | None) -> None:
 
 
 def test_quantiles_in_a_search_and_of_several_targets() -> None:
-    net = NNRegressor(loss=nn.quantile(LEVELS), epochs=3, **SETTINGS)
+    net = NNRegressor(loss=nn.losses.quantile(LEVELS), epochs=3, **SETTINGS)
     search = GridSearchCV(net, {"learning_rate": [0.01, 0.05]}, cv=2).fit(X, T)
     assert search.best_estimator_.predict(X).shape == (300, 3)
     with pytest.raises(ValueError, match=r"y has 2 columns, but quantile with the levels \(0\.1, 0\.5, 0\.9\)"):
         net.fit(X, np.stack([T, T], 1))
-    assert NNRegressor(loss=nn.quantile(0.9), epochs=2, **SETTINGS).fit(X, T).predict(X).shape == (300,)
+    assert NNRegressor(loss=nn.losses.quantile(0.9), epochs=2, **SETTINGS).fit(X, T).predict(X).shape == (300,)

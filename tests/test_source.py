@@ -74,7 +74,7 @@ def check(model: nn.Layer, params: ArrayDict, state: ArrayDict, shape: Shapes, s
     for rows in (1, 5):
         x = inputs_of(model, shape, params, state, rows, seed)
         before = map_leaves(np.copy, x)
-        assert_same(predict(x), nn.predict(model, nn.TrainState(params, state, nn.EMPTY, nn.key(0), 0), x))
+        assert_same(predict(x), nn.predict(model, nn.TrainState(params, state, nn.arrays.EMPTY, nn.key(0), 0), x))
         assert_same(x, before)
 
 
@@ -138,7 +138,7 @@ def test_integers_go_through_layers_that_take_anything() -> None:
 
 def test_a_model_without_layers_is_the_identity() -> None:
     for model in (nn.serial(), nn.residual(nn.serial())):
-        check(model, nn.EMPTY, nn.EMPTY, (3,))
+        check(model, nn.arrays.EMPTY, nn.arrays.EMPTY, (3,))
 
 
 MLP = nn.mlp([4, 6, 5, 3], ["relu", "tanh", "sigmoid"], keep_prob=0.8, batch_norm=True)
@@ -336,7 +336,7 @@ def back(params: Any, cache: Any, dy: Any) -> Any:
 
 
 def with_nnfunc(params: Any, x: Any) -> Any:
-    return x, nn.EMPTY
+    return x, nn.arrays.EMPTY
 
 
 def with_pytest(params: Any, x: Any) -> Any:
@@ -358,13 +358,13 @@ def with_a_constant(params: Any, x: Any) -> Any:
 
 def test_what_functions_of_yours_use_comes_along() -> None:
     model = nn.layer(with_a_constant, back)
-    text = to_source(model, nn.EMPTY, nn.EMPTY, input_shape=(2,))
+    text = to_source(model, nn.arrays.EMPTY, nn.arrays.EMPTY, input_shape=(2,))
     assert "FEATURES = 3" in text
     assert_same(run(text)["predict"](np.ones((1, 2))), np.full((1, 2), 3, np.float32))
 
 
 def full(*_: Any, **__: Any) -> Any:
-    return np.ones((1, 2)), None, nn.EMPTY
+    return np.ones((1, 2)), None, nn.arrays.EMPTY
 
 
 UNWRITTEN: list[tuple[nn.Layer, str]] = [
@@ -372,14 +372,17 @@ UNWRITTEN: list[tuple[nn.Layer, str]] = [
     (nn.layer(with_nnfunc, back), "uses nn of nnfunc, which the file shall not need"),
     (nn.layer(with_pytest, back), "uses pytest of pytest, which the file shall not need"),
     (nn.layer(partial(plain), back), "is no function whose source could be written"),
-    (nn.Layer(lambda *_: (nn.EMPTY, nn.EMPTY), full, back), "is a layer of three functions: make it with nn.layer"),
+    (
+        nn.Layer(lambda *_: (nn.arrays.EMPTY, nn.arrays.EMPTY), full, back),
+        "is a layer of three functions: make it with nn.layer",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("layer", "message"), UNWRITTEN, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_is_no_source_is_said(layer: nn.Layer, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        to_source(layer, nn.EMPTY, nn.EMPTY, input_shape=(2,))
+        to_source(layer, nn.arrays.EMPTY, nn.arrays.EMPTY, input_shape=(2,))
 
 
 def test_what_does_not_fit_is_said() -> None:
@@ -491,7 +494,7 @@ FORMS = [
     nn.adam(0.01, eps=1e-6, eps_root=1e-6),
     nn.adamw(0.01, weight_decay=0.1),
     nn.momentum(0.1, dampening=0.0),
-    nn.adam(nn.step_decay(0.1, factor=0.5, every=1)),
+    nn.adam(nn.schedules.step_decay(0.1, factor=0.5, every=1)),
 ]
 
 

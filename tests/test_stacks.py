@@ -128,7 +128,7 @@ def test_a_stack_trains_as_its_members_alone(name: str, own_data: bool) -> None:
         return np.stack([np.roll(a, k, axis=0) for k in range(K)])
 
     stacked = map_leaves(of_members, x), map_leaves(of_members, target)
-    batch = nn.per_member(stacked) if own_data else (x, target)
+    batch = nn.stacks.per_member(stacked) if own_data else (x, target)
     alone = [nn.train_state(model, optimizer, key, shape, np.float64) for key in keys]
     for _ in range(3):
         ts, metrics = step(ts, batch)
@@ -138,9 +138,9 @@ def test_a_stack_trains_as_its_members_alone(name: str, own_data: bool) -> None:
             alone[k], own = step(alone[k], mine)
             np.testing.assert_allclose(np.asarray(metrics.loss)[k], own.loss, rtol=1e-12)
     for k, member in enumerate(nn.unstack(ts)):
-        assert nn.allclose(member.params, alone[k].params, rtol=1e-9, atol=1e-12)
-        assert not member.state or nn.allclose(member.state, alone[k].state, rtol=1e-9)
-        assert nn.allclose(member.opt_state, alone[k].opt_state, rtol=1e-9, atol=1e-12)
+        assert nn.arrays.allclose(member.params, alone[k].params, rtol=1e-9, atol=1e-12)
+        assert not member.state or nn.arrays.allclose(member.state, alone[k].state, rtol=1e-9)
+        assert nn.arrays.allclose(member.opt_state, alone[k].opt_state, rtol=1e-9, atol=1e-12)
     everything = nn.evaluate(model, loss, ts, *batch)
     outputs = nn.predict(model, ts, batch[0])
     for k in range(K):
@@ -161,7 +161,7 @@ def test_a_penalty_of_ones_own_is_called_for_each_member() -> None:
     ts, metrics = step(nn.train_state(model, step.optimizer, keys, (3,), np.float64), batch)
     for k, key in enumerate(keys):
         own, own_metrics = step(nn.train_state(model, step.optimizer, key, (3,), np.float64), batch)
-        assert nn.allclose(nn.unstack(ts)[k].params, own.params, rtol=1e-12)
+        assert nn.arrays.allclose(nn.unstack(ts)[k].params, own.params, rtol=1e-12)
         assert np.asarray(metrics.loss)[k] == pytest.approx(own_metrics.loss)
 
 
@@ -174,24 +174,24 @@ def test_data_weights_and_rows_of_each_member() -> None:
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(0.05))
     keys = nn.split(nn.key(0), K)
     ts = nn.train_state(model, step.optimizer, keys, (4,), np.float64)
-    data = X, Y, nn.per_member(weights)
-    *_, epoch = nn.train(step, ts, data, epochs=3, batch_size=4, key=nn.key(1), rows=nn.per_member(rows))
+    data = X, Y, nn.stacks.per_member(weights)
+    *_, epoch = nn.train(step, ts, data, epochs=3, batch_size=4, key=nn.key(1), rows=nn.stacks.per_member(rows))
     for k in range(K):
         own = nn.train_state(model, step.optimizer, keys[k], (4,), np.float64)
         *_, alone = nn.train(
             step, own, (X[rows[k]], Y[rows[k]], weights[k][rows[k]]), epochs=3, batch_size=4, key=nn.key(1)
         )
-        assert nn.allclose(nn.unstack(epoch.state)[k].params, alone.state.params, rtol=1e-9)
+        assert nn.arrays.allclose(nn.unstack(epoch.state)[k].params, alone.state.params, rtol=1e-9)
         np.testing.assert_allclose(np.asarray(epoch.loss)[k], alone.loss, rtol=1e-9)
         np.testing.assert_allclose(np.asarray(epoch.accuracy)[k], alone.accuracy, rtol=1e-9)
 
 
 def test_rows_and_tasks_of_each_member_in_batches() -> None:
-    tasks = nn.per_member(np.arange(K * 4 * 2).reshape(K, 4, 2))
+    tasks = nn.stacks.per_member(np.arange(K * 4 * 2).reshape(K, 4, 2))
     (first,), _ = nn.minibatches(None, (tasks,), 2)
     assert np.array_equal(first.array, tasks.array[:, :2])
     shared = np.arange(8).reshape(4, 2)
-    rows = nn.per_member(np.array([[0, 1], [2, 3], [3, 0]]))
+    rows = nn.stacks.per_member(np.array([[0, 1], [2, 3], [3, 0]]))
     [(mine, own)] = nn.minibatches(None, (shared, tasks), None, rows=rows)
     assert np.array_equal(mine.array, shared[rows.array])
     assert np.array_equal(own.array[2], tasks.array[2][[3, 0]])
@@ -248,7 +248,7 @@ def test_a_dict_of_a_stack_stays_one() -> None:
         ts.params.astype(np.float64),
         ts.opt_state | {},
         ts.opt_state.map(lambda a: a),
-        nn.join(a=ts.params, b=ts.params),
+        nn.arrays.join(a=ts.params, b=ts.params),
     ):
         assert again.stack_shape == (K,)
     np.testing.assert_array_equal(
@@ -264,7 +264,7 @@ def test_arrays_of_a_stack_that_lost_the_mark_are_refused() -> None:
     copies = nn.ArrayDict({k: v.copy() for k, v in params.items()})
     assert copies.stack_shape == ()
     with pytest.raises(ValueError, match=r"stacked=True"):
-        model.forward(copies, nn.EMPTY, np.ones((9, 6)))
+        model.forward(copies, nn.arrays.EMPTY, np.ones((9, 6)))
     said = nn.ArrayDict({k: v.copy() for k, v in params.items()}, stacked=True)
     assert said == params
 
@@ -306,7 +306,7 @@ def test_a_member_that_diverges_is_named_and_can_be_skipped() -> None:
     alone = nn.train_step(model, "mean_squared_error", nn.gd(1e-3))
     for k in (0, 2):
         own, _ = run(alone, nn.unstack(start)[k])
-        assert nn.allclose(nn.unstack(ts.params)[k], own.params, rtol=1e-5)
+        assert nn.arrays.allclose(nn.unstack(ts.params)[k], own.params, rtol=1e-5)
 
 
 def test_gradients_of_single_examples() -> None:
@@ -314,26 +314,26 @@ def test_gradients_of_single_examples() -> None:
     params, state = model.init(nn.key(0), (4,), np.float64)
     x, target = rng.normal(size=(6, 4)), rng.integers(0, 2, 6)
     gradients = nn.value_and_grad(model, loss)
-    each = gradients(nn.repeated(params, 6), state, nn.per_member((x[:, None], target[:, None]))).grads
+    each = gradients(nn.stacks.repeated(params, 6), state, nn.stacks.per_member((x[:, None], target[:, None]))).grads
     for i in range(6):
         one = gradients(params, state, (x[i : i + 1], target[i : i + 1])).grads
         np.testing.assert_allclose(each.vector[i], one.vector, rtol=1e-12, atol=1e-15)
-    assert nn.repeated(params, 6).vector.strides[0] == 0  # one vector, six times
+    assert nn.stacks.repeated(params, 6).vector.strides[0] == 0  # one vector, six times
 
 
 def test_what_is_marked_must_fit() -> None:
     model = nn.serial(nn.dense(2))
     params, state = model.init(nn.split(nn.key(0), K), (3,))
     with pytest.raises(ValueError, match="x is data for 2 networks, but the parameters are a stack of 3"):
-        model.forward(params, state, nn.per_member(np.ones((2, 5, 3))))
+        model.forward(params, state, nn.stacks.per_member(np.ones((2, 5, 3))))
     with pytest.raises(ValueError, match="marked as data per member, but the parameters are those of one network"):
-        model.forward(*model.init(nn.key(0), (3,)), nn.per_member(np.ones((2, 5, 3))))
+        model.forward(*model.init(nn.key(0), (3,)), nn.stacks.per_member(np.ones((2, 5, 3))))
 
 
 def test_a_loss_by_hand_says_what_is_of_a_stack() -> None:
     y, target = rng.normal(size=(K, 5, 2)), rng.normal(size=(K, 5, 2))
     value, cache = nn.mean_squared_error.forward(y, target)
     assert isinstance(value, float)  # 15 examples: three sequences of length 5
-    stacked, of_stack = nn.mean_squared_error.forward(nn.per_member(y), nn.per_member(target))
+    stacked, of_stack = nn.mean_squared_error.forward(nn.stacks.per_member(y), nn.stacks.per_member(target))
     np.testing.assert_allclose(stacked, ((y - target) ** 2).mean(axis=(1, 2)))
     np.testing.assert_allclose(nn.mean_squared_error.backward(of_stack), K * nn.mean_squared_error.backward(cache))

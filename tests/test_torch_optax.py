@@ -51,8 +51,8 @@ def test_activations(name: str) -> None:
     expected = function(x, **hyper)
     dy = rng.normal(size=X.shape)
     expected.backward(torch.tensor(dy))
-    y, cache, _ = layer.forward(nn.EMPTY, nn.EMPTY, X)
-    dx, _ = layer.backward(nn.EMPTY, cache, dy)
+    y, cache, _ = layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, X)
+    dx, _ = layer.backward(nn.arrays.EMPTY, cache, dy)
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-12, atol=1e-14)
     assert dx is not None
     rtol = 1e-7 if name == "hard_sigmoid" else 1e-10  # PyTorch's 1/6 is rounded to float32 there
@@ -120,18 +120,18 @@ def torch_losses(torch: Any) -> dict[str, tuple[nn.Loss, Callable[[Any, Any, Any
             lambda y, t, w: mean(F.huber_loss(y, t, reduction="none", delta=0.75).mean(-1), w),
             "reals",
         ),
-        "log_cosh": (nn.log_cosh, lambda y, t, w: mean(torch.log(torch.cosh(y - t)).mean(-1), w), "reals"),
+        "log_cosh": (nn.losses.log_cosh, lambda y, t, w: mean(torch.log(torch.cosh(y - t)).mean(-1), w), "reals"),
         "poisson": (
-            nn.poisson,
+            nn.losses.poisson,
             lambda y, t, w: mean(F.poisson_nll_loss(y, t, log_input=True, reduction="none").mean(-1), w),
             "reals",
         ),
         "quantile": (
-            nn.quantile(0.3),
+            nn.losses.quantile(0.3),
             lambda y, t, w: mean((0.3 * F.relu(t - y) + 0.7 * F.relu(y - t)).mean(-1), w),
             "reals",
         ),
-        "hinge": (nn.hinge, lambda y, t, w: mean(F.relu(1 - (2 * t - 1) * y).sum(-1), w), "bits"),
+        "hinge": (nn.losses.hinge, lambda y, t, w: mean(F.relu(1 - (2 * t - 1) * y).sum(-1), w), "bits"),
     }
 
 
@@ -212,7 +212,7 @@ def test_optimizers_of_torch(
 def test_optimizers_and_schedules_of_optax() -> None:
     optax, jax = pytest.importorskip("optax"), pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
-    schedule, schedule_of_ours = optax.cosine_decay_schedule(0.1, 15), nn.cosine_decay(0.1, 15)
+    schedule, schedule_of_ours = optax.cosine_decay_schedule(0.1, 15), nn.schedules.cosine_decay(0.1, 15)
     pairs = [
         (nn.adam(0.1, eps=1e-8, eps_root=0.0), optax.adam(0.1, eps=1e-8)),
         (nn.adam(0.1, eps=0.0, eps_root=1e-8), optax.adam(0.1, eps=0.0, eps_root=1e-8)),
@@ -235,7 +235,7 @@ def test_optimizers_and_schedules_of_optax() -> None:
             nn.optimizers.radam(schedule_of_ours, eps=1e-3, eps_root=1e-3),
             optax.radam(schedule, eps=1e-3, eps_root=1e-3),
         ),
-        (nn.clip_by_value(nn.gd(0.1), 0.5), optax.chain(optax.clip(0.5), optax.sgd(0.1))),
+        (nn.optimizers.clip_by_value(nn.gd(0.1), 0.5), optax.chain(optax.clip(0.5), optax.sgd(0.1))),
     ]
     for mine, theirs in pairs:
         w, state = W0, theirs.init(W0)
@@ -248,10 +248,10 @@ def test_optimizers_and_schedules_of_optax() -> None:
 def test_schedules_of_optax() -> None:
     optax = pytest.importorskip("optax")
     pairs = [
-        (nn.cosine_decay(0.1, 15, final=0.01), optax.cosine_decay_schedule(0.1, 15, alpha=0.1)),
-        (nn.exponential_decay(0.1, 0.5, 10), optax.exponential_decay(0.1, 10, 0.5)),
-        (nn.step_decay(0.1, 0.5, 10), optax.exponential_decay(0.1, 10, 0.5, staircase=True)),
-        (nn.constant_schedule(0.1), optax.constant_schedule(0.1)),
+        (nn.schedules.cosine_decay(0.1, 15, final=0.01), optax.cosine_decay_schedule(0.1, 15, alpha=0.1)),
+        (nn.schedules.exponential_decay(0.1, 0.5, 10), optax.exponential_decay(0.1, 10, 0.5)),
+        (nn.schedules.step_decay(0.1, 0.5, 10), optax.exponential_decay(0.1, 10, 0.5, staircase=True)),
+        (nn.schedules.constant_schedule(0.1), optax.constant_schedule(0.1)),
     ]
     for mine, theirs in pairs:
         assert [mine(t) for t in range(40)] == pytest.approx([float(theirs(t)) for t in range(40)], rel=1e-5)

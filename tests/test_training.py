@@ -28,7 +28,9 @@ X, classes = rng.normal(size=(50, 4)), rng.integers(0, 3, size=50)
 Y = np.eye(3)[classes]
 MODEL = nn.mlp([4, 8, 3], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)
 LOSS = nn.sparse_categorical_cross_entropy
-STEP = nn.train_step(MODEL, nn.categorical_cross_entropy, nn.adam(nn.cosine_decay(0.01, 100)), penalty=nn.l2(0.1))
+STEP = nn.train_step(
+    MODEL, nn.categorical_cross_entropy, nn.adam(nn.schedules.cosine_decay(0.01, 100)), penalty=nn.l2(0.1)
+)
 
 
 def start(seed: int = 0, dtype: type[np.floating] = np.float32) -> nn.TrainState:
@@ -37,7 +39,7 @@ def start(seed: int = 0, dtype: type[np.floating] = np.float32) -> nn.TrainState
 
 def assert_same_state(a: nn.TrainState, b: nn.TrainState) -> None:
     for x, y in zip(a, b, strict=True):
-        assert nn.equal(x, y) if isinstance(x, ArrayDict) and isinstance(y, ArrayDict) else x == y
+        assert nn.arrays.equal(x, y) if isinstance(x, ArrayDict) and isinstance(y, ArrayDict) else x == y
 
 
 # -- the step ----------------------------------------------------------------------------------------------------------
@@ -55,8 +57,8 @@ def test_a_step_is_the_parts_by_hand() -> None:
     assert dx is not None
     assert dx.shape == X.shape
     assert metrics.loss == pytest.approx(value + penalty.forward(ts.params, 50), rel=1e-12)
-    assert nn.allclose(after.params, params, rtol=1e-10, atol=1e-10)
-    assert nn.equal(after.state, state)
+    assert nn.arrays.allclose(after.params, params, rtol=1e-10, atol=1e-10)
+    assert nn.arrays.equal(after.state, state)
     assert after.step == ts.step + 1 == int(opt_state["step"])
     assert after.key == ts.key
 
@@ -69,7 +71,7 @@ def test_weights_and_class_weights() -> None:
     a, ma = plain(ts, (X, classes, np.where(classes == 2, 5.0, 1.0)))
     b, mb = heavy(ts, (X, classes))
     assert ma.loss == pytest.approx(mb.loss, rel=1e-12)
-    assert nn.allclose(a.params, b.params, rtol=1e-12)
+    assert nn.arrays.allclose(a.params, b.params, rtol=1e-12)
     twice = np.concatenate([X, X[classes == 2]]), np.concatenate([classes, classes[classes == 2]])
     assert plain(ts, (X, classes, 1.0 + (classes == 2)))[1].loss == pytest.approx(plain(ts, twice)[1].loss, rel=1e-12)
     binary = nn.mlp([4, 1], ["sigmoid"])
@@ -111,7 +113,7 @@ def test_a_stack_trains_like_its_members() -> None:
         solo = [ts for ts, _ in results]
         np.testing.assert_allclose(np.asarray(metrics.loss), np.array([m.loss for _, m in results]), rtol=1e-9)
     for got, ts in zip(nn.unstack(both.params), solo, strict=True):
-        assert nn.allclose(got, ts.params, rtol=1e-7, atol=1e-9)
+        assert nn.arrays.allclose(got, ts.params, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(
         np.asarray(nn.accuracy(MODEL, both, X, Y)), np.array([nn.accuracy(MODEL, ts, X, Y) for ts in solo])
     )
@@ -141,7 +143,7 @@ def test_a_stack_of_states_with_settings_of_their_own_is_its_members() -> None:
         assert member.key == ts.key
         assert member.step == ts.step
         for name in ("params", "state", "opt_state"):
-            assert nn.allclose(getattr(member, name), getattr(ts, name), rtol=1e-10)
+            assert nn.arrays.allclose(getattr(member, name), getattr(ts, name), rtol=1e-10)
         for stacked, single in zip(both, epochs, strict=True):
             assert stacked.validation is not None
             assert single.validation is not None
@@ -189,8 +191,8 @@ def test_a_donated_state_is_written_over_and_changes_no_bit(name: str, members: 
         kept, expected = step(kept, batch)
         given, metrics = step(given, batch, donate=i > 0)
         assert np.array_equal(metrics.loss, expected.loss)
-        assert nn.equal(given.params, kept.params)
-        assert nn.equal(given.opt_state, kept.opt_state)
+        assert nn.arrays.equal(given.params, kept.params)
+        assert nn.arrays.equal(given.opt_state, kept.opt_state)
         assert not np.shares_memory(given.params.vector, old.params.vector)
         if i and name != "optimizer":  # a rule of one's own may read what it remembers after it was written
             with pytest.raises(ValueError, match=r"handed to a step to be overwritten \(donate=True\)"):
@@ -349,9 +351,9 @@ def test_stopping_and_going_on_is_never_stopping() -> None:
 
 def test_a_run_depends_on_its_keys() -> None:
     base = run(start(), 2)[-1].state.params
-    assert nn.equal(base, run(start(), 2)[-1].state.params)
-    assert not nn.equal(base, run(start(seed=1), 2)[-1].state.params)
-    assert not nn.equal(base, run(start(), 2, seed=2)[-1].state.params)
+    assert nn.arrays.equal(base, run(start(), 2)[-1].state.params)
+    assert not nn.arrays.equal(base, run(start(seed=1), 2)[-1].state.params)
+    assert not nn.arrays.equal(base, run(start(), 2, seed=2)[-1].state.params)
 
 
 def test_epochs_report_means_over_the_examples() -> None:
@@ -410,7 +412,7 @@ def test_it_learns() -> None:
 
 
 def epochs_of(losses: list[float]) -> list[nn.Epoch]:
-    return [nn.Epoch(i, 9.0, 0.5, nn.Evaluation(loss, 0.5), start()) for i, loss in enumerate(losses, 1)]
+    return [nn.Epoch(i, 9.0, 0.5, nn.metrics.Evaluation(loss, 0.5), start()) for i, loss in enumerate(losses, 1)]
 
 
 def test_early_stopping_and_the_best_epoch() -> None:
@@ -454,7 +456,7 @@ def test_history_and_the_best_epoch_keep_two_states_at_most() -> None:
             most = max(most, len(alive))
             yield nn.Epoch(i, loss, 0.5, None, state)
 
-    best, table = nn.best_and_history(epochs())
+    best, table = nn.training.best_and_history(epochs())
     assert best.number == 2
     assert table["loss"].tolist() == [5.0, 2.0, 3.0, 4.0, 4.5, 6.0]
     assert most <= 3  # the best, the last and the new one

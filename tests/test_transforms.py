@@ -107,8 +107,8 @@ def test_ema_of_torch() -> None:
 def test_an_average_changes_nothing_of_the_training(dtype: type[np.floating]) -> None:
     plain, around = path(nn.adam(0.1), W0.astype(dtype)), path(ema(nn.adam(0.1)), W0.astype(dtype))
     for (params, opt_state), (same, more) in zip(plain, around, strict=True):
-        assert nn.equal(params, same)
-        assert nn.equal(opt_state, more.without("average.*"))
+        assert nn.arrays.equal(params, same)
+        assert nn.arrays.equal(opt_state, more.without("average.*"))
         assert averaged(more).dtype == dtype
 
 
@@ -118,11 +118,11 @@ def test_what_is_averaged_has_the_names_of_the_parameters() -> None:
     assert list(averaged(ts.opt_state)) == list(ts.params) == ["dense2.W", "dense2.b"]
     assert nn.evaluate(frozen, "sparse_categorical_cross_entropy", ts._replace(params=averaged(ts.opt_state)), *DATA)
     start = nn.train_state(MODEL, ema("adam"), nn.key(0), (3,))
-    assert nn.equal(averaged(start.opt_state), start.params)  # before the first update
+    assert nn.arrays.equal(averaged(start.opt_state), start.params)  # before the first update
     stacked = trained(ema(nn.adam(np.array([0.1, 0.2]))), members=2)
     assert averaged(stacked.opt_state).stack_shape == (2,)
     alone = nn.unstack(stacked)[1]
-    assert nn.equal(averaged(alone.opt_state), nn.unstack(averaged(stacked.opt_state))[1])
+    assert nn.arrays.equal(averaged(alone.opt_state), nn.unstack(averaged(stacked.opt_state))[1])
     with pytest.raises(ValueError, match="opt_state has no average: train with"):
         averaged(trained(nn.adam()).opt_state)
 
@@ -130,15 +130,15 @@ def test_what_is_averaged_has_the_names_of_the_parameters() -> None:
 def test_they_stand_around_each_other() -> None:
     inside = path(lookahead(ema(nn.gd(0.1), 0.5, False), 2, 0.5), gradients=GRADIENTS[:2])
     outside = path(ema(lookahead(nn.gd(0.1), 2, 0.5), 0.5, False), gradients=GRADIENTS[:2])
-    assert nn.equal(inside[-1][0], outside[-1][0])
+    assert nn.arrays.equal(inside[-1][0], outside[-1][0])
     fast = W0 - 0.1 * GRADIENTS[0], W0 - 0.1 * (GRADIENTS[0] + GRADIENTS[1])
     np.testing.assert_allclose(averaged(inside[-1][1])["W"], (fast[0] + fast[1]) / 2)
     np.testing.assert_allclose(averaged(outside[-1][1])["W"], (fast[0] + (W0 + fast[1]) / 2) / 2)
     clipped = path(ema(nn.clip_by_global_norm(nn.gd(1.0), 0.1)), gradients=[1e3 * W0])[0]
-    assert nn.equal(clipped[0], path(nn.clip_by_global_norm(ema(nn.gd(1.0)), 0.1), gradients=[1e3 * W0])[0][0])
+    assert nn.arrays.equal(clipped[0], path(nn.clip_by_global_norm(ema(nn.gd(1.0)), 0.1), gradients=[1e3 * W0])[0][0])
     np.testing.assert_allclose(np.linalg.norm(clipped[0]["W"] - W0), 0.1)
     with pytest.raises(ValueError, match="ema around an optimizer that has ema already"):
-        ema(nn.clip_by_value(ema("adam"), 1.0))
+        ema(nn.optimizers.clip_by_value(ema("adam"), 1.0))
     with pytest.raises(ValueError, match="lookahead around an optimizer that has lookahead already"):
         lookahead(lookahead("adam"))
 
@@ -149,7 +149,7 @@ def test_a_skipped_update_is_not_averaged() -> None:
     with np.errstate(all="ignore"):
         after, metrics = step(ts._replace(params=ts.params * 1e38), (DATA[0] * 1e38, DATA[1]))
     assert not metrics.updated
-    assert nn.equal(after.opt_state, ts.opt_state)
+    assert nn.arrays.equal(after.opt_state, ts.opt_state)
 
 
 def test_blocks_change_no_bit_of_wrappers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +158,8 @@ def test_blocks_change_no_bit_of_wrappers(monkeypatch: pytest.MonkeyPatch) -> No
     for block in (1 << 15, 37):
         monkeypatch.setattr("nnfunc.optimizers.update.BLOCK", block)
         found.append(optimizer.step(params, params * 0.5, optimizer.init(params)))
-    assert nn.equal(found[0][0], found[1][0])
-    assert nn.equal(found[0][1], found[1][1])
+    assert nn.arrays.equal(found[0][0], found[1][0])
+    assert nn.arrays.equal(found[0][1], found[1][1])
 
 
 def test_wrong_arguments() -> None:
@@ -200,7 +200,7 @@ def test_each_part_is_its_optimizer_alone() -> None:
         alone = [
             part.step(p, grads.select(own), s) for own, part, (p, s) in zip(names, parts.values(), alone, strict=True)
         ]
-    assert nn.equal(params, {k: p[k] for p, _ in alone for k in p})
+    assert nn.arrays.equal(params, {k: p[k] for p, _ in alone for k in p})
     for _, state in alone:
         assert all(np.array_equal(opt_state[k], state[k]) for k in state)
     assert len(opt_state) == 3 * 2 + 1 + 1  # m, v and average of two; v of one; step
@@ -219,8 +219,8 @@ def test_a_partition_of_a_stack_with_rates_of_its_members() -> None:
         ts = nn.train_state(MODEL, optimizer, nn.split(nn.key(0), 2)[k], (3,), np.float64)
         for _ in range(7):
             ts, _ = step(ts, DATA)
-        assert nn.allclose(member.params, ts.params, rtol=1e-9)
-        assert nn.allclose(member.opt_state, ts.opt_state, rtol=1e-9, atol=1e-12)
+        assert nn.arrays.allclose(member.params, ts.params, rtol=1e-9)
+        assert nn.arrays.allclose(member.opt_state, ts.opt_state, rtol=1e-9, atol=1e-12)
 
 
 def test_errors_of_partitions() -> None:
@@ -237,7 +237,9 @@ def test_errors_of_partitions() -> None:
     for whole in (partition({"*": "adam"}), muon(), ema("adam")):  # a part of the vector has no names and no shapes
         with pytest.raises(ValueError, match="expected a rule for each element"):
             distributed.divided(whole, distributed.sharded(2))
-    assert nn.equal(partition({"*": "gd", "*b": "adam"}).init(GROUPS), nn.gd().init(GROUPS))  # a part may be empty
+    assert nn.arrays.equal(
+        partition({"*": "gd", "*b": "adam"}).init(GROUPS), nn.gd().init(GROUPS)
+    )  # a part may be empty
 
 
 # -- muon --------------------------------------------------------------------------------------------------------------
@@ -283,7 +285,7 @@ def test_a_kernel_of_many_axes_is_a_matrix() -> None:
 
 
 def test_muon_learns_and_says_what_it_is_for() -> None:
-    optimizer = partition({"*W": muon(nn.cosine_decay(0.3, 60)), "*": nn.adam(0.1)})
+    optimizer = partition({"*W": muon(nn.schedules.cosine_decay(0.3, 60)), "*": nn.adam(0.1)})
     step = nn.train_step(MODEL, "sparse_categorical_cross_entropy", optimizer)
     target = (DATA[0][:, 0] > DATA[0][:, 1]).astype(int)
     ts = nn.train_state(MODEL, optimizer, nn.key(0), (3,))
@@ -308,12 +310,12 @@ def test_they_stand_around_a_rule_of_ones_own(elementwise: bool) -> None:
     for wrap in around:
         for members in (None, 2):
             ts, expected = trained(wrap(own), members=members), trained(wrap(same), members=members)
-            assert nn.allclose(ts.params, expected.params, rtol=1e-9)
+            assert nn.arrays.allclose(ts.params, expected.params, rtol=1e-9)
             mine, theirs = (s.opt_state.without("step") for s in (ts, expected))
-            assert nn.allclose(mine, theirs, rtol=1e-9, atol=1e-12)
+            assert nn.arrays.allclose(mine, theirs, rtol=1e-9, atol=1e-12)
         step = nn.train_step(MODEL, "sparse_categorical_cross_entropy", wrap(own))
         kept = nn.train_state(MODEL, step.optimizer, nn.key(0), (3,))
-        assert nn.equal(step(kept, DATA, donate=True)[0].params, step(kept, DATA)[0].params)
+        assert nn.arrays.equal(step(kept, DATA, donate=True)[0].params, step(kept, DATA)[0].params)
 
 
 def heavy(w: Array, g: Array, m: Array, *, t: int, rate: float) -> tuple[Array, Array]:
@@ -322,7 +324,7 @@ def heavy(w: Array, g: Array, m: Array, *, t: int, rate: float) -> tuple[Array, 
 
 
 def test_a_shaped_rule_of_ones_own_gets_arrays_and_settings_by_name() -> None:
-    optimizer = nn.optimizer(centred, shaped=True, rate={"dense1.*": 0.5, "*": nn.constant_schedule(1.0)})
+    optimizer = nn.optimizer(centred, shaped=True, rate={"dense1.*": 0.5, "*": nn.schedules.constant_schedule(1.0)})
     params = nn.stack([GROUPS, GROUPS * 2.0])
     after, _ = optimizer.step(params, params, optimizer.init(params))
     for k, rate in {"dense1.W": 0.5, "dense2.W": 1.0}.items():

@@ -54,7 +54,9 @@ def test_the_key_of_each_layer_is_public() -> None:
     ).output
     mine = nn.fold_in(nn.fold_in(nn.fold_in(nn.key(5), 2), 1), 1)
     hidden = model.forward(params, state, X)[0]
-    assert np.array_equal(output, nn.dropout(0.5).forward(nn.EMPTY, nn.EMPTY, hidden, key=mine, train=True)[0])
+    assert np.array_equal(
+        output, nn.dropout(0.5).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, hidden, key=mine, train=True)[0]
+    )
 
 
 @given(data=st.data(), penalty=st.sampled_from([None, nn.l2(0.3), nn.l1(0.3)]), keys=st.sampled_from([0, 2]))
@@ -88,7 +90,7 @@ def test_padding_rows_change_nothing() -> None:
     padded = np.vstack([X, rng.normal(size=(50, 4))]), np.concatenate([LABELS, np.zeros(50, int)])
     a, _ = step(ts, (X, LABELS))
     b, _ = step(ts, (*padded, np.repeat([1.0, 0.0], [7, 50])))
-    assert nn.allclose(a.params, b.params, rtol=1e-12)
+    assert nn.arrays.allclose(a.params, b.params, rtol=1e-12)
 
 
 def test_a_batch_of_padding_alone_moves_nothing() -> None:
@@ -263,7 +265,7 @@ def test_a_part_of_a_combined_loss_may_be_ones_own() -> None:
     for loss in (nn.losses.combined(nn.mean_squared_error, own), nn.losses.combined(own, nn.mean_squared_error)):
         result = nn.value_and_grad(model, loss)(params, state, (X, target))
         expected = nn.value_and_grad(model, built_in)(params, state, (X, target))
-        assert nn.allclose(result.grads, expected.grads, atol=1e-6)
+        assert nn.arrays.allclose(result.grads, expected.grads, atol=1e-6)
         assert np.isclose(result.value, expected.value)
     weights = np.full(7, 0.5), None
     assert (

@@ -62,7 +62,7 @@ def program(
         the program. Each line has the number of what comes out, the layer, its formula, the numbers of what goes in,
         the arrays that it uses, the shapes of one example, and whether a backward goes through it in training.
 
-    >>> nn.program(nn.serial(nn.dense(3), nn.residual(nn.tanh())), (2,))
+    >>> nn.models.program(nn.serial(nn.dense(3), nn.residual(nn.tanh())), (2,))
     value  layer            formula      of      arrays  shapes             backward
     --------------------------------------------------------------------------------
     %1     dense1           x W + b      %0      W, b    (2,) → (3,)        yes

@@ -118,7 +118,7 @@ class Layer(Fields):
         Args:
             params, state: from `init`, or with the same names.
             x: (examples, ..., features), a tuple for several inputs. In a stack it is shared by all networks, unless it
-                is marked by `nn.per_member`; y then has a leading axis K.
+                is marked by `nn.stacks.per_member`; y then has a leading axis K.
             key: of dropout masks and the like; a tuple of K keys for a stack.
             train: whether the layers work as in training.
         Returns:
@@ -251,7 +251,7 @@ def make(
 
     >>> from nnfunc.core.kernel import Kernel
     >>> doubled = make("doubled", kernel=Kernel(lambda params, x: (2 * x, None), lambda p, cache, dy, g, need: 2 * dy))
-    >>> doubled.forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2)))[0]
+    >>> doubled.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 2)))[0]
     array([[2., 2.]])
     """
     return Layer._make((name, settings, kernel, layers, wire, ties, frozen))

@@ -94,7 +94,7 @@ def confusion_matrix(
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
-    >>> nn.confusion_matrix(model, ts, np.zeros((4, 2)), [0, 0, 0, 1])
+    >>> nn.metrics.confusion_matrix(model, ts, np.zeros((4, 2)), [0, 0, 0, 1])
     array([[3, 0, 0],
            [1, 0, 0],
            [0, 0, 0]])

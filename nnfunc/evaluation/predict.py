@@ -56,7 +56,7 @@ def predict(model: Layer, ts: Given, X: Value) -> Value:
         model: the model.
         ts: a `TrainState`, or anything with `params` and `state`; or the pair of these.
         X: (examples, ..., features), or a tuple for several inputs; in a stack shared by all networks, unless it is
-            marked by `nn.per_member`.
+            marked by `nn.stacks.per_member`.
     Returns:
         (examples, ..., outputs), of a stack (K, examples, ..., outputs), of the parameters' dtype; a tuple of those for
         several outputs.

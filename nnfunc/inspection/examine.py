@@ -64,7 +64,7 @@ def inspect(
 
     >>> model = nn.mlp([4, 16, 16, 1], ["relu", "relu", "sigmoid"])
     >>> ts = nn.train_state(model, nn.adam(), nn.key(0), input_shape=(4,))
-    >>> x = nn.generator(nn.key(1)).normal(size=(200, 4))
+    >>> x = nn.keys.generator(nn.key(1)).normal(size=(200, 4))
     >>> nn.inspect(model, ts, x).ok
     True
     >>> killed = ts.params.replace({"dense1.b": np.full(16, -20.0)})

@@ -42,7 +42,7 @@ class Graph(NamedTuple):
 def graph(ops: Sequence[Op], inputs: Value, count: int) -> Graph:
     """The graph of calls in order, between `count` values.
 
-    >>> made = nn.program(nn.serial(nn.dense(2), nn.residual(nn.tanh())), (2,))
+    >>> made = nn.models.program(nn.serial(nn.dense(2), nn.residual(nn.tanh())), (2,))
     >>> graph(made.ops, made.inputs, len(made.shapes)).around
     [False, True, False]
     """

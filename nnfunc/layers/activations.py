@@ -64,7 +64,7 @@ Grads: TypeAlias = "Sequence[Array | None]"
 def sigmoid() -> Layer:
     """σ(x) = 1/(1 + exp(−x)); dx = dy · σ(1 − σ). Saturates without overflow; a cross-entropy after it gets (A − Y)/m.
 
-    >>> y, cache, _ = nn.sigmoid().forward(nn.EMPTY, nn.EMPTY, np.array([[-1000.0, 0.0, 1000.0]]))
+    >>> y, cache, _ = nn.sigmoid().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1000.0, 0.0, 1000.0]]))
     >>> y.round(6)
     array([[0. , 0.5, 1. ]])
     """
@@ -100,7 +100,7 @@ def softmax() -> Layer:
 
     Any loss may follow it, and it may be a hidden layer.
 
-    >>> y, cache, _ = nn.softmax().forward(nn.EMPTY, nn.EMPTY, np.array([[1000.0, 1000.0, 0.0]]))
+    >>> y, cache, _ = nn.softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1000.0, 1000.0, 0.0]]))
     >>> y
     array([[0.5, 0.5, 0. ]])
     """
@@ -136,7 +136,7 @@ SOFTMAX = Kernel(
 def log_softmax() -> Layer:
     """log softmax(x) = x − max x − log Σ exp(x − max x) over the last axis; dx = dy − softmax(x) · Σ dy.
 
-    >>> nn.log_softmax().forward(nn.EMPTY, nn.EMPTY, np.array([[1000.0, 1000.0]]))[0].round(4)
+    >>> nn.log_softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1000.0, 1000.0]]))[0].round(4)
     array([[-0.6931, -0.6931]])
     """
     return make("log_softmax", kernel=LOG_SOFTMAX)
@@ -168,7 +168,7 @@ LOG_SOFTMAX = Kernel(
 def tanh() -> Layer:
     """tanh(x); dx = dy · (1 − tanh²(x)).
 
-    >>> nn.tanh().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 1000.0]]))[0]
+    >>> nn.tanh().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[0.0, 1000.0]]))[0]
     array([[0., 1.]])
     """
     return make("tanh", kernel=TANH)
@@ -193,7 +193,7 @@ TANH = Kernel(_tanh, _tanh_backward, formula="tanh x", limits=(-1.0, 1.0), onnx=
 def relu() -> Layer:
     """max(x, 0); dx = dy where x > 0, else 0 (0 at 0).
 
-    >>> nn.relu().forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 2.0]]))[0]
+    >>> nn.relu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1.0, 2.0]]))[0]
     array([[0., 2.]])
     """
     return make("relu", kernel=RELU)
@@ -218,7 +218,7 @@ RELU = Kernel(_relu, _relu_backward, formula="max(x, 0)", onnx=_relu_onnx)
 def leaky_relu(negative_slope: float = 0.01) -> Layer:
     """x where x > 0, else negative_slope · x (Maas et al., ICML 2013).
 
-    >>> nn.leaky_relu(0.1).forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 2.0]]))[0]
+    >>> nn.leaky_relu(0.1).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1.0, 2.0]]))[0]
     array([[-0.1,  2. ]])
     """
     slope = number(negative_slope, "negative_slope", 0, 1, why="the share of the slope that is left for x < 0")
@@ -247,7 +247,7 @@ LEAKY_RELU = Kernel(
 def elu(alpha: float = 1.0) -> Layer:
     """x where x > 0, else alpha · (exp(x) − 1) (Clevert et al., ICLR 2016).
 
-    >>> nn.elu().forward(nn.EMPTY, nn.EMPTY, np.array([[-1000.0, 2.0]]))[0]
+    >>> nn.elu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1000.0, 2.0]]))[0]
     array([[-1.,  2.]])
     """
     return make("elu", Settings(alpha=number(alpha, "alpha", 0, math.inf)), ELU)
@@ -258,7 +258,7 @@ def selu() -> Layer:
 
     Goes with the initializer "lecun".
 
-    >>> nn.selu().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0]]))[0].round(4)
+    >>> nn.selu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[1.0507]])
     """
     return make("selu", kernel=SELU)
@@ -312,7 +312,7 @@ def _inside(y: Array, low: float, high: float) -> Array:
 def hard_tanh() -> Layer:
     """min(max(x, −1), 1).
 
-    >>> nn.hard_tanh().forward(nn.EMPTY, nn.EMPTY, np.array([[-2.0, 0.5, 2.0]]))[0]
+    >>> nn.hard_tanh().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-2.0, 0.5, 2.0]]))[0]
     array([[-1. ,  0.5,  1. ]])
     """
     return make("hard_tanh", kernel=HARD_TANH)
@@ -339,7 +339,7 @@ HARD_TANH = Kernel(
 def relu6() -> Layer:
     """min(max(x, 0), 6) (Howard et al. 2017, MobileNets).
 
-    >>> nn.relu6().forward(nn.EMPTY, nn.EMPTY, np.array([[-2.0, 0.5, 7.0]]))[0]
+    >>> nn.relu6().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-2.0, 0.5, 7.0]]))[0]
     array([[0. , 0.5, 6. ]])
     """
     return make("relu6", kernel=RELU6)
@@ -364,7 +364,7 @@ RELU6 = Kernel(_relu6, _relu6_backward, formula="min(max(x, 0), 6)", onnx=_relu6
 def hard_sigmoid() -> Layer:
     """min(max(x/6 + 1/2, 0), 1), PyTorch's and Flax's form.
 
-    >>> nn.hard_sigmoid().forward(nn.EMPTY, nn.EMPTY, np.array([[-4.0, 0.0, 1.5]]))[0]
+    >>> nn.hard_sigmoid().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-4.0, 0.0, 1.5]]))[0]
     array([[0.  , 0.5 , 0.75]])
     """
     return make("hard_sigmoid", kernel=HARD_SIGMOID)
@@ -395,7 +395,7 @@ HARD_SIGMOID = Kernel(
 def hard_swish() -> Layer:
     """x · hard_sigmoid(x) (Howard et al. 2019, MobileNetV3).
 
-    >>> nn.hard_swish().forward(nn.EMPTY, nn.EMPTY, np.array([[-4.0, 0.0, 4.0]]))[0] + 0.0
+    >>> nn.hard_swish().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-4.0, 0.0, 4.0]]))[0] + 0.0
     array([[0., 0., 4.]])
     """
     return make("hard_swish", kernel=HARD_SWISH)
@@ -430,7 +430,7 @@ def gelu(approximate: bool | str = False) -> Layer:
     Raises:
         ValueError: another value of approximate.
 
-    >>> nn.gelu().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0]]))[0].round(4)
+    >>> nn.gelu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[0.8413]])
     """
     if not isinstance(approximate, (bool, str)) or approximate not in (True, False, "tanh", "none"):
@@ -495,7 +495,7 @@ GELU = Kernel(_gelu, _gelu_backward, formula="x · Φ(x)", uses=("approximate",)
 def silu() -> Layer:
     """x · σ(x), also called swish (Elfwing et al. 2017; Ramachandran et al. 2017).
 
-    >>> nn.silu().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 1.0]]))[0].round(4)
+    >>> nn.silu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[0.0, 1.0]]))[0].round(4)
     array([[0.    , 0.7311]])
     """
     return make("silu", kernel=SILU)
@@ -526,7 +526,7 @@ SILU = Kernel(_silu, _silu_backward, formula="x · σ(x)", onnx=_silu_onnx)
 def softplus() -> Layer:
     """log(1 + exp(x)); dx = dy · σ(x).
 
-    >>> nn.softplus().forward(nn.EMPTY, nn.EMPTY, np.array([[-1000.0, 0.0, 50.0]]))[0].round(4)
+    >>> nn.softplus().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1000.0, 0.0, 50.0]]))[0].round(4)
     array([[ 0.    ,  0.6931, 50.    ]])
     """
     return make("softplus", kernel=SOFTPLUS)
@@ -550,7 +550,7 @@ SOFTPLUS = Kernel(_softplus, _softplus_backward, formula="log(1 + exp(x))", onnx
 def mish() -> Layer:
     """x · tanh(log(1 + exp(x))) (Misra, BMVC 2020).
 
-    >>> nn.mish().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 1.0]]))[0].round(4)
+    >>> nn.mish().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[0.0, 1.0]]))[0].round(4)
     array([[0.    , 0.8651]])
     """
     return make("mish", kernel=MISH)
@@ -576,7 +576,7 @@ MISH = Kernel(_mish, _mish_backward, formula="x · tanh(log(1 + exp(x)))", onnx=
 def softsign() -> Layer:
     """x/(1 + |x|); dx = dy/(1 + |x|)².
 
-    >>> nn.softsign().forward(nn.EMPTY, nn.EMPTY, np.array([[-1.0, 0.0, 3.0]]))[0]
+    >>> nn.softsign().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1.0, 0.0, 3.0]]))[0]
     array([[-0.5 ,  0.  ,  0.75]])
     """
     return make("softsign", kernel=SOFTSIGN)
@@ -604,7 +604,7 @@ SOFTSIGN = Kernel(_softsign, _softsign_backward, formula="x/(1 + |x|)", limits=(
 def identity() -> Layer:
     """y = x: no activation (also "linear"). y is a read-only view of x.
 
-    >>> nn.identity().forward(nn.EMPTY, nn.EMPTY, np.array([[1.0, 2.0]]))[0]
+    >>> nn.identity().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1.0, 2.0]]))[0]
     array([[1., 2.]])
     """
     return make("identity", kernel=IDENTITY)

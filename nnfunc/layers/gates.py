@@ -35,7 +35,7 @@ def glu() -> Layer:
     Raises:
         ValueError: an odd number of features.
 
-    >>> nn.glu().forward(nn.EMPTY, nn.EMPTY, np.array([[3.0, 4.0, 0.0, 1000.0]]))[0]
+    >>> nn.glu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[3.0, 4.0, 0.0, 1000.0]]))[0]
     array([[1.5, 4. ]])
     """
     return make("glu", kernel=GLU)
@@ -49,7 +49,7 @@ def swiglu() -> Layer:
     Raises:
         ValueError: an odd number of features.
 
-    >>> nn.swiglu().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 100.0, 3.0, 4.0]]))[0]
+    >>> nn.swiglu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[0.0, 100.0, 3.0, 4.0]]))[0]
     array([[  0., 400.]])
     """
     return make("swiglu", kernel=SWIGLU)
@@ -64,7 +64,7 @@ def geglu(approximate: bool | str = False) -> Layer:
     Raises:
         ValueError: an odd number of features, another value of approximate.
 
-    >>> nn.geglu().forward(nn.EMPTY, nn.EMPTY, np.array([[0.0, 100.0, 3.0, 4.0]]))[0]
+    >>> nn.geglu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[0.0, 100.0, 3.0, 4.0]]))[0]
     array([[  0., 400.]])
     """
     return make("geglu", gelu(approximate).settings, GEGLU)

@@ -22,7 +22,7 @@ __all__ = ["add", "concatenate", "multiply", "subtract"]
 def concatenate() -> Layer:
     """(x₁, x₂, …) → their features side by side, on the last axis.
 
-    >>> nn.concatenate().forward(nn.EMPTY, nn.EMPTY, (np.ones((5, 2)), np.zeros((5, 3))))[0].shape
+    >>> nn.concatenate().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((5, 2)), np.zeros((5, 3))))[0].shape
     (5, 5)
     """
     return make("concatenate", kernel=CONCATENATE)
@@ -61,7 +61,7 @@ def _concatenate_onnx(*, inputs: int, **_: Any) -> Expression:
 def add() -> Layer:
     """(x₁, x₂, …) → x₁ + x₂ + …, of one shape.
 
-    >>> nn.add().forward(nn.EMPTY, nn.EMPTY, (np.ones((1, 2)), np.ones((1, 2))))[0]
+    >>> nn.add().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((1, 2)), np.ones((1, 2))))[0]
     array([[2., 2.]])
     """
     return make("add", kernel=ADD)
@@ -91,7 +91,7 @@ def _add_onnx(*, inputs: int, **_: Any) -> Expression:
 def subtract() -> Layer:
     """(x₁, x₂) → x₁ − x₂, of one shape.
 
-    >>> nn.subtract().forward(nn.EMPTY, nn.EMPTY, (np.ones((1, 2)), np.ones((1, 2))))[0]
+    >>> nn.subtract().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((1, 2)), np.ones((1, 2))))[0]
     array([[0., 0.]])
     """
     return make("subtract", kernel=SUBTRACT)
@@ -120,7 +120,7 @@ def _subtract_onnx(**_: Any) -> Expression:
 def multiply() -> Layer:
     """(x₁, x₂, …) → x₁ · x₂ · …, element by element, of one shape: gates.
 
-    >>> nn.multiply().forward(nn.EMPTY, nn.EMPTY, (np.full((1, 2), 2.0), np.full((1, 2), 3.0)))[0]
+    >>> nn.multiply().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.full((1, 2), 2.0), np.full((1, 2), 3.0)))[0]
     array([[6., 6.]])
     """
     return make("multiply", kernel=MULTIPLY)

@@ -26,7 +26,7 @@ __all__ = ["crop", "pad", "upsample1d", "upsample2d"]
 def upsample1d(factor: int) -> Layer:
     """Each step of a sequence (..., T, C) `factor` times: (..., T·factor, C).
 
-    >>> nn.upsample1d(2).forward(nn.EMPTY, nn.EMPTY, np.array([[[1.0], [2.0]]]))[0].ravel()
+    >>> nn.upsample1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [2.0]]]))[0].ravel()
     array([1., 1., 2., 2.])
     """
     return make("upsample1d", Settings(factor=each_axis(factor, "factor", 1)), UPSAMPLE)
@@ -38,7 +38,7 @@ def upsample2d(factor: Size) -> Layer:
     Args:
         factor: a number for both axes, or one for each.
 
-    >>> nn.upsample2d(2).forward(nn.EMPTY, nn.EMPTY, np.ones((5, 7, 7, 3)))[0].shape
+    >>> nn.upsample2d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 7, 7, 3)))[0].shape
     (5, 14, 14, 3)
     """
     return make("upsample2d", Settings(factor=each_axis(factor, "factor", 2)), UPSAMPLE)
@@ -94,7 +94,7 @@ def pad(pairs: Any, value: float = 0.0) -> Layer:
         pairs: (before, after) for sequences (..., T, C), ((top, bottom), (left, right)) for images (..., H, W, C).
         value: what is put there.
 
-    >>> nn.pad((1, 2)).forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2, 1)))[0].ravel()
+    >>> nn.pad((1, 2)).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 2, 1)))[0].ravel()
     array([0., 1., 1., 0., 0.])
     """
     value = float(number(value, "value", -math.inf, math.inf))
@@ -109,7 +109,7 @@ def crop(pairs: Any) -> Layer:
     Raises:
         ValueError: when used: nothing would be left.
 
-    >>> nn.crop((1, 2)).forward(nn.EMPTY, nn.EMPTY, np.arange(5.0).reshape(1, 5, 1))[0].ravel()
+    >>> nn.crop((1, 2)).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(5.0).reshape(1, 5, 1))[0].ravel()
     array([1., 2.])
     """
     return make("crop", Settings(pairs=_pairs(pairs)), CROP)

@@ -39,7 +39,7 @@ def max_pool1d(size: int, stride: int | None = None, padding: Padding = "valid")
 
     Args: those of `max_pool2d`, with a number each; padding also (before, after).
 
-    >>> nn.max_pool1d(2).forward(nn.EMPTY, nn.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
+    >>> nn.max_pool1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([3., 2.])
     """
     return make("max_pool1d", Settings(**_slides(1, size, stride, padding)), MAX_POOL)
@@ -57,7 +57,7 @@ def max_pool2d(size: Size, stride: Size | None = None, padding: Padding = "valid
 
     The gradient goes to the first of equals, as in PyTorch. A window with NaN gives NaN, and no gradient.
 
-    >>> nn.max_pool2d(2).forward(nn.EMPTY, nn.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
+    >>> nn.max_pool2d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     array([ 5.,  7., 13., 15.])
     """
     return make("max_pool2d", Settings(**_slides(2, size, stride, padding)), MAX_POOL)
@@ -70,7 +70,7 @@ def avg_pool1d(
 
     Args: those of `avg_pool2d`, with a number each; padding also (before, after).
 
-    >>> nn.avg_pool1d(2).forward(nn.EMPTY, nn.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
+    >>> nn.avg_pool1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([2., 1.])
     """
     settings = Settings(**_slides(1, size, stride, padding), count_padding=flag(count_padding, "count_padding"))
@@ -89,7 +89,7 @@ def avg_pool2d(
     Raises:
         ValueError: a window larger than x, or that sees padding alone.
 
-    >>> nn.avg_pool2d(2).forward(nn.EMPTY, nn.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
+    >>> nn.avg_pool2d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     array([ 2.5,  4.5, 10.5, 12.5])
     """
     settings = Settings(**_slides(2, size, stride, padding), count_padding=flag(count_padding, "count_padding"))
@@ -210,7 +210,7 @@ def global_max_pool() -> Layer:
 
     The gradient goes to the first of equals.
 
-    >>> nn.global_max_pool().forward(nn.EMPTY, nn.EMPTY, np.arange(8.0).reshape(1, 2, 2, 2))[0]
+    >>> nn.global_max_pool().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(8.0).reshape(1, 2, 2, 2))[0]
     array([[6., 7.]])
     """
     return make("global_max_pool", kernel=GLOBAL_MAX)
@@ -219,7 +219,7 @@ def global_max_pool() -> Layer:
 def global_avg_pool() -> Layer:
     """The mean over all positions, of each feature (Lin et al., Network in network, 2014): (..., C) becomes (C,).
 
-    >>> nn.global_avg_pool().forward(nn.EMPTY, nn.EMPTY, np.arange(8.0).reshape(1, 2, 2, 2))[0]
+    >>> nn.global_avg_pool().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(8.0).reshape(1, 2, 2, 2))[0]
     array([[3., 4.]])
     """
     return make("global_avg_pool", kernel=GLOBAL_AVG)

@@ -88,7 +88,7 @@ def sinusoidal_positions(base: float = 10000.0) -> Layer:
         base: the longest wave is 2π times as long.
 
     >>> layer = nn.sinusoidal_positions()
-    >>> layer.forward(nn.EMPTY, nn.EMPTY, np.zeros((1, 2, 2)))[0].round(4)
+    >>> layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.zeros((1, 2, 2)))[0].round(4)
     array([[[0.    , 1.    ],
             [0.8415, 0.5403]]])
     """
@@ -150,7 +150,7 @@ def rotary_positions(base: float = 10000.0, pairing: Pairing = "halves") -> Laye
         ValueError: an odd number of features.
 
     >>> layer = nn.rotary_positions()
-    >>> layer.forward(nn.EMPTY, nn.EMPTY, np.array([[[1.0, 0.0], [1.0, 0.0]]]))[0].round(4)
+    >>> layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0, 0.0], [1.0, 0.0]]]))[0].round(4)
     array([[[1.    , 0.    ],
             [0.5403, 0.8415]]])
     """

@@ -27,7 +27,7 @@ def flatten(axes: int | None = None) -> Layer:
     Args:
         axes: how many trailing axes to join; None: all of an example's.
 
-    >>> nn.flatten().forward(nn.EMPTY, nn.EMPTY, np.ones((5, 8, 8)))[0].shape
+    >>> nn.flatten().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 8, 8)))[0].shape
     (5, 64)
     """
     return make("flatten", Settings(axes=None if axes is None else positive_int(axes, "axes")), FLATTEN)
@@ -65,7 +65,7 @@ def reshape(*shape: int) -> Layer:
     Raises:
         ValueError: when used: another number of numbers.
 
-    >>> nn.reshape(2, -1).forward(nn.EMPTY, nn.EMPTY, np.ones((5, 6)))[0].shape
+    >>> nn.reshape(2, -1).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 6)))[0].shape
     (5, 2, 3)
     """
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
@@ -97,7 +97,7 @@ def _reshape_onnx(*, shape: Shape, after: Shape, **_: Any) -> Expression:
 def take(i: int) -> Layer:
     """(x₀, x₁, …) → xᵢ: one of several values. It is wiring alone: nothing is computed.
 
-    >>> nn.take(1).forward(nn.EMPTY, nn.EMPTY, (np.ones((5, 2)), np.zeros((5, 3))))[0].shape
+    >>> nn.take(1).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((5, 2)), np.zeros((5, 3))))[0].shape
     (5, 3)
     """
     return make("take", Settings(i=positive_int(i, "i", 0)), wire=_take)
@@ -123,7 +123,7 @@ def one(input_shape: Shapes, what: str) -> Shape:
 def unstack_steps() -> Layer:
     """(..., T, features) → T values (..., features), one for each step of time.
 
-    >>> len(unstack_steps().forward(nn.EMPTY, nn.EMPTY, np.ones((5, 3, 2)))[0])
+    >>> len(unstack_steps().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 3, 2)))[0])
     3
     """
     return make("steps", kernel=UNSTACK)
@@ -153,7 +153,7 @@ def _unstack_onnx(*, shape: Shape, **_: Any) -> list[Expression]:
 def stack_steps() -> Layer:
     """T values (..., features) → (..., T, features), the inverse of `unstack_steps`.
 
-    >>> stack_steps().forward(nn.EMPTY, nn.EMPTY, (np.ones((5, 2)),) * 3)[0].shape
+    >>> stack_steps().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((5, 2)),) * 3)[0].shape
     (5, 3, 2)
     """
     return make("sequence", kernel=STACK)
@@ -182,7 +182,7 @@ def _stack_onnx(*, inputs: int, after: Shape, **_: Any) -> Expression:
 def zeros_of(units: int) -> Layer:
     """Zeros (..., units) for every row of x (..., features): the state before the first step. No gradient goes through.
 
-    >>> zeros_of(3).forward(nn.EMPTY, nn.EMPTY, np.ones((1, 2)))[0]
+    >>> zeros_of(3).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 2)))[0]
     array([[0., 0., 0.]])
     """
     return make("zeros", Settings(units=units), ZEROS)

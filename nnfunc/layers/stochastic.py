@@ -31,7 +31,7 @@ def dropout(keep_prob: float) -> Layer:
     In training `forward` needs a key (a tuple of K keys for a stack of K networks); in prediction y is x.
 
     >>> x = np.ones((1, 6))
-    >>> nn.dropout(0.5).forward(nn.EMPTY, nn.EMPTY, x, key=nn.key(1), train=True)[0]
+    >>> nn.dropout(0.5).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x, key=nn.key(1), train=True)[0]
     array([[0., 2., 0., 0., 0., 0.]])
     """
     why = "the probability to keep an element, not to drop it"
@@ -76,7 +76,7 @@ def reparametrize() -> Layer:
     Both inputs have one shape. In training `forward` needs a key.
 
     >>> x = np.zeros((1, 2)), np.full((1, 2), -1000.0)
-    >>> nn.reparametrize().forward(nn.EMPTY, nn.EMPTY, x, key=nn.key(0), train=True)[0].round(3) + 0.0
+    >>> nn.reparametrize().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x, key=nn.key(0), train=True)[0].round(3) + 0.0
     array([[0., 0.]])
     """
     return make("reparametrize", kernel=REPARAMETRIZE)

@@ -7,7 +7,7 @@ A loss is two functions: `values(y, target) -> (values, residual)` and `gradient
 are one per example; or one per output, of which the example's is the mean or the sum (`Loss.over`). The weighted mean
 of the examples is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs): axes
 between are free, each position is an example; weights are given for each example, or for each position. Of a stack, y
-is marked by `nn.per_member`, and there is a value for each member. `cache.values` holds the values per example,
+is marked by `nn.stacks.per_member`, and there is a value for each member. `cache.values` holds the values per example,
 `cache.total` Σ w. Where all weights are 0, the mean and its gradient are 0. `nnfunc.losses.options` says what else a
 loss can be asked for.
 """
@@ -154,7 +154,8 @@ class Loss(Fields):
         """The weighted mean of the values, and what backward needs.
 
         Args:
-            y: outputs (examples, ..., outputs), or a tuple of `outputs` such arrays; of a stack `nn.per_member(y)`.
+            y: outputs (examples, ..., outputs), or a tuple of `outputs` such arrays; of a stack
+                `nn.stacks.per_member(y)`.
             target: see `targets`; in a stack shared by all members, unless it is marked too.
             weights: (examples,), or of y's shape without its last axis.
             class_weights: (classes,), the weight of the examples of each class.

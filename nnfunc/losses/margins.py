@@ -35,7 +35,7 @@ hinge = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", d
 
 y (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.
 
->>> nn.hinge.forward(np.array([[2.0], [0.5]]), np.array([[1.0], [1.0]]))[0]
+>>> nn.losses.hinge.forward(np.array([[2.0], [0.5]]), np.array([[1.0], [1.0]]))[0]
 0.25
 """
 

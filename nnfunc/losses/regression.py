@@ -101,7 +101,7 @@ def _log_cosh_gradient(d: Array) -> Array:
 log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient, over="mean")
 """The mean over the outputs of log cosh(y − target): ½d² near 0, |d| − log 2 far away.
 
->>> round(nn.log_cosh.forward(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))[0], 4)
+>>> round(nn.losses.log_cosh.forward(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))[0], 4)
 499.6534
 """
 
@@ -112,7 +112,7 @@ def quantile(level: float | Sequence[float] = 0.5) -> Loss:
     Its minimum is the quantile of the targets: with 0.9, nine of ten targets are below y. Where y is the target, the
     gradient is 0. Of several levels, each is that of one output.
 
-    >>> nn.quantile(0.9).forward(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))[0]
+    >>> nn.losses.quantile(0.9).forward(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))[0]
     0.5
     """
     several = isinstance(level, (list, tuple))
@@ -152,7 +152,7 @@ poisson = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mea
 
 y is the logarithm of the rate.
 
->>> nn.poisson.forward(np.array([[0.0]]), np.array([[3.0]]))[0]
+>>> nn.losses.poisson.forward(np.array([[0.0]]), np.array([[3.0]]))[0]
 1.0
 """
 

@@ -20,7 +20,7 @@ def summary(model: Layer, input_shape: Shapes, file: TextIO | None = None) -> No
         input_shape: the shape of one example, like (64,); a tuple of shapes for several inputs.
         file: where to print; None: the screen.
 
-    A layer that is called more than once stands once. `nn.program` prints every call.
+    A layer that is called more than once stands once. `nn.models.program` prints every call.
 
     >>> nn.summary(nn.mlp([2, 3, 1], ["relu", "sigmoid"]), (2,))
     layer     output shape  parameters

@@ -2,6 +2,9 @@
 `base` says what an optimizer is, `update` how a step goes; `schedules` has rates that change; `clipping`, `averaging`,
 `plateau` and `groups` optimizers around others."""
 
+from typing import TYPE_CHECKING
+
+from nnfunc._internal.moved import moved
 from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
 from nnfunc.optimizers.averaging import averaged, ema, lookahead
 from nnfunc.optimizers.base import Optimizer, optimizer
@@ -11,7 +14,6 @@ from nnfunc.optimizers.groups import partition
 from nnfunc.optimizers.orthogonal import muon
 from nnfunc.optimizers.plateau import observe, reduce_on_plateau
 from nnfunc.optimizers.rules import adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
-from nnfunc.optimizers.schedules import constant_schedule, cosine_decay, exponential_decay, linear_warmup, step_decay
 
 __all__ = [
     "Optimizer",
@@ -25,12 +27,8 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_value",
     "compiled",
-    "constant_schedule",
-    "cosine_decay",
     "ema",
-    "exponential_decay",
     "gd",
-    "linear_warmup",
     "lion",
     "lookahead",
     "momentum",
@@ -43,5 +41,13 @@ __all__ = [
     "radam",
     "reduce_on_plateau",
     "rmsprop",
-    "step_decay",
 ]
+
+_MOVED = dict.fromkeys(
+    ("constant_schedule", "cosine_decay", "exponential_decay", "linear_warmup", "step_decay"), "nnfunc.schedules"
+)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        return moved("nnfunc.optimizers", name, _MOVED)

@@ -203,7 +203,7 @@ def make(
 def chain(optimizer: Optimizer) -> list[Optimizer]:
     """The optimizer and all that it stands around.
 
-    >>> [o.name for o in chain(nn.clip_by_value(nn.adam(), 1.0))]
+    >>> [o.name for o in chain(nn.optimizers.clip_by_value(nn.adam(), 1.0))]
     ['clip_by_value', 'adam']
     """
     inner = [part for _, part in optimizer.parts] if optimizer.inner is None else [optimizer.inner]

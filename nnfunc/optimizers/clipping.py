@@ -52,7 +52,7 @@ def _moves(optimizer: Optimizer, params: ArrayDict, t: int) -> Array | bool:
 def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
     """`optimizer` with every element of the gradient clipped to [−limit, limit].
 
-    >>> optimizer = nn.clip_by_value(nn.gd(1.0), limit=1.0)
+    >>> optimizer = nn.optimizers.clip_by_value(nn.gd(1.0), limit=1.0)
     >>> params = nn.ArrayDict({"a": [0.0], "b": [0.0]})
     >>> optimizer.step(params, {"a": [3.0], "b": [-0.5]}, optimizer.init(params))[0].vector
     array([-1. ,  0.5])

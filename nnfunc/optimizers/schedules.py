@@ -19,8 +19,10 @@ from nnfunc.optimizers.setting import Schedule
 class Formula(partial[float]):
     """A function of the step with its numbers, equal by value and printed as the call that made it.
 
-    >>> nn.step_decay(0.1, factor=0.5, every=10), nn.constant_schedule(0.1) == nn.constant_schedule(0.1)
-    (step_decay(initial=0.1, factor=0.5, every=10), True)
+    >>> nn.schedules.step_decay(0.1, factor=0.5, every=10)
+    step_decay(initial=0.1, factor=0.5, every=10)
+    >>> nn.schedules.constant_schedule(0.1) == nn.schedules.constant_schedule(0.1)
+    True
     """
 
     def __repr__(self) -> str:
@@ -36,7 +38,7 @@ class Formula(partial[float]):
 def constant_schedule(value: float) -> Schedule:
     """The same value at every step.
 
-    >>> nn.constant_schedule(0.1)(1000)
+    >>> nn.schedules.constant_schedule(0.1)(1000)
     0.1
     """
     return Formula(_constant_schedule, value=number(value, "value", 0, math.inf))
@@ -49,7 +51,7 @@ def _constant_schedule(step: int, *, value: float) -> float:
 def step_decay(initial: float, factor: float, every: int) -> Schedule:
     """initial · factor^⌊step/every⌋.
 
-    >>> [round(nn.step_decay(0.1, factor=0.5, every=10)(t), 3) for t in (0, 9, 10, 20)]
+    >>> [round(nn.schedules.step_decay(0.1, factor=0.5, every=10)(t), 3) for t in (0, 9, 10, 20)]
     [0.1, 0.1, 0.05, 0.025]
     """
     initial = number(initial, "initial", 0, math.inf)
@@ -64,7 +66,7 @@ def _step_decay(step: int, *, initial: float, factor: float, every: int) -> floa
 def exponential_decay(initial: float, factor: float, every: int) -> Schedule:
     """initial · factor^(step/every): `step_decay` without the steps.
 
-    >>> [round(nn.exponential_decay(0.1, factor=0.25, every=10)(t), 3) for t in (0, 5, 10)]
+    >>> [round(nn.schedules.exponential_decay(0.1, factor=0.25, every=10)(t), 3) for t in (0, 5, 10)]
     [0.1, 0.05, 0.025]
     """
     initial = number(initial, "initial", 0, math.inf)
@@ -79,7 +81,7 @@ def _exponential_decay(step: int, *, initial: float, factor: float, every: int) 
 def cosine_decay(initial: float, steps: int, final: float = 0.0) -> Schedule:
     """final + (initial − final)·½(1 + cos(π·step/steps)), then final (Loshchilov & Hutter, SGDR, ICLR 2017).
 
-    >>> [round(nn.cosine_decay(0.1, steps=10)(t), 3) for t in (0, 5, 10, 99)]
+    >>> [round(nn.schedules.cosine_decay(0.1, steps=10)(t), 3) for t in (0, 5, 10, 99)]
     [0.1, 0.05, 0.0, 0.0]
     """
     initial = number(initial, "initial", 0, math.inf)
@@ -98,7 +100,7 @@ def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
         steps: how many updates the warm-up takes.
         then: the learning rate afterwards: a number or a schedule.
 
-    >>> warm = nn.linear_warmup(4, nn.cosine_decay(0.1, steps=10))
+    >>> warm = nn.schedules.linear_warmup(4, nn.schedules.cosine_decay(0.1, steps=10))
     >>> [round(warm(t), 3) for t in (0, 1, 3, 4, 9, 14)]
     [0.025, 0.05, 0.1, 0.1, 0.05, 0.0]
     """
@@ -257,7 +259,7 @@ def join(schedules: Sequence[float | Schedule], boundaries: Sequence[int]) -> Sc
         schedules: schedules, or numbers for constant ones.
         boundaries: rising steps of at least 1, one less than schedules.
 
-    >>> joined = nn.schedules.join([0.1, nn.step_decay(0.2, factor=0.5, every=1)], [3])
+    >>> joined = nn.schedules.join([0.1, nn.schedules.step_decay(0.2, factor=0.5, every=1)], [3])
     >>> [joined(t) for t in range(6)]
     [0.1, 0.1, 0.1, 0.2, 0.1, 0.05]
     """

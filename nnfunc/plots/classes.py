@@ -107,7 +107,7 @@ def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes
     """A confusion matrix: the counts in the cells, their colour the share of the true class.
 
     Args:
-        matrix: (classes, classes) counts, from `nn.confusion_matrix`: the true class is the row.
+        matrix: (classes, classes) counts, from `nn.metrics.confusion_matrix`: the true class is the row.
         names: of the classes; without them, their numbers.
         ax: the Axes to draw on.
     Raises:

@@ -145,7 +145,7 @@ def _drawn(draw: Draw, layer: Layer, shape: Shapes, params: ArrayDict | None, st
         params, own = layer.init(key, shape, np.float64)
         params = params.with_vector(draw(away_from_0(params.vector.shape))) if params.names else params
         state = own if state is None else state
-    params, state = (ArrayDict(d).astype(np.float64) if d else nn.EMPTY for d in (params, state))
+    params, state = (ArrayDict(d).astype(np.float64) if d else nn.arrays.EMPTY for d in (params, state))
     least = 2 if state.names else 1  # of one row there are no statistics
     m, words = draw(st.integers(least, 4)), iter(looked_up(layer, params, shape))
 
@@ -300,7 +300,7 @@ def _stacked(point: Point) -> None:
     other = params.with_vector(params.vector[::-1] + np.random.default_rng(seed).normal(size=params.vector.shape))
     try:
         both, states = nn.stack([params, other]), nn.stack([state, state])
-        y, cache, new = layer.forward(both, states, nn.per_member(xs), key=keys, train=train)
+        y, cache, new = layer.forward(both, states, nn.stacks.per_member(xs), key=keys, train=train)
         dy = point.cotangent(y)
         dx, grads = _backward(layer, both, cache, dy)
     except (ValueError, IndexError, TypeError) as error:
@@ -351,7 +351,7 @@ def _pairs(a: Value, b: Value) -> list[tuple[Any, Any]]:
 
 def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     return all(
-        nn.equal(v, w) if isinstance(v, ArrayDict) else v is w or np.array_equal(v, w, equal_nan=True)
+        nn.arrays.equal(v, w) if isinstance(v, ArrayDict) else v is w or np.array_equal(v, w, equal_nan=True)
         for v, w in _pairs(a, b)
     )
 

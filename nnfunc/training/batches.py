@@ -35,10 +35,11 @@ def minibatches(
         key: of the order; None keeps the order of the rows.
         arrays: (X, Y), or any number of parts with as many rows: arrays, or tuples of arrays. Arrays on disk
             (`np.memmap`) are read batch by batch; the order takes 8 bytes for each row. Of what is marked by
-            `nn.per_member` the rows are on the second axis.
+            `nn.stacks.per_member` the rows are on the second axis.
         batch_size: the number of rows of a batch; the last one may be smaller. None: one batch of all rows.
-        rows: the numbers of the rows to go through, instead of all; for a stack of networks `nn.per_member(rows)`, (K,
-            n): those of each, as for the folds of a cross-validation or for the bootstrap.
+        rows: the numbers of the rows to go through, instead of all; for a stack of networks
+            `nn.stacks.per_member(rows)`, (K, n): those of each, as for the folds of a
+            cross-validation or the bootstrap.
         drop_last: leaves out a last batch that would be smaller than the others.
         reduce: of a step that is shared among processes: only the rows of this one are read.
     Yields:
@@ -54,7 +55,7 @@ def minibatches(
 
         def from_parquet(path, key, batch_size=64):
             file = pyarrow.parquet.ParquetFile(path)
-            for i, group in enumerate(nn.generator(key).permutation(file.num_row_groups)):
+            for i, group in enumerate(nn.keys.generator(key).permutation(file.num_row_groups)):
                 table = file.read_row_group(int(group))
                 X = np.column_stack([table[name].to_numpy() for name in table.column_names if name != "target"])
                 yield from nn.minibatches(nn.fold_in(key, i), (X, table["target"].to_numpy()), batch_size)
@@ -96,7 +97,7 @@ def _rows(rows: ArrayLike | PerMember, count: int) -> NDArray[np.intp]:
     if numbers.ndim != axes or numbers.dtype.kind not in "iu" or not numbers.size:
         raise ValueError(
             f"rows has shape {numbers.shape} and dtype {numbers.dtype}, expected the numbers of rows (n,), or "
-            "nn.per_member(rows) of shape (K, n)"
+            "nn.stacks.per_member(rows) of shape (K, n)"
         )
     if numbers.min() < 0 or numbers.max() >= count:
         raise ValueError(f"rows contains {numbers.min()} to {numbers.max()}, expected numbers from 0 to {count - 1}")

@@ -106,7 +106,7 @@ class ValueAndGrad(NamedTuple):
         Args:
             params, state: of the model; of a stack those of all networks.
             batch: (x, target) or (x, target, weights); in a stack shared by all networks, unless a part is marked by
-                `nn.per_member`.
+                `nn.stacks.per_member`.
             key: of dropout masks and the like. A training step uses `nn.fold_in(ts.key, ts.step)`; in it each layer's
                 key is that one with the layer's place folded in, of each composition around it first.
             train: whether the layers work as in training.

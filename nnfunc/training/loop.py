@@ -25,7 +25,7 @@ from nnfunc.training.state import TrainState
 from nnfunc.training.step import TrainStep
 
 Data: TypeAlias = Batch
-"""(X, Y), or (X, Y, weights): rows are examples; each a value, whose arrays may be marked by `nn.per_member`."""
+"""(X, Y), or (X, Y, weights): rows are examples; each a value, whose arrays may be marked by `nn.stacks.per_member`."""
 
 Rows: TypeAlias = "tuple[Any, ...]"
 """The rows of a batch, of each part of the data."""
@@ -93,7 +93,7 @@ def train(
         step: from `train_step`.
         ts: the state to begin with, or to go on from.
         data: (X, Y) or (X, Y, weights). In a stack they are shared by all networks, unless a part is marked by
-            `nn.per_member`.
+            `nn.stacks.per_member`.
         epochs: how many more passes over the data.
         batch_size: None for all rows at once.
         key: of the order of the rows. That of an epoch depends on this key and on the number of updates before it, so

@@ -153,7 +153,7 @@ def best_and_history(
     """`best_epoch` and `history` of one pass over the epochs, which keeps two states at most.
 
     >>> epochs = [Epoch(i, loss, 0.0, None, None) for i, loss in enumerate([3.0, 1.0, 2.0], 1)]
-    >>> best, table = nn.best_and_history(iter(epochs))
+    >>> best, table = nn.training.best_and_history(iter(epochs))
     >>> best.number, table["loss"]
     (2, array([3., 1., 2.]))
     """

@@ -41,7 +41,8 @@ def configuration(number: int) -> Configuration:
     if "residual" in repr(table) and hidden == nn.swiglu():
         hidden, table = nn.tanh(), nn.serial(nn.dense(3), nn.softmax())
     optimizer = pick.choice([
-        nn.gd(0.1), nn.adam(nn.cosine_decay(0.01, 9)), nn.momentum(nn.linear_warmup(3, 0.05)), nn.rmsprop(), nn.adamw(),
+        nn.gd(0.1), nn.adam(nn.schedules.cosine_decay(0.01, 9)), nn.momentum(nn.schedules.linear_warmup(3, 0.05)),
+        nn.rmsprop(), nn.adamw(),
         nn.clip_by_global_norm(nn.nesterov(0.05), 1.0), nn.optimizers.ema("adam"), nn.optimizers.lookahead("momentum"),
         nn.optimizers.lion(), nn.optimizers.partition({"*W": "adam", "*": nn.gd({"*b": 0.1, "*": 0.01})}),
     ])  # fmt: skip

@@ -253,7 +253,7 @@ def parts(value: Any) -> list[Any]:
 
 def not_real(value: Any) -> bool:
     """Whether NaN or complex numbers are in it; in a report NaN is a number that there is not."""
-    if isinstance(value, (nn.Finding, nn.LayerInspection)):
+    if isinstance(value, (nn.Finding, nn.inspection.LayerInspection)):
         return False
     if isinstance(value, (Mapping, list, tuple)):
         return any(map(not_real, parts(value)))

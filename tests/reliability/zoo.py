@@ -228,7 +228,7 @@ VALUES: Zoo = {
     "Penalty": lambda: nn.l2(0.1),
     "TrainState": state,
     "Epoch": lambda: nn.Epoch(1, 0.5, 0.5, None, state()),
-    "EMPTY": lambda: nn.EMPTY,
+    "EMPTY": lambda: nn.arrays.EMPTY,
     "ArrayDict": lambda: state().params,
     "ArrayDict, float64": lambda: state().params.astype(np.float64),
     "ArrayDict of others": lambda: nn.ArrayDict({"other.W": [1.0]}),

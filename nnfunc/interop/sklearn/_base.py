@@ -357,7 +357,7 @@ def _seed(random_state: RandomState) -> int:
 
 def split(key: nn.Key, data: Rows, fraction: float, classes: Labels | None) -> tuple[Rows, Rows]:
     """The data without and with that fraction of random rows, in which each class has its share."""
-    rows = nn.generator(key).permutation(len(data[0]))
+    rows = nn.keys.generator(key).permutation(len(data[0]))
     if classes is not None:
         rows = rows[np.argsort(classes[rows], kind="stable")]
     count = max(round(fraction * len(rows)), 1)

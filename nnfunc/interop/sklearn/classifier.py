@@ -106,7 +106,7 @@ class NNClassifier(ClassifierMixin, Network):
         y = self._outputs(X, self.dtype)
         if self._logits:
             activation = nn.sigmoid() if self._multilabel or y.shape[1] == 1 else nn.softmax()
-            y = activation.forward(nn.EMPTY, nn.EMPTY, y)[0]
+            y = activation.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, y)[0]
         return np.hstack([1 - y, y]) if y.shape[1] == 1 and not self._multilabel else y
 
     def predict_log_proba(self, X: ArrayLike) -> Array:

@@ -23,8 +23,9 @@ class NNRegressor(RegressorMixin, Network):
 
     Args: those of `NNClassifier` without class_weight. The network ends with `nn.dense`; the default loss is the mean
     squared error. y is taken as it comes: scale it where it is far from 0 or large
-    (`sklearn.compose.TransformedTargetRegressor`). With loss=nn.quantile([0.1, 0.5, 0.9]) the network has an output for
-    each level, of one target: `predict` gives (examples, levels), and `score` is that of the level nearest to ½.
+    (`sklearn.compose.TransformedTargetRegressor`). With loss=nn.losses.quantile([0.1, 0.5, 0.9]) the network has an
+    output for each level, of one target: `predict` gives (examples, levels), and `score` is that of the level nearest
+    to ½.
     Attributes: those of `NNClassifier` without classes_.
 
     >>> X = np.linspace(-1, 1, 100)[:, None]
@@ -41,7 +42,7 @@ class NNRegressor(RegressorMixin, Network):
 
         >>> X = np.linspace(-1, 1, 100)[:, None]
         >>> once, twice = (NNRegressor(epochs=n, random_state=0).fit(X, X[:, 0]) for n in (1, 2))
-        >>> nn.equal(once.partial_fit(X, X[:, 0]).state_.params, twice.state_.params)
+        >>> nn.arrays.equal(once.partial_fit(X, X[:, 0]).state_.params, twice.state_.params)
         True
         """
         return self._train((X, y, sample_weight), (None, None, None), 1, None, True)

@@ -1,0 +1,35 @@
+"""Prediction, and how good it is: metrics of a model on data, and of predictions beside what is true."""
+
+from nnfunc.evaluation import (
+    Evaluation,
+    accuracy,
+    confusion_matrix,
+    evaluate,
+    f1_score,
+    generate,
+    perplexity,
+    precision,
+    predict,
+    predict_classes,
+    r2_score,
+    recall,
+    roc_auc,
+    top_k_accuracy,
+)
+
+__all__ = [
+    "Evaluation",
+    "accuracy",
+    "confusion_matrix",
+    "evaluate",
+    "f1_score",
+    "generate",
+    "perplexity",
+    "precision",
+    "predict",
+    "predict_classes",
+    "r2_score",
+    "recall",
+    "roc_auc",
+    "top_k_accuracy",
+]

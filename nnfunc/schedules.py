@@ -1,0 +1,31 @@
+"""Learning-rate schedules: functions of the number of updates so far, given to an optimizer as its `learning_rate`."""
+
+from nnfunc.optimizers.schedules import (
+    constant_schedule,
+    cosine_decay,
+    exponential_decay,
+    inverse_time_decay,
+    join,
+    linear_warmup,
+    one_cycle,
+    piecewise,
+    polynomial_decay,
+    step_decay,
+    warm_restarts,
+    warmup_cosine,
+)
+
+__all__ = [
+    "constant_schedule",
+    "cosine_decay",
+    "exponential_decay",
+    "inverse_time_decay",
+    "join",
+    "linear_warmup",
+    "one_cycle",
+    "piecewise",
+    "polynomial_decay",
+    "step_decay",
+    "warm_restarts",
+    "warmup_cosine",
+]
