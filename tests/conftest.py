@@ -7,6 +7,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker runs on each core: their threads would wait for each other
+
 settings.register_profile(
     "default",
     deadline=None,

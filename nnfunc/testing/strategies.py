@@ -221,10 +221,12 @@ def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5, depth: in
 
     With a `depth`, some layers have several paths; see `graphs` for networks of several inputs and outputs.
 
-    >>> from hypothesis import find
-    >>> network = find(networks(), lambda network: True)  # the simplest
-    >>> nn.check_model(network.model, network.params, network.x, **network.arguments).ok
-    True
+    >>> from hypothesis import given, settings
+    >>> @settings(max_examples=2, deadline=None)
+    ... @given(networks())
+    ... def test_predictions_are_finite(network):
+    ...     assert np.isfinite(network.model.forward(network.params, network.state, network.x)[0]).all()
+    >>> test_predictions_are_finite()
     """
     features, m, outputs = draw(st.integers(1, max_units)), draw(st.integers(1, 6)), draw(st.integers(1, 4))
     head, loss, kind = draw(st.sampled_from(HEADS))
@@ -240,10 +242,12 @@ def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5, depth: in
 def graphs(draw: st.DrawFn, max_units: int = 3, depth: int = 2) -> Network:
     """Random networks of several inputs, of several paths that nest, and of one output or two with a loss for each.
 
-    >>> from hypothesis import find
-    >>> network = find(graphs(), lambda network: isinstance(network.x, tuple))
-    >>> nn.check_model(network.model, network.params, network.x, **network.arguments).ok
-    True
+    >>> from hypothesis import given, settings
+    >>> @settings(max_examples=2, deadline=None)
+    ... @given(graphs())
+    ... def test_initial_parameters_are_finite(network):
+    ...     assert np.isfinite(network.params.vector).all()
+    >>> test_initial_parameters_are_finite()
     """
     m, units = draw(st.integers(1, 4)), draw(st.integers(1, max_units))
     inner = layers(max_units, depth)

@@ -331,7 +331,7 @@ ALSO["weights"] = "ArrayLike | None"
 def of_function(name: str, run: Callable[..., Any], given: Mapping[str, Any]) -> Call:
     """The call with the right values of what is not given, and the annotations of the function behind it."""
     function = next(
-        filter(None, [METHODS.get(name), *(getattr(module, name.split(".")[-1], None) for module in MODULES)]), run
+        filter(None, [METHODS.get(name), *(vars(module).get(name.split(".")[-1]) for module in MODULES)]), run
     )
     parameters = inspect.signature(function).parameters
     missing = {k: ARGUMENTS[k] for k, p in parameters.items() if k in ARGUMENTS and p.default is p.empty}
@@ -344,7 +344,18 @@ def of_function(name: str, run: Callable[..., Any], given: Mapping[str, Any]) ->
     return Call(name, run, arguments, said)
 
 
-MODULES = nn, nn.metrics, nn.optimizers, nn.ArrayDict
+MODULES = (
+    nn,
+    nn.metrics,
+    nn.optimizers,
+    nn.ArrayDict,
+    nn.arrays,
+    nn.keys,
+    nn.losses,
+    nn.schedules,
+    nn.stacks,
+    nn.training,
+)
 
 
 def of_initializers() -> list[Call]:
