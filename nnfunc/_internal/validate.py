@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -157,8 +157,8 @@ def choice(value: T, name: str, *known: T) -> T:
 
 
 def sequence(value: Iterable[T], name: str) -> list[T]:
-    """The parts of a list, a tuple or an array, and no word, dict or number."""
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+    """The parts of a list, a tuple or an array; a word, a dict, a set or a number is an error."""
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}={value!r}: expected a list")
     with suppress(TypeError):  # of an array without axes
         return list(value)

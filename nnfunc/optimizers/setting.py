@@ -51,9 +51,9 @@ def fixed(setting: Setting) -> Setting:
         return {pattern: fixed(value) for pattern, value in setting.items()}  # type: ignore[misc]  # plain ones stay so
     if callable(setting):
         return setting
-    if isinstance(setting, (int, float)):
-        return float(setting)
     array = np.array(setting)
+    if not array.ndim:
+        return float(array)
     array.setflags(write=False)
     return array
 

@@ -90,8 +90,8 @@ def best_epoch(epochs: Iterable[Epoch], monitor: Callable[[Epoch], float] = vali
     return best
 
 
-def _check(epochs: object, monitor: object) -> None:
-    if isinstance(epochs, Epoch) or not isinstance(epochs, Iterable):
+def _check(epochs: object, monitor: object = validation_loss) -> None:
+    if isinstance(epochs, Epoch) or not isinstance(epochs, Iterable) or hasattr(epochs, "__array__"):
         came = "one Epoch" if isinstance(epochs, Epoch) else type(epochs).__name__
         raise TypeError(f"epochs is {came}, expected several: what nn.train gives, or a list of it")
     if not callable(monitor):
@@ -102,7 +102,8 @@ def _number(monitor: Callable[[Epoch], float], epoch: Epoch) -> float:
     """What is to become small; NaN is no best."""
     if not isinstance(epoch, Epoch):
         raise TypeError(f"epochs has a part that is {type(epoch).__name__}, expected what nn.train gives")
-    value = np.asarray(monitor(epoch))
+    found = monitor(epoch)
+    value = np.asarray(found, None if np.isscalar(found) or hasattr(found, "__array__") else object)
     if value.ndim or value.dtype.kind not in "fiu":
         came = f"an array of shape {value.shape}" if value.ndim else repr(value[()])
         raise TypeError(f"monitor returned {came}, expected one number (of a stack of networks too)")
@@ -120,10 +121,7 @@ def history(epochs: Iterable[Epoch]) -> dict[str, Array]:
     >>> nn.history([Epoch(1, 3.0, 0.5, None, None), Epoch(2, 1.0, 0.75, None, None)])["loss"]
     array([3., 1.])
     """
-    if isinstance(epochs, Epoch):
-        raise TypeError("epochs is one Epoch, expected several: collect those of a run in a list")
-    if not isinstance(epochs, Iterable):
-        raise TypeError(f"epochs is {type(epochs).__name__}, expected what nn.train gives, or a list of it")
+    _check(epochs)
     return _table([_numbers(epoch) for epoch in epochs])
 
 
