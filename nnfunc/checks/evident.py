@@ -32,7 +32,9 @@ def _whole(e: Evidence) -> Diagnosis | None:
     if e.second is None or any((np.abs(n - np.rint(n)) < 1e-6).all() or n.size < 2 for n in numbers):
         return None
     near = all((np.abs(p.c.analytic - p.c.numeric)[p.c.measured] < max(1.0, 0.5 * peak(p.c))).all() for p in e.both)
-    text = "all values of the gradient are integers, but those of the derivative are not: it is computed in an integer dtype"
+    text = (
+        "all values of the gradient are integers, those of the derivative are not: it is computed in an integer dtype"
+    )
     return Diagnosis("precision", text) if near else None
 
 

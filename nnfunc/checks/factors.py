@@ -1,6 +1,6 @@
 """Hypotheses about factors and products: a known array is missing from the gradient as a factor, or is an extra one.
 
-Known arrays are the parameters and the arrays that the functions use. Each hypothesis must also hold at a second point."""
+Known arrays are the parameters and the arrays that the functions use. Each must also hold at a second point."""
 
 from __future__ import annotations
 

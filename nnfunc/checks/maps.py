@@ -215,7 +215,7 @@ class View(NamedTuple):
 
 
 def _is_diagonal(entries: Array, i: int, j: int) -> bool:
-    """Whether entries are 0 unless their indices along axes i and j are equal: elements along them are kept separate."""
+    """Whether entries are 0 unless their indices along axes i and j are equal: these axes are not mixed."""
     moved = np.moveaxis(entries, (i, j), (0, 1))
     off = ~np.eye(entries.shape[i], dtype=bool)
     return bool((np.abs(moved[off]) <= 1e-6 * np.abs(entries).max(initial=0)).all())

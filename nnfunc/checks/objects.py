@@ -115,7 +115,7 @@ class _Object(Subject):
         known = {p for places in self.paths.values() for p in places} | set(self.gradient.values())
         without = [written(p) for p, a in before.items() if p not in known and isinstance(a, np.ndarray) and a.ndim]
         if without:
-            self.notes.append(f"no gradient of {', '.join(without)} found: not checked")
+            self.notes.append(f"no gradient of {', '.join(without)} is found: not checked")
 
     def _parameter(self, path: Path, gradient: Path | str, before: Mapping[Path, Any]) -> None:
         if any(path in places for places in self.paths.values()):

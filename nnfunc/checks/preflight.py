@@ -102,7 +102,7 @@ class _Preflight:
             if not _same(gradient, found):
                 text = (
                     f"{self.grads_name} returns a different gradient at the same point after {cause} was called at "
-                    "another one: it reuses values of the last call (a cache) instead of computing them from its arguments"
+                    "another one: it reuses values of the last call (a cache) instead of its arguments"
                 )
                 return [self._finding("stale", name, text) for name in self._different(gradient, found)]
         if not _same(value, self._call(self.loss, start)[0]):

@@ -178,7 +178,7 @@ def _dependence(e: Evidence) -> Diagnosis | None:
         claim, true = (np.abs(v).max() for v in (there.c.analytic - c.analytic, there.c.numeric - c.numeric))
         called = "the array itself" if name == c.name else name
         if claim <= 1e-12 * size and true > 1e-3 * size:
-            text = f"the gradient does not change with {called}, but the derivative does: a factor or a path is missing"
+            text = f"the gradient does not change with {called}, but the derivative does: a factor or path is missing"
             return Diagnosis("missing-term", text)
         if true <= 1e-8 * size and claim > 1e-3 * size:
             text = f"the gradient changes with {called}, but the derivative does not: there is an extra factor or path"
@@ -217,7 +217,7 @@ def _part(e: Evidence) -> Diagnosis | None:
         again = e.second.c
         right = telling(c) & ~c.wrong
         if right.any() and again.measured.all() and not again.wrong[right].any():
-            return Diagnosis("missing-term", f"part of the gradient is right, here and at another point; the rest lacks a "
+            return Diagnosis("missing-term", f"part of the gradient is right here and at another point; the rest lacks a "
                              f"term or a factor, or uses a wrong value: {_where(c)}")  # fmt: skip
     alike = []
     for p in (*e.both, e.elsewhere(0.5)):
@@ -226,7 +226,8 @@ def _part(e: Evidence) -> Diagnosis | None:
             alike.append(float(a @ n) / (float(np.linalg.norm(a) * np.linalg.norm(n)) or 1.0))
     if len(alike) < 3 or min(alike) < 0.95:
         return None
-    text = f"the gradient is nearly parallel to the derivative (cosine {alike[0]:.3f} here, {min(alike[1:]):.3f} elsewhere)"
+    cosines = f"cosine {alike[0]:.3f} here, {min(alike[1:]):.3f} elsewhere"
+    text = f"the gradient is nearly parallel to the derivative ({cosines})"
     return Diagnosis("missing-term", f"{text}, but not a multiple of it: a small term is missing or extra, or "
                      f"a wrong value is used; {_where(c)}")  # fmt: skip
 
