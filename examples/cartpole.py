@@ -114,8 +114,8 @@ for update in (1, 10, 20, 40, 60):
     print(f"{update:6}  {'  '.join(f'{length:5.1f}' for length in lengths[:, update - 1])}")
 
 # %% [markdown]
-# On the right, the policy of the last network at the centre of the track and at rest: it pushes to the side to which the
-# pole leans or falls. The points are from one episode.
+# On the right, the policy of the last network at the centre of the track and at rest: it pushes to the side to which
+# the pole leans or falls. The points are from one episode.
 
 # %%
 angle, turn = np.meshgrid(np.linspace(-0.21, 0.21, 100), np.linspace(-1, 1, 100))

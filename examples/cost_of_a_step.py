@@ -178,8 +178,8 @@ PUBLISHED = {
     "ResNet-101": (44.6e6, 105, "90 %"),
     "VGG-16": (138e6, 150, "68 %"),
 }
-"""Parameters, approximate images per second of one P100 GPU, and the efficiency of 512 of them on 25 Gbit/s with batches
-of 64, as published by Sergeev & Del Balso (2018)."""
+"""Parameters, approximate images per second of one P100 GPU, and the efficiency of 512 of them on 25 Gbit/s with
+batches of 64, as published by Sergeev & Del Balso (2018)."""
 
 
 def print_published() -> None:

@@ -53,8 +53,8 @@ params, state = model.init(init_key, (1,))
 opt_state = optimizer.init(params)
 
 # %% [markdown]
-# The loop. `value_and_grad` is the first half of a step: forward, loss and backward of a batch. The gradients of 8 small
-# batches are averaged to $g$, and clipped to a norm of 2: $g \min(1, 2 / \lVert g \rVert)$. All
+# The loop. `value_and_grad` is the first half of a step: forward, loss and backward of a batch. The gradients of 8
+# small batches are averaged to $g$, and clipped to a norm of 2: $g \min(1, 2 / \lVert g \rVert)$. All
 # parameters are one vector, so the norm is a single call.
 
 # %%

@@ -83,8 +83,8 @@ for name, ts in trained.items():
     print(f"{name:25}  {'  '.join(f'{a.mean():.1%} ± {a.std(ddof=1):.1%}' for a in both)}")
 
 # %% [markdown]
-# The labels contain no information about 3s, and the teacher at $T = 1$ hardly any, as it is too confident. Softened, it
-# shows which of the other digits look like one.
+# The labels contain no information about 3s, and the teacher at $T = 1$ hardly any, as it is too confident. Softened,
+# it shows which of the other digits look like one.
 
 # %%
 fig = plt.figure(figsize=(11, 3.4), layout="constrained")

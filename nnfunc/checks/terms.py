@@ -217,8 +217,8 @@ def _part(e: Evidence) -> Diagnosis | None:
         again = e.second.c
         right = telling(c) & ~c.wrong
         if right.any() and again.measured.all() and not again.wrong[right].any():
-            return Diagnosis("missing-term", f"part of the gradient is right here and at another point; the rest lacks a "
-                             f"term or a factor, or uses a wrong value: {_where(c)}")  # fmt: skip
+            return Diagnosis("missing-term", f"part of the gradient is right here and at another point; the rest lacks "
+                             f"a term or a factor, or uses a wrong value: {_where(c)}")  # fmt: skip
     alike = []
     for p in (*e.both, e.elsewhere(0.5)):
         if p is not None and p.c.measured.any():
