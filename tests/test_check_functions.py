@@ -1,4 +1,4 @@
-"""check_function: conventions of calling, what is returned, exceptions, caches; and words as in check_layer."""
+"""check_function: calling conventions, returned gradients, exceptions, caches; and diagnoses as in check_layer."""
 
 from __future__ import annotations
 

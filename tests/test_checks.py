@@ -1,4 +1,4 @@
-"""The gradient laboratory: right gradients that are hard, each kind of mistake, reports, large networks."""
+"""The gradient laboratory: difficult correct gradients, each kind of mistake, reports, large networks."""
 
 from __future__ import annotations
 

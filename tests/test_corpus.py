@@ -1,4 +1,4 @@
-"""What the laboratory says of small wrong backwards as people write them (tests/corpus.py)."""
+"""The laboratory's reports on small backwards with typical mistakes (tests/corpus.py)."""
 
 from __future__ import annotations
 
