@@ -1,5 +1,5 @@
-"""A literal transcription of the formulas that the project is built on, in their own layout: arrays are
-(features, examples), W is (outputs, inputs), everything float64. Deliberately plain and slow: a reference, not a library."""
+"""A literal transcription of the formulas that the project is built on, in their own layout:
+arrays are (features, examples), W is (outputs, inputs), everything float64. Deliberately plain and slow: a reference, not a library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics compared with scikit-learn, in every detail of their definitions: ties, absent classes, weights, positions."""
+"""Metrics compared with scikit-learn, in all details: ties, absent classes, weights, positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Norms: the axes of each mean, compared with PyTorch and the formula; images, sequences, stacks, large means in float32."""
+"""Norms: axes of the means, compared with PyTorch and the formula; images, sequences, stacks, large means in float32."""
 
 from __future__ import annotations
 
