@@ -24,7 +24,7 @@ EPOCHS, BATCH_SIZE, SHARDS = 5, 128, 4
 
 
 def main(data: Path | None) -> None:
-    # A batch is 4 shards, whose gradients are added in their order: the bits do not depend on which process computed which.
+    # A batch is 4 shards, whose gradients are added in their order: the bits do not depend on the processes.
     # Batch norm uses the statistics of the whole batch, which the processes gather.
     if find_spec("mpi4py"):
         reduce = distributed.mpi(shards=SHARDS, statistics="batch")

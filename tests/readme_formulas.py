@@ -1,5 +1,6 @@
 """A literal transcription of the formulas that the project is built on, in their own layout:
-arrays are (features, examples), W is (outputs, inputs), everything float64. Deliberately plain and slow: a reference, not a library."""
+arrays are (features, examples), W is (outputs, inputs), everything float64.
+Deliberately plain and slow: a reference, not a library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Norms: axes of the means, compared with PyTorch and the formula; images, sequences, stacks, large means in float32."""
+"""Norms: mean axes, compared with PyTorch and the formula; images, sequences, stacks, large means in float32."""
 
 from __future__ import annotations
 
