@@ -23,7 +23,7 @@ from nnfunc.core.forward import run
 from nnfunc.core.kernel import Cache, Gather, Kernel, view
 from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
-from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt, taken
+from nnfunc.core.values import InputShape, Value, leaves, map_leaves, rebuilt, taken
 from nnfunc.keys import Keys, check_keys
 from nnfunc.layout import Layout
 from nnfunc.stacks import keys_of, with_axis, without_axis
@@ -96,7 +96,7 @@ class Layer(Fields):
             said = f"tie({said}, {t.name!r}, to={t.to!r}{', transpose=True' if t.transposed else ''})"
         return f"freeze({said}, {list(self.frozen)})" if self.frozen else said
 
-    def init(self, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
+    def init(self, key: Keys, input_shape: InputShape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
         """The initial parameters and state.
 
         Args:

@@ -16,6 +16,7 @@ from nnfunc.layout import Shape, matches, matching, within
 
 if TYPE_CHECKING:
     from nnfunc.core.layer import Layer
+    from nnfunc.core.settings import Settings
 
 
 class Node:
@@ -110,8 +111,8 @@ class Call:
 
     def __init__(self, wiring: Wiring, layer: Layer, path: str, key: tuple[int, ...]) -> None:
         self._wiring, self._layer, self._path, self._key = wiring, layer, path, key
-        self.layers = tuple(name for name, _ in layer.layers)
-        self.settings = layer.settings
+        self.layers: tuple[str, ...] = tuple(name for name, _ in layer.layers)
+        self.settings: Settings = layer.settings
         self._anonymous = len(self.layers)
 
     def __call__(self, layer: str | Layer, x: Value) -> Value:

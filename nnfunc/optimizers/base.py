@@ -26,7 +26,7 @@ work as in training (a batch norm's averages move): `nn.freeze` makes a part con
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +40,12 @@ from nnfunc.stacks import member, stack, unstack
 
 Rule: TypeAlias = Callable[..., Sequence[Array]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
+
+OptimizerName: TypeAlias = Literal[
+    "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "gd", "lion", "momentum", "nadam", "nesterov", "radam",
+    "rmsprop",
+]  # fmt: skip
+"""The names that stand for optimizers with their default settings."""
 
 Numbers: TypeAlias = "tuple[float | Array, ...]"
 """The constants of a formula in one update: numbers, or arrays of one for each element or for each network."""

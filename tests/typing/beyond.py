@@ -11,16 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nnfunc as nn
-import nnfunc.distributed
-import nnfunc.interop.arrays
-import nnfunc.interop.flax
-import nnfunc.interop.keras
-import nnfunc.interop.onnx
-import nnfunc.interop.sklearn
-import nnfunc.interop.source
-import nnfunc.interop.torch
-import nnfunc.plots
-import nnfunc.testing
+from nnfunc.interop import flax, keras, onnx, source, torch
 from nnfunc.interop.sklearn import NNClassifier, NNRegressor
 
 rng = np.random.default_rng(0)
@@ -48,17 +39,17 @@ def estimators() -> None:
 def libraries() -> None:
     """Weights from and to other libraries."""
     params, state = model.init(nn.key(0), (4,))
-    flat = nn.interop.keras.to_weights(model, params, state)
-    read = nn.interop.keras.from_weights(model, flat, (4,))
+    flat = keras.to_weights(model, params, state)
+    read = keras.from_weights(model, flat, (4,))
     assert_type(read, tuple[nn.ArrayDict, nn.ArrayDict])
-    tree = nn.interop.flax.to_variables(model, params, state)
-    params, state = nn.interop.flax.from_variables(model, tree, (4,))
-    params, state = nn.interop.torch.from_state_dict(model, nn.interop.torch.to_state_dict(model, params), (4,))
+    tree = flax.to_variables(model, params, state)
+    params, state = flax.from_variables(model, tree, (4,))
+    params, state = torch.from_state_dict(model, torch.to_state_dict(model, params), (4,))
     ts = nn.train_state(model, "adam", nn.key(0), (4,))
-    text = nn.interop.source.to_source(model, ts, input_shape=(4,), loss="mean_squared_error", optimizer="adam")
+    text = source.to_source(model, ts, input_shape=(4,), loss="mean_squared_error", optimizer="adam")
     assert_type(text, str)
-    proto = nn.interop.onnx.to_onnx(model, ts.params, input_shape=(4,))
-    again, params, state = nn.interop.onnx.from_onnx(proto)
+    proto = onnx.to_onnx(model, ts.params, input_shape=(4,))
+    again, params, state = onnx.from_onnx(proto)
     assert_type(again, nn.Layer)
     assert_type(params, nn.ArrayDict)
     nn.summary(again, (4,), io.StringIO())
@@ -72,7 +63,7 @@ def pictures() -> None:
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam())
     ts = nn.train_state(model, step.optimizer, nn.key(0), (4,))
     table = nn.history(nn.train(step, ts, (X, Y), epochs=2, key=nn.key(1)))
-    nn.plots.loss_curves(table, ax=ax).set_title("loss")
+    nn.plots.loss_curves(table, ax=ax)
     nn.plots.confusion(nn.metrics.confusion_matrix(model, ts, X, Y), names=["a", "b", "c"])
     nn.plots.wiring(model, (4,))
     nn.plots.weight_images(ts.params["dense1.W"], (2, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_type
 
 import numpy as np
@@ -13,11 +14,11 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(5, 3))
 
 
-def loss_fn(p: dict[str, nn.Array]) -> float:
+def loss_fn(p: Mapping[str, nn.Array]) -> float:
     return float(0.5 * np.sum((X @ p["W"]) ** 2))
 
 
-def grads_fn(p: dict[str, nn.Array]) -> dict[str, nn.Array]:
+def grads_fn(p: Mapping[str, nn.Array]) -> dict[str, nn.Array]:
     return {"W": X.T @ (X @ p["W"])}
 
 

@@ -11,7 +11,7 @@ import nnfunc as nn
 from nnfunc.keys import Key, Keys
 from nnfunc.layers import Layer, Shape, Shapes, Value
 
-# -- functions of one array ---------------------------------------------------------------------------------------------
+# -- functions of one array --------------------------------------------------------------------------------------------
 
 
 class SwishCache(NamedTuple):
@@ -39,7 +39,7 @@ swish = nn.layer(forward=swish_forward, backward=swish_backward, init=swish_init
 assert_type(swish, Layer)
 
 
-# -- a key, training and prediction, a state, a shape -------------------------------------------------------------------
+# -- a key, training and prediction, a state, a shape ------------------------------------------------------------------
 
 
 def noise_forward(params: nn.ArrayDict, x: nn.Array, key: Key | None, train: bool) -> tuple[nn.Array, nn.Array | None]:
@@ -80,7 +80,7 @@ centre = nn.layer(
 )
 
 
-# -- several inputs and outputs -----------------------------------------------------------------------------------------
+# -- several inputs and outputs ----------------------------------------------------------------------------------------
 
 Pair = tuple[nn.Array, nn.Array]
 
@@ -98,7 +98,7 @@ def rotate_backward(params: nn.ArrayDict, cache: None, dy: Pair) -> tuple[Pair, 
 rotate = nn.layer(rotate_forward, rotate_backward, name="rotate")
 
 
-# -- the full form ------------------------------------------------------------------------------------------------------
+# -- the full form -----------------------------------------------------------------------------------------------------
 
 
 def full_init(key: Key, input_shape: Shape, dtype: DTypeLike) -> tuple[dict[str, nn.Array], dict[str, nn.Array]]:
@@ -119,7 +119,7 @@ full = nn.Layer(full_init, full_forward, full_backward, name="scale")
 assert_type(full, nn.Layer)
 
 
-# -- combinators --------------------------------------------------------------------------------------------------------
+# -- combinators -------------------------------------------------------------------------------------------------------
 
 
 def gate(call: nn.layers.Call, x: Value) -> Value:
@@ -160,6 +160,12 @@ def widened(path: str, layer: Layer) -> Layer:
 wide = nn.map_layers(widened, nn.serial(nn.dense(3), nn.relu()))
 chain = nn.mlp([64, 32, 32, 10], ["relu"] * 2 + ["softmax"], keep_prob=0.8, initializer="glorot", batch_norm=True)
 mixed = nn.mlp((64, 32, 10), ("relu", nn.leaky_relu(0.1)), keep_prob=[0.9])
+both = nn.mlp([64, 32, 10], ["relu", nn.leaky_relu(0.1)])
+own = nn.mlp([64, 32, 10], [nn.relu(), swish])
+names = ["relu"]
+names += ["softmax"]
+named = nn.mlp([64, 32, 10], names)
+repeated = nn.mlp([64, 32, 32, 10], ("relu",) * 2 + ("softmax",))
 layers = [nn.dense(3), nn.relu()]
 listed = nn.serial(*layers)
 recurrent = nn.serial(nn.embedding(20, 8), nn.lstm(16), nn.bidirectional(nn.gru(8)), nn.dense(20))

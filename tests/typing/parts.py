@@ -12,7 +12,7 @@ from nnfunc.arrays import Scalar
 from nnfunc.optimizers import OptimizerName, Setting
 from nnfunc.schedules import Schedule
 
-# -- optimizers ---------------------------------------------------------------------------------------------------------
+# -- optimizers --------------------------------------------------------------------------------------------------------
 
 
 def sign_descent(w: nn.Array, g: nn.Array, *, t: int, learning_rate: float) -> tuple[nn.Array]:
@@ -81,7 +81,7 @@ optimizers = [
 assert_type(optimizers, list[nn.Optimizer])
 
 
-# -- losses and penalties -----------------------------------------------------------------------------------------------
+# -- losses and penalties ----------------------------------------------------------------------------------------------
 
 
 def cubic_forward(y: nn.Array, target: nn.Array) -> tuple[float, nn.Array]:
@@ -137,7 +137,7 @@ penalties: list[nn.Penalty | None] = [
 ]
 
 
-# -- metrics ------------------------------------------------------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------------------------------------------------
 
 
 def worst(y: nn.Array, target: nn.Array, weights: nn.Array | None = None) -> float:
@@ -155,7 +155,7 @@ def used() -> None:
         ts, metrics = step(ts, data)
         assert_type(metrics, nn.Metrics)
         assert_type(metrics.loss, Scalar)
-    metrics_by_name = {"worst": worst, "r2": nn.metrics.r2_score}
+    metrics_by_name: Mapping[str, nn.metrics.Metric] = {"worst": worst, "r2": nn.metrics.r2_score}
     held_out = nn.evaluate(model, cubic, ts, *data, metrics=metrics_by_name)
     assert_type(held_out, nn.metrics.Evaluation)
     assert_type(held_out.metrics, Mapping[str, Scalar])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import assert_type
 
 import numpy as np
+from numpy.typing import NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Scalar
@@ -50,11 +51,11 @@ def half_composed(key: Key) -> float:
     return float(np.asarray(value))
 
 
-def batches(key: Key) -> Iterator[tuple[nn.Array, nn.Array]]:
+def batches(key: Key) -> Iterator[tuple[nn.Array, NDArray[np.int64]]]:
     """Batches from anywhere."""
     for i in range(2):
         k = nn.fold_in(key, i)
-        yield nn.keys.generator(k).normal(size=(5, 4)), np.zeros(5)
+        yield nn.keys.generator(k).normal(size=(5, 4)), np.zeros(5, np.int64)
 
 
 def composed(key: Key) -> nn.TrainState:
@@ -108,10 +109,9 @@ def loop(key: Key) -> nn.TrainState:
             print(epoch.validation.loss)
     kept = list(nn.train(step, best.state, data, epochs=2, key=key, rows=np.arange(10)))
     print(nn.history(kept)["loss"], nn.best_epoch(kept, negative_accuracy).state.step)
-    averaged = nn.training.fresh_averages(
-        nn.serial(nn.batch_norm()), nn.train_state(nn.serial(nn.batch_norm()), "gd", key, (4,)), X
-    )
-    assert_type(averaged, nn.TrainState)
+    normed = nn.serial(nn.batch_norm(), nn.dense(3))
+    averaged = nn.training.fresh_averages(normed, nn.train_state(normed, "gd", key, (4,)), X)
+    assert_type(averaged, nn.ArrayDict)
     return best.state
 
 
@@ -122,7 +122,9 @@ def stacks(key: Key) -> None:
     ts = nn.train_state(model, step.optimizer, keys, input_shape=(4,))
     own = nn.stacks.per_member(rng.normal(size=(3, 20, 4)))
     ts, metrics = step(ts, (own, Y))
-    ts, metrics = step(ts, (nn.stacks.per_member((np.ones((3, 20, 4)), np.ones((3, 20, 4))))[0], Y))
+    both = nn.stacks.per_member((rng.normal(size=(3, 20, 4)), np.zeros((3, 20), int)))
+    ts, metrics = step(ts, both)
+    print(np.asarray(metrics.loss).shape)
     members = nn.unstack(ts)
     assert_type(members, list[nn.TrainState])
     again = nn.stack(members)
