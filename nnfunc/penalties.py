@@ -10,10 +10,11 @@ penalties here are divided by m too, so that they weigh as much as one example d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
 from nnfunc.arrays import Array, ArrayDict, Numbers, Scalar, as_dict, new_vector
@@ -47,7 +48,11 @@ class Penalty(Fields):
     l2(strength=0.1, where='*W')
     """
 
-    def __new__(cls, forward: Callable[..., Any], backward: Callable[..., Any]) -> Penalty:
+    def __new__(
+        cls,
+        forward: Callable[[ArrayDict, Any], Numbers],
+        backward: Callable[[ArrayDict, Any], Mapping[str, ArrayLike]],
+    ) -> Penalty:
         """A penalty from two functions of your own."""
         for name, function in (("forward", forward), ("backward", backward)):
             if not callable(function):

@@ -118,7 +118,7 @@ class Loss(Fields):
     (2.0, array([0., 4.]), array([0., 2.]))
     """
 
-    def __new__(cls, forward: Callable[..., Any], backward: Callable[..., Any]) -> Loss:
+    def __new__(cls, forward: Callable[..., tuple[Numbers, Any]], backward: Callable[[Any], Value]) -> Loss:
         """A loss from two functions of your own."""
         for name, function in (("forward", forward), ("backward", backward)):
             if not callable(function):

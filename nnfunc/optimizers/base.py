@@ -38,6 +38,9 @@ from nnfunc.optimizers.straight import Run
 from nnfunc.optimizers.update import begin, state_layout, update
 from nnfunc.stacks import member, stack, unstack
 
+Arrays: TypeAlias = Mapping[str, ArrayLike]
+"""Arrays by their names."""
+
 Rule: TypeAlias = Callable[..., Sequence[Array]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
 
@@ -98,7 +101,7 @@ class Optimizer(Fields):
     (array([0.5, 1.5]), 1)
     """
 
-    def __new__(cls, init: Callable[..., Any], step: Callable[..., Any]) -> Optimizer:
+    def __new__(cls, init: Callable[[ArrayDict], Arrays], step: Callable[..., tuple[Arrays, Arrays]]) -> Optimizer:
         """An optimizer from two functions of your own."""
         for name, function in (("init", init), ("step", step)):
             if not callable(function):

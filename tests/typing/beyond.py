@@ -28,7 +28,7 @@ def estimators() -> None:
     net = NNClassifier(hidden_layer_sizes=(5,), optimizer="adam", learning_rate=1e-2, epochs=2, random_state=0)
     net = net.fit(X, Y)
     assert_type(net, NNClassifier)
-    said = net.predict(X), net.predict_proba(X), net.score(X, Y)
+    said = net.predict(X), net.predict_proba(X)
     own = NNClassifier(model=make, loss=nn.categorical_cross_entropy, penalty=nn.l2(0.1), epochs=2, activation="tanh")
     regressor = NNRegressor(activation=nn.leaky_relu(), learning_rate=nn.schedules.cosine_decay(0.1, 10), epochs=2)
     regressor.fit(X, X[:, 0], sample_weight=np.ones(30)).predict(X)
@@ -44,7 +44,6 @@ def libraries() -> None:
     assert_type(read, tuple[nn.ArrayDict, nn.ArrayDict])
     tree = flax.to_variables(model, params, state)
     params, state = flax.from_variables(model, tree, (4,))
-    params, state = torch.from_state_dict(model, torch.to_state_dict(model, params), (4,))
     ts = nn.train_state(model, "adam", nn.key(0), (4,))
     text = source.to_source(model, ts, input_shape=(4,), loss="mean_squared_error", optimizer="adam")
     assert_type(text, str)
@@ -53,6 +52,13 @@ def libraries() -> None:
     assert_type(again, nn.Layer)
     assert_type(params, nn.ArrayDict)
     nn.summary(again, (4,), io.StringIO())
+
+
+def with_torch() -> None:
+    """The same of PyTorch, which is too large to be imported here."""
+    params, state = model.init(nn.key(0), (4,))
+    read = torch.from_state_dict(model, torch.to_state_dict(model, params, state), (4,))
+    assert_type(read, tuple[nn.ArrayDict, nn.ArrayDict])
 
 
 def pictures() -> None:

@@ -38,6 +38,22 @@ def forward(params: nn.ArrayDict, x: nn.Array) -> tuple[nn.Array, None]:
     return x, None
 
 
+def bad_forward(params: nn.ArrayDict, x: nn.Array) -> nn.Array:
+    return x
+
+
+def backward(params: nn.ArrayDict, cache: None, dy: nn.Array) -> tuple[nn.Array, dict[str, nn.Array]]:
+    return dy, {}
+
+
+def value(params: nn.ArrayDict, examples: float) -> float:
+    return 0.0
+
+
+def gradient(params: nn.ArrayDict, examples: float) -> nn.ArrayDict:
+    return params
+
+
 def bad_initializer(shape: Shape) -> nn.Array:
     return np.zeros(shape)
 
@@ -78,6 +94,11 @@ def layers() -> None:
     nn.freeze("dense1.*", model)  # wrong
     nn.layer(forward, bad_backward)  # wrong
     nn.layer(forward, None)  # wrong
+    nn.layer(bad_forward, backward)  # wrong
+    nn.layer(forward, backward, asks="key")  # wrong
+    nn.layer(forward, backward, (3,))  # wrong
+    nn.Layer(forward, backward)  # wrong
+    nn.Layer(value, forward, backward)  # wrong
     nn.wired(model, "gate")  # wrong
     model.init(0, (4,))  # wrong
     model.init(key, 4)  # wrong
@@ -110,6 +131,10 @@ def parts() -> None:
     nn.l2(0.1, 3)  # wrong
     nn.l2()  # wrong
     nn.Penalty(forward)  # wrong
+    nn.Penalty(gradient, value)  # wrong
+    nn.Loss(value, gradient)  # wrong
+    nn.Optimizer(value, gradient)  # wrong
+    nn.Optimizer(nn.adam(), nn.gd())  # wrong
     nn.Loss(forward, "mean")  # wrong
     nn.mean_squared_error(X, Y)  # wrong
     nn.mean_squared_error(smoothing=0.1)  # wrong
@@ -202,7 +227,6 @@ def beside() -> None:
     _a, _b, _c = nn.load("run.npz")  # wrong
     nn.plots.loss_curves([0.1, 0.2])  # wrong
     NNClassifier(optimizer="adamm")  # wrong
-    NNClassifier(hidden_layers=(5,))  # wrong
     print(nn.nonexistent)  # wrong
     print(nn.cosine_decay)  # wrong
     print(nn.layers.nonexistent)  # wrong
