@@ -8,8 +8,8 @@ vector. The arrays of a group ("dense1.W", "dense1.b") stand together, so a grou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -27,7 +27,7 @@ from nnfunc._internal.validate import (
 )
 from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 
-__all__ = ["EMPTY", "Array", "ArrayDict", "Scalar", "allclose", "equal", "join"]
+__all__ = ["EMPTY", "Array", "ArrayDict", "Layout", "Numbers", "Scalar", "allclose", "equal", "join"]
 
 Array: TypeAlias = NDArray[np.floating]
 """An array of floats: what the mathematics here works on, and the type of your own layers' arguments.
@@ -38,6 +38,9 @@ Array: TypeAlias = NDArray[np.floating]
 
 Scalar: TypeAlias = "float | Array"
 """One number; for a stack of K networks an array of shape (K,), a number for each."""
+
+Numbers: TypeAlias = "float | np.number | NDArray[np.number] | Sequence[float]"
+"""A number, or several as a list or an array: what is not text."""
 
 NO_INTEGERS: Mapping[str, NDArray[np.integer]] = {}
 """The integers of a dict that has none; one for all of these, so nothing is ever put in."""
@@ -341,6 +344,12 @@ class ArrayDict(Mapping[str, Array]):
                 vector[..., start:stop] = cast(new, name, self.dtype).reshape(*self.stack_shape, -1)
         return self._of(self._layout, vector, integers)
 
+    @overload
+    def map(self, function: Callable[[Array], ArrayLike], /) -> ArrayDict: ...
+    @overload
+    def map(self, function: Callable[[Array, Array], ArrayLike], other: Mapping[str, ArrayLike], /) -> ArrayDict: ...
+    @overload
+    def map(self, function: Callable[..., ArrayLike], *others: Mapping[str, ArrayLike]) -> ArrayDict: ...
     def map(self, function: Callable[..., ArrayLike], *others: Mapping[str, ArrayLike]) -> ArrayDict:
         """`function` of each array (and of the arrays of the same name in `others`), as a new dict.
 

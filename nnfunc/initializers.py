@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from math import prod, sqrt
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -39,6 +39,7 @@ __all__ = [
     "INITIALIZERS",
     "Initializer",
     "InitializerFunction",
+    "InitializerName",
 ]
 
 
@@ -53,10 +54,19 @@ class InitializerFunction(Protocol):
            [ 1., -1.]], dtype=float32)
     """
 
-    def __call__(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike = ..., /) -> Array: ...
+    def __call__(self, key: Key, shape: tuple[int, ...], dtype: DTypeLike, /) -> Array: ...
 
 
-Initializer: TypeAlias = "str | InitializerFunction"
+InitializerName: TypeAlias = Literal[
+    "constant", "glorot", "glorot_normal", "glorot_uniform", "he", "he_normal", "he_uniform", "lecun", "lecun_normal",
+    "lecun_uniform", "ones", "orthogonal", "random", "uniform", "xavier", "xavier_normal", "xavier_uniform", "zeros",
+]  # fmt: skip
+"""A name from `INITIALIZERS`.
+
+>>> name: InitializerName = "he"
+"""
+
+Initializer: TypeAlias = "InitializerName | InitializerFunction"
 """A name from `INITIALIZERS`, or a function (key, shape, dtype) -> array.
 
 >>> nn.dense(3, "glorot").init(nn.key(0), (2,))[0]["W"].shape

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape: TypeAlias = tuple[int, ...]
+"""The shape of an array, or of one example."""
 
 Patterns: TypeAlias = "str | Sequence[str]"
 """One or more name patterns, as in a shell: "*.W", "dense1.*"."""
@@ -50,11 +51,11 @@ class Layout:
             stop = size + int(np.prod(shape, dtype=np.int64))
             entries[name] = size, stop, shape
             size = stop
-        self.size = size
-        self.entries = MappingProxyType(entries)
-        self.names = tuple(entries)
-        self.spans = tuple(entries.values())
-        self.integers = integers
+        self.size: int = size
+        self.entries: Mapping[str, tuple[int, int, Shape]] = MappingProxyType(entries)
+        self.names: tuple[str, ...] = tuple(entries)
+        self.spans: tuple[tuple[int, int, Shape], ...] = tuple(entries.values())
+        self.integers: tuple[str, ...] = integers
         self._groups: dict[str, Group] | None = None
         self._repeated: dict[tuple[str, ...], Layout] = {}
 

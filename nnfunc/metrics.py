@@ -1,7 +1,10 @@
 """Prediction, and how good it is: metrics of a model on data, and of predictions beside what is true."""
 
 from nnfunc.evaluation import (
+    Average,
     Evaluation,
+    HasParams,
+    Metric,
     accuracy,
     confusion_matrix,
     evaluate,
@@ -18,7 +21,10 @@ from nnfunc.evaluation import (
 )
 
 __all__ = [
+    "Average",
     "Evaluation",
+    "HasParams",
+    "Metric",
     "accuracy",
     "confusion_matrix",
     "evaluate",

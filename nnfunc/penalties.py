@@ -10,14 +10,14 @@ penalties here are divided by m too, so that they weigh as much as one example d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
-from nnfunc.arrays import Array, ArrayDict, Scalar, as_dict, new_vector
+from nnfunc.arrays import Array, ArrayDict, Numbers, Scalar, as_dict, new_vector
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.layout import Patterns, patterns
 from nnfunc.stacks import member, stack, unstack
@@ -48,7 +48,11 @@ class Penalty(Fields):
     l2(strength=0.1, where='*W')
     """
 
-    def __new__(cls, forward: Callable[..., Any], backward: Callable[..., Any]) -> Penalty:
+    def __new__(
+        cls,
+        forward: Callable[[ArrayDict, Any], Numbers],
+        backward: Callable[[ArrayDict, Any], Mapping[str, ArrayLike]],
+    ) -> Penalty:
         """A penalty from two functions of your own."""
         for name, function in (("forward", forward), ("backward", backward)):
             if not callable(function):
@@ -121,7 +125,7 @@ def make(
     return Penalty._make((name, settings, value, gradient, own))
 
 
-def l2(strength: float | ArrayLike, where: Patterns = "*W") -> Penalty:
+def l2(strength: Numbers, where: Patterns = "*W") -> Penalty:
     """λ/(2m) · Σ‖W‖²; its gradient is λ/m · W.
 
     Args:
@@ -137,7 +141,7 @@ def l2(strength: float | ArrayLike, where: Patterns = "*W") -> Penalty:
     return _penalty(strength, where, _l2, _l2_gradient)
 
 
-def l1(strength: float | ArrayLike, where: Patterns = "*W") -> Penalty:
+def l1(strength: Numbers, where: Patterns = "*W") -> Penalty:
     """λ/m · Σ|W|; its gradient is λ/m · sign(W), 0 at 0.
 
     Arguments and errors are those of `l2`.
@@ -168,7 +172,7 @@ def _l1_gradient(w: Array) -> Array:
 
 
 def _penalty(
-    strength: float | ArrayLike, where: Patterns, value: Callable[[Array], Array], gradient: Callable[[Array], Array]
+    strength: Numbers, where: Patterns, value: Callable[[Array], Array], gradient: Callable[[Array], Array]
 ) -> Penalty:
     given = numeric(strength, "strength")
     if given.dtype.kind == "b" or given.ndim > 1 or not (np.isfinite(given) & (given >= 0)).all():
@@ -180,7 +184,7 @@ def _penalty(
     return make(value.__name__.lstrip("_"), settings, value, gradient)
 
 
-def _factor(strength: float | ArrayLike, examples: Scalar, params: ArrayDict) -> Array:
+def _factor(strength: Numbers, examples: Scalar, params: ArrayDict) -> Array:
     """λ/m; 0 where no example counts."""
     m = numeric(examples, "examples")
     if m.shape not in ((), params.stack_shape):

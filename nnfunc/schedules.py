@@ -14,8 +14,10 @@ from nnfunc.optimizers.schedules import (
     warm_restarts,
     warmup_cosine,
 )
+from nnfunc.optimizers.setting import Schedule
 
 __all__ = [
+    "Schedule",
     "constant_schedule",
     "cosine_decay",
     "exponential_decay",

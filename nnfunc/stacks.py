@@ -11,7 +11,7 @@ does not know it is called for each member, here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,10 +46,14 @@ class PerMember:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PerMember) and np.array_equal(self.array, other.array)
 
-    __hash__ = None  # type: ignore[assignment]  # equal by the values of an array
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # equal by the values of an array
 
 
-def per_member(data: Any) -> Any:  # the type that came, its arrays marked
+@overload
+def per_member(data: tuple[Any, ...]) -> tuple[Any, ...]: ...
+@overload
+def per_member(data: PerMember | ArrayLike) -> PerMember: ...
+def per_member(data: Any) -> Any:
     """Marks data as given for each network of a stack: its first axis is that of the networks.
 
     Args:

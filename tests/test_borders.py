@@ -116,7 +116,7 @@ def test_activations_take_one_array(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "adagrad"])
-def test_a_model_of_constants_alone_steps(name: str) -> None:
+def test_a_model_of_constants_alone_steps(name: nn.optimizers.OptimizerName) -> None:
     model = nn.freeze(CHAIN, "*")
     ts = nn.train_state(model, name, nn.key(0), (3,))
     after, metrics = nn.train_step(model, "mean_squared_error", name)(ts, (X3, T2))

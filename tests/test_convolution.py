@@ -213,7 +213,7 @@ def test_the_memory_above_inputs_and_outputs_is_that_of_a_block() -> None:
 
 
 WRONG: list[tuple[Any, Any, str]] = [
-    (lambda: nn.conv2d(3, 3, padding="full"), None, "padding='full': expected 'valid', 'same'"),
+    (lambda: nn.conv2d(3, 3, padding="full"), None, "padding='full': expected 'valid', 'same'"),  # type: ignore[arg-type]  # what is tested
     (lambda: nn.conv2d(3, (3, 3, 3)), None, "kernel_size=.*expected a whole number, or a pair"),
     (lambda: nn.conv2d(3, 3, padding=(1, 2)), None, r"expected \(\(top, bottom\), \(left, right\)\)"),
     (lambda: nn.conv2d(3, 3, groups=2), None, "groups=2 do not divide filters=3"),

@@ -253,17 +253,17 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         r"activations=\['relu'\]: expected one for each",
     ),
     "unknown initializer": (
-        lambda: nn.dense(3, "xaver"),
+        lambda: nn.dense(3, "xaver"),  # type: ignore[arg-type]  # what is tested
         ValueError,
         "unknown initializer 'xaver': did you mean 'xavier'",
     ),
     "unknown optimizer": (
-        lambda: nn.train_step(MODEL, "categorical_cross_entropy", "Adamm"),
+        lambda: nn.train_step(MODEL, "categorical_cross_entropy", "Adamm"),  # type: ignore[arg-type]  # what is tested
         ValueError,
         "unknown optimizer 'Adamm': did you mean 'adam'",
     ),
     "unknown loss": (
-        lambda: nn.train_step(MODEL, "cross_entropy", "adam"),
+        lambda: nn.train_step(MODEL, "cross_entropy", "adam"),  # type: ignore[arg-type]  # what is tested
         ValueError,
         "unknown loss 'cross_entropy'.*Known: ",
     ),
@@ -376,7 +376,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "states instead of epochs": (lambda: nn.history([TS]), TypeError, "epochs has parts that are no Epoch"),  # type: ignore[list-item]  # what must fail
     "a used-up iterator": (lambda: nn.history(iter([])), ValueError, "epochs is empty: was the iterator used up"),
-    "a batch of one part": (lambda: STEP(TS, (X,)), ValueError, r"batch has 1 parts, expected \(x, target\)"),
+    "a batch of one part": (lambda: STEP(TS, (X,)), ValueError, r"batch has 1 parts, expected \(x, target\)"),  # type: ignore[arg-type]  # what is tested
 }
 
 

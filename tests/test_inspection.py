@@ -331,7 +331,9 @@ def test_fresh_networks_have_no_findings(name: str) -> None:
 @pytest.mark.parametrize(
     ("activation", "initializer", "rate"), [("relu", "he", 1e-3), ("relu", "he", 1e-2), ("tanh", "glorot", 3e-3)]
 )
-def test_trained_digits_have_no_findings(activation: str, initializer: str, rate: float) -> None:
+def test_trained_digits_have_no_findings(
+    activation: str, initializer: nn.initializers.InitializerName, rate: float
+) -> None:
     datasets = pytest.importorskip("sklearn.datasets")
     D, T = datasets.load_digits(return_X_y=True)
     model = nn.mlp([64, 64, 32, 10], [activation, activation, "softmax"], initializer=initializer)
@@ -719,7 +721,7 @@ def test_classes_that_are_all_predicted_alike_are_told() -> None:
     model = nn.mlp([4, 8, 3], ["tanh", "softmax"])
     ts = nn.train_state(model, "gd", nn.key(0), (4,))
     flat = ts.params.replace({"dense2.W": np.asarray(ts.params["dense2.W"]) * 1e-6})
-    loss = "sparse_categorical_cross_entropy"
+    loss: nn.losses.LossName = "sparse_categorical_cross_entropy"
     assert nn.inspect(model, ts, x, target=np.arange(90) % 3, loss=loss).ok
     kinds = [f.kind for f in nn.inspect(model, flat, x, target=np.arange(90) % 3, loss=loss).findings]
     assert "constant" in kinds

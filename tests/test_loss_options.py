@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_cross_entropy_is_that_of_pytorch(
     y, target = rng.normal(size=(m, n)).astype(dtype) * 5, rng.integers(0, n, m)
     if ignored:
         target[1:][rng.random(m - 1) < 0.5] = -100
-    reduction = "sum" if total else "mean"
+    reduction: Literal["sum", "mean"] = "sum" if total else "mean"
     loss = SPARSE(label_smoothing=smoothing, ignore=-100, reduction=reduction)
     expected = by_torch(
         lambda z: torch.nn.functional.cross_entropy(

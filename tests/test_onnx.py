@@ -402,7 +402,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fit the model"):
         to_onnx(nn.serial(nn.dense(4), nn.batch_norm()), params, state, input_shape=(2,))
     with pytest.raises(TypeError, match=r"input_shape=2: expected the shape of one example as a tuple, \(2,\)"):
-        to_onnx(model, params, state, input_shape=2)
+        to_onnx(model, params, state, input_shape=2)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(TypeError, match="model is str, expected a layer"):
         to_onnx("model", params, state, input_shape=(2,))  # type: ignore[arg-type]  # refused by the types too
     with pytest.raises(TypeError, match="params is NoneType, expected an ArrayDict or a TrainState"):

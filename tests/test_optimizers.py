@@ -213,7 +213,7 @@ def test_wrong_settings_of_the_relatives_of_adam() -> None:
     with pytest.raises(ValueError, match=r"weight_decay=-0.1: expected a number in \[0, ∞\)"):
         nn.optimizers.lion(weight_decay=-0.1)
     with pytest.raises(ValueError, match="unknown optimizer 'adamx': did you mean 'adamax'"):
-        nn.train_step(nn.dense(1), "mean_squared_error", "adamx")
+        nn.train_step(nn.dense(1), "mean_squared_error", "adamx")  # type: ignore[arg-type]  # what is tested
 
 
 def test_radam_with_a_short_memory_never_divides() -> None:

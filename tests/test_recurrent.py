@@ -233,7 +233,7 @@ def test_the_forget_gate_begins_open() -> None:
 
 
 WRONG: list[tuple[Any, Any, str]] = [
-    (lambda: nn.rnn(3, "sigmoid"), None, "activation='sigmoid': expected 'tanh' or 'relu'"),
+    (lambda: nn.rnn(3, "sigmoid"), None, "activation='sigmoid': expected 'tanh' or 'relu'"),  # type: ignore[arg-type]  # what is tested
     (lambda: KINDS["lstm"](3, output="all"), None, "output='all': expected 'sequence' or 'last'"),
     (lambda: nn.lstm(0), None, "units=0"),
     (lambda: nn.lstm(3), (4,), r"expected \(..., time, features\)"),

@@ -290,7 +290,9 @@ def test_a_batch_of_padding_rows_moves_nothing() -> None:
         ("softmax", "binary_cross_entropy"),
     ],
 )
-def test_an_output_activation_that_does_not_go_with_the_loss_is_refused(activation: str, loss: str) -> None:
+def test_an_output_activation_that_does_not_go_with_the_loss_is_refused(
+    activation: str, loss: nn.losses.LossName
+) -> None:
     with pytest.raises(ValueError, match=f"the model ends with {activation}"):
         nn.train_step(nn.mlp([2, 3], [activation]), loss, "gd")
 

@@ -172,7 +172,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match="bias_correction=1: expected True or False"):
         ema("adam", bias_correction=1)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match="unknown optimizer 'adm'"):
-        ema("adm")
+        ema("adm")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(TypeError, match=r"is no Optimizer: call it: adam\(\.\.\.\)"):
         lookahead(nn.adam)  # type: ignore[arg-type]  # what is tested
     own = nn.Optimizer(lambda params: {}, lambda params, grads, opt_state: (params, opt_state))

@@ -5,13 +5,14 @@ from nnfunc.checks.gradients import check_gradients
 from nnfunc.checks.jacobians import check_hessian, check_jacobian
 from nnfunc.checks.models import check_layer, check_model
 from nnfunc.checks.objects import check_object
-from nnfunc.checks.report import KINDS, Finding, Report
+from nnfunc.checks.report import KINDS, Finding, Report, Row
 from nnfunc.checks.taylor import TaylorTest, taylor_test
 
 __all__ = [
     "KINDS",
     "Finding",
     "Report",
+    "Row",
     "TaylorTest",
     "check_function",
     "check_gradients",

@@ -82,7 +82,9 @@ class Snapshot:
 
     def __init__(self, functions: Iterable[Callable[..., Any]]) -> None:
         values = held(functions)
-        self.arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
+        self.arrays: dict[str, NDArray[Any]] = {
+            k: v for k, v in values.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"
+        }
         if sum(a.size for a in self.arrays.values()) > LARGEST:
             self.arrays = {}
         self.copies = {k: v.copy() for k, v in self.arrays.items()}

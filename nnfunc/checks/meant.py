@@ -18,8 +18,8 @@ class Meant:
     """
 
     def __init__(self, tolerance: float, expected: Mapping[str, str], names: Collection[str] | None) -> None:
-        self.tolerance = number(tolerance, "tolerance", 0.0, float("inf"), open_high=True)
-        self.expected = {str(k): str(v) for k, v in expected.items()}
+        self.tolerance: float = number(tolerance, "tolerance", 0.0, float("inf"), open_high=True)
+        self.expected: dict[str, str] = {str(k): str(v) for k, v in expected.items()}
         unknown = [k for k in self.expected if names is not None and k and k not in names]
         if unknown:
             raise ValueError(

@@ -36,10 +36,10 @@ from nnfunc.checks.maps import Opened, explain, not_linear, open_maps
 from nnfunc.checks.meant import Meant
 from nnfunc.checks.report import Finding, Report, Row
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
+from nnfunc.core.values import InputShape, Value, check_shapes, leaves, map_leaves
 from nnfunc.keys import Key, fold_in, generator
 from nnfunc.keys import key as new_key
-from nnfunc.losses.base import Loss
+from nnfunc.losses.base import Loss, LossName
 from nnfunc.training.gradients import ValueAndGrad, value_and_grad
 
 if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
@@ -54,7 +54,7 @@ ROUNDED = 1e-12
 
 def check_layer(
     layer: Layer,
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     params: ArrayDict | None = None,
     state: ArrayDict | None = None,
@@ -123,7 +123,7 @@ def check_model(
     x: Value,
     *,
     target: Value | None = None,
-    loss: Loss | str | None = None,
+    loss: Loss | LossName | None = None,
     state: ArrayDict | None = None,
     tolerance: float = 0.0,
     expected: Mapping[str, str] | None = None,

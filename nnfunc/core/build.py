@@ -14,7 +14,7 @@ from nnfunc.core.kernel import Cache, Gather, Signature
 from nnfunc.core.layer import Layer, check_stacks
 from nnfunc.core.program import Op, Program, Ready, last_uses, prepared
 from nnfunc.core.signatures import fitted, probed
-from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes, taken
+from nnfunc.core.values import InputShape, Shapes, Value, check_shapes, leaves, map_leaves, map_shapes, taken
 from nnfunc.core.wiring import FROZEN, Wiring
 from nnfunc.keys import Keys
 from nnfunc.keys import key as new_key
@@ -50,7 +50,7 @@ def build(
 
 
 def program(
-    model: Layer, input_shape: Shapes, params: ArrayDict | None = None, state: ArrayDict | None = None
+    model: Layer, input_shape: InputShape, params: ArrayDict | None = None, state: ArrayDict | None = None
 ) -> Program:
     """The straight program that a model is, to be printed: a line for each call of a layer.
 
@@ -80,7 +80,7 @@ def program(
     return Builder(params, state, (1,) * lead, lead, None).program(model, kinds, None)
 
 
-def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shapes) -> Shapes:
+def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape: InputShape) -> Shapes:
     """The shape of one example after a model: what its layers say of it, without a forward.
 
     >>> params, state = nn.dense(3).init(nn.key(0), (2,))

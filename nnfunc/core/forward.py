@@ -27,7 +27,7 @@ class Moving:
     ) -> None:
         self.params, self.key, self.train, self.lead, self.values = params, key, train, lead, values
         self.state: list[NDArray[Any]] = [*(state._arrays or state.arrays), *state._integers.values()]
-        self.changed = False
+        self.changed: bool = False
 
 
 def run(

@@ -10,11 +10,11 @@ is a layer too. `nnfunc.core.program` makes of the wiring of a whole model a str
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc._internal.validate import flag, numeric, real
 from nnfunc.arrays import EMPTY, Array, ArrayDict, as_dict, new_vector
@@ -23,10 +23,13 @@ from nnfunc.core.forward import run
 from nnfunc.core.kernel import Cache, Gather, Kernel, view
 from nnfunc.core.program import Program
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments
-from nnfunc.core.values import Shapes, Value, leaves, map_leaves, rebuilt, taken
+from nnfunc.core.values import InputShape, Value, leaves, map_leaves, rebuilt, taken
 from nnfunc.keys import Keys, check_keys
 from nnfunc.layout import Layout
 from nnfunc.stacks import keys_of, with_axis, without_axis
+
+Arrays: TypeAlias = Mapping[str, ArrayLike]
+"""Arrays by their names."""
 
 PROGRAMS = 32
 """How many programs a model remembers, each for other layouts of parameters or shapes of x."""
@@ -74,7 +77,11 @@ class Layer(Fields):
     """
 
     def __new__(
-        cls, init: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any], name: str = "layer"
+        cls,
+        init: Callable[..., tuple[Arrays, Arrays]],
+        forward: Callable[..., tuple[Value, Cache, Arrays]],
+        backward: Callable[[ArrayDict, Cache, Value], tuple[Value, Arrays]],
+        name: str = "layer",
     ) -> Layer:
         """A layer from three functions of the form above, `backward(params, cache, dy)`; `nn.layer` asks for less."""
         from nnfunc.core.custom import from_functions
@@ -96,7 +103,7 @@ class Layer(Fields):
             said = f"tie({said}, {t.name!r}, to={t.to!r}{', transpose=True' if t.transposed else ''})"
         return f"freeze({said}, {list(self.frozen)})" if self.frozen else said
 
-    def init(self, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
+    def init(self, key: Keys, input_shape: InputShape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
         """The initial parameters and state.
 
         Args:

@@ -20,7 +20,7 @@ class Settings(Mapping[str, Any]):
 
     def __init__(self, **settings: Any) -> None:
         self._items = settings
-        self.floats = all(type(value) is float for value in settings.values())
+        self.floats: bool = all(type(value) is float for value in settings.values())
         """Whether all are plain numbers, so that nothing is to be resolved."""
 
     def __getitem__(self, name: str) -> Any:

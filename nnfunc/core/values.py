@@ -16,6 +16,10 @@ Shapes: TypeAlias = Any
 """The shape of one example, or a tuple of shapes, nested as the value is."""
 
 
+InputShape: TypeAlias = "tuple[int, ...] | list[int] | tuple[InputShape, ...]"
+"""The same where it is an argument: a shape like (64,), or a tuple of them for several inputs."""
+
+
 def leaves(value: Value) -> list[Any]:
     """The arrays of a value, from left to right.
 

@@ -16,12 +16,15 @@ from nnfunc.layout import Shape, matches, matching, within
 
 if TYPE_CHECKING:
     from nnfunc.core.layer import Layer
+    from nnfunc.core.settings import Settings
 
 
 class Node:
     """A value while a model is wired: its number, the shape of one example, and whether it is made of integers."""
 
     __slots__ = ("_shape", "integers", "number")
+    number: int
+    integers: bool
 
     def __init__(self, number: int, shape: Shape | Callable[[], Shape], integers: bool) -> None:
         self.number, self._shape, self.integers = number, shape, integers
@@ -36,8 +39,9 @@ class Node:
     def _no_arithmetic(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("a wire computes by calls alone: call(nn.add(), (a, b)), and so with nn.subtract, nn.multiply")
 
-    __array_ufunc__ = __array_function__ = __neg__ = __pow__ = __truediv__ = __matmul__ = _no_arithmetic
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
+    if not TYPE_CHECKING:  # type checkers refuse arithmetic that is not there
+        __array_ufunc__ = __array_function__ = __neg__ = __pow__ = __truediv__ = __matmul__ = _no_arithmetic
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
 
 
 FROZEN = "frozen."
@@ -57,7 +61,7 @@ class Wiring:
         self.ties: dict[str, tuple[str, bool]] = {}
         self.frozen: list[tuple[str, str]] = []
         self.unnamed: set[str] = set()
-        self.failed = False
+        self.failed: bool = False
 
     def node(self, shape: Shape | Callable[[], Shape], integers: bool = False) -> Node:
         """A new value."""
@@ -110,8 +114,8 @@ class Call:
 
     def __init__(self, wiring: Wiring, layer: Layer, path: str, key: tuple[int, ...]) -> None:
         self._wiring, self._layer, self._path, self._key = wiring, layer, path, key
-        self.layers = tuple(name for name, _ in layer.layers)
-        self.settings = layer.settings
+        self.layers: tuple[str, ...] = tuple(name for name, _ in layer.layers)
+        self.settings: Settings = layer.settings
         self._anonymous = len(self.layers)
 
     def __call__(self, layer: str | Layer, x: Value) -> Value:

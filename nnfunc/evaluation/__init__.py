@@ -1,12 +1,15 @@
 """Prediction and evaluation: `predict` gives outputs, `metrics` holds them against what is true."""
 
 from nnfunc.evaluation.generate import generate
-from nnfunc.evaluation.metrics import Evaluation, accuracy, confusion_matrix, evaluate, predict_classes
-from nnfunc.evaluation.predict import predict
-from nnfunc.evaluation.scores import f1_score, perplexity, precision, r2_score, recall, roc_auc, top_k_accuracy
+from nnfunc.evaluation.metrics import Evaluation, Metric, accuracy, confusion_matrix, evaluate, predict_classes
+from nnfunc.evaluation.predict import HasParams, predict
+from nnfunc.evaluation.scores import Average, f1_score, perplexity, precision, r2_score, recall, roc_auc, top_k_accuracy
 
 __all__ = [
+    "Average",
     "Evaluation",
+    "HasParams",
+    "Metric",
     "accuracy",
     "confusion_matrix",
     "evaluate",

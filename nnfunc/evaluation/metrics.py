@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nnfunc._internal.validate import by_name, callable_, first_bad, instance, number, numeric
-from nnfunc.arrays import Array, ArrayDict, Scalar, as_mapping
+from nnfunc._internal.validate import callable_, first_bad, number, numeric
+from nnfunc.arrays import Array, ArrayDict, Numbers, Scalar, as_mapping
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value, map_leaves
 from nnfunc.evaluation.predict import Given, HasParams, predict, trained
 from nnfunc.layers.structure import last_layer
-from nnfunc.losses import by_names
-from nnfunc.losses.base import Decision, Loss, loss_of
+from nnfunc.losses import named_loss
+from nnfunc.losses.base import Decision, Loss, LossName, loss_of
 from nnfunc.losses.options import known
 from nnfunc.losses.weights import weights_of
 from nnfunc.stacks import member, with_axis, without_axis
+
+Metric: TypeAlias = Callable[..., Scalar]
+"""(y, target) -> number, or (y, target, weights) -> number: of one network's outputs."""
 
 
 class Evaluation(NamedTuple):
@@ -115,14 +118,14 @@ def confusion_matrix(
 
 def evaluate(
     model: Layer,
-    loss: Loss | str,
+    loss: Loss | LossName,
     ts: Given,
     X: Value,
     Y: Any,
     weights: Any = None,
-    class_weights: ArrayLike | None = None,
+    class_weights: Numbers | None = None,
     *,
-    metrics: Mapping[str, Callable[..., Scalar]] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Evaluation:
     """The mean loss (without penalty) and the accuracy of a model in prediction mode, and other metrics.
 
@@ -141,7 +144,7 @@ def evaluate(
     >>> nn.evaluate(model, nn.sparse_categorical_cross_entropy, ts, np.zeros((4, 2)), [0, 0, 0, 1]).accuracy
     0.75
     """
-    loss = instance(by_name("loss", loss, by_names()), Loss, "loss")
+    loss = named_loss(loss)
     if metrics is not None:
         for name, metric in as_mapping(metrics, "metrics", "a dict of functions").items():
             callable_(metric, f"metrics[{name!r}]", "(y, target) -> number")
@@ -154,7 +157,7 @@ def evaluate(
     accuracy = unknown(ts.params) if share is None else ratio(*share, math.nan)
     given = {} if weights is None else {"weights": weights}
 
-    def of_each(metric: Callable[..., Scalar]) -> Scalar:
+    def of_each(metric: Metric) -> Scalar:
         if lead == 1:
             return metric(y, Y, **given)
         each = ((member(y, k), member(Y, k), member(weights, k)) for k in range(ts.params.stack_shape[0]))

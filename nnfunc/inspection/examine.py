@@ -21,7 +21,7 @@ from nnfunc.inspection.report import Inspection, LayerInspection
 from nnfunc.inspection.units import FEW, dead, rows, saturated, units
 from nnfunc.keys import Key, check
 from nnfunc.keys import key as new_key
-from nnfunc.losses.base import Loss
+from nnfunc.losses.base import Loss, LossName
 
 
 def inspect(
@@ -30,7 +30,7 @@ def inspect(
     x: Value,
     *,
     target: Any = None,
-    loss: Loss | str | None = None,
+    loss: Loss | LossName | None = None,
     state: Mapping[str, ArrayLike] | None = None,
     key: Key | None = None,
     train: bool | None = None,

@@ -18,7 +18,7 @@ from nnfunc.keys import Key, fold_in, generator
 from nnfunc.keys import key as new_key
 from nnfunc.layers.structure import is_serial
 from nnfunc.layout import within
-from nnfunc.losses.base import Loss
+from nnfunc.losses.base import Loss, LossName
 from nnfunc.training.gradients import Trace, value_and_grad
 
 
@@ -80,7 +80,7 @@ def measured(
     state: ArrayDict,
     x: Value,
     target: Any,
-    loss: Loss | str | None,
+    loss: Loss | LossName | None,
     key: Key,
     train: bool,
 ) -> Measured:

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nnfunc import keys
-from nnfunc._internal.validate import by_name, instance
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.interop._extract import Extract, call, called, quoted
 from nnfunc.interop._written import Written, keywords
 from nnfunc.layout import matching
-from nnfunc.losses import Loss
-from nnfunc.optimizers import Optimizer
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.losses import Loss, LossName
+from nnfunc.optimizers import Optimizer, OptimizerName
+from nnfunc.optimizers.names import named_optimizer
 from nnfunc.penalties import Penalty
 from nnfunc.training.gradients import value_and_grad
 
@@ -36,14 +35,14 @@ class Training(NamedTuple):
 
 
 def training_of(
-    model: Layer, loss: Loss | str | None, optimizer: Optimizer | str | None, penalty: Penalty | None
+    model: Layer, loss: Loss | LossName | None, optimizer: Optimizer | OptimizerName | None, penalty: Penalty | None
 ) -> Training | None:
     """What a step is made of, checked to be such as can be written; None if none is asked for."""
     if loss is None and optimizer is None and penalty is None:
         return None
     if loss is None or optimizer is None:
         raise ValueError(f"a training step needs both, but loss={loss!r} and optimizer={optimizer!r}")
-    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    optimizer = named_optimizer(optimizer)
     model, loss = value_and_grad(model, loss, penalty).computed
     if loss.values is None or loss.gradient is None:
         raise ValueError(f"{loss!r} is made of others or of functions of your own, which cannot be written: take one")

@@ -42,7 +42,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes
+from nnfunc.core.values import InputShape
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import Convention, Names, There, by_heads, read, write
 
@@ -111,7 +111,7 @@ COLLECTIONS = ("params/", "batch_stats/")
 def from_variables(
     model: Layer,
     variables: Mapping[str, Any],
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     names: Names | None = None,
     dtype: DTypeLike | None = None,

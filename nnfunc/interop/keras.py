@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes
+from nnfunc.core.values import InputShape
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import Convention, Names, There, by_heads, check_names, layers, read, write
 from nnfunc.models.description import is_built_in
@@ -100,7 +100,7 @@ CONVENTION = Convention(
 def from_weights(
     model: Layer,
     weights: Mapping[str, ArrayLike],
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     names: Names | None = None,
     dtype: DTypeLike | None = None,

@@ -39,14 +39,14 @@ from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.build import program
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
-from nnfunc.core.values import Shapes, check_shapes, leaves
+from nnfunc.core.values import InputShape, check_shapes, leaves
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._extract import Extract, called, quoted
 from nnfunc.interop._step import Training, training, training_of
 from nnfunc.interop._weights import single
 from nnfunc.interop._written import RESERVED, Written
-from nnfunc.losses import Loss
-from nnfunc.optimizers import Optimizer
+from nnfunc.losses import Loss, LossName
+from nnfunc.optimizers import Optimizer, OptimizerName
 from nnfunc.penalties import Penalty
 
 __all__ = ["to_source", "write_source"]
@@ -60,9 +60,9 @@ def to_source(
     params: ArrayDict | HasParams,
     state: ArrayDict = EMPTY,
     *,
-    input_shape: Shapes,
-    loss: Loss | str | None = None,
-    optimizer: Optimizer | str | None = None,
+    input_shape: InputShape,
+    loss: Loss | LossName | None = None,
+    optimizer: Optimizer | OptimizerName | None = None,
     penalty: Penalty | None = None,
 ) -> str:
     """A model with its parameters as the text of a Python file, the weights inside.
@@ -101,9 +101,9 @@ def write_source(
     params: ArrayDict | HasParams,
     state: ArrayDict = EMPTY,
     *,
-    input_shape: Shapes,
-    loss: Loss | str | None = None,
-    optimizer: Optimizer | str | None = None,
+    input_shape: InputShape,
+    loss: Loss | LossName | None = None,
+    optimizer: Optimizer | OptimizerName | None = None,
     penalty: Penalty | None = None,
 ) -> None:
     """Writes `to_source` into a file; more than 200 numbers go into a `.npz` beside it, of the same name.
@@ -137,9 +137,9 @@ def _text(
     model: Layer,
     params: ArrayDict | HasParams,
     state: ArrayDict,
-    input_shape: Shapes,
-    loss: Loss | str | None,
-    optimizer: Optimizer | str | None,
+    input_shape: InputShape,
+    loss: Loss | LossName | None,
+    optimizer: Optimizer | OptimizerName | None,
     penalty: Penalty | None,
     beside: str | None,
 ) -> tuple[str, dict[str, NDArray[Any]]]:

@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes
+from nnfunc.core.values import InputShape
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import Convention, Names, There, read, write
 
@@ -95,7 +95,7 @@ COUNT, BESIDE = "num_batches_tracked", "running_mean"
 def from_state_dict(
     model: Layer,
     state_dict: Mapping[str, torch.Tensor | ArrayLike],
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     names: Names | None = None,
     prefix: str = "",

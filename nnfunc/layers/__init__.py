@@ -15,8 +15,11 @@ freeze, unfreeze, tie, map_layers                   models from models
 """
 
 from nnfunc.core.custom import layer, wired
-from nnfunc.core.layer import Layer
+from nnfunc.core.layer import Layer, Run
+from nnfunc.core.values import InputShape, Shapes, Value
+from nnfunc.core.wiring import Call
 from nnfunc.layers.activations import (
+    ActivationName,
     elu,
     gelu,
     hard_sigmoid,
@@ -56,9 +59,17 @@ from nnfunc.layers.reshaping import flatten, reshape, take
 from nnfunc.layers.stochastic import dropout, reparametrize
 from nnfunc.layers.structure import map_layers
 from nnfunc.layers.transformer import transformer_block
+from nnfunc.layout import Shape
 
 __all__ = [
+    "ActivationName",
+    "Call",
+    "InputShape",
     "Layer",
+    "Run",
+    "Shape",
+    "Shapes",
+    "Value",
     "add",
     "attention",
     "avg_pool1d",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -619,6 +619,12 @@ def _identity_backward(params: Params, cache: None, dy: Array, grads: Grads, nee
 
 
 IDENTITY = Kernel(_identity, _identity_backward, formula="x", onnx=same)
+
+ActivationName: TypeAlias = Literal[
+    "elu", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh", "identity", "leaky_relu", "linear", "log_softmax", "mish",
+    "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus", "softsign", "swish", "tanh",
+]  # fmt: skip
+"""The names that stand for activations. `mlp` takes lists of any texts, like `["relu"] * 3 + ["softmax"]`."""
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {name: globals()[name] for name in __all__} | {"linear": identity}
 """The names that stand for activations."""

@@ -8,7 +8,7 @@ once for all steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,7 +46,7 @@ __all__ = ["gru", "rnn"]
 
 def rnn(
     units: int,
-    activation: str = "tanh",
+    activation: Literal["tanh", "relu"] = "tanh",
     *,
     output: Output = "sequence",
     reverse: bool = False,

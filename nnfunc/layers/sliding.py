@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from nnfunc.layers.windows import Pads, Pair, Windows, same_pads
 from nnfunc.layout import Shape
 
 Size: TypeAlias = "int | Sequence[int]"
-Padding: TypeAlias = "str | int | Sequence[Any]"
+Padding: TypeAlias = "Literal['valid', 'same'] | int | tuple[Any, ...] | list[Any]"
 """How many zeros stand around x: "valid" (none), "same", one number for all sides, or (before, after) for each axis."""
 
 
@@ -55,7 +55,7 @@ def pads_of(padding: Padding, axes: int) -> str | Pads:
             raise ValueError(f"padding={padding!r}: expected 'valid', 'same', a whole number or (before, after) pairs")
         return padding
     if not isinstance(padding, (tuple, list)):
-        around = positive_int(padding, "padding", 0)  # type: ignore[arg-type]  # checked there
+        around = positive_int(padding, "padding", 0)
         return ((around, around),) * axes
     pairs = [padding] if axes == 1 and not any(isinstance(p, (tuple, list)) for p in padding) else list(padding)
     if len(pairs) != axes or not all(isinstance(p, (tuple, list)) and len(p) == 2 for p in pairs):

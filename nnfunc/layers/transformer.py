@@ -6,6 +6,7 @@ from typing import Literal
 
 from nnfunc._internal.validate import choice, positive_int
 from nnfunc.core.layer import Layer
+from nnfunc.layers.activations import ActivationName
 from nnfunc.layers.activations import activation as named_activation
 from nnfunc.layers.affine import dense
 from nnfunc.layers.attending import attention
@@ -24,7 +25,7 @@ def transformer_block(
     *,
     causal: bool = False,
     rotary: Pairing | None = None,
-    activation: str | Layer = "gelu",
+    activation: ActivationName | Layer = "gelu",
     norm: Literal["before", "after"] = "before",
     keep_prob: float = 1.0,
 ) -> Layer:

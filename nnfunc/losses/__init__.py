@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nnfunc.losses.base import Loss, LossCache, combined
+from nnfunc._internal.validate import by_name, instance
+from nnfunc.losses.base import Loss, LossCache, LossName, combined
 from nnfunc.losses.classification import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -44,6 +45,7 @@ from nnfunc.losses.targets import one_hot
 __all__ = [
     "Loss",
     "LossCache",
+    "LossName",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "categorical_cross_entropy",
@@ -69,7 +71,7 @@ __all__ = [
     "triplet",
 ]
 
-NOT_LOSSES = ("Loss", "LossCache", "combined", "one_hot")
+NOT_LOSSES = ("Loss", "LossCache", "LossName", "combined", "one_hot")
 
 
 def _made(value: Loss | Callable[[], Loss]) -> Loss:
@@ -84,3 +86,12 @@ def built_in() -> list[Loss]:
 def by_names() -> dict[str, Callable[[], Loss]]:
     """The names that stand for losses."""
     return {loss.name: (lambda loss=loss: loss) for loss in built_in()}  # type: ignore[misc]  # a default that binds
+
+
+def named_loss(loss: Loss | LossName) -> Loss:
+    """The loss, or the one of a name.
+
+    >>> named_loss("huber")
+    huber(delta=1.0)
+    """
+    return instance(by_name("loss", loss, by_names()), Loss, "loss")

@@ -16,16 +16,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric, real
-from nnfunc.arrays import Array, Scalar
+from nnfunc.arrays import Array, Numbers, Scalar
 from nnfunc.core.settings import NO_SETTINGS, Settings, arguments, shown
 from nnfunc.core.values import Value, leaves, map_leaves
-from nnfunc.losses.options import CHECKS, Over, known, options_of, over_outputs, share_of_outputs, smoothed, within
+from nnfunc.losses.options import (
+    CHECKS,
+    Options,
+    Over,
+    known,
+    options_of,
+    over_outputs,
+    share_of_outputs,
+    smoothed,
+    within,
+)
 from nnfunc.losses.own import Members, value_of_own
 from nnfunc.losses.targets import ACCEPTS, Targets
 from nnfunc.losses.weights import of_classes, one_of, weights_of
@@ -36,6 +46,15 @@ Residual: TypeAlias = Any
 
 Decision: TypeAlias = "float | Literal['largest']"
 """How outputs become classes: the largest of them, or each is 1 above a threshold."""
+
+
+LossName: TypeAlias = Literal[
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "categorical_cross_entropy",
+    "categorical_cross_entropy_with_logits", "contrastive", "cosine", "ctc", "focal", "gaussian", "hinge", "huber",
+    "kl_divergence", "log_cosh", "mean_absolute_error", "mean_squared_error", "multi_class_hinge", "poisson",
+    "quantile", "sparse_categorical_cross_entropy", "sparse_categorical_cross_entropy_with_logits", "triplet",
+]  # fmt: skip
+"""The names that stand for losses with their default settings."""
 
 
 class LossCache(NamedTuple):
@@ -99,14 +118,14 @@ class Loss(Fields):
     (2.0, array([0., 4.]), array([0., 2.]))
     """
 
-    def __new__(cls, forward: Callable[..., Any], backward: Callable[..., Any]) -> Loss:
+    def __new__(cls, forward: Callable[..., tuple[Numbers, Any]], backward: Callable[[Any], Value]) -> Loss:
         """A loss from two functions of your own."""
         for name, function in (("forward", forward), ("backward", backward)):
             if not callable(function):
                 raise TypeError(f"{name}={function!r} is not callable: a Loss is made of two functions")
         return make("Loss", own=(forward, backward))
 
-    def __call__(self, **options: Any) -> Loss:
+    def __call__(self, **options: Unpack[Options]) -> Loss:
         """The same loss with other options; None takes one back. `nnfunc.losses.options` says what they do.
 
         Args:
@@ -356,7 +375,7 @@ def _combined(
     return total, Combined(cache for _, cache in results)
 
 
-def combined(*losses: Loss, weights: Any = None) -> Loss:
+def combined(*losses: Loss, weights: Numbers | None = None) -> Loss:
     """Σ cₖ Lₖ: a loss of a tuple of outputs and a tuple of targets, one for each.
 
     Args:

@@ -70,7 +70,7 @@ def _positive(T: Array, weights: Positive) -> Array:
     return T * np.array(weights, T.dtype)
 
 
-binary_cross_entropy = make(
+binary_cross_entropy: Loss = make(
     "binary_cross_entropy", Settings(positive_weights=None), _binary, _binary_gradient, "bits", "sigmoid",
     "binary_cross_entropy_with_logits", 0.5, over="sum",
 )  # fmt: skip
@@ -94,7 +94,7 @@ def _categorical_gradient(residual: tuple[Array, Array]) -> Array:
     return -T / A
 
 
-categorical_cross_entropy = make(
+categorical_cross_entropy: Loss = make(
     "categorical_cross_entropy", values=_categorical, gradient=_categorical_gradient, targets="one-hot",
     activation="softmax", logits="categorical_cross_entropy_with_logits", decision="largest",
 )  # fmt: skip
@@ -104,7 +104,7 @@ categorical_cross_entropy = make(
 0.6931471805599453
 """
 
-sparse_categorical_cross_entropy = make(
+sparse_categorical_cross_entropy: Loss = make(
     "sparse_categorical_cross_entropy", values=_categorical, gradient=_categorical_gradient, targets="classes",
     activation="softmax", logits="sparse_categorical_cross_entropy_with_logits", decision="largest",
 )  # fmt: skip
@@ -133,7 +133,7 @@ def _binary_with_logits_gradient(residual: tuple[Array, Array, Array], *, positi
     return (1 - T) * logistic(z) - P * logistic(-z)
 
 
-binary_cross_entropy_with_logits = make(
+binary_cross_entropy_with_logits: Loss = make(
     "binary_cross_entropy_with_logits", Settings(positive_weights=None), _binary_with_logits,
     _binary_with_logits_gradient, "bits", decision=0.0, over="sum",
 )  # fmt: skip
@@ -155,7 +155,7 @@ def _categorical_with_logits_gradient(residual: tuple[Array, Array, Array]) -> A
     return exp / total - T
 
 
-categorical_cross_entropy_with_logits = make(
+categorical_cross_entropy_with_logits: Loss = make(
     "categorical_cross_entropy_with_logits", values=_categorical_with_logits,
     gradient=_categorical_with_logits_gradient, targets="one-hot", decision="largest",
 )  # fmt: skip
@@ -168,7 +168,7 @@ where all classes are: give such rows the weight 0.
 1000.0
 """
 
-sparse_categorical_cross_entropy_with_logits = make(
+sparse_categorical_cross_entropy_with_logits: Loss = make(
     "sparse_categorical_cross_entropy_with_logits", values=_categorical_with_logits,
     gradient=_categorical_with_logits_gradient, targets="classes", decision="largest",
 )  # fmt: skip
@@ -233,7 +233,7 @@ def _divergence_gradient(T: Array) -> Array:
     return -T
 
 
-kl_divergence = make(
+kl_divergence: Loss = make(
     "kl_divergence", values=_divergence, gradient=_divergence_gradient, targets="one-hot", decision="largest"
 )
 """Σ Y (log Y − y), y = log-probabilities (of a log_softmax), Y probabilities of the same shape: how far y is from Y.

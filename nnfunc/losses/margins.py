@@ -30,7 +30,7 @@ def _hinge_gradient(residual: tuple[Array, Array]) -> Array:
     return np.where(margin > 0, -sign, zero(sign.dtype))
 
 
-hinge = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", decision=0.0, over="sum")
+hinge: Loss = make("hinge", values=_hinge, gradient=_hinge_gradient, targets="bits", decision=0.0, over="sum")
 """Σ max(0, 1 − s y), summed over the outputs, s = 2 Y − 1 = ±1 (Cortes & Vapnik 1995). y above 0 means class 1.
 
 y (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.

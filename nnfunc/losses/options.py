@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 
 from nnfunc._internal.numerics import sum_of_columns
 from nnfunc._internal.validate import choice, flag, is_number, number, numeric, real
-from nnfunc.arrays import Array
+from nnfunc.arrays import Array, Numbers
 from nnfunc.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +32,17 @@ if TYPE_CHECKING:
 
 Over: TypeAlias = Literal["mean", "sum"]
 """How the values of the outputs make that of an example."""
+
+
+class Options(TypedDict, total=False):
+    """The options, as a loss takes them; None takes one back."""
+
+    label_smoothing: float | None
+    ignore: int | None
+    positive_weights: Numbers | None
+    output_weights: Numbers | None
+    missing: bool | None
+    reduction: Over | None
 
 
 # -- what a loss takes, and what it may be -----------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def _squared_gradient(d: Array) -> Array:
     return 2 * d
 
 
-mean_squared_error = make("mean_squared_error", values=_squared, gradient=_squared_gradient, over="mean")
+mean_squared_error: Loss = make("mean_squared_error", values=_squared, gradient=_squared_gradient, over="mean")
 """The mean over the outputs of (y − target)².
 
 >>> nn.mean_squared_error.forward(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]]))[0]
@@ -61,7 +61,7 @@ def _absolute_gradient(d: Array) -> Array:
     return np.sign(d)
 
 
-mean_absolute_error = make("mean_absolute_error", values=_absolute, gradient=_absolute_gradient, over="mean")
+mean_absolute_error: Loss = make("mean_absolute_error", values=_absolute, gradient=_absolute_gradient, over="mean")
 """The mean over the outputs of |y − target|; its gradient is 0 where they are equal.
 
 >>> nn.mean_absolute_error.forward(np.array([[1.0, 3.0]]), np.array([[1.0, 1.0]]))[0]
@@ -98,7 +98,7 @@ def _log_cosh_gradient(d: Array) -> Array:
     return np.tanh(d)
 
 
-log_cosh = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient, over="mean")
+log_cosh: Loss = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient, over="mean")
 """The mean over the outputs of log cosh(y − target): ½d² near 0, |d| − log 2 far away.
 
 >>> round(nn.losses.log_cosh.forward(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))[0], 4)
@@ -147,7 +147,7 @@ def _poisson_gradient(d: Array) -> Array:
     return d
 
 
-poisson = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mean")
+poisson: Loss = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mean")
 """The mean over the outputs of exp(y) − target · y: −log of the Poisson likelihood of counts, without log(target!).
 
 y is the logarithm of the rate.
@@ -204,7 +204,7 @@ def _cosine_gradient(residual: tuple[Array, Array, Array, Array]) -> Array:
     return (cosine * u - v) / length
 
 
-cosine = make("cosine", values=_cosine, gradient=_cosine_gradient)
+cosine: Loss = make("cosine", values=_cosine, gradient=_cosine_gradient)
 """1 − y · target / (‖y‖ ‖target‖), in [0, 2]: PyTorch's `cosine_embedding_loss` for pairs that belong together.
 
 Zeros are at a right angle to everything: the value is 1, the gradient 0.

@@ -25,12 +25,14 @@ T = TypeVar("T")
 Description: TypeAlias = dict[str, dict[str, Any]]
 """{name: arguments}, made of what JSON has."""
 
-NOT_CONSTRUCTORS = {"Layer", "layer", "wired", "map_layers", "mlp", "freeze", "unfreeze", "tie", "swish"}
+NOT_CONSTRUCTORS = {"layer", "wired", "map_layers", "mlp", "freeze", "unfreeze", "tie", "swish"}
 
 
 def constructors() -> dict[str, Callable[..., Layer]]:
     """What makes the built-in layers, by the name that these carry; `mlp` makes a `serial`."""
-    return {name: getattr(layers, name) for name in layers.__all__ if name not in NOT_CONSTRUCTORS} | {
+    return {
+        name: getattr(layers, name) for name in layers.__all__ if name[0].islower() and name not in NOT_CONSTRUCTORS
+    } | {
         "swish": layers.silu,
         "linear": layers.identity,
     }

@@ -7,12 +7,12 @@ from typing import TextIO
 from nnfunc._internal.validate import instance
 from nnfunc.core.build import program
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes, taken
+from nnfunc.core.values import InputShape, taken
 from nnfunc.core.wiring import FROZEN
 from nnfunc.keys import key
 
 
-def summary(model: Layer, input_shape: Shapes, file: TextIO | None = None) -> None:
+def summary(model: Layer, input_shape: InputShape, file: TextIO | None = None) -> None:
     """Prints each layer's name, output shape and number of parameters, and the total.
 
     Args:

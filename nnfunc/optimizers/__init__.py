@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 from nnfunc._internal.moved import moved
 from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
 from nnfunc.optimizers.averaging import averaged, ema, lookahead
-from nnfunc.optimizers.base import Optimizer, optimizer
+from nnfunc.optimizers.base import Optimizer, OptimizerName, Rule, optimizer
 from nnfunc.optimizers.clipping import clip_by_global_norm, clip_by_value
 from nnfunc.optimizers.compiling import compiled
 from nnfunc.optimizers.groups import partition
 from nnfunc.optimizers.orthogonal import muon
 from nnfunc.optimizers.plateau import observe, reduce_on_plateau
 from nnfunc.optimizers.rules import adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
+from nnfunc.optimizers.setting import Setting
 
 __all__ = [
     "Optimizer",
+    "OptimizerName",
+    "Rule",
+    "Setting",
     "adadelta",
     "adagrad",
     "adam",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from nnfunc._internal.validate import by_name, flag, instance, number, positive_int
+from nnfunc._internal.validate import flag, number, positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, make
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, OptimizerName, make
+from nnfunc.optimizers.names import named_optimizer
 
 
-def lookahead(optimizer: Optimizer | str, every: int = 5, rate: float = 0.5) -> Optimizer:
+def lookahead(optimizer: Optimizer | OptimizerName, every: int = 5, rate: float = 0.5) -> Optimizer:
     """`optimizer`, of which every k-th step goes on from slow weights (Zhang et al., NeurIPS 2019).
 
     After each k updates Φ = Φ + rate·(W − Φ) and W = Φ; Φ begins as the parameters. What `optimizer` remembers stays as
@@ -41,7 +41,7 @@ def _lookahead(w: Array, moved: Array, slow: Array, *, t: int, every: int, rate:
     return slow, slow
 
 
-def ema(optimizer: Optimizer | str, decay: float = 0.999, bias_correction: bool = True) -> Optimizer:
+def ema(optimizer: Optimizer | OptimizerName, decay: float = 0.999, bias_correction: bool = True) -> Optimizer:
     """`optimizer`, with an exponential moving average of the parameters beside its state: read it with `averaged`.
 
     A = A + r (W − A) after each update, with r = (1 − decay)/(1 − decayᵗ): the average of W₁ … Wₜ with the weights
@@ -93,7 +93,11 @@ def averaged(opt_state: Mapping[str, Array]) -> ArrayDict:
 
 
 def _around(
-    optimizer: Optimizer | str, name: str, rule: Callable[..., tuple[Array, ...]], slot: str, settings: Settings
+    optimizer: Optimizer | OptimizerName,
+    name: str,
+    rule: Callable[..., tuple[Array, ...]],
+    slot: str,
+    settings: Settings,
 ) -> Optimizer:
-    inner = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    inner = named_optimizer(optimizer)
     return make(name, rule, (slot,), settings, inner=inner)

@@ -26,7 +26,7 @@ work as in training (a batch norm's averages move): `nn.freeze` makes a part con
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -38,8 +38,17 @@ from nnfunc.optimizers.straight import Run
 from nnfunc.optimizers.update import begin, state_layout, update
 from nnfunc.stacks import member, stack, unstack
 
+Arrays: TypeAlias = Mapping[str, ArrayLike]
+"""Arrays by their names."""
+
 Rule: TypeAlias = Callable[..., Sequence[Array]]
 """(w, g, *slots, t, **settings) -> (w, *slots)"""
+
+OptimizerName: TypeAlias = Literal[
+    "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "gd", "lion", "momentum", "nadam", "nesterov", "radam",
+    "rmsprop",
+]  # fmt: skip
+"""The names that stand for optimizers with their default settings."""
 
 Numbers: TypeAlias = "tuple[float | Array, ...]"
 """The constants of a formula in one update: numbers, or arrays of one for each element or for each network."""
@@ -92,7 +101,7 @@ class Optimizer(Fields):
     (array([0.5, 1.5]), 1)
     """
 
-    def __new__(cls, init: Callable[..., Any], step: Callable[..., Any]) -> Optimizer:
+    def __new__(cls, init: Callable[[ArrayDict], Arrays], step: Callable[..., tuple[Arrays, Arrays]]) -> Optimizer:
         """An optimizer from two functions of your own."""
         for name, function in (("init", init), ("step", step)):
             if not callable(function):

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from nnfunc._internal.validate import by_name, instance, number
+from nnfunc._internal.validate import number
 from nnfunc.arrays import Array, ArrayDict, new_vector
 from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, make
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, OptimizerName, make
+from nnfunc.optimizers.names import named_optimizer
 from nnfunc.optimizers.setting import resolved
 
 
-def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimizer:
+def clip_by_global_norm(optimizer: Optimizer | OptimizerName, max_norm: float) -> Optimizer:
     """`optimizer` with gradients g · min(1, max_norm/‖g‖), ‖g‖ over all parameters (Pascanu et al., ICML 2013).
 
     In a stack each network has its own norm. Parameters whose learning rate is 0 by name do not count in the norm.
@@ -24,7 +24,7 @@ def clip_by_global_norm(optimizer: Optimizer | str, max_norm: float) -> Optimize
     >>> optimizer.step(params, {"a": [3.0], "b": [4.0]}, optimizer.init(params))[0].vector
     array([-0.6, -0.8])
     """
-    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    optimizer = named_optimizer(optimizer)
     max_norm = number(max_norm, "max_norm", 0, math.inf, open_low=True)
     settings = Settings(max_norm=max_norm)
     return make("clip_by_global_norm", settings=settings, inner=optimizer, transform=_by_global_norm)
@@ -49,7 +49,7 @@ def _moves(optimizer: Optimizer, params: ArrayDict, t: int) -> Array | bool:
     return resolved("learning_rate", rate, t - 1, params) != 0 if isinstance(rate, dict) else True
 
 
-def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
+def clip_by_value(optimizer: Optimizer | OptimizerName, limit: float) -> Optimizer:
     """`optimizer` with every element of the gradient clipped to [−limit, limit].
 
     >>> optimizer = nn.optimizers.clip_by_value(nn.gd(1.0), limit=1.0)
@@ -57,7 +57,7 @@ def clip_by_value(optimizer: Optimizer | str, limit: float) -> Optimizer:
     >>> optimizer.step(params, {"a": [3.0], "b": [-0.5]}, optimizer.init(params))[0].vector
     array([-1. ,  0.5])
     """
-    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    optimizer = named_optimizer(optimizer)
     limit = number(limit, "limit", 0, math.inf, open_low=True)
     return make("clip_by_value", settings=Settings(limit=limit), inner=optimizer, transform=_by_value)
 

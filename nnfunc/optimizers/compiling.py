@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnfunc._internal.validate import by_name, instance, positive_int
+from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.settings import shown
-from nnfunc.optimizers.base import Numbers, Optimizer
+from nnfunc.optimizers.base import Numbers, Optimizer, OptimizerName
 from nnfunc.optimizers.straight import zeros_in
 from nnfunc.optimizers.tracing import Kind, Trace, traced
 
@@ -20,7 +20,7 @@ THREADED = 1 << 20
 """From so many numbers on threads pay."""
 
 
-def compiled(optimizer: Optimizer | str, threads: int | None = None) -> Optimizer:
+def compiled(optimizer: Optimizer | OptimizerName, threads: int | None = None) -> Optimizer:
     """The optimizer, whose rules numba compiles into one pass over memory: the same bits, and the same state.
 
     Args:
@@ -47,9 +47,9 @@ def compiled(optimizer: Optimizer | str, threads: int | None = None) -> Optimize
     ...         params, params, nn.adam(0.1).init(params))[0]
     ...     assert same
     """
-    from nnfunc.optimizers.names import OPTIMIZERS
+    from nnfunc.optimizers.names import named_optimizer
 
-    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    optimizer = named_optimizer(optimizer)
     threads = None if threads is None else positive_int(threads, "threads")
     try:
         import numba  # noqa: F401  # asked for before anything is done

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nnfunc._internal.validate import by_name, instance
-from nnfunc.optimizers.base import Optimizer, make
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, OptimizerName, make
+from nnfunc.optimizers.names import named_optimizer
 
 
-def partition(optimizers: Mapping[str, Optimizer | str]) -> Optimizer:
+def partition(optimizers: Mapping[str, Optimizer | OptimizerName]) -> Optimizer:
     """An optimizer for each group of parameters.
 
     Args:
@@ -27,8 +26,5 @@ def partition(optimizers: Mapping[str, Optimizer | str]) -> Optimizer:
     """
     if not isinstance(optimizers, Mapping) or not optimizers:
         raise TypeError(f"optimizers={optimizers!r}: expected a dict of patterns, like {{'*W': 'adamw', '*': 'adam'}}")
-    parts = tuple(
-        (pattern, instance(by_name("optimizer", o, OPTIMIZERS), Optimizer, f"optimizers[{pattern!r}]"))
-        for pattern, o in optimizers.items()
-    )
+    parts = tuple((pattern, named_optimizer(o, f"optimizers[{pattern!r}]")) for pattern, o in optimizers.items())
     return make("partition", parts=parts)

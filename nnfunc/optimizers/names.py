@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nnfunc._internal.validate import by_name, instance
 from nnfunc.optimizers.adaptive import adadelta, adamax, amsgrad, lion, nadam, radam
-from nnfunc.optimizers.base import Optimizer
+from nnfunc.optimizers.base import Optimizer, OptimizerName
 from nnfunc.optimizers.rules import adagrad, adam, adamw, gd, momentum, nesterov, rmsprop
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -24,3 +25,12 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "rmsprop": rmsprop,
 }
 """The names that stand for optimizers with their default settings."""
+
+
+def named_optimizer(optimizer: Optimizer | OptimizerName, argument: str = "optimizer") -> Optimizer:
+    """The optimizer, or the one of a name.
+
+    >>> named_optimizer("gd")
+    gd(learning_rate=0.01)
+    """
+    return instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, argument)

@@ -7,18 +7,18 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import by_name, instance, number, numeric, positive_int
+from nnfunc._internal.validate import instance, number, numeric, positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.core.settings import Settings
-from nnfunc.optimizers.base import Optimizer, chain, make
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, OptimizerName, chain, make
+from nnfunc.optimizers.names import named_optimizer
 
 NAME = "reduce_on_plateau"
 NUMBERS = ("scale", 1.0), ("best", math.inf), ("waited", 0.0), ("resting", 0.0)
 
 
 def reduce_on_plateau(
-    optimizer: Optimizer | str,
+    optimizer: Optimizer | OptimizerName,
     factor: float = 0.1,
     patience: int = 10,
     threshold: float = 1e-4,
@@ -58,7 +58,7 @@ def reduce_on_plateau(
         cooldown=positive_int(cooldown, "cooldown", 0),
         min_scale=number(min_scale, "min_scale", 0, 1),
     )
-    inner = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    inner = named_optimizer(optimizer)
     averages = [o.name for o in chain(inner) if o.inner is not None and o.slots]
     if averages:
         raise ValueError(

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from nnfunc._internal.validate import numeric
-from nnfunc.arrays import Array, ArrayDict
+from nnfunc.arrays import Array, ArrayDict, Numbers
 
 Schedule: TypeAlias = Callable[[int], float]
 """A function of the number of updates so far (0 at the first)."""
 
-Plain: TypeAlias = "float | Schedule | ArrayLike"
+Plain: TypeAlias = "Numbers | Schedule"
 Setting: TypeAlias = "Plain | Mapping[str, Plain]"
 """A number, a schedule, an array (K,) for a stack, or a dict of name patterns to these."""
 
@@ -32,7 +31,7 @@ def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float
             raise ValueError(f"{name} has no pattern that matches {', '.join(left)}: add '*' for all others")
         return vector
     if callable(setting):
-        value: ArrayLike = setting(done)
+        value: Numbers = setting(done)
         check_setting(f"the schedule of {name} at step {done}", value)
     else:
         value = setting

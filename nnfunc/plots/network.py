@@ -13,7 +13,7 @@ from nnfunc.arrays import ArrayDict
 from nnfunc.core.build import program as program_of
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Op, Program
-from nnfunc.core.values import Shapes, Value, leaves
+from nnfunc.core.values import InputShape, Value, leaves
 from nnfunc.models.listing import series, shapes_text
 from nnfunc.plots.axes import axes
 from nnfunc.plots.ranks import Places, places
@@ -55,7 +55,7 @@ class Arrow(NamedTuple):
 
 def wiring(
     model: Layer,
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     params: ArrayDict | None = None,
     state: ArrayDict | None = None,

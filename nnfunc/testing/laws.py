@@ -16,7 +16,7 @@ from nnfunc._internal.validate import positive_int
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.checks.calls import flat, looked_up
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
+from nnfunc.core.values import InputShape, Shapes, Value, check_shapes, leaves, map_leaves, map_shapes
 from nnfunc.keys import Key, fold_in
 from nnfunc.layout import Shape
 from nnfunc.testing.strategies import arrays
@@ -51,7 +51,7 @@ class Point(NamedTuple):
 
 def assert_layer_laws(
     layer: Layer,
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     params: ArrayDict | None = None,
     state: ArrayDict | None = None,
@@ -123,7 +123,7 @@ def assert_layer_laws(
 def hold_laws(
     draw: Draw,
     layer: Layer,
-    input_shape: Shapes,
+    input_shape: InputShape,
     *,
     params: ArrayDict | None = None,
     state: ArrayDict | None = None,

@@ -17,7 +17,7 @@ from nnfunc.core.values import Shapes, Value
 from nnfunc.layout import Shape
 from nnfunc.losses import Loss, combined
 
-elements = st.one_of(st.integers(-12, 12).map(lambda i: i / 4), st.floats(-3, 3))
+elements: st.SearchStrategy[float] = st.one_of(st.integers(-12, 12).map(lambda i: i / 4), st.floats(-3, 3))
 """Values that hit kinks (0, ±0.75) and ties exactly and often, and any others in [−3, 3]."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,40 @@ from nnfunc.stacks import PerMember
 from nnfunc.training.progress import Counted
 from nnfunc.training.shards import Reduction, Shards
 
+A = TypeVar("A", bound="NDArray[Any] | tuple[Any, ...]")
+B = TypeVar("B", bound="NDArray[Any] | tuple[Any, ...]")
+C = TypeVar("C", bound="NDArray[Any] | tuple[Any, ...]")
+"""Parts of the data, of which a batch has the like."""
 
+
+@overload
+def minibatches(
+    key: Key | None,
+    arrays: tuple[A, B],
+    batch_size: int | None = 64,
+    *,
+    rows: ArrayLike | PerMember | None = None,
+    drop_last: bool = False,
+) -> Counted[tuple[A, B]]: ...
+@overload
+def minibatches(
+    key: Key | None,
+    arrays: tuple[A, B, C],
+    batch_size: int | None = 64,
+    *,
+    rows: ArrayLike | PerMember | None = None,
+    drop_last: bool = False,
+) -> Counted[tuple[A, B, C]]: ...
+@overload
+def minibatches(
+    key: Key | None,
+    arrays: Sequence[Any],
+    batch_size: int | None = 64,
+    *,
+    rows: ArrayLike | PerMember | None = None,
+    drop_last: bool = False,
+    reduce: Reduction | None = None,
+) -> Counted[Any]: ...
 def minibatches(
     key: Key | None,
     arrays: Sequence[Any],

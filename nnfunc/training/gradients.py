@@ -12,21 +12,21 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import by_name, flag, instance, numeric, real
-from nnfunc.arrays import EMPTY, Array, ArrayDict, Scalar, as_dict, new_vector
+from nnfunc._internal.validate import flag, instance, numeric, real
+from nnfunc.arrays import EMPTY, Array, ArrayDict, Numbers, Scalar, as_dict, new_vector
 from nnfunc.core.backward import run_backward
 from nnfunc.core.kernel import Cache, Gather, view
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Program
 from nnfunc.core.values import Value, leaves, map_leaves, taken
 from nnfunc.keys import Keys, check_keys
-from nnfunc.losses import by_names
-from nnfunc.losses.base import Loss, gradient_of, loss_of, total_weight
+from nnfunc.losses import named_loss
+from nnfunc.losses.base import Loss, LossName, gradient_of, loss_of, total_weight
 from nnfunc.losses.heads import check_output, fused
 from nnfunc.penalties import Penalty
 from nnfunc.stacks import with_axis, without_axis
 
-Batch: TypeAlias = "tuple[Any, ...]"
+Batch: TypeAlias = "tuple[Value, Value] | tuple[Value, Value, Any]"
 """(x, target), or (x, target, weights) with a weight for each example; x and target are values."""
 
 
@@ -185,9 +185,9 @@ class ValueAndGrad(NamedTuple):
 
 def value_and_grad(
     model: Layer,
-    loss: Loss | str,
+    loss: Loss | LossName,
     penalty: Penalty | None = None,
-    class_weights: ArrayLike | None = None,
+    class_weights: Numbers | None = None,
 ) -> ValueAndGrad:
     """The function (params, state, batch, key=, train=) -> Result(value, grads, state, output, dx, weight).
 
@@ -210,7 +210,7 @@ def value_and_grad(
     >>> params, opt_state = optimizer.step(params, (a.grads + b.grads) / 2, optimizer.init(params))
     """
     model = instance(model, Layer, "model")
-    loss = instance(by_name("loss", loss, by_names()), Loss, "loss")
+    loss = named_loss(loss)
     penalty = None if penalty is None else instance(penalty, Penalty, "penalty")
     classes = None if class_weights is None else _class_weights(class_weights)
     check_output(model, loss)

@@ -26,7 +26,11 @@ from nnfunc.training.gradients import Batch, Trace, ValueAndGrad
 from nnfunc.training.lockstep import StoppedError, in_step
 from nnfunc.training.state import TrainState
 
-RAISED = {"ValueError": ValueError, "TypeError": TypeError, "NonFiniteError": NonFiniteError}
+RAISED: dict[str, type[Exception]] = {
+    "ValueError": ValueError,
+    "TypeError": TypeError,
+    "NonFiniteError": NonFiniteError,
+}
 """The errors that are raised anew as what they are on all processes; others become a RuntimeError."""
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nnfunc import stacks
-from nnfunc._internal.validate import by_name, instance, sequence
+from nnfunc._internal.validate import instance, sequence
 from nnfunc.arrays import EMPTY, ArrayDict
 from nnfunc.core.layer import Layer
-from nnfunc.core.values import Shapes
+from nnfunc.core.values import InputShape
 from nnfunc.keys import Key, Keys, check, split
 from nnfunc.layers.parts import sorted_by_freezing
-from nnfunc.optimizers.base import Optimizer
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, OptimizerName
+from nnfunc.optimizers.names import named_optimizer
 
 
 class TrainState(NamedTuple):
@@ -39,9 +39,9 @@ class TrainState(NamedTuple):
 
 def train_state(
     model: Layer,
-    optimizer: Optimizer | str,
+    optimizer: Optimizer | OptimizerName,
     key: Keys,
-    input_shape: Shapes | None = None,
+    input_shape: InputShape | None = None,
     dtype: DTypeLike = np.float32,
     params: Mapping[str, ArrayLike] | None = None,
     state: Mapping[str, ArrayLike] | None = None,
@@ -68,7 +68,7 @@ def train_state(
     (['dense1.W', 'dense1.b'], ['m.dense1.W', 'm.dense1.b', 'v.dense1.W', 'v.dense1.b', 'step'], 0)
     """
     model = instance(model, Layer, "model")
-    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    optimizer = named_optimizer(optimizer)
     key = tuple(key) if isinstance(key, list) else key
     if isinstance(key, tuple) and not key:
         raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")

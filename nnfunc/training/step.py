@@ -7,19 +7,18 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from nnfunc._internal.validate import all_finite, by_name, instance
-from nnfunc.arrays import Array, ArrayDict, Scalar, new_vector
+from nnfunc._internal.validate import all_finite
+from nnfunc.arrays import Array, ArrayDict, Numbers, Scalar, new_vector
 from nnfunc.core.kernel import view
 from nnfunc.core.layer import Layer
 from nnfunc.core.values import Value
 from nnfunc.errors import NonFiniteError
-from nnfunc.losses.base import Loss
+from nnfunc.losses.base import Loss, LossName
 from nnfunc.losses.options import asks
 from nnfunc.models.nonfinite import where_it_began
-from nnfunc.optimizers.base import Optimizer
-from nnfunc.optimizers.names import OPTIMIZERS
+from nnfunc.optimizers.base import Optimizer, OptimizerName
+from nnfunc.optimizers.names import named_optimizer
 from nnfunc.optimizers.update import update
 from nnfunc.penalties import Penalty
 from nnfunc.training.bound import Straight, bind, layouts_of
@@ -186,10 +185,10 @@ class TrainStep(Fields):
 
 def train_step(
     model: Layer,
-    loss: Loss | str,
-    optimizer: Optimizer | str,
+    loss: Loss | LossName,
+    optimizer: Optimizer | OptimizerName,
     penalty: Penalty | None = None,
-    class_weights: ArrayLike | None = None,
+    class_weights: Numbers | None = None,
     *,
     nonfinite: Literal["raise", "skip"] = "raise",
     reduce: Reduction | Callable[[Array], Array] | None = None,
@@ -223,7 +222,7 @@ def train_step(
     """
     if not isinstance(nonfinite, str) or nonfinite not in ("raise", "skip"):
         raise ValueError(f"nonfinite={nonfinite!r}: expected 'raise' or 'skip'")
-    optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
+    optimizer = named_optimizer(optimizer)
     if reduce is not None and not isinstance(reduce, Reduction):
         if not callable(reduce):
             raise TypeError(f"reduce={reduce!r}: expected nn.distributed.mpi(), or a function of a vector")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
 
 def _check(graph: Graph, model: Layer, params: ArrayDict, state: ArrayDict, layout: Layout) -> None:
     """Raises an error if the model has not the output of the graph, where its sizes are known."""
-    shapes = [tuple(graph.sizes[v][n] for n in lies(graph, v).axes[1:]) for v in graph.inputs]
+    shapes: list[Any] = [tuple(graph.sizes[v][n] for n in lies(graph, v).axes[1:]) for v in graph.inputs]
     if any(n is None for shape in shapes for n in shape):
         return
     try:

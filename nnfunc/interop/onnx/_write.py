@@ -15,7 +15,7 @@ from nnfunc.core.build import program
 from nnfunc.core.expressions import Expression, op
 from nnfunc.core.layer import Layer
 from nnfunc.core.program import Op, Program
-from nnfunc.core.values import Shapes, Value, check_shapes, leaves, map_leaves
+from nnfunc.core.values import InputShape, Value, check_shapes, leaves, map_leaves
 from nnfunc.evaluation.predict import HasParams
 from nnfunc.interop._weights import single
 from nnfunc.layers.structure import kernels
@@ -29,7 +29,7 @@ OPSET, IR_VERSION = 17, 8
 
 
 def to_onnx(
-    model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, input_shape: Shapes
+    model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, input_shape: InputShape
 ) -> onnx.ModelProto:
     """A model with its parameters as an ONNX model.
 

@@ -22,8 +22,10 @@ import nnfunc as nn
 from nnfunc._internal.validate import by_name, instance, number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.initializers import Initializer, uniform
+from nnfunc.layers.activations import ActivationName
 from nnfunc.layers.structure import last_layer, map_layers
-from nnfunc.losses import by_names
+from nnfunc.losses import LossName, named_loss
+from nnfunc.optimizers.base import OptimizerName
 from nnfunc.optimizers.names import OPTIMIZERS
 from nnfunc.optimizers.setting import Setting
 from nnfunc.training.stopping import validation_loss
@@ -32,7 +34,7 @@ ModelFunction: TypeAlias = Callable[[int, int], nn.Layer]
 """(n_features, n_outputs) -> model"""
 
 Labels: TypeAlias = NDArray[Any]  # numbers, strings, objects
-Rows: TypeAlias = tuple[NDArray[Any], ...]  # (X, target) or (X, target, weights)
+Rows: TypeAlias = tuple[Any, ...]  # (X, target) or (X, target, weights), all arrays
 Weights: TypeAlias = Array | None
 Classes: TypeAlias = ArrayLike | None
 Given: TypeAlias = tuple[ArrayLike, ArrayLike, ArrayLike | None]
@@ -53,13 +55,13 @@ class Network(BaseEstimator):
     """What the two estimators share; its fields are the constructor's arguments."""
 
     hidden_layer_sizes: int | Sequence[int] = (100,)
-    activation: str | nn.Layer = "relu"
+    activation: ActivationName | nn.Layer = "relu"
     keep_prob: float | Sequence[float] = 1.0
     batch_norm: bool = False
     initializer: Initializer = "glorot_uniform"  # as MLPClassifier's: on small tables it generalises better than "he"
     model: ModelFunction | nn.Layer | None = None
-    loss: nn.Loss | str | None = None
-    optimizer: nn.Optimizer | str = "adam"
+    loss: nn.Loss | LossName | None = None
+    optimizer: nn.Optimizer | OptimizerName = "adam"
     learning_rate: Setting | None = None
     penalty: nn.Penalty | float | None = None
     batch_size: int | None = 64
@@ -133,7 +135,7 @@ class Network(BaseEstimator):
     ) -> KeyboardInterrupt | None:
         """A fit; of one that is interrupted the epochs before are kept, and the interrupt is returned."""
         X, y, weights = self._checked(*given, reset=not goes_on)
-        loss = None if self.loss is None else instance(by_name("loss", self.loss, by_names()), nn.Loss, "loss")
+        loss = None if self.loss is None else named_loss(self.loss)
         head = self._begin(y, weights, loss, classes, goes_on)
         model = self._model(X.shape[1], head)
         self._logits = self._ends_with_logits(last_layer(model), loss)
@@ -256,7 +258,7 @@ class Network(BaseEstimator):
         model = nn.mlp(sizes, activations, self.keep_prob, self.initializer, self.batch_norm)
         return map_layers(_with_random_biases, model)
 
-    def _optimizer(self) -> nn.Optimizer | str:
+    def _optimizer(self) -> nn.Optimizer | OptimizerName:
         if self.learning_rate is None:
             return self.optimizer
         if not isinstance(self.optimizer, str):
