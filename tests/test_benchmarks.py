@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.benchmarks import peers, timing
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.networks import TINY
+from tests.benchmarks.parts import regression
+from tests.benchmarks.parts.regression import Figure
 from tests.benchmarks.peers import numpy_loops
 from tests.benchmarks.timing import Clock, Contestant, equal_work, measure
 
@@ -25,6 +28,35 @@ def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert summary["rows"][0]["network"] == TINY.label
     text = (tmp_path / "results.md").read_text()
     assert all(f"| {name} |" in text for name in names)
+
+
+def test_what_became_slower_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stored figure of a tenth is one that now is slower; the command's status says so."""
+    monkeypatch.setattr(timing, "PAUSE", 0.0)
+    monkeypatch.setattr(regression, "STORED", tmp_path / "speed.json")
+    command = ["regression", "--quick", "--tasks", "tiny", "--out", str(tmp_path)]
+    main([*command, "--store"])
+    kept = json.loads(regression.STORED.read_text())
+    kept["figures"] = {k: [10 * n for n in v] for k, v in kept["figures"].items()}
+    kept["figures"]["predict 1 row, tiny"] = [0.01, 0.01, 0.01]
+    regression.STORED.write_text(json.dumps(kept))
+    with pytest.raises(SystemExit, match=r"slower than at the last release: predict 1 row, tiny$"):
+        main(command)
+    found = json.loads((tmp_path / "results.json").read_text())["parts"]["regression"][0]["rows"]
+    assert [row["what"] for row in found if row["finding"]] == ["predict 1 row, tiny"]
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "slow"),
+    [
+        ((1.2, 1.3, 1.4), (0.9, 1.0, 1.1), True),
+        ((1.1, 1.2, 1.3), (0.9, 1.0, 1.05), False),  # by 20 %
+        ((1.0, 1.3, 1.4), (0.9, 1.0, 1.1), False),  # within the spread
+        ((0.6, 0.7, 0.8), (0.9, 1.0, 1.1), False),
+    ],
+)
+def test_slower_is_by_more_than_a_quarter_and_than_the_spread(now: Any, then: Any, slow: bool) -> None:
+    assert bool(regression.slower({"step": Figure(*now)}, {"step": Figure(*then)})) == slow
 
 
 def test_other_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ PARTS = (
     "growth",
     "detection",
     "distributed",
+    "regression",
 )
 
 
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=[task.name for task in TASKS], help="only these networks")
     parser.add_argument("--peers", nargs="+", choices=list(peers.PACKAGES), help="only these contestants")
     parser.add_argument("--mnist", type=Path, help=".npz with x_train, y_train, x_test, y_test, for `processes`")
+    parser.add_argument("--store", action="store_true", help="`regression`: store its figures, instead of comparing")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder (benchmark-results)")
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - set(PARTS):
@@ -54,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         peers=given.peers or [name for name in peers.PACKAGES if not given.quick or name != "torch_compiled"],
         mnist=given.mnist,
         out=given.out,
+        store=given.store,
     )
     tables: dict[str, list[Table]] = {}
     for part in given.parts or PARTS:

@@ -18,7 +18,8 @@ Cell: TypeAlias = "str | int | float | Sequence[float] | None"
 
 
 class Options(NamedTuple):
-    """What the command line says; `peers` are files of tests/benchmarks/peers, `tasks` names of networks."""
+    """What the command line says; `peers` are files of tests/benchmarks/peers, `tasks` names of networks; `store` is
+    whether the figures of `regression` become those to compare with."""
 
     rounds: int
     seconds: float
@@ -27,6 +28,7 @@ class Options(NamedTuple):
     peers: Sequence[str]
     mnist: Path | None
     out: Path
+    store: bool = False
 
 
 class Table(NamedTuple):
@@ -60,7 +62,7 @@ def machine() -> dict[str, str]:
         found["processor"] = info.read_text().partition("model name")[2].partition(": ")[2].partition("\n")[0]
     found["guard"] = "on" if find_spec("psutil") else "off: psutil is missing, no turn is known to be disturbed"
     found |= {"system": platform.platform(), "Python": platform.python_version()}
-    names = ["nnfunc", "numpy", "torch", "jax", "optax", "scikit-learn", "mygrad", "autograd", "psutil"]
+    names = ["nnfunc", "numpy", "torch", "jax", "optax", "scikit-learn", "mygrad", "autograd", "smallpebble", "psutil"]
     for name in names:
         try:
             found[name] = version(name)

@@ -19,6 +19,7 @@ PACKAGES = {
     "sklearn_peer": "sklearn",
     "autograd_peer": "autograd",
     "mygrad_peer": "mygrad",
+    "smallpebble_peer": "smallpebble",
 }
 """The package that each file here is about."""
 
