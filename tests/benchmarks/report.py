@@ -68,8 +68,8 @@ def machine() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    missing = [name for name in peers.PACKAGES if name not in peers.available()]
-    return found | {"left out": ", ".join(missing) or "no contestant"}
+    found["threads"] = os.environ.get("OMP_NUM_THREADS", "as many as the libraries choose")
+    return found | {"left out": ", ".join(peers.missing()) or "no contestant"}
 
 
 def write(options: Options, tables: Mapping[str, Sequence[Table]]) -> None:
