@@ -28,6 +28,7 @@ PARTS = (
     "regularised",
     "layers",
     "larger",
+    "composed",
     "predict",
     "stacks",
     "optimizers",

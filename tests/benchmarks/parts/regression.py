@@ -36,8 +36,8 @@ SLOWER = 1.25
 
 NOTE = (
     "Now and then: the time by that of the yardstick in the same round, medians; in brackets the quartiles over the "
-    "rounds. Yardstick: the bare matrix products of the network (of the one of MNIST's size for other networks), "
-    "NumPy's import for the import."
+    "rounds. Yardstick: the bare matrix products of the network (for other networks those of a dense one with products "
+    "of about their size), NumPy's import for the import."
 )
 
 
@@ -122,10 +122,10 @@ def entries(options: Options) -> dict[str, tuple[Seconds, Seconds]]:
         stack = SMALL._replace(members=8)
         add(f"step of a stack of 8, {SMALL.label}", ours.stacked(stack)[0], SMALL)
     if MNIST in tasks:
-        for make in (larger.cnn, larger.lstm, larger.transformer):
+        for make, like in ((larger.cnn, MNIST), (larger.lstm, SMALL), (larger.transformer, MNIST)):
             network = make(np.random.default_rng(0))
             start = network.model.init(nn.key(0), network.batches[0][0].shape[1:])
-            add(f"step, {network.label}", larger.nnfunc(network, *start), MNIST)
+            add(f"step, {network.label}", larger.nnfunc(network, *start), like)
     if not options.quick:
         found["import"] = partial(milliseconds, "nnfunc"), partial(milliseconds, "numpy")
     return found
