@@ -28,7 +28,7 @@ NOTE = (
 
 
 class Ops(NamedTuple):
-    """What a formula is written with, of PyTorch or JAX; `normal`: noise like an array, `pick`: an entry of each row."""
+    """What a formula is written with, of PyTorch or JAX; `normal`: noise like it, `pick`: an entry of each row."""
 
     linear: Callable[[Any, Any, Any], Any]
     relu: Callable[[Any], Any]
