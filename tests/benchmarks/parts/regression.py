@@ -36,8 +36,8 @@ SLOWER = 1.25
 
 NOTE = (
     "Now and then: the time by that of the yardstick in the same round, medians; in brackets the quartiles over the "
-    "rounds. Yardstick: the bare matrix products of the network (for other networks those of a dense one with products "
-    "of about their size), NumPy's import for the import."
+    "rounds. Yardstick: the bare matrix products of a training step of the network with as many rows (for other "
+    "networks those of a dense one that take about as long), NumPy's import for the import."
 )
 
 
@@ -116,13 +116,13 @@ def entries(options: Options) -> dict[str, tuple[Seconds, Seconds]]:
         noisy = task._replace(batch_norm=True, keep_prob=0.8)
         add(f"step with batch norm and dropout, {task.label}", ours.steps(noisy)[0], task)
         add(f"value_and_grad alone, {task.label}", value_and_grad(task), task)
-        add(f"predict 1 row, {task.name}", predictor(task, 1), task)
-        add(f"predict 10,000 rows, {task.name}", predictor(task, 10_000), task)
+        add(f"predict 1 row, {task.name}", predictor(task, 1), task._replace(batch=1))
+        add(f"predict 10,000 rows, {task.name}", predictor(task, 10_000), task._replace(batch=10_000))
     if SMALL in tasks:
         stack = SMALL._replace(members=8)
-        add(f"step of a stack of 8, {SMALL.label}", ours.stacked(stack)[0], SMALL)
+        add(f"step of a stack of 8, {SMALL.label}", ours.stacked(stack)[0], SMALL._replace(batch=512))
     if MNIST in tasks:
-        for make, like in ((larger.cnn, MNIST), (larger.lstm, SMALL), (larger.transformer, MNIST)):
+        for make, like in ((larger.cnn, MNIST), (larger.lstm, SMALL._replace(batch=1600)), (larger.transformer, MNIST)):
             network = make(np.random.default_rng(0))
             start = network.model.init(nn.key(0), network.batches[0][0].shape[1:])
             add(f"step, {network.label}", larger.nnfunc(network, *start), like)
