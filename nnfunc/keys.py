@@ -9,9 +9,9 @@ different keys are independent, however alike the keys are.
 
 from __future__ import annotations
 
+from functools import cache
 from operator import index
 from sys import byteorder
-from threading import local
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from nnfunc._internal.validate import NoNumber, is_number, positive_int
 
 if TYPE_CHECKING:  # 14 ms at run time: imported where it is used
+    from threading import local
+
     from numpy.random import Generator
 
 __all__ = ["Key", "Keys", "fold_in", "generator", "key", "split"]
@@ -30,8 +32,14 @@ _MASK, _HALF = (1 << 128) - 1, (1 << 64) - 1
 _LARGEST = 1 << 126
 _MOST_KEYS = 1_000_000
 _LITTLE = byteorder == "little"
-_thread = local()
-"""A generator for each thread, which is given a key before it is used."""
+
+
+@cache
+def _thread() -> local:
+    """A generator for each thread, which is given a key before it is used."""
+    from threading import local  # 1 ms, and NumPy's random numbers import it too
+
+    return local()
 
 
 class Key(NoNumber, int):
@@ -132,7 +140,7 @@ def random_bits(key: Key, n: int) -> NDArray[np.uint32]:
     """
     if type(key) is not Key:
         check(key)
-    known = _thread.__dict__
+    known = _thread().__dict__
     if not known:  # to make a Philox takes ten times as long as to give one another key
         philox = generator(key).bit_generator
         known.update(philox=philox, state=philox.state)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import nnfunc as nn
 from nnfunc.arrays import Array, ArrayDict
+from nnfunc.evaluation.predict import rows_at_once
 from tests.catalogue import OPTIMIZERS
 
 rng = np.random.default_rng(0)
@@ -499,6 +500,19 @@ def test_prediction_in_blocks_of_rows_is_prediction_at_once() -> None:
     model = nn.mlp([4, 8, 3], ["relu", "softmax"], keep_prob=0.8, batch_norm=True)
     ts = nn.train_state(model, nn.gd(), nn.key(0), (4,), np.float64)
     many = np.random.default_rng(1).normal(size=(5000, 4))
+    at_once, _, _ = model.forward(ts.params, ts.state, many)
+    np.testing.assert_allclose(nn.predict(model, ts, many), at_once, rtol=1e-12)
+
+
+def test_rows_with_wide_values_are_predicted_in_smaller_parts() -> None:
+    """The widest value of a part takes 4 MiB, however narrow x is."""
+    for width, rows in {1 << 13: 128, 1 << 9: 2048, 1 << 4: 2048, 1 << 22: 1}.items():
+        widened = nn.upsample1d(width)
+        program, *_ = widened.run(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 1, 1), np.float32), None, False)
+        assert rows_at_once(program, 4) == rows
+    model = nn.serial(nn.conv2d(8, 3, padding="same"), nn.relu(), nn.upsample2d(8), nn.global_avg_pool(), nn.dense(3))
+    ts = nn.train_state(model, nn.gd(), nn.key(0), (8, 8, 1), np.float64)
+    many = np.random.default_rng(1).normal(size=(300, 8, 8, 1))
     at_once, _, _ = model.forward(ts.params, ts.state, many)
     np.testing.assert_allclose(nn.predict(model, ts, many), at_once, rtol=1e-12)
 

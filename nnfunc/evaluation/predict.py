@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -10,6 +11,7 @@ import numpy as np
 from nnfunc._internal.validate import cast, numeric
 from nnfunc.arrays import ArrayDict, as_dict
 from nnfunc.core.layer import Layer
+from nnfunc.core.program import Program
 from nnfunc.core.values import Value, leaves, map_leaves, taken
 from nnfunc.layers.structure import by_rows
 from nnfunc.stacks import PerMember
@@ -27,8 +29,9 @@ class HasParams(Protocol):
 Given: TypeAlias = "HasParams | tuple[ArrayDict, ArrayDict]"
 """A `TrainState`, anything with `params` and `state`, or the pair of these."""
 
-ROWS = 2048
-"""How many rows are predicted at once where they do not depend on each other, so that activations stay in the cache."""
+FEW, ROWS, CACHE = 256, 2048, 4 << 20
+"""Rows that do not depend on each other are predicted in parts whose activations stay in the cache: of as many rows
+as their widest value takes CACHE bytes for, ROWS at most. FEW are predicted at once."""
 
 
 class Trained(NamedTuple):
@@ -77,17 +80,24 @@ def predict(model: Layer, ts: Given, X: Value) -> Value:
     def ready(a: Any) -> Any:
         return PerMember(cast(a.array, "X", dtype)) if isinstance(a, PerMember) else cast(a, "X", dtype)
 
-    def outputs(rows: slice) -> Value:
+    def outputs(rows: slice) -> tuple[Program, Value]:
         part = map_leaves(lambda a: a if isinstance(a, PerMember) or not a.ndim else a[rows], x)
         program, values, *_ = model.run(params, ts.state, map_leaves(ready, part), None, False, keep=False)
-        return taken(values, program.output)
+        return program, taken(values, program.output)
 
     if not leaves(x):
         raise ValueError("X is an empty tuple, expected an array, or one for each input")
     first = leaves(x)[0]
-    many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > ROWS
+    many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > FEW
     if many and not params.stack_shape and by_rows(model):
         with suppress(ValueError, TypeError):  # what is wrong is said of all rows below
-            parts = [outputs(slice(i, i + ROWS)) for i in range(0, len(first), ROWS)]
+            rows = rows_at_once(outputs(slice(0, 1))[0], np.dtype(dtype).itemsize)
+            parts = [outputs(slice(i, i + rows))[1] for i in range(0, len(first), rows)]
             return map_leaves(lambda *each: np.concatenate(each), *parts)
-    return map_leaves(np.copy, outputs(slice(None)))  # what forward returns is read-only
+    return map_leaves(np.copy, outputs(slice(None))[1])  # what forward returns is read-only
+
+
+def rows_at_once(program: Program, itemsize: int) -> int:
+    """How many rows have a widest value of CACHE bytes, ROWS at most."""
+    widest = max(math.prod(shape) for shape in program.shapes)
+    return min(max(CACHE // (itemsize * max(widest, 1)), 1), ROWS)

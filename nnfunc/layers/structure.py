@@ -93,9 +93,13 @@ def last_layer(model: Layer) -> Layer:
     return last_layer(model.layers[-1][1]) if is_serial(model) and model.layers else model
 
 
+SERIES = serial().wire
+"""The wire of layers one after another."""
+
+
 def is_serial(model: Layer) -> bool:
     """Whether a model is its layers one after another."""
-    return model.wire is serial().wire
+    return model.wire is SERIES
 
 
 def frozen_patterns(model: Layer, path: str = "") -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ A loss takes options by a call, `nn.categorical_cross_entropy(label_smoothing=0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from nnfunc._internal.validate import by_name, instance
 from nnfunc.losses.base import Loss, LossCache, LossName, combined
@@ -83,6 +84,7 @@ def built_in() -> list[Loss]:
     return [_made(globals()[name]) for name in __all__ if name not in NOT_LOSSES]
 
 
+@cache
 def by_names() -> dict[str, Callable[[], Loss]]:
     """The names that stand for losses."""
     return {loss.name: (lambda loss=loss: loss) for loss in built_in()}  # type: ignore[misc]  # a default that binds

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +28,9 @@ def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[C
     Raises:
         the first error of one of the calls; all others end too, on the other processes by a `StoppedError`.
     """
+    from queue import SimpleQueue  # two modules that only these shards need
+    from threading import Thread
+
     errors: dict[int, Exception] = {}  # by the number of the call, so that it does not matter which came first
     calls: Sequence[Callable[[Gather], T]] = ()
     try:

@@ -18,7 +18,8 @@ Cell: TypeAlias = "str | int | float | Sequence[float] | None"
 
 
 class Options(NamedTuple):
-    """What the command line says; `peers` are files of tests/benchmarks/peers, `tasks` names of networks."""
+    """What the command line says; `peers` are files of tests/benchmarks/peers, `tasks` names of networks; `store` is
+    whether the figures of `regression` become those to compare with."""
 
     rounds: int
     seconds: float
@@ -27,6 +28,7 @@ class Options(NamedTuple):
     peers: Sequence[str]
     mnist: Path | None
     out: Path
+    store: bool = False
 
 
 class Table(NamedTuple):
@@ -60,14 +62,14 @@ def machine() -> dict[str, str]:
         found["processor"] = info.read_text().partition("model name")[2].partition(": ")[2].partition("\n")[0]
     found["guard"] = "on" if find_spec("psutil") else "off: psutil is missing, no turn is known to be disturbed"
     found |= {"system": platform.platform(), "Python": platform.python_version()}
-    names = ["nnfunc", "numpy", "torch", "jax", "optax", "scikit-learn", "mygrad", "autograd", "psutil"]
+    names = ["nnfunc", "numpy", "torch", "jax", "optax", "scikit-learn", "mygrad", "autograd", "smallpebble", "psutil"]
     for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    missing = [name for name in peers.PACKAGES if name not in peers.available()]
-    return found | {"left out": ", ".join(missing) or "no contestant"}
+    found["threads"] = os.environ.get("OMP_NUM_THREADS", "as many as the libraries choose")
+    return found | {"left out": ", ".join(peers.missing()) or "no contestant"}
 
 
 def write(options: Options, tables: Mapping[str, Sequence[Table]]) -> None:

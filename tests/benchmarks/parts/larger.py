@@ -6,6 +6,7 @@ All begin with the weights of PyTorch's modules and see the same batches; the lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from importlib.util import find_spec
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -16,10 +17,13 @@ from numpy.typing import NDArray
 import nnfunc as nn
 from nnfunc.arrays import ArrayDict
 from nnfunc.interop.torch import from_state_dict
+from tests.benchmarks import peers
 from tests.benchmarks.networks import LEARNING_RATE
 from tests.benchmarks.parts.steps import shown_ratio
 from tests.benchmarks.report import Cell, Options, Table
 from tests.benchmarks.timing import Contestant, equal_work, measure
+
+EAGER, LAST, COMPILED = "PyTorch eager", "PyTorch channels_last", "PyTorch compiled"
 
 Batches = list[tuple[NDArray[Any], NDArray[np.int64]]]
 
@@ -161,13 +165,16 @@ def run(options: Options) -> Iterator[Table]:
         )
         contestants = [nnfunc(network, params, state)]
         if "torch_peer" in options.peers:
-            contestants.append(pytorch(network, module))
+            contestants.append(pytorch(network, module, EAGER))
+            contestants += [pytorch(network, module, LAST)] if network.images else []
+        if "torch_compiled" in options.peers and "torch_compiled" in peers.available():
+            contestants.append(pytorch(network, module, COMPILED))
         if "jax_peer" in options.peers and find_spec("optax") and network.jax:
             contestants.append(jax_jit(network, params))
         equal_work(contestants)
         ours, *others = measure(contestants, options.rounds, options.seconds)
         row: dict[str, Cell] = {"network": network.label, "nnfunc, ms": ours.median * 1e3}
-        for name in ("PyTorch eager, fused Adam", "JAX jit"):
+        for name in (EAGER, LAST, COMPILED, "JAX jit"):
             found = next((t for t in others if t.name == name), None)
             row[f"{name}, ms"] = None if found is None else found.median * 1e3
             row[f"by {name}"] = None if found is None else shown_ratio(ours, found)
@@ -188,26 +195,38 @@ def nnfunc(network: Network, params: ArrayDict, state: ArrayDict) -> Contestant:
     return Contestant("nnfunc", run, "ours")
 
 
-def pytorch(network: Network, module: Any) -> Contestant:
+def pytorch(network: Network, module: Any, name: str) -> Contestant:
+    """A copy of the module, in the manner that its name says; the optimizer is the fused Adam."""
     import torch
 
-    criterion = torch.nn.CrossEntropyLoss()
+    module, criterion = deepcopy(module), torch.nn.CrossEntropyLoss()
+    layout = torch.channels_last if name == LAST else torch.contiguous_format
+    module.to(memory_format=layout)
+
+    def loss(x: Any, y: Any) -> Any:
+        return criterion(module(x), y)
+
+    if name == COMPILED:
+        torch.compiler.reset()
+    cost = torch.compile(loss, dynamic=False) if name == COMPILED else loss
     optimizer = torch.optim.Adam(module.parameters(), LEARNING_RATE, fused=True)
 
     def tensors(x: NDArray[Any], y: NDArray[np.int64]) -> tuple[Any, Any]:
-        return torch.tensor(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if network.images else x), torch.tensor(y)
+        if not network.images:
+            return torch.tensor(x), torch.tensor(y)
+        return torch.tensor(np.moveaxis(x, -1, 1).copy()).contiguous(memory_format=layout), torch.tensor(y)
 
     batches = cycle([tensors(x, y) for x, y in network.batches])
 
     def run() -> float:
         x, y = next(batches)
         optimizer.zero_grad()
-        value = criterion(module(x), y)
+        value = cost(x, y)
         value.backward()
         optimizer.step()
         return float(value.item())
 
-    return Contestant("PyTorch eager, fused Adam", run)
+    return Contestant(name, run)
 
 
 def jax_jit(network: Network, params: ArrayDict) -> Contestant:

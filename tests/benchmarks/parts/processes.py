@@ -1,4 +1,4 @@
-"""Whole processes: import, load a file, train, evaluate; wall time, processor time, peak memory and accuracy."""
+"""Whole processes: import, load a file, train, evaluate; wall time, its phases, processor time, peak memory."""
 
 from __future__ import annotations
 
@@ -28,13 +28,20 @@ PROGRAMS = {
     "sklearn": "sklearn_peer",
     "torch": "torch_peer",
     "jax": "jax_peer",
+    "nnfunc_cnn": "ours",
+    "torch_cnn": "torch_peer",
 }
 """The functions of `programs`, and the file of tests/benchmarks/peers that stands for each."""
 
 NOTE = (
     "Medians over the processes, run in turn; each begins with parameters of its own (He, PyTorch and scikit-learn "
-    "their defaults). Peak: the largest resident memory."
+    "their defaults). Peak: the largest resident memory. Phases, in seconds: import is that of the library, compiling "
+    "is in training; the rest of the wall time is Python's start with NumPy, and the end."
 )
+
+
+CNN = Task("MNIST CNN", (784, 10), 128)
+"""Two convolutions of 16 and 32 filters, pooled, and a dense layer."""
 
 
 class Data(NamedTuple):
@@ -56,16 +63,19 @@ class Data(NamedTuple):
 
 def run(options: Options) -> Iterator[Table]:
     with tempfile.TemporaryDirectory() as folder:
-        for task, epochs in ((SMALL, 50), (MNIST, 5)):
-            if task.name in options.tasks:
+        for task, epochs in ((SMALL, 50), (MNIST, 5), (CNN, 1)):
+            if task.name in options.tasks or (task == CNN and MNIST.name in options.tasks):
                 source, data = digits() if task == SMALL else mnist(options.mnist)
+                if options.quick:
+                    data = data._replace(x=data.x[:10_000], y=data.y[:10_000])
                 file = Path(folder) / f"{task.batch}.npz"
                 data.save(file, task.batch)
                 yield compare(task, source, file, 1 if options.quick else epochs, options)
 
 
 def compare(task: Task, source: str, file: Path, epochs: int, options: Options) -> Table:
-    names = [name for name, peer in PROGRAMS.items() if peer in options.peers and peer in peers.available()]
+    chosen = [name for name, peer in PROGRAMS.items() if peer in options.peers and peer in peers.available()]
+    names = [name for name in chosen if name.endswith("_cnn") == (task == CNN)]
     arguments = [str(file), str(epochs), str(task.batch), *map(str, task.dims)]
     runs: dict[str, list[Run]] = {name: [] for name in names}
     repeated = dict.fromkeys(names, 0)
@@ -76,23 +86,30 @@ def compare(task: Task, source: str, file: Path, epochs: int, options: Options) 
             repeated[name] += again
     rows = []
     for name, each in runs.items():
-        wall, cpu, peak, accuracy, _ = (statistics.median(column) for column in zip(*each, strict=True))
+        wall, cpu, peak, accuracy, _, *phases = (
+            statistics.median(column) for column in zip(*((*run[:-1], *run.phases) for run in each), strict=True)
+        )
         row: dict[str, Cell] = {"program": name, "wall, s": wall}
         row |= {"min": min(run.wall for run in each), "max": max(run.wall for run in each)}
+        row |= dict(zip(PHASES, phases, strict=True))
         row |= {"CPU, s": cpu, "peak, MB": peak / 1e6, "accuracy": f"{accuracy:.2%}"}
         row |= {"runs repeated": repeated[name], "still disturbed": sum(map(disturbed, each))}
         rows.append(row | {"runs": [run.wall for run in each], "others": [run.others for run in each]})
     return Table(f"Whole process: {source}, {task.label}, epochs: {epochs}", rows, NOTE)
 
 
+PHASES = ("import", "data", "training", "evaluation")
+
+
 class Run(NamedTuple):
-    """Seconds, bytes and accuracy of a process, and the cores that other processes used meanwhile."""
+    """Seconds, bytes and accuracy of a process, the cores that other processes used meanwhile, seconds of `PHASES`."""
 
     wall: float
     cpu: float
     peak: float
     accuracy: float
     others: float
+    phases: tuple[float, ...]
 
 
 def whole_process(name: str, arguments: list[str]) -> Run:
@@ -100,7 +117,9 @@ def whole_process(name: str, arguments: list[str]) -> Run:
     machine, own = machine_seconds(), time.process_time()
     done = json.loads(subprocess.run(command, env=CHILDREN, stdout=subprocess.PIPE, text=True, check=True).stdout)
     others = machine_seconds() - machine - (time.process_time() - own) - done["cpu"] - done["launcher"]
-    return Run(done["wall"], done["cpu"], done["peak"], float(done["output"]), max(others, 0.0) / done["wall"])
+    said = json.loads(done["output"])
+    phases = tuple(said["seconds"][name] for name in PHASES)
+    return Run(done["wall"], done["cpu"], done["peak"], said["accuracy"], max(others, 0.0) / done["wall"], phases)
 
 
 def digits() -> tuple[str, Data]:

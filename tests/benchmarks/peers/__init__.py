@@ -19,6 +19,7 @@ PACKAGES = {
     "sklearn_peer": "sklearn",
     "autograd_peer": "autograd",
     "mygrad_peer": "mygrad",
+    "smallpebble_peer": "smallpebble",
 }
 """The package that each file here is about."""
 
@@ -27,6 +28,13 @@ def available() -> list[str]:
     """The files whose packages are installed; torch.compile needs a C++ compiler too."""
     compiler = which("g++") or which("clang++")
     return [name for name, package in PACKAGES.items() if find_spec(package) and (compiler or "compiled" not in name)]
+
+
+def missing(chosen: Sequence[str] | None = None) -> list[str]:
+    """The chosen files (all, if none is) that are not available, and why."""
+    why = {name: f"{package} is not installed" for name, package in PACKAGES.items() if not find_spec(package)}
+    names = [name for name in chosen or PACKAGES if name not in available()]
+    return [f"{name} ({why.get(name, 'no C++ compiler')})" for name in names]
 
 
 def contestants(kind: str, task: Task, chosen: Sequence[str]) -> list[Contestant]:

@@ -1,7 +1,4 @@
-"""The cost of a gradient check: seconds and loss evaluations, compared with torch.autograd.gradcheck.
-
-    pip install torch
-    python -m tests.benchmarks.checks [4k 235k 2.9M]
+"""The cost of a gradient check, and of a check of a model: seconds and loss evaluations, next to PyTorch's gradcheck.
 
 Three networks (784-256-128-10 is the middle one) with ReLUs, a batch of 32, in float64; the gradients are right, or
 wrong in one element by 1 %, or in a whole array by the batch size. gradcheck says only whether they agree. Its slow
@@ -10,9 +7,8 @@ mode, which compares every element, is run on the smallest network alone: on the
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +17,7 @@ from numpy.typing import NDArray
 
 import nnfunc as nn
 from nnfunc.arrays import Array
+from tests.benchmarks.report import Cell, Options, Table
 
 SIZES = {"4k": [64, 48, 16, 10], "235k": [784, 256, 128, 10], "2.9M": [784, 1536, 1024, 10]}
 MISTAKES: dict[str, Callable[[dict[str, Array]], None]] = {
@@ -103,22 +100,37 @@ def gradcheck(params: nn.ArrayDict, x: Array, labels: NDArray[np.int64], mistake
     return f"{time.perf_counter() - began:.1f} s, {'agree' if agree else 'differ'}"
 
 
-def main(names: list[str]) -> None:
-    torch = find_spec("torch") is not None
-    print("| parameters | gradients | nnfunc | loss evaluations | it says | gradcheck, fast | gradcheck, slow |")
-    print("|---|---|---|---|---|---|---|")
+def run(options: Options) -> Iterator[Table]:
+    """A quick run has the smallest network alone."""
+    torch = "torch_peer" in options.peers and find_spec("torch") is not None
+    names = list(SIZES)[: 1 if options.quick else None]
+    rows: list[Mapping[str, Cell]] = []
     for name in names:
         params, loss_fn, grads_fn, x, labels = network(SIZES[name])
         for mistake, change in MISTAKES.items():
             report = nn.check_gradients(loss_fn, wrong(grads_fn, change), params, batch_size=32)
-            said = ", ".join(
-                f"{f.name} {list(f.index) if f.kind == 'sparse' else ''} {f.kind}" for f in report.findings
-            )
-            fast = gradcheck(params, x, labels, change, True) if torch else "–"
-            slow = gradcheck(params, x, labels, change, False) if torch and name == "4k" else "–"
-            cells = [f"{params.vector.size:,}", mistake, f"{report.seconds:.1f} s", f"{report.evaluations:,}"]
-            print(f"| {' | '.join([*cells, said or 'all right', fast, slow])} |", flush=True)
+            row: dict[str, Cell] = {"parameters": params.vector.size, "gradients": mistake}
+            row |= {"nnfunc, s": report.seconds, "loss evaluations": report.evaluations, "it says": said(report)}
+            row["gradcheck, fast"] = gradcheck(params, x, labels, change, True) if torch else None
+            slow = torch and name == "4k"
+            rows.append(row | {"gradcheck, slow": gradcheck(params, x, labels, change, False) if slow else None})
+    yield Table("Check of gradients", rows)
+    yield Table("Check of a model: nn.check_model", [whole_model(SIZES[name]) for name in names])
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:] or list(SIZES))
+def whole_model(dims: list[int]) -> dict[str, Cell]:
+    """Every layer's backward by itself, and the gradient of the loss."""
+    model = nn.mlp(dims, ["relu"] * (len(dims) - 2) + ["softmax"], keep_prob=0.8, batch_norm=True)
+    params, state = model.init(nn.key(0), (dims[0],), np.float64)
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(32, dims[0])), rng.integers(0, dims[-1], 32)
+    loss = nn.sparse_categorical_cross_entropy
+    began = time.perf_counter()
+    report = nn.check_model(model, params, x, target=labels, loss=loss, state=state, key=nn.key(1))
+    seconds = time.perf_counter() - began
+    return {"parameters": params.vector.size, "layers": len(model.layers), "s": seconds, "it says": said(report)}
+
+
+def said(report: nn.Report) -> str:
+    findings = [f"{f.name} {list(f.index) if f.kind == 'sparse' else ''} {f.kind}" for f in report.findings]
+    return ", ".join(findings) or "all right"
