@@ -32,7 +32,6 @@ from nnfunc import (
 from nnfunc._internal.moved import moved
 from nnfunc.arrays import Array, ArrayDict
 from nnfunc.errors import NonFiniteError
-from nnfunc.evaluation import accuracy, evaluate, generate, predict, predict_classes
 from nnfunc.keys import Key, fold_in, key, split
 from nnfunc.layers import (
     Layer,
@@ -125,6 +124,7 @@ from nnfunc.losses import (
     sparse_categorical_cross_entropy,
     sparse_categorical_cross_entropy_with_logits,
 )
+from nnfunc.metrics import accuracy, evaluate, generate, predict, predict_classes
 from nnfunc.models import output_shape, summary
 from nnfunc.optimizers import (
     Optimizer,

@@ -9,16 +9,16 @@ from nnfunc.evaluation import (
     confusion_matrix,
     evaluate,
     f1_score,
-    generate,
     perplexity,
     precision,
-    predict,
     predict_classes,
     r2_score,
     recall,
     roc_auc,
     top_k_accuracy,
 )
+from nnfunc.evaluation.generate import generate
+from nnfunc.evaluation.predict import predict
 
 __all__ = [
     "Average",

@@ -78,6 +78,14 @@ def test_every_name_is_on_the_page_of_names() -> None:
     assert named - listed <= SAID_IN_WORDS
 
 
+def test_each_formula_is_on_the_page_of_formulas() -> None:
+    page = (ROOT / "examples" / "guides" / "formulas.md").read_text()
+    first = " ".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    listed = set(re.findall(r"`(\w+)`", first)) | {"one_hot"}  # a part of a formula
+    topics = (nn.layers, nn.losses, nn.optimizers, nn.schedules, nn.penalties)
+    assert {name for topic in topics for name in topic.__all__ if not name[0].isupper()} - listed == set()
+
+
 SAID_IN_WORDS = {
     name for name in nn.__all__ if re.search("cross_entropy|squared_error|absolute_error|probability", name)
 }

@@ -36,7 +36,7 @@ What holds, and the test that shows it (tests/test_distributed.py; of memory, te
         test_the_memory_of_training_on_an_iterator_does_not_grow_with_the_data
 """
 
-from nnfunc.distributed.mpi import mpi
+from nnfunc.distributed.processes import mpi
 from nnfunc.distributed.states import divided, gathered, save, scattered
 from nnfunc.distributed.sweeps import Trial, sweep
 from nnfunc.training.shards import Reduction, Shards, digest, sharded

@@ -49,8 +49,8 @@ def conv1d(
 ) -> Layer:
     """y[t, o] = Σᵢ Σ_c x[t·stride + i·dilation − before, c] W[i, c, o] + b[o], over sequences x (..., T, C).
 
-    Args: those of `conv2d`, with a number each instead of a pair; padding also (before, after): (k − 1, 0)
-        sees the past alone.
+    Arguments are those of `conv2d`, with a number each instead of a pair; padding also (before, after): (k − 1, 0)
+    sees the past alone.
     Parameters: W (kernel_size, C/groups, filters), b (filters,). y (..., T', filters).
 
     >>> layer = nn.conv1d(4, kernel_size=3, padding="same")

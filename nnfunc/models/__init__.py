@@ -2,6 +2,6 @@
 
 from nnfunc.core.build import output_shape, program
 from nnfunc.core.program import Op, Program
-from nnfunc.models.summary import summary
+from nnfunc.models.table import summary
 
 __all__ = ["Op", "Program", "output_shape", "program", "summary"]

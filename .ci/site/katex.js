@@ -1,0 +1,2 @@
+document.addEventListener("DOMContentLoaded", () =>
+  document.querySelectorAll(".arithmatex").forEach(e => window.renderMathInElement?.(e, {throwOnError: false})))
