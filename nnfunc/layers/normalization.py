@@ -367,7 +367,7 @@ def _backward(
     dgamma, *dbeta = grads
     alone = over is not None and over.groups is None
     if dgamma is not None or alone:
-        dx = dy * normalized
+        dx: Array = dy * normalized
         products = _sums(dx, params[0], dgamma)
     if (dbeta and dbeta[0] is not None) or alone:
         sums = _sums(dy, params[0], dbeta[0])
