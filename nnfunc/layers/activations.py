@@ -451,7 +451,14 @@ def _gelu_backward(
     if approximate:
         return dy * _gelu_tanh_slope(cache)
     x, phi = cache
-    return dy * (phi + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+    dx = -0.5 * x
+    dx *= x
+    np.exp(dx, out=dx)
+    dx *= x
+    dx *= 1 / math.sqrt(2 * math.pi)
+    dx += phi
+    dx *= dy
+    return dx
 
 
 def _gelu_tanh(x: Array) -> tuple[Array, tuple[Array, Array]]:
