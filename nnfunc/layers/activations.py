@@ -570,7 +570,9 @@ def mish() -> Layer:
 
 
 def _mish(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
-    t = np.tanh(np.logaddexp(x, 0, dtype=x.dtype))
+    e = np.exp(np.minimum(x, 40))  # t is 1 from 20 on
+    e *= e + 2
+    t = e / (e + 2)  # tanh(log(1 + eˣ)) = ((1 + eˣ)² − 1)/((1 + eˣ)² + 1)
     return x * t, (x, t)
 
 
