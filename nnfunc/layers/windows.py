@@ -170,6 +170,9 @@ def correlate(
     """
     oh, ow = windows.outputs(*x.shape[1:3]) if beside is None else beside[0].shape[1:3]
     y = np.empty((len(x), oh, ow, W.shape[-1]), x.dtype)
+    if windows.stride[0] == 1 and groups == 1 and x.shape[-1] >= FEW:
+        _correlate_lines(padded(x, windows.pads), W, windows, y, b, beside)
+        return y
     matrices = _matrices(W, groups)
     wide = None if b is None else np.tile(b, ow)  # a whole line of y at once
     total = None if beside is None else _Total(beside[1], groups)
@@ -188,6 +191,37 @@ def correlate(
     if total is not None:
         total.write()
     return y
+
+
+def _correlate_lines(
+    x: Array, W: Array, windows: Windows, y: Array, b: Array | None, beside: tuple[Array, Array] | None
+) -> None:
+    """`correlate` of a padded x whose lines are all looked at: what windows of one line see is copied once, not kh
+    times, and multiplied with each line of W where it stands that many lines above."""
+    (kh, kw), dh, (oh, ow, outputs), channels = windows.size, windows.dilation[0], y.shape[1:], x.shape[-1]
+    matrices, line = W.reshape(kh, kw * channels, outputs), windows._replace(size=(1, kw))
+    wide = None if b is None else np.tile(b, ow)  # a whole line of y at once
+    total, memory = np.zeros_like(matrices), None
+    for examples, rows in _blocks(len(x), oh, 2 * ow * kw * channels):
+        part = x[examples, rows.start : rows.stop + (kh - 1) * dh]
+        seen = _columns(part, line, 1, part.shape[1], ow)[0]
+        memory = np.empty(seen.shape, x.dtype) if memory is None else memory  # the first block is the largest
+        lines = memory[: len(part), : part.shape[1]]
+        np.copyto(lines, seen)
+        lines, into = lines.reshape(len(part), -1, kw * channels), y[examples, rows].reshape(len(part), -1, outputs)
+        for i in range(kh):
+            below = lines[:, i * dh * ow : i * dh * ow + into.shape[1]]
+            if i == 0:
+                np.matmul(below, matrices[i], out=into)
+            else:
+                into += np.matmul(below, matrices[i])
+            if beside is not None:
+                total[i] += np.matmul(below.mT, beside[0][examples, rows].reshape(into.shape)).sum(axis=0)
+        if wide is not None:
+            each = into.reshape(-1, len(wide))
+            each += wide
+    if beside is not None:
+        beside[1][...] = total.reshape(W.shape)
 
 
 class _Total:
