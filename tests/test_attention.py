@@ -86,6 +86,18 @@ def test_the_gradient_holds_where_ids_need_more_than_16_bits() -> None:
     assert np.count_nonzero(dE) == 3
 
 
+@pytest.mark.parametrize(("count", "ids"), [(3, 2100), (500, 2100), (70_000, 2048)])
+def test_the_gradients_of_many_ids_add_up(count: int, ids: int) -> None:
+    """Enough for blocks: with sums over many of them, over few rows each, and a last one that is not full."""
+    rng = np.random.default_rng(0)
+    layer, x, dy = nn.embedding(count, 40), rng.integers(count, size=(1, ids)), rng.normal(size=(1, ids, 40))
+    params, state = layer.init(nn.key(0), (ids,), np.float64)
+    _, cache, _ = layer.forward(params, state, x)
+    expected = np.zeros((count, 40))
+    np.add.at(expected, x[0], dy[0])
+    np.testing.assert_allclose(layer.backward(params, cache, dy)[1]["E"], expected, rtol=1e-12, atol=1e-12)
+
+
 def test_an_embedding_and_the_output_layer_can_be_one_array() -> None:
     body = nn.serial(nn.embedding(6, 4), nn.transformer_block(4, 2, causal=True), nn.dense(6, bias=False))
     model = nn.tie(body, "dense1.W", to="embedding1.E", transpose=True)

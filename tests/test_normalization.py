@@ -59,6 +59,23 @@ def test_the_formula(name: str, shape: Shape, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("shape", [(61, 59, 4), (50, 60, 8), (17, 1024)])
+def test_many_rows_are_each_by_the_formula(name: str, shape: Shape) -> None:
+    """More than are taken one by one; dx against the slope of y along a direction."""
+    layer = NORMS[name]
+    params, state, x = made(layer, shape, 0)
+    y, cache, _ = layer.forward(params, state, x, train=True)
+    np.testing.assert_allclose(y, by_hand(name, x) * params["gamma"] + params.get("beta", 0.0), rtol=1e-9, atol=1e-10)
+    direction, dy = np.random.default_rng(1).normal(size=(2, *x.shape))
+    step = 1e-6
+    ahead, behind = (layer.forward(params, state, x + s * direction, train=True)[0] for s in (step, -step))
+    dx, _ = layer.backward(params, cache, dy)
+    assert isinstance(dx, np.ndarray)
+    slope = ((ahead - behind) * dy).sum() / (2 * step)
+    np.testing.assert_allclose((dx * direction).sum(), slope, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NORMS)
 @given(shape=layouts, seed=seeds)
 def test_all_gradients(name: str, shape: Shape, seed: int) -> None:
     layer = NORMS[name]

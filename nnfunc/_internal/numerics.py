@@ -148,7 +148,8 @@ def normal_cdf(x: Array) -> Array:
         power += others[-1]
         power -= z * z
         below = 0.5 * t * np.exp(power)
-        out[start : start + BLOCK] = np.where(part < 0, below, 1 - below)
+        below -= part >= 0  # np.where takes ten times as long where signs are mixed
+        np.abs(below, out=out[start : start + BLOCK])
     return phi
 
 

@@ -185,14 +185,17 @@ def _prelu_signature(input_shape: Shapes, *, initial: float) -> Signature:
 
 def _prelu(params: Params, x: Array) -> tuple[Array, Array]:
     rows = _rows(x, params[0])
-    return np.where(rows > 0, rows, rows * params[0][..., None, :]).reshape(x.shape), x
+    return (np.maximum(rows, 0) + params[0][..., None, :] * np.minimum(rows, 0)).reshape(x.shape), x
 
 
 def _prelu_backward(params: Params, x: Array, dy: Array, grads: Sequence[Array | None], need: bool) -> Array | None:
     rows, dy = _rows(x, params[0]), _rows(dy, params[0])
     if grads[0] is not None:
         sum_of_rows(dy * np.minimum(rows, 0), grads[0])
-    return np.where(rows > 0, dy, dy * params[0][..., None, :]).reshape(x.shape) if need else None
+    if not need:
+        return None
+    above = (rows > 0).astype(dy.dtype)
+    return (dy * (above + (1 - above) * params[0][..., None, :])).reshape(x.shape)
 
 
 def _rows(a: Array, slope: Array) -> Array:

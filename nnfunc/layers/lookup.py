@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from nnfunc._internal.numerics import SMALL
 from nnfunc._internal.validate import first_bad, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
@@ -102,15 +103,36 @@ def _backward(
     if dE is None:
         return
     ids, rows = x.ravel(), dy.reshape(-1, dy.shape[-1])
-    order = ids.astype(np.min_scalar_type(len(dE))).argsort(
-        kind="stable"
-    )  # NumPy sorts short integers in a tenth of the time
-    ids = ids[order]
-    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    shortest = np.min_scalar_type(len(dE))  # NumPy sorts short integers in a tenth of the time
+    order = ids.astype(shortest).argsort(kind="stable")
     dE[...] = 0
-    dE[ids[starts]] = np.add.reduceat(rows.take(order, axis=0), starts, axis=0)
+    while order.size * rows.shape[1] > SMALL:
+        # In blocks of the sorted rows, the sums are products with 1s where ids are equal. A sum that goes on from the
+        # block before is a row of the next round, and the last round's are summed as they are.
+        filled = order.take(np.arange(-(-len(order) // ROWS) * ROWS), mode="clip")
+        ids, rows = ids.take(filled), rows.take(filled, axis=0)
+        rows[len(order) :] = 0
+        blocks = ids.reshape(-1, ROWS)
+        equal = (blocks[:, :, None] == blocks[:, None, :]).astype(rows.dtype)
+        rows = np.matmul(equal, rows.reshape(len(blocks), ROWS, -1)).reshape(rows.shape)
+        new = _new(ids)
+        starts = np.flatnonzero(new)
+        dE[ids[starts]] += rows.take(starts, axis=0)
+        order = np.flatnonzero(~new[::ROWS]) * ROWS
+    ids = ids[order]
+    starts = np.flatnonzero(_new(ids))
+    dE[ids[starts]] += np.add.reduceat(rows.take(order, axis=0), starts, axis=0)
     if padding_id is not None:
         dE[padding_id] = 0
+
+
+ROWS = 16
+"""How many rows a block has."""
+
+
+def _new(ids: Ids) -> NDArray[np.bool_]:
+    """Whether each is another than the one before."""
+    return np.concatenate([ids[:1] == ids[:1], ids[1:] != ids[:-1]])
 
 
 def _onnx(*, padding_id: int | None, dtype: Any, **_: Any) -> Expression:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnfunc._internal.numerics import sum_of_columns, sum_of_rows
+from nnfunc._internal.numerics import SMALL, sum_of_columns, sum_of_rows
 from nnfunc._internal.validate import LEAST_EPS, number, positive_int
 from nnfunc.arrays import Array
 from nnfunc.core.expressions import Expression, op
@@ -120,9 +120,9 @@ def _batch_norm(
         kept, new = momentum, 1 - momentum
         state = kept * old_mean + new * mean[..., 0, :], kept * old_var + new * var[..., 0, :]
     else:
-        var, centered = old_var[..., None, :], rows - old_mean[..., None, :]
-    y, cache = _normalize(centered, var, eps, ROWS if train else None, params, out=centered)
-    return y if y.ndim == x.ndim else y.reshape(x.shape), cache._replace(gather=gather), state
+        var, centered = old_var[..., None, :], _each(np.subtract, rows, old_mean[..., None, :])
+    y, cache = _normalize(centered, var, eps, ROWS if train else None, params, centered, gather)
+    return y if y.ndim == x.ndim else y.reshape(x.shape), cache, state
 
 
 ONE_ROW = (
@@ -289,6 +289,24 @@ def _beside(param: Array, x: Array) -> Array:
     )
 
 
+def _each(operation: np.ufunc, x: Array, beside: Array, out: Array | None = None) -> Array:
+    """operation(x, beside). Of a large x with the same features beside all rows, several rows are taken as one: NumPy
+    takes as long to begin a row as for a hundred numbers."""
+    if x.size <= SMALL or beside.shape[-1] != x.shape[-1] or beside.shape[-2:-1] == x.shape[-2:-1]:
+        result: Array = operation(x, beside, out)
+        return result
+    result = np.empty_like(x, order="C") if out is None else out
+    times = math.gcd(x.shape[-2], -(-WIDE // x.shape[-1]))
+    wide = (*x.shape[:-2], x.shape[-2] // times, times * x.shape[-1])
+    repeated = np.repeat(beside[..., None, :], times, axis=-2).reshape(*beside.shape[:-1], -1)
+    operation(x.reshape(wide), repeated, result.reshape(wide))
+    return result
+
+
+WIDE = 1 << 10
+"""How many numbers a row has at least, if several are taken as one."""
+
+
 def _mean(a: Array, over: Over) -> Array:
     """The means, with an axis of length 1 for the rows if they are of all, and for the features if these are one group;
     those of several groups are repeated for each of their features."""
@@ -317,22 +335,28 @@ def _first(x: Array, over: Over) -> Array:
 def _statistics(x: Array, over: Over) -> tuple[Array, Array, Array]:
     """Mean, variance and x − mean. Shifted by the first element, so that those of an all-equal batch are exactly 0."""
     first = _first(x, over)
-    shifted = x - first
+    shifted = _each(np.subtract, x, first)
     mean = _mean(shifted, over)
-    centered = np.subtract(shifted, mean, out=shifted)
+    centered = _each(np.subtract, shifted, mean, shifted)
     return first + mean, _mean(centered * centered, over), centered
 
 
 def _normalize(
-    centered: Array, var: Array, eps: float, over: Over | None, params: Sequence[Array], out: Array | None = None
+    centered: Array,
+    var: Array,
+    eps: float,
+    over: Over | None,
+    params: Sequence[Array],
+    out: Array | None = None,
+    gather: Gather | None = None,
 ) -> tuple[Array, NormCache]:
     inverse_std = 1 / np.sqrt(var + eps)
-    normalized = np.multiply(centered, inverse_std, out=out)
+    normalized = _each(np.multiply, centered, inverse_std, out)
     gamma, *beta = params
-    y = normalized * _beside(gamma, normalized)
+    y = _each(np.multiply, normalized, _beside(gamma, normalized))
     if beta:
-        y += _beside(beta[0], normalized)
-    return y, NormCache(normalized, inverse_std, over)
+        _each(np.add, y, _beside(beta[0], y), y)
+    return y, NormCache(normalized, inverse_std, over, gather)
 
 
 def _backward(
@@ -343,7 +367,8 @@ def _backward(
     dgamma, *dbeta = grads
     alone = over is not None and over.groups is None
     if dgamma is not None or alone:
-        products = _sums(dy * normalized, params[0], dgamma)
+        dx: Array = dy * normalized
+        products = _sums(dx, params[0], dgamma)
     if (dbeta and dbeta[0] is not None) or alone:
         sums = _sums(dy, params[0], dbeta[0])
     if not need:
@@ -352,19 +377,18 @@ def _backward(
         m: float | Array = normalized.shape[-2]
         if gather is not None:
             m, products, sums = _sums_of_all(gather, m, products, sums)
-        dx = normalized * (products / m)[..., None, :]
-        dx += (sums / m)[..., None, :]
+        _each(np.multiply, normalized, (products / m)[..., None, :], dx)
+        _each(np.add, dx, (sums / m)[..., None, :], dx)
         np.subtract(dy, dx, out=dx)
-        dx *= gamma * inverse_std
-        return dx.reshape(shape)
-    dx = dy * gamma
+        return _each(np.multiply, dx, gamma * inverse_std, dx).reshape(shape)
+    dx = _each(np.multiply, dy, gamma)
     if over is not None:
-        through_variance = normalized * _mean(dx * normalized, over)
+        through_variance = dx * normalized
+        _each(np.multiply, normalized, _mean(through_variance, over), through_variance)
         if over.centered:
-            dx -= _mean(dx, over)
+            _each(np.subtract, dx, _mean(dx, over), dx)
         dx -= through_variance
-    dx *= inverse_std
-    return dx.reshape(shape)
+    return _each(np.multiply, dx, inverse_std, dx).reshape(shape)
 
 
 def _sums(a: Array, gamma: Array, gradient: Array | None) -> Array:

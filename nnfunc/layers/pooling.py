@@ -156,11 +156,17 @@ def _max_pool_backward(
     (x, y), axes = cache, len(size)
     windows, seen = _windows(x.shape[-1 - axes : -1], size, stride, padding), image(x, axes)
     wide = padded(seen, windows.pads, -math.inf)
-    dx, left, outputs = np.zeros(wide.shape, dy.dtype), dy.reshape(y.shape).copy(), (y.shape[1], y.shape[2])
+    dx, outputs, dy = np.zeros(wide.shape, dy.dtype), (y.shape[1], y.shape[2]), dy.reshape(y.shape)
+    overlap, left = any(k > s for k, s in zip(size, stride, strict=True)), np.ones(y.shape, np.bool_)
     for place, d in zip(taps(wide, windows, outputs), taps(dx, windows, outputs), strict=True):
-        own = left * (place == y)  # of equals the first takes all that is left
-        d += own
-        left -= own
+        first = place == y
+        first &= left
+        left ^= first
+        share = first.astype(dy.dtype)  # twice as fast as a product with booleans
+        if overlap:
+            d += dy * share
+        else:
+            np.multiply(dy, share, out=d)
     return padded(dx, tuple((-a, -b) for a, b in windows.pads)).reshape(x.shape)
 
 

@@ -170,6 +170,9 @@ def correlate(
     """
     oh, ow = windows.outputs(*x.shape[1:3]) if beside is None else beside[0].shape[1:3]
     y = np.empty((len(x), oh, ow, W.shape[-1]), x.dtype)
+    if _by_lines(x, windows, groups):
+        _correlate_lines(padded(x, windows.pads), W, windows, y, b, beside)
+        return y
     matrices = _matrices(W, groups)
     wide = None if b is None else np.tile(b, ow)  # a whole line of y at once
     total = None if beside is None else _Total(beside[1], groups)
@@ -188,6 +191,55 @@ def correlate(
     if total is not None:
         total.write()
     return y
+
+
+def _by_lines(x: Array, windows: Windows, groups: int) -> bool:
+    """Whether all lines of x are looked at, and a window sees enough of one for a product of matrices."""
+    return windows.stride[0] == 1 and groups == 1 and x.shape[-1] >= FEW
+
+
+def _line_blocks(x: Array, windows: Windows, outputs: Pair) -> Iterator[tuple[slice, slice, list[Array]]]:
+    """As `_column_blocks`, but what windows see of a line is copied once, not for each line of the kernel.
+
+    With the examples and the rows of a block comes, for each line of the kernel, (examples, windows, kw·C).
+    """
+    (kh, kw), dh, (oh, ow), channels = windows.size, windows.dilation[0], outputs, x.shape[-1]
+    line, memory = windows._replace(size=(1, kw)), None
+    for examples, rows in _blocks(len(x), oh, 2 * ow * kw * channels):
+        part, count = x[examples, rows.start : rows.stop + (kh - 1) * dh], rows.stop - rows.start
+        seen = _columns(part, line, 1, part.shape[1], ow)[0]
+        memory = np.empty(seen.shape, x.dtype) if memory is None else memory  # the first block is the largest
+        lines = memory[: len(part), : part.shape[1]]
+        np.copyto(lines, seen)
+        lines = lines.reshape(len(part), -1, kw * channels)
+        yield examples, rows, [lines[:, i * dh * ow : (i * dh + count) * ow] for i in range(kh)]
+
+
+def _correlate_lines(
+    x: Array, W: Array, windows: Windows, y: Array, b: Array | None, beside: tuple[Array, Array] | None
+) -> None:
+    """`correlate` of a padded x by lines, into y."""
+    (oh, ow), matrices = (y.shape[1], y.shape[2]), W.reshape(len(W), -1, W.shape[-1])
+    wide = None if b is None else np.tile(b, ow)  # a whole line of y at once
+    total = np.zeros_like(matrices)
+    for examples, rows, seen in _line_blocks(x, windows, (oh, ow)):
+        part = y[examples, rows].reshape(len(seen[0]), -1, y.shape[-1])
+        np.matmul(seen[0], matrices[0], out=part)
+        for below, matrix in zip(seen[1:], matrices[1:], strict=True):
+            part += np.matmul(below, matrix)
+        if wide is not None:
+            lines = part.reshape(-1, len(wide))
+            lines += wide
+        if beside is not None:
+            _add_lines(total, seen, beside[0][examples, rows])
+    if beside is not None:
+        beside[1][...] = total.reshape(W.shape)
+
+
+def _add_lines(total: Array, seen: list[Array], dy: Array) -> None:
+    """total[i] += Σ seenᵢᵀ dy, over the examples."""
+    for i, below in enumerate(seen):
+        total[i] += np.matmul(below.mT, dy.reshape(*below.shape[:2], -1)).sum(axis=0)
 
 
 class _Total:
@@ -213,8 +265,15 @@ def weights(x: Array, dy: Array, windows: Windows, groups: int, out: Array) -> N
     >>> W.ravel()
     array([3., 6.])
     """
+    wide, outputs = padded(x, windows.pads), (dy.shape[1], dy.shape[2])
+    if _by_lines(x, windows, groups):
+        lines = np.zeros((len(out), out.shape[1] * out.shape[2], out.shape[3]), out.dtype)
+        for examples, rows, seen in _line_blocks(wide, windows, outputs):
+            _add_lines(lines, seen, dy[examples, rows])
+        out[...] = lines.reshape(out.shape)
+        return
     total = _Total(out, groups)
-    for block in _column_blocks(padded(x, windows.pads), windows, groups, dy.shape[1:3]):
+    for block in _column_blocks(wide, windows, groups, outputs):
         total.add(block, dy)
     total.write()
 
