@@ -596,7 +596,7 @@ class _GivenAway:
 
 
 def give_away(old: ArrayDict) -> Array:
-    """Returns the memory of a dict nobody else uses, to be overwritten by its successor; later uses of the dict raise.
+    """Returns the memory of a dict to write its successor into; any later use of the dict raises an error.
 
     >>> old = ArrayDict({"b": [1.0, 2.0]})
     >>> give_away(old)

@@ -239,7 +239,7 @@ def _get_dict(about: dict[str, Any], prefix: str, arrays: Arrays) -> ArrayDict:
         raise UnreadableError("its arrays do not have the stack size it declares")
     if floats:
         return ArrayDict(own, stacked=bool(stack))
-    return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array determines dtype and stack
+    return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array to infer them from
 
 
 def _words(key: Keys) -> NDArray[np.uint64]:

@@ -117,8 +117,8 @@ LOG_ERFC = (
     8.944879273e-13, 3.130921399e-13, -1.127082236e-13, 3.81091e-16, 7.1061e-15, -1.52303e-15, -9.45749e-17,
     1.21024e-16, -2.81666e-17,
 )  # fmt: skip
-"""Chebyshev coefficients of ln(erfc(z)/t) + z², z ≥ 0, in 2t − 1 with t = 2/(2 + z), computed with 40 digits; the first 13
-suffice for float32 (the form of Press et al., Numerical Recipes, 3rd ed., section 6.2.2)."""
+"""Chebyshev coefficients of ln(erfc(z)/t) + z², z ≥ 0, in 2t − 1 with t = 2/(2 + z), from 40 digits; 13 suffice for
+float32 (the form of Press et al., Numerical Recipes, 3rd ed., section 6.2.2)."""
 
 
 @lru_cache

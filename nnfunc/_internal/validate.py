@@ -38,12 +38,12 @@ def instance(value: T | object, kind: type[T], name: str) -> T:
     if isinstance(value, kind):
         return value
     wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
-    hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"it is {type(value).__name__}"
-    raise TypeError(f"{name}={value!r} is not {wanted}: {hint}")
+    hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected {wanted}"
+    raise TypeError(f"{name}={value!r} is not of type {kind.__name__}: {hint}")
 
 
 def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype
-    """Returns `value` as an array of real numbers; strings, objects, complex numbers and ragged lists raise TypeError."""
+    """Returns `value` as an array of real numbers; other dtypes and ragged lists raise TypeError."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be lost: pass {name}.filled(value)")
     try:

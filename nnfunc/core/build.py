@@ -209,13 +209,13 @@ class Builder:
         return self.noted(wiring, op, y)
 
     def own_arrays(self, wiring: Wiring, prefix: str, named: bool) -> dict[str, tuple[str, bool]]:
-        """A layer's arrays: for each its name in the model (if tied, of what it is), and whether it is transposed."""
+        """A layer's arrays: for each its name in the model (if tied, its target's), and whether it is transposed."""
         own = {n[len(prefix) :]: (n, False) for n in self.at if n.startswith(prefix) and self.mine(wiring, n)}
         self.used.update(n for n, _ in own.values())
         for name, (to, turned) in wiring.ties.items():
             if name.startswith(prefix):
                 if to not in self.at:
-                    raise ValueError(f"{name[len(prefix) :]} is tied to {to!r}, which the parameters do not have")
+                    raise ValueError(f"{name[len(prefix) :]} is tied to {to!r}, which is not among the parameters")
                 own[name[len(prefix) :]] = to, turned
         counts = [n for n in self.params.layout.integers if n.startswith(prefix)]
         self.used.update(counts)
@@ -230,11 +230,11 @@ class Builder:
         return self.at[name] < len(self.params.names) or wiring.is_frozen(name)
 
     def own_shape(self, name: str, turned: bool) -> Shape:
-        """The shape of an array as a layer sees it."""
+        """The shape of an array as seen by a layer."""
         return self.shapes[name][::-1] if turned else self.shapes[name]
 
     def own_state(self, said: Signature, prefix: str, all_of_it: bool) -> tuple[str, ...]:
-        """The names of a layer's state, checked to be there and to have the shapes that the layer says."""
+        """The names of a layer's state arrays, checked for presence and against the shapes in its signature."""
         there = {n[len(prefix) :] for n in self.state_at if n.startswith(prefix) and not n.startswith(FROZEN)}
         if all_of_it:
             return tuple(n[len(prefix) :] for n in self.state_at if n[len(prefix) :] in there and n.startswith(prefix))
@@ -253,14 +253,14 @@ class Builder:
         return tuple(said.state)
 
     def noted(self, wiring: Wiring, op: Op, y: Value) -> Value:
-        """Adds a call to the program, and makes it if there are values to make it with; gives its outputs."""
+        """Adds a call to the program, runs it if there are values, and returns its outputs."""
         if y is not None:
             op = op._replace(y=_numbers(y))
         entry = prepared(op, self.lead)
         if self.run is not None:
             moving = self.run.moving
             value, cache = called(entry, op, entry.own(self.run.arrays), moving)
-            if y is None:  # what comes out says its shape
+            if y is None:  # the output determines its shape
                 y = map_leaves(lambda a: wiring.node(a.shape[self.lead :]), value)
                 op = op._replace(y=_numbers(y))
                 entry = prepared(op, self.lead)
@@ -282,7 +282,7 @@ def _numbers(nodes: Value) -> Value:
 
 
 def _check_output(value: Value, said: Any, lead: int) -> None:
-    """Raises an error if a layer of your own gives another shape than it says."""
+    """Raises an error if a user-defined layer returns a different shape than it declares."""
     came = map_leaves(lambda a: tuple(a.shape[lead:]), value)
     if came != said:
-        raise ValueError(f"forward returned y with examples of shape {came}, but shape= says {said}")
+        raise ValueError(f"forward returned y with examples of shape {came}, but shape= returned {said}")

@@ -145,7 +145,7 @@ def _forward(
 
     def own(a: Any) -> Array:
         y = real(a, "y", dtype)
-        if y.ndim == 1 or (y.ndim and y.shape[:1] != first.shape[:1]):  # e.g. a scalar: a loss as the last layer
+        if y.ndim == 1 or (y.ndim and y.shape[:1] != first.shape[:1]):  # such as a loss as the last layer
             raise ValueError(
                 f"forward returned y of shape {y.shape} for x of shape {first.shape}: expected one row per row of x"
             )
@@ -258,14 +258,14 @@ def check_layer(layer: object) -> Layer:
     raise TypeError(f"{layer!r} is not a layer: {made}")
 
 
-# -- a layer from functions in the form of a model's -------------------------------------------------------------------
+# -- a layer from functions like a model's -----------------------------------------------------------------------------
 
 
 def from_functions(
     init: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any], name: str
 ) -> Layer:
-    """Creates a layer from `init(key, input_shape, dtype) -> (params, state)`, `forward(params, state, x, *, key, train) ->
-    (y, cache, state)` and `backward(params, cache, dy) -> (dx, grads)`."""
+    """Creates a layer from `init(key, input_shape, dtype) -> (params, state)`,
+    `forward(params, state, x, *, key, train) -> (y, cache, state)` and `backward(params, cache, dy) -> (dx, grads)`."""
     for what, function in (("init", init), ("forward", forward), ("backward", backward)):
         if not callable(function):
             raise TypeError(f"{what}={function!r} is not callable: a Layer is built from three functions and a name")

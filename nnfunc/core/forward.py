@@ -148,7 +148,7 @@ def named_arrays(
     params: ArrayDict | None = None,
     op: Op | None = None,
 ) -> ArrayDict:
-    """Returns arrays as the dict passed to a user-defined layer, without a copy if they are a group of the parameters."""
+    """Returns arrays as the dict passed to a user-defined layer; no copy if they are a group of the parameters."""
     if params is not None and op is not None:
         group = params.group(op.path) if op.path else params
         if not any(op.turned) and tuple(group) == tuple(names) and all(p < len(params.names) for p in op.params):

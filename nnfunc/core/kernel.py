@@ -23,7 +23,7 @@ from nnfunc.layout import Shape
 Kind: TypeAlias = Literal["floats", "integers", "any"]
 
 Gather: TypeAlias = Callable[[Array], Array]
-"""Exchange among the S shards of a batch: own vector (n,) -> the vectors of all non-empty shards, in order, (≤ S, n)."""
+"""Gathers the vectors (n,) of all non-empty shards of a batch, in order: own vector -> (≤ S, n) of the S shards."""
 
 Cache: TypeAlias = Any
 """The values a forward saves for its backward: a layer-specific type, opaque to everything else."""
@@ -66,21 +66,21 @@ class Kernel(NamedTuple):
         uses: the names of the layer's settings that forward and backward take, as keywords.
         asks: the extra keyword arguments of forward: "key" (of this layer), "train", "lead" (the number of axes before
             those of one example: 1, in a stack 2), "state" (the tuple of its arrays; forward then returns
-            (y, cache, new state)), "gather" (the `Gather` of this shard, for forward and backward, if a batch is split
-            into shards that run in step; else None).
+            (y, cache, new state)), "gather" (the `Gather` of this shard, for forward and backward, if the batch is
+            split into shards that run in step; else None).
         takes: the kind of x: "floats" (integers are cast), "integers", or "any" (passed as is); for several inputs
             also a tuple with one word per input.
-        below: `(input_shape, **settings) -> number`, or a tuple with one per input: the exclusive upper bound of integers
-            (the vocabulary size for ids). None if x contains floats.
+        below: `(input_shape, **settings) -> number`, or a tuple with one per input: the exclusive upper bound of
+            integers (the vocabulary size for ids). None if x contains floats.
         by_rows: whether in prediction each row of y depends only on its own row of x.
         stacked: whether the functions handle the leading axis of a stack; if not, they are called once per member.
         named: params and state come as dicts, and backward returns (dx, dict of gradients): a layer of your own.
         init: `(key, input_shape, dtype, **settings) -> (params, state)` instead of the signature's initial arrays.
         limits: the values that a saturated output approaches: (0, 1) for a sigmoid.
-        decision: how outputs become classes: each is 1 above this number, or "largest".
+        decision: the rule that turns outputs into classes: each is 1 above this threshold, or "largest".
         onnx: the prediction as an expression of ONNX operators: see `nnfunc.core.expressions`.
         step: `(params, x, memory, **uses) -> (y, memory)`: the prediction for the next positions of a sequence, after
-            those that memory remembers (None: there are none). For layers in which a position depends on earlier ones.
+            those stored in memory (None at the start). For layers in which a position depends on earlier ones.
     """
 
     forward: Callable[..., Any]  # (y, cache) or (y, cache, state)

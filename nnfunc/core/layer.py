@@ -279,7 +279,7 @@ def check_stacks(params: ArrayDict, state: ArrayDict) -> None:
 
 
 def paired(function: Callable[..., Any], value: Value, shapes: Any, structure: Any) -> Any:
-    """Applies `function` to each array and its shape, in the structure of indices: a shape is a tuple, not structure."""
+    """Applies `function` to each array and its shape, in the structure of indices (shapes are leaves)."""
     if not isinstance(structure, tuple):
         if isinstance(value, tuple):
             raise TypeError(f"dy is a tuple of {len(value)}, expected one array, as y is")

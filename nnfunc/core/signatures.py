@@ -69,7 +69,7 @@ def check_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> None:
 
 
 def said_for(layer: Layer, shapes: Mapping[str, Shape]) -> Signature | None:
-    """The signature of a layer for some input that goes with these parameters, None if there is none."""
+    """Returns the signature of a layer for some input that matches these parameters, None if there is none."""
     shape = next(_candidates(layer, shapes), None)
     return None if shape is None else signature(layer, shape)
 
