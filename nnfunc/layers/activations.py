@@ -62,7 +62,7 @@ Grads: TypeAlias = "Sequence[Array | None]"
 
 
 def sigmoid() -> Layer:
-    """σ(x) = 1/(1 + exp(−x)); dx = dy · σ(1 − σ). Saturates without overflow; followed by a cross-entropy, dx is (A − Y)/m.
+    """σ(x) = 1/(1 + exp(−x)); dx = dy · σ(1 − σ). No overflow; before a cross-entropy, dx is (A − Y)/m.
 
     >>> y, cache, _ = nn.sigmoid().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1000.0, 0.0, 1000.0]]))
     >>> y.round(6)

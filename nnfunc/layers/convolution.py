@@ -81,7 +81,7 @@ def conv2d(
         filters: the number of outputs at each position.
         kernel_size, stride, dilation: an integer for both axes, or a pair.
         padding: the zeros around x: "valid" for none, with ⌊(H − span)/stride⌋ + 1 output rows, span =
-            (k − 1)·dilation + 1; "same" for ⌈H/stride⌉ rows; an integer for all sides; or ((top, bottom), (left, right)).
+            (k − 1)·dilation + 1; "same" for ⌈H/stride⌉; an integer for all sides; or ((top, bottom), (left, right)).
         groups: the number of groups that channels and filters are divided into; filters see only the channels of their
             group. As many groups as channels make a depthwise convolution.
         initializer, bias_initializer: the initializers of W, whose fan_in is kh·kw·C/groups, and of b.
@@ -149,8 +149,8 @@ def conv_transpose2d(
 
     Args:
         filters, kernel_size, stride, dilation, groups, initializer, bias_initializer, bias: see `conv2d`.
-        padding: the rows and columns cropped from the sum: "valid" for none, with (H − 1)·stride + span + output_padding
-            output rows, span = (k − 1)·dilation + 1; "same" for H·stride rows; an integer for all sides, or
+        padding: the rows and columns cropped from the sum: "valid" for none, with (H − 1)·stride + span +
+            output_padding output rows, span = (k − 1)·dilation + 1; "same" for H·stride rows; an integer for all sides, or
             ((top, bottom), (left, right)).
         output_padding: extra rows and columns at the end only; less than stride or dilation.
     Parameters: W (kh, kw, C/groups, filters), b (filters,). y (..., H', W', filters).
