@@ -429,9 +429,7 @@ class ArrayDict(Mapping[str, Array]):
 
     def _with(self, other: object, operation: np.ufunc) -> ArrayDict:
         if self._integers:
-            raise TypeError(
-                f"arithmetic requires floats, but {', '.join(self._integers)} are integers: convert them"
-            )
+            raise TypeError(f"arithmetic requires floats, but {', '.join(self._integers)} are integers: convert them")
         if isinstance(other, Mapping):
             right: Array | float = self.like(other)._vector
         elif isinstance(other, (int, float, np.number, np.ndarray)):
@@ -496,14 +494,18 @@ def join(**dicts: ArrayDict) -> ArrayDict:
     if len(dtypes) > 1:
         raise TypeError(f"the dicts have different dtypes ({', '.join(sorted(dtypes))}): convert them with astype")
     if len(leads) > 1:
-        raise ValueError(f"the dicts are stacks of shapes {', '.join(map(str, sorted(leads)))}, expected the same for all")
+        raise ValueError(
+            f"the dicts are stacks of shapes {', '.join(map(str, sorted(leads)))}, expected the same for all"
+        )
     first = next((d for d in parts.values() if d.size), next(iter(parts.values()), EMPTY))
     where = layout(
         tuple((f"{p}.{k}", shape) for p, d in parts.items() for k, shape in d._layout.shapes.items()),
         tuple(f"{p}.{k}" for p, d in parts.items() for k in d._integers),
     )
     if len(where.entries) < sum(len(d.names) for d in parts.values()):
-        raise ValueError(f"two arrays would have the same name: {', '.join(f'{p}.{k}' for p, d in parts.items() for k in d)}")
+        raise ValueError(
+            f"two arrays would have the same name: {', '.join(f'{p}.{k}' for p, d in parts.items() for k in d)}"
+        )
     vector = new_vector((*first.stack_shape, where.size), first.dtype)
     np.concatenate([d._vector for d in parts.values() if d], axis=-1, out=vector) if where.size else None
     return ArrayDict._of(where, vector, {f"{p}.{k}": v for p, d in parts.items() for k, v in d._integers.items()})

@@ -163,7 +163,9 @@ def stack(members: Sequence[ArrayDict]) -> ArrayDict:
         raise ValueError("members is empty: a stack needs at least one")
     first, *rest = members
     if len({d.dtype for d in members if d.size}) > 1:
-        raise TypeError(f"members have different dtypes ({', '.join(str(d.dtype) for d in members)}): convert them with astype")
+        raise TypeError(
+            f"members have different dtypes ({', '.join(str(d.dtype) for d in members)}): convert them with astype"
+        )
     if any(d.stack_shape for d in members):
         raise ValueError("members contains a stack, expected dicts of single networks: pass its nn.unstack")
     same = [first, *(first.like(d, f"members[{i}]") for i, d in enumerate(rest, 1))]
@@ -178,7 +180,9 @@ def stack(members: Sequence[ArrayDict]) -> ArrayDict:
 def unstack(stacked: ArrayDict) -> list[ArrayDict]:
     """Returns the K dicts of a stack, in order. Integers without a leading axis are shared by all."""
     if not stacked.stack_shape:
-        raise ValueError("stacked is a single dict (its vector has one axis), expected a stack: create one with nn.stack")
+        raise ValueError(
+            "stacked is a single dict (its vector has one axis), expected a stack: create one with nn.stack"
+        )
     return [member(stacked, k) for k in range(stacked.stack_shape[0])]
 
 

@@ -51,7 +51,9 @@ def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any
     except ValueError as error:
         raise TypeError(f"{name} is not an array: its rows have different lengths ({error})") from None
     except Exception as error:  # of the object's own __array__
-        raise TypeError(f"{name} is {type(value).__name__}, which cannot be converted to an array of numbers: {error}") from error
+        raise TypeError(
+            f"{name} is {type(value).__name__}, which cannot be converted to an array of numbers: {error}"
+        ) from error
     if array.dtype.kind not in "fiub":
         cause = {
             "O": "mixed types, missing values, or rows of different lengths; convert it to numbers first",

@@ -273,9 +273,7 @@ def check_stacks(params: ArrayDict, state: ArrayDict) -> None:
     """Raises an error for the parameters of a stack with the state of one network, or vice versa."""
     if state.stack_shape != params.stack_shape and state.names and (params.names or params.stack_shape):
         named = [f"a stack of {s[0]}" if s else "those of one network" for s in (params.stack_shape, state.stack_shape)]
-        raise ValueError(
-            f"the parameters are {named[0]}, but the state is {named[1]}: pass the matching state"
-        )
+        raise ValueError(f"the parameters are {named[0]}, but the state is {named[1]}: pass the matching state")
 
 
 def paired(function: Callable[..., Any], value: Value, shapes: Any, structure: Any) -> Any:

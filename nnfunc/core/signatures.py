@@ -145,7 +145,9 @@ def probed(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shape
         except Exception:  # of any kind: an empty batch need not be supported
             continue
         if isinstance(y, tuple):
-            raise TypeError(f"forward returned a tuple of {len(y)} outputs: declare their shapes, nn.layer(..., shape=...)")
+            raise TypeError(
+                f"forward returned a tuple of {len(y)} outputs: declare their shapes, nn.layer(..., shape=...)"
+            )
         return tuple(np.shape(y)[1:])
     first = input_shape
     while not is_shape(first):

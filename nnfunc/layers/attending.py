@@ -66,7 +66,9 @@ def attention(
     choice(rotary, "rotary", None, "halves", "adjacent")
     causal, cross, mask = flag(causal, "causal"), flag(cross, "cross"), flag(mask, "mask")
     if cross and (causal or rotary is not None):
-        raise ValueError("cross=True: expected neither causal nor rotary, as positions of x and of the memory are unrelated")
+        raise ValueError(
+            "cross=True: expected neither causal nor rotary, as positions of x and of the memory are unrelated"
+        )
     settings = Settings(
         heads=positive_int(heads, "heads"),
         size=None if size is None else positive_int(size, "size"),
@@ -275,7 +277,9 @@ def _step(
             0
         ], None
     if isinstance(x, tuple) or not causal:
-        raise ValueError("incremental prediction requires causal=True and no mask: otherwise later positions would be seen")
+        raise ValueError(
+            "incremental prediction requires causal=True and no mask: otherwise later positions would be seen"
+        )
     rows = x.reshape(-1, *x.shape[-2:])
     q, k, v = _projected(rows, params, (0, 1, 2), heads, bias)
     before = 0 if memory is None else memory[0].shape[2]

@@ -42,9 +42,13 @@ def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[st
     for name in names:
         check_name(name)
     if FROZEN[:-1] in dict(pairs):
-        raise ValueError("a layer is named 'frozen', which is reserved for frozen arrays in the state: choose another name")
+        raise ValueError(
+            "a layer is named 'frozen', which is reserved for frozen arrays in the state: choose another name"
+        )
     if len(dict(pairs)) != len(pairs):
-        raise ValueError(f"two layers have the same name: {', '.join(name for name, _ in pairs)}; names should not end with a digit")
+        raise ValueError(
+            f"two layers have the same name: {', '.join(name for name, _ in pairs)}; names should not end with a digit"
+        )
     return tuple(pairs)
 
 
@@ -216,7 +220,14 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
     hidden = len(layer_dims) - 2
     keep = list(keep_prob) if isinstance(keep_prob, Sequence) else [keep_prob] * hidden
     for probability in [keep_prob] if not isinstance(keep_prob, Sequence) else keep:
-        number(probability, "keep_prob", 0, 1, open_low=True, why="the probability of keeping an output, not of dropping it")
+        number(
+            probability,
+            "keep_prob",
+            0,
+            1,
+            open_low=True,
+            why="the probability of keeping an output, not of dropping it",
+        )
     if len(keep) != hidden:
         raise ValueError(f"keep_prob={keep_prob!r}: expected one number, or {hidden}, one per hidden layer")
     layers: list[Layer] = []

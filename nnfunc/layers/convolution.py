@@ -150,8 +150,8 @@ def conv_transpose2d(
     Args:
         filters, kernel_size, stride, dilation, groups, initializer, bias_initializer, bias: see `conv2d`.
         padding: the rows and columns cropped from the sum: "valid" for none, with (H − 1)·stride + span +
-            output_padding output rows, span = (k − 1)·dilation + 1; "same" for H·stride rows; an integer for all sides, or
-            ((top, bottom), (left, right)).
+            output_padding output rows, span = (k − 1)·dilation + 1; "same" for H·stride rows; an integer for all sides;
+            or ((top, bottom), (left, right)).
         output_padding: extra rows and columns at the end only; less than stride or dilation.
     Parameters: W (kh, kw, C/groups, filters), b (filters,). y (..., H', W', filters).
     Raises:
@@ -215,7 +215,9 @@ def _signature(
         windows = windows_of(lengths, **slides)
         after = windows.outputs(*two(lengths))[-axes:]
         if min(after) < 1:
-            raise ValueError(f"a window spans {windows.spans[-axes:]}, larger than the axes {lengths} of an example of shape {shape}")
+            raise ValueError(
+                f"a window spans {windows.spans[-axes:]}, larger than the axes {lengths} of an example of shape {shape}"
+            )
     params = {"W": Initial((*slides["kernel_size"], channels // groups, filters), initializer)}
     if bias:
         params["b"] = Initial((filters,), bias_initializer)

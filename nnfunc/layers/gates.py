@@ -44,7 +44,9 @@ def glu() -> Layer:
 def swiglu() -> Layer:
     """silu(a) · b, a the first half of the features and b the second (Shazeer 2020).
 
-    The gate is the first half, as in Shazeer's formula and in LLaMA, not the second as in `glu`. x (..., 2n) → y (..., n).
+    The gate is the first half, as in Shazeer's formula and in LLaMA, not the second as in `glu`.
+
+    x (..., 2n) → y (..., n).
     Raises:
         ValueError: an odd number of features.
 

@@ -181,8 +181,8 @@ def rms_norm(eps: float = 1e-6) -> Layer:
     """gamma · x/√(mean(x²) + eps), the mean over the features of each row (Zhang & Sennrich, NeurIPS 2019).
 
     Args:
-        eps: added to the mean inside the square root; 1e-6 as in Keras, Flax and LLaMA. PyTorch's default is the machine
-            epsilon of x's dtype, 1.19e-7 for float32.
+        eps: added to the mean inside the square root; 1e-6 as in Keras, Flax and LLaMA. PyTorch's default is the
+            machine epsilon of x's dtype, 1.19e-7 for float32.
     Parameters: gamma (features,), initially 1. No mean is subtracted, and there is no beta. Training and prediction are
         the same.
 
@@ -217,8 +217,8 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
         groups: the number of groups of consecutive features; 1 is a single group, as many as features is
             `instance_norm`.
         eps: added to the variance inside the square root; 1e-5 as in PyTorch; Keras has 1e-3, Flax 1e-6.
-    Parameters: gamma (features,), initially 1; beta (features,), initially 0. An example has shape (..., features), such
-        as (H, W, C), (T, C) or (C,). Training and prediction are the same.
+    Parameters: gamma (features,), initially 1; beta (features,), initially 0. An example has shape (..., features),
+        such as (H, W, C), (T, C) or (C,). Training and prediction are the same.
     Raises:
         ValueError: features not divisible by the groups, or groups of one value each.
 
@@ -293,8 +293,8 @@ def _beside(param: Array, x: Array) -> Array:
 
 
 def _mean(a: Array, over: Over) -> Array:
-    """Returns the means, with an axis of length 1 for the rows if over all of them, and for the features if they are one
-    group; means of several groups are repeated for each of their features."""
+    """Returns the means, with an axis of length 1 for the rows if over all of them, and for the features if they are
+    one group; means of several groups are repeated for each of their features."""
     means = a
     if over.rows:
         means = sum_of_rows(a)[..., None, :]

@@ -101,7 +101,9 @@ def _slides(axes: int, size: Size, stride: Size | None, padding: Padding) -> dic
     for k, (before, after) in zip(found["kernel_size"], () if isinstance(found["padding"], str) else found["padding"],
                                   strict=False):  # fmt: skip
         if max(before, after) >= k:
-            raise ValueError(f"padding={padding!r}: expected less than the size {size}: otherwise a window sees only padding")
+            raise ValueError(
+                f"padding={padding!r}: expected less than the size {size}: otherwise a window sees only padding"
+            )
     return {"size": found["kernel_size"], "stride": found["stride"], "padding": found["padding"]}
 
 

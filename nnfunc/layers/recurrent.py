@@ -318,7 +318,9 @@ def turned(a: Array, lengths: NDArray[np.integer] | None, reverse: bool) -> Arra
 def _checked_lengths(lengths: NDArray[np.integer], T: int) -> NDArray[np.integer]:
     bad = (lengths < 0) | (lengths > T)
     if bad.any():
-        raise ValueError(f"lengths contains {first_bad(lengths, bad)}, expected integers from 0 to {T}, the number of steps")
+        raise ValueError(
+            f"lengths contains {first_bad(lengths, bad)}, expected integers from 0 to {T}, the number of steps"
+        )
     return lengths.reshape(-1).astype(np.int64)
 
 

@@ -82,7 +82,9 @@ def _reshape_signature(input_shape: Shapes, *, shape: Shape) -> Signature:
     before = one(input_shape, "reshape")
     known = prod(n for n in shape if n != -1)
     if prod(before) != known and (-1 not in shape or known == 0 or prod(before) % known):
-        raise ValueError(f"an example has shape {before}, of {prod(before)} elements, which cannot be reshaped to {shape}")
+        raise ValueError(
+            f"an example has shape {before}, of {prod(before)} elements, which cannot be reshaped to {shape}"
+        )
     return Signature(tuple(prod(before) // known if n == -1 else n for n in shape))
 
 
