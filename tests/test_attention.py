@@ -352,7 +352,7 @@ def test_a_layer_that_mixes_positions_is_refused() -> None:
         nn.generate(later, state_of(later), [[1, 2]], 2, temperature=0)
     with pytest.raises(ValueError, match="prompt has shape"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [1, 2], 2, temperature=0)
-    with pytest.raises(TypeError, match="is no key"):
+    with pytest.raises(TypeError, match="is not a key"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [[1, 2]], 2)
 
 

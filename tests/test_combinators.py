@@ -333,7 +333,7 @@ ERRORS = {
     "a pair for a layer": (
         lambda: nn.serial(*nn.serial(nn.dense(1)).layers),  # type: ignore[arg-type]  # what must fail
         TypeError,
-        r"a \(name, layer\) pair came.*pass layer for name, layer in model.layers",
+        r"got a \(name, layer\) pair.*pass layer for name, layer in model.layers",
     ),
 }
 
@@ -367,7 +367,7 @@ def test_a_layer_with_parameters_has_a_name_in_a_wire() -> None:
 
 @pytest.mark.parametrize("wire", [lambda call, x: x * x, lambda call, x: 1.0 - x, lambda call, x: x + call("a", x)])
 def test_arithmetic_in_a_wire_says_what_to_call(wire: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match=r"call\(nn.add\(\), \(a, b\)\), and so with nn.subtract, nn.multiply"):
+    with pytest.raises(TypeError, match=r"call\(nn.add\(\), \(a, b\)\), likewise nn.subtract, nn.multiply"):
         nn.wired(wire, {"a": nn.tanh()}).init(nn.key(0), (2,))
 
 
@@ -381,7 +381,9 @@ def test_weights_for_a_loss_that_takes_none_are_an_error() -> None:
     both = nn.losses.combined(nn.mean_squared_error, own)
     y = reals(2)
     for loss, outputs in ((own, y), (both, (y, y))):
-        with pytest.raises(TypeError, match=r"a loss that takes none: write its forward as \(y, target, weights\)"):
+        with pytest.raises(
+            TypeError, match=r"a loss that does not accept them: define its forward as \(y, target, weights\)"
+        ):
             loss.forward(outputs, outputs, np.ones(ROWS))
 
 
@@ -390,7 +392,7 @@ def test_the_cache_of_another_model_is_an_error() -> None:
     params, state = model.init(nn.key(0), (4,), np.float64)
     y, cache, _ = model.forward(params, state, reals(4))
     equal.backward(params, cache, y)
-    with pytest.raises(ValueError, match="cache is what another model's forward returned"):
+    with pytest.raises(ValueError, match="cache was returned by another model's forward"):
         other.backward(params, cache, y)
 
 

@@ -221,11 +221,11 @@ WRONG: list[tuple[Any, Any, str]] = [
     (lambda: nn.conv2d(4, 3), (28, 28), r"expected \(..., H, W, channels\)"),
     (lambda: nn.conv2d(4, 7), (5, 5, 1), r"a window sees \(7, 7\), more than"),
     (lambda: nn.conv_transpose2d(1, 3, 2, output_padding=2), None, "output_padding=2: expected less than stride 2"),
-    (lambda: nn.conv_transpose2d(1, 1, 1, 3), (5, 5, 1), "cuts all off"),
+    (lambda: nn.conv_transpose2d(1, 1, 1, 3), (5, 5, 1), "leaves no output"),
     (lambda: nn.max_pool2d(2, padding=2), None, "padding=2: expected less than the size 2"),
     (lambda: nn.max_pool2d(6), (5, 5, 1), r"a window sees \(6, 6\)"),
     (lambda: nn.global_avg_pool(), (5,), "with positions before the features"),
-    (lambda: nn.crop(((2, 3), (0, 0))), (5, 5, 1), "cut all off"),
+    (lambda: nn.crop(((2, 3), (0, 0))), (5, 5, 1), "leaves nothing"),
     (lambda: nn.pad(3), None, r"pairs=3: expected \(before, after\)"),
     (lambda: nn.upsample2d(0), None, "factor=0"),
 ]

@@ -223,7 +223,7 @@ def call(layer: nn.Layer, x: Any = X) -> Any:
     ("layer", "kind", "message"),
     [
         (nn.layer(lambda p, x: x, same_backward), TypeError, r"layer1: forward returned ndarray, expected the pair"),
-        (nn.layer(lambda p, x: (x[:2], None), same_backward), ValueError, "layer1: .*expected a row for each row of x"),
+        (nn.layer(lambda p, x: (x[:2], None), same_backward), ValueError, "layer1: .*expected one row per row of x"),
         (nn.layer(same, lambda p, c, dy: dy), TypeError, "layer1: backward returned .*expected the pair"),
         (nn.layer(same, lambda p, c, dy: (dy, {"a": dy})), ValueError, "layer1: .*dict of gradients.*has a"),
         (nn.layer(same, lambda p, c, dy: (dy[:, :2], {})), ValueError, r"layer1: .*dx of shape \(4, 2\), expected"),

@@ -103,7 +103,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "x has dtype <U1, expected real numbers: encode text",
     ),
     "objects": (lambda: forward(np.array([[None, 1]])), TypeError, "x has dtype object"),
-    "complex": (lambda: forward(np.ones((3, 2)) * 1j), TypeError, "x has dtype complex128.*the real and the imaginary"),
+    "complex": (lambda: forward(np.ones((3, 2)) * 1j), TypeError, "x has dtype complex128.*the real and imaginary"),
     "ragged rows": (lambda: forward([[1.0, 2.0], [3.0]]), TypeError, "x is no array: its rows have different lengths"),
     "nan in prediction": (
         lambda: nn.predict(MODEL, TS, with_nan(X)),
@@ -226,7 +226,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "keep_prob 0": (
         lambda: nn.dropout(0.0),
         ValueError,
-        r"keep_prob=0.0: expected a number in \(0, 1\].*not to drop it",
+        r"keep_prob=0.0: expected a number in \(0, 1\].*not of dropping it",
     ),
     "keep_prob above 1": (lambda: nn.dropout(1.5), ValueError, r"keep_prob=1.5"),
     "keep_prob nan": (lambda: nn.dropout(np.nan), ValueError, "keep_prob=nan"),

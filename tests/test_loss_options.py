@@ -359,8 +359,8 @@ def test_losses_with_options_are_values() -> None:
     [
         (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it takes output_weights, missing"),
         (nn.huber(), {"delta": 2.0}, TypeError, "no option 'delta'"),
-        (nn.losses.combined(nn.losses.hinge), {"reduction": "sum"}, TypeError, "give it to its parts"),
-        (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it takes none"),
+        (nn.losses.combined(nn.losses.hinge), {"reduction": "sum"}, TypeError, "pass it to its parts"),
+        (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it supports none"),
         (SPARSE, {"label_smoothing": 1.0}, ValueError, "label_smoothing=1.0"),
         (SPARSE, {"ignore": 0.5}, TypeError, "ignore=0.5"),
         (BINARY, {"positive_weights": [-1]}, ValueError, "positive_weights"),

@@ -331,7 +331,7 @@ def test_maps_and_unions_of_a_stack_are_stacks() -> None:
 
 def test_whole_numbers_are_for_counting() -> None:
     counts = ArrayDict({"n": np.array([1, 2])})
-    with pytest.raises(TypeError, match="arithmetic is for floats"):
+    with pytest.raises(TypeError, match="arithmetic requires floats"):
         counts + counts
     assert ArrayDict({"x": [1, 2]}).vector.tolist() == [1.0, 2.0]
     with pytest.raises(TypeError, match="dtype=int64"):
@@ -353,7 +353,7 @@ def test_whole_numbers_into_a_residual_give_the_parameters_dtype() -> None:
 
 def test_two_layers_of_one_name_are_refused() -> None:
     own = nn.layer(lambda p, x: (x, x), lambda p, x, dy: (dy, {}), name="dense1")
-    with pytest.raises(ValueError, match="two layers get one name"):
+    with pytest.raises(ValueError, match="two layers have the same name"):
         nn.serial(*[nn.dense(2)] * 11, own)
 
 

@@ -240,7 +240,7 @@ def test_every_loss_by_name(loss: str | None, classes: int) -> None:
     settings: dict[str, Any] = {"loss": loss, "learning_rate": 0.01, "random_state": 0}
     net = NNClassifier(model=Tanh(32) if on_logits else None, epochs=40, **settings)
     if loss in ("binary_cross_entropy", "hinge") and classes == 3:
-        with pytest.raises(ValueError, match=r"ends with softmax\(\), whose outputs are one decision"):
+        with pytest.raises(ValueError, match=r"ends with softmax\(\), whose outputs are one joint decision"):
             net.fit(X, Y % classes)
         return
     net.fit(X, Y % classes)

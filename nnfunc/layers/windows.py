@@ -162,7 +162,7 @@ def correlate(
 ) -> Array:
     """y[p, o] = Σᵢ Σ_c x[p·s + i·d − before, c] W[i, c, o] (+ b[o]).
 
-    `beside` (dy, out): use the windows of dy, and compute `weights(x, dy, windows, groups, out)` from their columns too.
+    `beside` (dy, out): use the windows of dy, and compute `weights(x, dy, windows, groups, out)` from their columns.
 
     >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
     >>> correlate(np.arange(4.0).reshape(1, 1, 4, 1), np.array([[[[1.0]], [[10.0]]]]), once, 1).ravel()

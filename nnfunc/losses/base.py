@@ -91,8 +91,8 @@ class Loss(Fields):
         options: its options, see `__call__`.
 
     A user-defined loss is `Loss(forward, backward)`: `forward(y, target) -> (value, cache)`, or
-    `forward(y, target, weights)` if it supports weights, and `backward(cache) -> dy`, a gradient of y's shape. It always
-    receives the model's output y of a single network, also in checks and stacks.
+    `forward(y, target, weights)` if it supports weights, and `backward(cache) -> dy`, a gradient of y's shape. It
+    always receives the model's output y of a single network, also in checks and stacks.
 
     >>> value, cache = nn.mean_squared_error.forward(np.array([[1.0], [3.0]]), np.array([[1.0], [1.0]]))
     >>> value, cache.values, nn.mean_squared_error.backward(cache).ravel()
@@ -110,7 +110,8 @@ class Loss(Fields):
         """Returns the same loss with other options; None removes one. See `nnfunc.losses.options` for their meaning.
 
         Args:
-            options: those that this loss supports, among `label_smoothing`, `ignore`, `positive_weights`, `output_weights`,
+            options: those that this loss supports, among `label_smoothing`, `ignore`, `positive_weights`,
+                `output_weights`,
                 `missing`, `reduction`.
         Raises:
             TypeError: an option that this loss does not support.

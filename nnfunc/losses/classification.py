@@ -76,8 +76,8 @@ binary_cross_entropy = make(
 )  # fmt: skip
 """−Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs, A = probabilities (of a sigmoid), Y in [0, 1].
 
-y (examples, outputs), target of the same shape, or (examples,) for one output. A probability of 0 counts as the smallest
-normal number of its dtype, so the value stays finite.
+y (examples, outputs), target of the same shape, or (examples,) for one output. A probability of 0 counts as the
+smallest normal number of its dtype, so the value stays finite.
 
 >>> nn.binary_cross_entropy.forward(np.array([[0.5], [0.5]]), np.array([[0.0], [1.0]]))[0]
 0.6931471805599453

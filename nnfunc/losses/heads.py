@@ -63,7 +63,7 @@ def applies(loss: Loss) -> str | None:
 
 
 def check_output(model: Layer, loss: Loss) -> None:
-    """Raises an error for an output activation that the loss applies too, or that does not match its kind of decision."""
+    """Raises an error for an output activation that the loss applies too, or that does not match its decision."""
     last, applied = last_layer(model), applies(loss)
     if applied is not None and is_activation(last, applied):
         other = "".join(f"use {other!r}, or " for other in losses.built_in() if other.logits == loss.name)
@@ -72,8 +72,8 @@ def check_output(model: Layer, loss: Loss) -> None:
         )
     if is_activation(last, "softmax") and loss.targets == "bits":
         raise ValueError(
-            f"the model ends with softmax(), whose outputs are one joint decision, but {loss!r} treats each separately: use "
-            "sigmoid(), or categorical_cross_entropy"
+            f"the model ends with softmax(), whose outputs are one joint decision, but {loss!r} treats each separately: "
+            "use sigmoid(), or categorical_cross_entropy"
         )
     if is_activation(last, "sigmoid") and loss.activation == "softmax":
         raise ValueError(

@@ -33,7 +33,8 @@ def _distance(a: Array, b: Array) -> Pair:
 def contrastive(margin: float = 1.0) -> Loss:
     """½ Y d² + ½ (1 − Y) max(0, margin − d)², d = ‖a − b‖ (Hadsell et al., CVPR 2006).
 
-    y = (a, b), embeddings (examples, features); target (examples,), 1 for matching pairs, else 0 (reversed in the paper).
+    y = (a, b), embeddings (examples, features); target (examples,), 1 for matching pairs, else 0 (the paper
+    reverses this).
 
     >>> y = np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([[0.6, 0.8], [0.3, 0.4]])
     >>> nn.losses.contrastive().forward(y, np.array([1, 0]))[1].values

@@ -150,7 +150,7 @@ def _poisson_gradient(d: Array) -> Array:
 
 
 poisson = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mean")
-"""The mean over the outputs of exp(y) − target · y: the negative log-likelihood of Poisson counts, without log(target!).
+"""The mean over the outputs of exp(y) − target · y: the negative log-likelihood of counts, without log(target!).
 
 y is the logarithm of the rate.
 

@@ -35,8 +35,8 @@ def ctc(blank: int = 0, zero_infinity: bool = False) -> Loss:
         zero_infinity: whether an example without any path (its labels, with a blank between equal ones, outnumber its
             positions) has loss 0. Otherwise its loss is infinite, with gradient 0, and training reports it.
 
-    Value and gradient of an example are PyTorch's with reduction="none". PyTorch's "mean" also divides each value by its
-    number of labels: pass weights to do so.
+    Value and gradient of an example are PyTorch's with reduction="none". PyTorch's "mean" also divides each value by
+    its number of labels: pass weights to do so.
 
     >>> z = np.log([[[0.5, 0.5], [0.5, 0.5]], [[0.1, 0.9], [0.1, 0.9]]])
     >>> value, cache = nn.losses.ctc().forward(z, np.array([[1, -1], [-1, -1]]))
