@@ -282,7 +282,7 @@ def test_a_layer_of_three_functions_has_all_rights() -> None:
     for model in (nn.serial(FULL, nn.dense(2)), nn.map_layers(lambda path, layer: FULL, nn.serial(nn.relu()))):
         params, state = model.init(nn.key(0), (3,), np.float64)
         assert nn.check_model(model, params, X, state=state).ok
-    with pytest.raises(TypeError, match=r"what the function returned=None is no Layer"):
+    with pytest.raises(TypeError, match=r"the function's result=None is not of type Layer"):
         nn.map_layers(lambda path, layer: None, nn.serial(nn.relu()))  # type: ignore[arg-type, return-value]  # what must fail
 
 

@@ -272,7 +272,7 @@ def test_a_newer_file_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(files, "STATES", 3)
     nn.save(path, state())
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"run.*has format version 3, expected 2: a newer nnfunc reads it"):
+    with pytest.raises(ValueError, match=r"run.*has format version 3, expected at most 2: upgrade nnfunc"):
         nn.load(path)
 
 
@@ -523,9 +523,9 @@ def test_what_is_no_state_is_refused(path: Path) -> None:
             nn.save(path, state()._replace(params=ArrayDict({name: [1.0]})))
     with pytest.raises(TypeError, match="path is TrainState, expected a str or a Path"):
         nn.save(state(), str(path))  # type: ignore[arg-type]  # exchanged
-    with pytest.raises(TypeError, match="model='mlp' is no Layer: expected a Layer"):
+    with pytest.raises(TypeError, match="model='mlp' is not of type Layer: expected a Layer"):
         nn.save(path, state(), "mlp")  # type: ignore[arg-type]  # likewise
-    with pytest.raises(TypeError, match="model='mlp' is no Layer: expected a Layer"):
+    with pytest.raises(TypeError, match="model='mlp' is not of type Layer: expected a Layer"):
         nn.load(path, "mlp")  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match="it has no layer for"):
         nn.save(path, state(), nn.serial())
@@ -786,7 +786,7 @@ def test_descriptions_that_no_layer_has_are_refused() -> None:
 def test_a_file_with_an_unknown_layer_loads_with_a_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "describe", lambda model: {"telepathy": {"heads": 3}})
     nn.save(path, state(), MODEL)
-    with pytest.raises(ValueError, match=r"its model cannot be made: unknown layer 'telepathy'.*Pass model="):
+    with pytest.raises(ValueError, match=r"its model cannot be built: unknown layer 'telepathy'.*Pass model="):
         nn.load(path)
     assert nn.load(path, MODEL).model is MODEL
 

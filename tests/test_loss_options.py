@@ -376,7 +376,7 @@ def test_wrong_options_are_refused(loss: nn.Loss, options: dict[str, Any], error
 
 def test_options_that_do_not_fit_the_outputs_are_refused() -> None:
     y = np.zeros((2, 3))
-    with pytest.raises(ValueError, match="output_weights has 2 numbers, expected one for each of 3"):
+    with pytest.raises(ValueError, match="output_weights has 2 values, expected one for each of 3"):
         nn.mean_squared_error(output_weights=[1, 2]).forward(y, y)
     with pytest.raises(ValueError, match="positive_weights has 2 numbers"):
         BINARY(positive_weights=[1, 2]).forward(y, y)

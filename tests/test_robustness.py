@@ -414,7 +414,7 @@ def test_an_array_of_a_dict_keeps_its_shape_and_dtype() -> None:
 
 
 def test_counts_stay_whole() -> None:
-    with pytest.raises(TypeError, match="step is a count, of whole numbers, but float64 came"):
+    with pytest.raises(TypeError, match="step is a count, expected integers, got float64"):
         ArrayDict({"step": np.array([1, 2])}).replace(step=np.array([1.5, 2.5]))
 
 

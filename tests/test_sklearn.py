@@ -382,7 +382,9 @@ WRONG_KINDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", WRONG_KINDS)
 def test_what_is_no_model_loss_or_optimizer_is_named(settings: dict[str, Any]) -> None:
     [name] = settings
-    with pytest.raises(TypeError, match=f"{name}=.* is no {name.capitalize().replace('Model', 'Layer')}: (call|exp)"):
+    with pytest.raises(
+        TypeError, match=f"{name}=.* is not of type {name.capitalize().replace('Model', 'Layer')}: (call|exp)"
+    ):
         NNClassifier(**settings, epochs=1).fit(X, Y)
 
 

@@ -72,7 +72,7 @@ def check_output(model: Layer, loss: Loss) -> None:
         )
     if is_activation(last, "softmax") and loss.targets == "bits":
         raise ValueError(
-            f"the model ends with softmax(), whose outputs are one joint decision, but {loss!r} treats each separately: "
+            f"the model ends with softmax(), whose outputs are one joint decision, but {loss!r} takes each separately: "
             "use sigmoid(), or categorical_cross_entropy"
         )
     if is_activation(last, "sigmoid") and loss.activation == "softmax":
