@@ -125,7 +125,7 @@ def test_freezing_inside_a_composition() -> None:
 
 
 def test_a_pattern_that_freezes_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"'boby\.\*' matches none of the names: body.dense1.W"):
+    with pytest.raises(ValueError, match=r"'boby\.\*' does not match any name: body.dense1.W"):
         nn.freeze(MODEL, "boby.*").init(nn.key(0), (6,))
 
 

@@ -116,12 +116,12 @@ W, b = np.ones((2, 3)), np.ones(3)
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"dense1.W": W, "dense1.bias": b}, "dense1: the parameters do not fit the model: b missing"),
-        ({"dense1.W": W, "dense1.b": b, "dense1.c": b}, "dense1: the parameters do not fit the model: c too much"),
-        ({"dense1.W": W}, "dense1: the parameters do not fit the model: b missing"),
+        ({"dense1.W": W, "dense1.bias": b}, "dense1: the parameters do not match the model: b missing"),
+        ({"dense1.W": W, "dense1.b": b, "dense1.c": b}, "dense1: the parameters do not match the model: c too much"),
+        ({"dense1.W": W}, "dense1: the parameters do not match the model: b missing"),
         ({"dense1.W": W, "dense1.b": b[:1]}, r"dense1: .*W \(2, 3\), b \(1,\), expected"),
         ({"dense1.W": np.ones((5, 2, 3)), "dense1.b": b}, r"dense1: .*W \(5, 2, 3\).*nn.stack"),
-        ({"dense1.W": W, "dense1.b": b, "relu1.a": b}, "relu1: the parameters do not fit the model: a too much"),
+        ({"dense1.W": W, "dense1.b": b, "relu1.a": b}, "relu1: the parameters do not match the model: a too much"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(params: dict[str, Array], message: str) -> None:

@@ -475,7 +475,7 @@ def test_what_cannot_be_written(write: Callable[..., Any]) -> None:
         write(MODEL, params, longer)
     with pytest.raises(ValueError, match=r"the model has no layer for batch_norm1.mean, batch_norm1.var"):
         write(SMALL, SMALL.init(nn.key(0), (2,))[0], state)
-    with pytest.raises(ValueError, match="do not (fit|match) the model"):
+    with pytest.raises(ValueError, match=r"do not (fit|match) the model"):
         write(SMALL, params, state)
     with pytest.raises(ValueError, match="unknown layer 'dense9'"):
         write(MODEL, params, state, names={"dense9": "a"})
