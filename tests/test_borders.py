@@ -168,7 +168,7 @@ def test_rows_that_are_no_numbers_of_rows(rows: Any) -> None:
 
 INITIAL = nn.initializers
 VALUES: dict[str, tuple[Callable[[], object], str]] = {
-    "counts beyond 64 bits": (lambda: nn.ArrayDict({"n": np.array([2**63 + 5], np.uint64)}), "expected whole numbers"),
+    "counts beyond 64 bits": (lambda: nn.ArrayDict({"n": np.array([2**63 + 5], np.uint64)}), "expected integers"),
     "a keyword beyond": (
         lambda: nn.ArrayDict({"n": np.array([1])}).replace(n=np.array([2**64 - 1], np.uint64)),
         "n contains 18446744073709551615",

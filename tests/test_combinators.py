@@ -273,12 +273,12 @@ ERRORS = {
     "one array for two": (
         lambda: nn.parallel(nn.dense(1), nn.dense(1)).init(nn.key(0), (3,)),
         TypeError,
-        "parallel takes a tuple of 2 values, but one array came",
+        "parallel takes a tuple of 2 values, got one array",
     ),
     "three for two": (
         lambda: nn.parallel(nn.dense(1), nn.dense(1)).init(nn.key(0), ((3,), (3,), (3,))),
         ValueError,
-        "takes a tuple of 2 values, but 3 came",
+        "takes a tuple of 2 values, got 3",
     ),
     "a tuple for one array": (
         lambda: nn.serial(nn.dense(1)).init(nn.key(0), ((3,), (3,))),
@@ -288,7 +288,7 @@ ERRORS = {
     "shapes that do not add": (
         lambda: nn.serial(nn.branch(nn.dense(1), nn.dense(2)), nn.add()).init(nn.key(0), (3,)),
         ValueError,
-        r"add1: the inputs have the shapes \(1,\), \(2,\), expected one shape",
+        r"add1: the inputs have shapes \(1,\), \(2,\), expected the same shape",
     ),
     "a residual of another width": (
         lambda: nn.serial(nn.residual(nn.dense(2))).init(nn.key(0), (3,)),
@@ -313,7 +313,7 @@ ERRORS = {
     "a cell of another width": (
         lambda: nn.scan(nn.serial(nn.concatenate(), nn.dense(2)), 3).init(nn.key(0), (4, 1)),
         ValueError,
-        r"the cell gives h of shape \(2,\), expected 3 units",
+        r"the cell returned h of shape \(2,\), expected 3 units",
     ),
     "no sequence": (lambda: nn.scan(CELL, 3).init(nn.key(0), (4,)), ValueError, "expected .*time, features"),
     "dy of one array for two outputs": (

@@ -76,7 +76,7 @@ def test_the_shape_of_an_output_is_found_or_said() -> None:
     wrong = nn.serial(nn.layer(pairs, pairs_backward, name="pairs", shape=lambda shape: shape), nn.dense(2))
     params, state = wrong.init(nn.key(0), (3,))
     with pytest.raises(
-        ValueError, match=r"pairs1: forward returned y with examples of shape \(6,\), but shape= says \(3,"
+        ValueError, match=r"pairs1: forward returned y with examples of shape \(6,\), but shape= returned \(3,"
     ):
         wrong.forward(params, state, X)
 
@@ -225,7 +225,7 @@ def call(layer: nn.Layer, x: Any = X) -> Any:
         (nn.layer(lambda p, x: x, same_backward), TypeError, r"layer1: forward returned ndarray, expected the pair"),
         (nn.layer(lambda p, x: (x[:2], None), same_backward), ValueError, "layer1: .*expected one row per row of x"),
         (nn.layer(same, lambda p, c, dy: dy), TypeError, "layer1: backward returned .*expected the pair"),
-        (nn.layer(same, lambda p, c, dy: (dy, {"a": dy})), ValueError, "layer1: .*dict of gradients.*has a"),
+        (nn.layer(same, lambda p, c, dy: (dy, {"a": dy})), ValueError, "layer1: .*dict of gradients.*has unexpected a"),
         (nn.layer(same, lambda p, c, dy: (dy[:, :2], {})), ValueError, r"layer1: .*dx of shape \(4, 2\), expected"),
         (nn.layer(same, lambda p, c, dy: (None, {})), ValueError, "layer1: backward returned dx=None"),
         (
