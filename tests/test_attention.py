@@ -249,14 +249,14 @@ def test_a_block_is_pytorchs_encoder_layer(norm_first: bool) -> None:
 
 
 WRONG: list[tuple[Any, Any, str]] = [
-    (lambda: nn.attention(3), (4, 4), "heads=3 do not divide the 4 features"),
+    (lambda: nn.attention(3), (4, 4), "heads=3 does not divide the 4 features"),
     (lambda: nn.attention(2, cross=True, causal=True), None, "neither causal nor rotary"),
     (lambda: nn.attention(4, rotary="halves"), (4, 4), "a head has 1 features, an odd number"),
     (lambda: nn.attention(2, mask=True), (4, 4), "expected x and mask"),
     (lambda: nn.attention(2, mask=True), ((5, 4), (4,)), r"the mask has shape \(4,\), expected \(5,\) or \(5, 5\)"),
     (lambda: nn.transformer_block(4, 2, 0), None, "hidden=0: expected an integer, 1 or more"),
     (lambda: nn.transformer_block(4, 2, norm="between"), None, "norm='between': expected 'before' or 'after'"),  # type: ignore[arg-type]  # refused
-    (lambda: nn.transformer_block(4, 3), None, "heads=3 do not divide width=4"),
+    (lambda: nn.transformer_block(4, 3), None, "heads=3 does not divide width=4"),
     (lambda: nn.learned_positions(3), (4, 2), "an example has 4 positions, but length=3"),
     (lambda: nn.rotary_positions(), (4, 3), "3 features, expected an even number"),
 ]
