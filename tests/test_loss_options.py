@@ -378,7 +378,7 @@ def test_options_that_do_not_fit_the_outputs_are_refused() -> None:
     y = np.zeros((2, 3))
     with pytest.raises(ValueError, match="output_weights has 2 values, expected one for each of 3"):
         nn.mean_squared_error(output_weights=[1, 2]).forward(y, y)
-    with pytest.raises(ValueError, match="positive_weights has 2 numbers"):
+    with pytest.raises(ValueError, match="positive_weights has 2 values"):
         BINARY(positive_weights=[1, 2]).forward(y, y)
     with pytest.raises(ValueError, match="target contains -1"):
         SPARSE(ignore=-2).forward(y, np.array([-1, -2]))
