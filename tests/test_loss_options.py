@@ -357,7 +357,7 @@ def test_losses_with_options_are_values() -> None:
 @pytest.mark.parametrize(
     ("loss", "options", "error", "says"),
     [
-        (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it takes output_weights, missing"),
+        (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it supports output_weights, missing"),
         (nn.huber(), {"delta": 2.0}, TypeError, "no option 'delta'"),
         (nn.losses.combined(nn.losses.hinge), {"reduction": "sum"}, TypeError, "pass it to its parts"),
         (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it supports none"),
