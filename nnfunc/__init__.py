@@ -368,8 +368,8 @@ _MOVED = {
 if not TYPE_CHECKING:  # type checkers know the names above, and that there are no others
 
     def __getattr__(name: str) -> object:
-        """Laboratory, files, inspection and the modules beside are imported when they are first used: training does
-        not need them."""
+        """Checks, files, inspection and the other optional modules are imported on first use: training does not
+        need them."""
         if name in _MODULES:
             return import_module(f"nnfunc.{name}")
         if name not in _LATER:

@@ -19,7 +19,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 
 
 def info() -> dict[str, str]:
-    """The facts by name.
+    """Returns versions and system facts by name.
 
     >>> from nnfunc.__main__ import info
     >>> info()["nnfunc"] == nn.__version__

@@ -1,9 +1,9 @@
-"""The immutable dict of arrays: what parameters, gradients, optimizer state and model state are made of.
+"""The immutable dict of arrays that represents parameters, gradients, optimizer state and model state.
 
 The floating arrays of one dict are read-only views of one contiguous vector (`ArrayDict.vector`), so that an optimizer,
 a norm or a message to another process is arithmetic on that vector. A stack of K dicts is one dict whose vector has
-shape (K, n) and whose arrays have a leading axis K. Whole-number arrays (an optimizer's step count) stand beside the
-vector. The arrays of a group ("dense1.W", "dense1.b") stand together, so a group is a slice of the vector.
+shape (K, n) and whose arrays have a leading axis K. Integer arrays (an optimizer's step count) are kept outside the
+vector. The arrays of a group ("dense1.W", "dense1.b") are contiguous, so a group is a slice of the vector.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ from nnfunc.layout import Layout, Patterns, grouped, layout, matching
 __all__ = ["EMPTY", "Array", "ArrayDict", "Layout", "Numbers", "Scalar", "allclose", "equal", "join"]
 
 Array: TypeAlias = NDArray[np.floating]
-"""An array of floats: what the mathematics here works on, and the type of your own layers' arguments.
+"""An array of floats, the type of the arguments of user-defined layers.
 
 >>> def double(x: nn.Array) -> nn.Array:
 ...     return 2 * x
 """
 
 Scalar: TypeAlias = "float | Array"
-"""One number; for a stack of K networks an array of shape (K,), a number for each."""
+"""A scalar; for a stack of K networks an array of shape (K,), one value per network."""
 
 Numbers: TypeAlias = "float | np.number | NDArray[np.number] | Sequence[float]"
 """A number, or several as a list or an array: what is not text."""
 
 NO_INTEGERS: Mapping[str, NDArray[np.integer]] = {}
-"""The integers of a dict that has none; one for all of these, so nothing is ever put in."""
+"""The integers of a dict without any. All such dicts share it, so it is never written to."""
 
 
 class ArrayDict(Mapping[str, Array]):
     """An immutable dict of arrays whose floating arrays are read-only views of one vector.
 
     Args:
-        arrays: a mapping of names to arrays of floats, numbers or lists; they are copied. NumPy arrays of whole
-            numbers are counts: they are kept beside the vector.
-        dtype: the dtype of all arrays; without it, that of the arrays, which must then have one dtype.
-        stacked: whether the first axis of every array is the stack's: K parameter sets in one. None: if `arrays` is
-            a stack, or all of its arrays of floats are those of one (`dict(stack)`).
+        arrays: a mapping of names to arrays of floats, numbers or lists; they are copied. NumPy integer arrays are
+            counts, which are kept outside the vector.
+        dtype: the dtype of all arrays; by default that of the arrays, which must then agree.
+        stacked: whether the first axis of every array is the stack axis: K parameter sets in one. None: stacked if
+            `arrays` is a stack or all its float arrays come from one (`dict(stack)`).
     Raises:
-        TypeError: an array of strings, objects or complex numbers, or of another dtype than the rest.
-        ValueError: a name that is no string, numbers too large for the dtype, leading axes of a stack that differ.
+        TypeError: an array of strings, objects or complex numbers, or arrays of different dtypes.
+        ValueError: a name that is not a string, values too large for the dtype, or leading axes that differ in a stack.
 
-    Names with dots form groups: `params.group("dense1")` holds "W" and "b". The arrays of a group are kept together,
-    so the order of the names may differ from that of `arrays`.
+    Names with dots form groups: `params.group("dense1")` contains "W" and "b". The arrays of a group are kept
+    contiguous, so the order of the names may differ from that of `arrays`.
 
     >>> params = ArrayDict({"dense1.W": np.ones((2, 3)), "dense1.b": np.zeros(3)})
     >>> params
@@ -91,7 +91,7 @@ class ArrayDict(Mapping[str, Array]):
         stacked: bool | None = None,
     ) -> None:
         if getattr(self, "_vector", None) is not None:
-            raise TypeError("an ArrayDict cannot be changed, nor made a second time: make a new one")
+            raise TypeError("an ArrayDict cannot be modified or initialized again: create a new one")
         if arrays is not None and not isinstance(arrays, Mapping):
             raise TypeError(f"arrays is {type(arrays).__name__}, expected a dict of names to arrays")
         given = {_name(k): _floats_or_counts(v, k) for k, v in (arrays or {}).items()}
@@ -144,7 +144,7 @@ class ArrayDict(Mapping[str, Array]):
         entry = self._layout.entries.get(name)
         if entry is None:
             if name in self._integers:
-                return self._integers[name].view()  # type: ignore[return-value]  # counts: the one value that is no float
+                return self._integers[name].view()  # type: ignore[return-value]  # counts are no floats
             raise KeyError(nearest("array name", name, self))
         start, stop, shape = entry
         vector = self._vector
@@ -208,7 +208,7 @@ class ArrayDict(Mapping[str, Array]):
 
     @property
     def layout(self) -> Layout:
-        """Where each floating array stands in the vector."""
+        """The position of each floating array in the vector."""
         return self._layout
 
     @property
@@ -222,7 +222,7 @@ class ArrayDict(Mapping[str, Array]):
 
     @property
     def counts(self) -> tuple[str, ...]:
-        """The names of the arrays of whole numbers, which stand beside the vector.
+        """The names of the integer arrays, which are kept outside the vector.
 
         >>> ArrayDict({"b": [1.0, 2.0], "step": np.array(3)}).counts
         ('step',)
@@ -236,12 +236,12 @@ class ArrayDict(Mapping[str, Array]):
 
     @property
     def size(self) -> int:
-        """How many floating numbers there are in all."""
+        """The total number of floating-point elements."""
         return self._vector.size
 
     @property
     def nbytes(self) -> int:
-        """How many bytes the vector takes."""
+        """The size of the vector in bytes."""
         return self._vector.nbytes
 
     @property
@@ -252,7 +252,7 @@ class ArrayDict(Mapping[str, Array]):
     def with_vector(self, vector: ArrayLike) -> ArrayDict:
         """The dict with these names and shapes whose vector is a copy of `vector`, of this dict's dtype.
 
-        A `vector` of shape (K, n) gives a stack of K.
+        A `vector` of shape (K, n) makes a stack of K.
 
         >>> ArrayDict({"b": [1.0, 2.0]}).with_vector([3.0, 4.0])["b"]
         array([3., 4.])
@@ -265,7 +265,7 @@ class ArrayDict(Mapping[str, Array]):
     # -- parts and changes -------------------------------------------------------------------------------------------
 
     def group(self, prefix: str) -> ArrayDict:
-        """The arrays whose names begin with `prefix` and a dot, under the rest of their names; a slice, no copy.
+        """The arrays whose names begin with `prefix` and a dot, with that prefix removed; a view, not a copy.
 
         >>> ArrayDict({"dense1.W": np.ones((2, 3)), "dense2.W": np.ones((3, 1))}).group("dense2")
         ArrayDict of 1 array: 3 numbers, float64, 24 bytes
@@ -276,14 +276,14 @@ class ArrayDict(Mapping[str, Array]):
         self._groups = groups
         if prefix not in groups:
             found = self._layout.groups.get(prefix)
-            if found is None:  # that of a stack still tells its K
+            if found is None:  # an empty stack still knows its K
                 return self._of(EMPTY._layout, self._vector[..., :0]) if self.stack_shape else EMPTY
             own = {k: self._integers[f"{prefix}.{k}"] for k in found.layout.integers}
             groups[prefix] = self._of(found.layout, self._vector[..., found.numbers], own)
         return groups[prefix]
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
-        """The slices of the vector that hold the arrays whose names match.
+        """The slices of the vector that contain the arrays whose names match.
 
         >>> ArrayDict({"W": np.ones((2, 3)), "b": np.zeros(3)}).slices("b")
         (slice(6, 9, None),)
@@ -302,7 +302,7 @@ class ArrayDict(Mapping[str, Array]):
         return self._part(matching(self, where))
 
     def without(self, where: Patterns) -> ArrayDict:
-        """All arrays but those whose names match one of the patterns.
+        """All arrays except those whose names match one of the patterns.
 
         Raises:
             ValueError: a pattern matches no name.
@@ -320,11 +320,11 @@ class ArrayDict(Mapping[str, Array]):
         )
 
     def replace(self, arrays: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> ArrayDict:
-        """This dict with other values for some of its names; shapes and dtype stay.
+        """Returns this dict with new values for some of its names; shapes and dtype are kept.
 
         Raises:
             KeyError: a name that this dict does not have.
-            ValueError: an array of another shape.
+            ValueError: an array of a different shape.
 
         >>> ArrayDict({"W": [1.0], "b": [2.0]}).replace(b=[5.0]).vector
         array([1., 5.])
@@ -336,7 +336,7 @@ class ArrayDict(Mapping[str, Array]):
             if new.shape != old.shape:
                 raise ValueError(f"{name} has shape {new.shape}, expected {old.shape}: replace keeps the shapes")
             if name in integers and new.dtype.kind == "f":
-                raise TypeError(f"{name} is a count, of whole numbers, but {new.dtype} came: begin it with floats")
+                raise TypeError(f"{name} is a count, expected integers, got {new.dtype}: create it with floats")
             if name in integers:
                 integers[name] = _frozen(_counts(new, name))
             else:
@@ -351,18 +351,18 @@ class ArrayDict(Mapping[str, Array]):
     @overload
     def map(self, function: Callable[..., ArrayLike], *others: Mapping[str, ArrayLike]) -> ArrayDict: ...
     def map(self, function: Callable[..., ArrayLike], *others: Mapping[str, ArrayLike]) -> ArrayDict:
-        """`function` of each array (and of the arrays of the same name in `others`), as a new dict.
+        """Applies `function` to each array (and the arrays of the same name in `others`); returns a new dict.
 
         >>> ArrayDict({"b": [1.0, -2.0]}).map(np.abs)["b"]
         array([1., 2.])
         """
-        callable_(function, "function", "of one array, that gives one")
+        callable_(function, "function", "that maps an array to an array")
         for other in others:
             _same_names(self, other)
         return self._rebuilt({k: function(v, *(other[k] for other in others)) for k, v in self.items()})
 
     def astype(self, dtype: DTypeLike) -> ArrayDict:
-        """The same numbers in another floating dtype.
+        """Converts the floating arrays to another dtype.
 
         >>> ArrayDict({"b": [1.0]}).astype(np.float32).dtype
         dtype('float32')
@@ -375,7 +375,7 @@ class ArrayDict(Mapping[str, Array]):
         return self._of(self._layout, _copy(cast(self._vector, "vector", dtype)), self._integers)
 
     def to_dict(self) -> dict[str, Array]:
-        """A plain dict of writable copies.
+        """Returns a plain dict of writable copies.
 
         >>> ArrayDict({"b": [1.0]}).to_dict()
         {'b': array([1.])}
@@ -383,7 +383,7 @@ class ArrayDict(Mapping[str, Array]):
         return {k: v.copy() for k, v in self.items()}
 
     def __or__(self, other: Mapping[str, ArrayLike]) -> ArrayDict:
-        """The arrays of both; of those that both have, the right one's. The left one's dtype, and its stack, stay.
+        """The union of both dicts; the right one wins on duplicate names. The left one's dtype and stack are kept.
 
         >>> (ArrayDict({"b": [1.0]}, np.float32) | {"rate": 0.1}).dtype
         dtype('float32')
@@ -396,14 +396,14 @@ class ArrayDict(Mapping[str, Array]):
         return self._rebuilt({**self, **other})
 
     def _rebuilt(self, arrays: Mapping[str, ArrayLike]) -> ArrayDict:
-        """Other arrays as a dict of this one's dtype, a stack if this is one."""
+        """Returns other arrays as a dict of this one's dtype, a stack if this is one."""
         lead = self.stack_shape
         floats: dict[str, ArrayLike] = {}
         for name, value in arrays.items():
             array = _floats_or_counts(value, name)
             if array.dtype.kind == "f":
                 array = cast(array, name, self.dtype) if self.names else array
-                if lead and array.shape[:1] != lead:  # what all members share
+                if lead and array.shape[:1] != lead:  # shared by all members
                     array = np.broadcast_to(array, (*lead, *array.shape))
             floats[name] = array
         new = ArrayDict(floats, stacked=bool(lead) and any(np.asarray(a).dtype.kind == "f" for a in floats.values()))
@@ -412,7 +412,7 @@ class ArrayDict(Mapping[str, Array]):
     # -- arithmetic, by name -----------------------------------------------------------------------------------------
 
     def like(self, other: Mapping[str, ArrayLike], name: str = "the right one") -> ArrayDict:
-        """`other` with its arrays in this dict's order and dtype; its names and shapes must be the same.
+        """Returns `other` in this dict's order and dtype; names and shapes must be the same.
 
         Raises:
             ValueError: names or shapes differ; the message lists the differences.
@@ -425,12 +425,12 @@ class ArrayDict(Mapping[str, Array]):
             if mine.shape == theirs.shape:
                 return other if mine.dtype == theirs.dtype else other.astype(mine.dtype)
         _same_names(self, other, name)
-        if not self:  # of no arrays: a stack of none still tells its K
+        if not self:  # an empty stack still knows its K
             return self
         given = {k: _floats_or_counts(v, k) for k, v in other.items()}
         wrong = [f"{k} {given[k].shape}, expected {v.shape}" for k, v in self.items() if given[k].shape != v.shape]
         if wrong:
-            raise ValueError(f"{name} has other shapes: {'; '.join(wrong)}")
+            raise ValueError(f"{name} has different shapes: {'; '.join(wrong)}")
         vector = new_vector(self._vector.shape, self.dtype)
         for k, view in zip(self.names, self._layout.views(vector), strict=True):
             view[...] = cast(given[k], k, self.dtype)
@@ -438,38 +438,36 @@ class ArrayDict(Mapping[str, Array]):
 
     def _with(self, other: object, operation: np.ufunc) -> ArrayDict:
         if self._integers:
-            raise TypeError(
-                f"arithmetic is for floats, but {', '.join(self._integers)} are whole numbers: convert them"
-            )
+            raise TypeError(f"arithmetic requires floats, but {', '.join(self._integers)} are integers: convert them")
         if isinstance(other, Mapping):
             right: Array | float = self.like(other)._vector
         elif isinstance(other, (int, float, np.number, np.ndarray)):
             array = numeric(other, "the right side")
             if array.ndim and array.shape != self.stack_shape:
-                members = f"({self.stack_shape[0]},), a number for each network" if self.stack_shape else "one number"
+                members = f"({self.stack_shape[0]},), one value per network" if self.stack_shape else "a scalar"
                 raise ValueError(f"the right side has shape {array.shape}, expected {members}, or a dict of arrays")
             # a NumPy scalar of float64 would promote float32 arrays
             right = array.astype(self.dtype)[:, None] if array.ndim else float(array)
         else:
-            return NotImplemented  # type: ignore[no-any-return]  # as the data model wants it
+            return NotImplemented  # type: ignore[no-any-return]  # as the data model requires
         vector = new_vector(self._vector.shape, self.dtype)
         operation(self._vector, right, out=vector)
         return self._of(self._layout, vector, self._integers)
 
     def __add__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
-        """Sum by name with another dict, or with a number; of a stack also with an array (K,)."""
+        """Sum by name with another dict, or with a scalar; for a stack also with an array (K,)."""
         return self._with(other, np.add)
 
     def __sub__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
-        """Difference by name with another dict, or with a number; of a stack also with an array (K,)."""
+        """Difference by name with another dict, or with a scalar; for a stack also with an array (K,)."""
         return self._with(other, np.subtract)
 
     def __mul__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
-        """Product by name with another dict, or with a number; of a stack also with an array (K,)."""
+        """Product by name with another dict, or with a scalar; for a stack also with an array (K,)."""
         return self._with(other, np.multiply)
 
     def __truediv__(self, other: Mapping[str, ArrayLike] | Scalar) -> ArrayDict:
-        """Quotient by name with another dict, or with a number; of a stack also with an array (K,)."""
+        """Quotient by name with another dict, or with a scalar; for a stack also with an array (K,)."""
         return self._with(other, np.divide)
 
     def __neg__(self) -> ArrayDict:
@@ -486,7 +484,7 @@ class ArrayDict(Mapping[str, Array]):
 
 
 def join(**dicts: ArrayDict) -> ArrayDict:
-    """Several dicts as one, each under its name: the inverse of `group`.
+    """Combines several dicts into one, each under its name: the inverse of `group`.
 
     Raises:
         TypeError: dtypes that differ, or something that is not an ArrayDict.
@@ -503,37 +501,41 @@ def join(**dicts: ArrayDict) -> ArrayDict:
     dtypes = {str(d.dtype) for d in parts.values() if d.size}
     leads = {d.stack_shape for d in parts.values() if d}
     if len(dtypes) > 1:
-        raise TypeError(f"the dicts have the dtypes {', '.join(sorted(dtypes))}: convert them with astype")
+        raise TypeError(f"the dicts have different dtypes ({', '.join(sorted(dtypes))}): convert them with astype")
     if len(leads) > 1:
-        raise ValueError(f"the dicts are stacks of shapes {', '.join(map(str, sorted(leads)))}, expected one for all")
+        raise ValueError(
+            f"the dicts are stacks of shapes {', '.join(map(str, sorted(leads)))}, expected the same for all"
+        )
     first = next((d for d in parts.values() if d.size), next(iter(parts.values()), EMPTY))
     where = layout(
         tuple((f"{p}.{k}", shape) for p, d in parts.items() for k, shape in d._layout.shapes.items()),
         tuple(f"{p}.{k}" for p, d in parts.items() for k in d._integers),
     )
     if len(where.entries) < sum(len(d.names) for d in parts.values()):
-        raise ValueError(f"two arrays get one name: {', '.join(f'{p}.{k}' for p, d in parts.items() for k in d)}")
+        raise ValueError(
+            f"two arrays would have the same name: {', '.join(f'{p}.{k}' for p, d in parts.items() for k in d)}"
+        )
     vector = new_vector((*first.stack_shape, where.size), first.dtype)
     np.concatenate([d._vector for d in parts.values() if d], axis=-1, out=vector) if where.size else None
     return ArrayDict._of(where, vector, {f"{p}.{k}": v for p, d in parts.items() for k, v in d._integers.items()})
 
 
 def as_dict(arrays: ArrayDict | Mapping[str, Any], name: str) -> ArrayDict:
-    """`arrays`, made an immutable dict if it is a plain one."""
+    """Returns `arrays` as an ArrayDict, converting a plain dict."""
     if isinstance(arrays, ArrayDict):
         return arrays
     return ArrayDict(as_mapping(arrays, name, "an ArrayDict"))
 
 
 def as_mapping(arrays: Mapping[str, Any], name: str, wanted: str = "a dict of arrays") -> Mapping[str, Any]:
-    """`arrays` if it is a dict."""
+    """Returns `arrays` if it is a dict."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f"{name} is {type(arrays).__name__}, expected {wanted}: pass nn.ArrayDict({name})")
     return arrays
 
 
 def equal(a: Mapping[str, ArrayLike], b: Mapping[str, ArrayLike]) -> bool:
-    """Whether two dicts have the same names, shapes, dtypes and values (NaN equals NaN); their order is free.
+    """Whether two dicts have the same names, shapes, dtypes and values (NaN equals NaN), in any order.
 
     >>> equal(ArrayDict({"b": [1.0]}), {"b": np.array([1.0])}), equal(ArrayDict({"b": [1.0]}), ArrayDict({"b": [2.0]}))
     (True, False)
@@ -566,11 +568,11 @@ def _two_dicts(a: object, b: object) -> None:
 
 
 class StackVector(np.ndarray[Any, Any]):
-    """The memory of a stack's vector. Views of it say by their base that they are a stack's arrays: see `of_stack`."""
+    """The memory of a stack's vector; `of_stack` recognizes its views by their base."""
 
 
 def of_stack(array: NDArray[np.generic]) -> bool:
-    """Whether an array is that of a stack: a view of a stack's vector that still has the axis of the networks."""
+    """Whether an array belongs to a stack: a view of a stack's vector that still has the stack axis."""
     root = _root(array)
     if type(root) is not StackVector or array.ndim == 0:
         return False
@@ -585,27 +587,27 @@ def _root(array: NDArray[Any]) -> NDArray[Any]:
 
 
 np.empty(30 << 20, np.uint8)
-"""The C library takes blocks of memory from the system, which clears them, and hands them back when they are free; this
-costs more than the arithmetic on them. glibc keeps blocks of up to the size that a program once freed, 32 MiB at most
-(mallopt(3), dynamic mmap threshold). This one is freed at once and never written, so it takes no memory itself."""
+"""The C library requests large blocks from the system, which zeroes them, and returns them when they are freed; this
+costs more than the arithmetic on them. glibc retains blocks up to the largest size ever freed, 32 MiB at most
+(mallopt(3), dynamic mmap threshold). This one is freed at once and never written, so it uses no memory itself."""
 
 
 def new_vector(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """A vector (n,), or that of a stack (K, n), to be written into and then wrapped; its values are arbitrary."""
+    """Returns an uninitialized vector (n,), or (K, n) for a stack, to be filled and then wrapped."""
     if len(shape) == 1:
         return np.empty(shape, dtype)
     return StackVector(shape, dtype).view(np.ndarray)
 
 
 class _GivenAway:
-    """What stands in a dict in place of its vector after `give_away`."""
+    """The placeholder for a dict's vector after `give_away`."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise ValueError("these arrays were handed to a step to be overwritten (donate=True): use those it returned")
 
 
 def give_away(old: ArrayDict) -> Array:
-    """The memory of a dict that nobody else uses, to write its successor into; to use the dict is an error from now on.
+    """Returns the memory of a dict to write its successor into; any later use of the dict raises an error.
 
     >>> old = ArrayDict({"b": [1.0, 2.0]})
     >>> give_away(old)
@@ -615,7 +617,7 @@ def give_away(old: ArrayDict) -> Array:
     ValueError: these arrays were handed to a step to be overwritten (donate=True): use those it returned
     """
     vector, owner = old._vector, _root(old._vector)
-    if owner.size != vector.size or not owner.flags.owndata:  # part of a larger one, or of memory that is not NumPy's
+    if owner.size != vector.size or not owner.flags.owndata:  # part of a larger array, or memory not owned by NumPy
         return new_vector(vector.shape, vector.dtype)
     owner.setflags(write=True)
     old._vector, old._arrays, old._groups = _GivenAway(), None, None  # type: ignore[assignment]  # so that uses fail
@@ -629,7 +631,7 @@ def _copy(vector: Array) -> Array:
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that no one can make writable: NumPy refuses where the owner of the memory is read-only."""
+    """Returns a view that cannot be made writable: NumPy refuses if the owner of the memory is read-only."""
     owner = _root(array)
     if owner.flags.writeable:
         owner.setflags(write=False)
@@ -639,7 +641,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def cast(array: NDArray[Any], name: str, dtype: DTypeLike) -> Array:
-    """The numbers in another floating dtype; those that it cannot hold are an error, not infinite."""
+    """Converts to another floating dtype; values out of its range raise an error instead of becoming infinite."""
     if array.dtype == dtype:
         return array
     with np.errstate(over="ignore"):
@@ -659,21 +661,21 @@ def _restored(
 
 
 def _floats_or_counts(value: ArrayLike, name: str) -> NDArray[Any]:
-    """`value` as an array; Python's numbers and lists are floats, whole or not."""
+    """Returns `value` as an array; Python numbers and lists become floats, even if integral."""
     array = numeric(value, name)
     return array if isinstance(value, (np.ndarray, np.generic)) or array.dtype.kind == "f" else array.astype(float)
 
 
 def _counts(array: NDArray[Any], name: str) -> NDArray[np.integer]:
-    """Whole numbers of 64 bits, checked to be in their range."""
+    """Converts to int64 with a range check."""
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} contains {array.max()}, expected whole numbers below 2**63")
+        raise ValueError(f"{name} contains {array.max()}, expected integers below 2**63")
     return array.astype(np.int64)
 
 
 def _name(name: object) -> str:
     if not isinstance(name, str) or not name:
-        raise ValueError(f"the name {name!r}: names are strings that are not empty, like 'dense1.W'")
+        raise ValueError(f"name={name!r}: expected a non-empty string, like 'dense1.W'")
     return name
 
 
@@ -681,7 +683,7 @@ def _stack_shape(arrays: Mapping[str, NDArray[np.generic]]) -> tuple[int, ...]:
     leading = {k: v.shape[:1] for k, v in arrays.items()}
     if len(set(leading.values())) != 1 or () in leading.values():
         shapes = ", ".join(f"{k}: {v.shape}" for k, v in arrays.items())
-        raise ValueError(f"a stack needs one leading axis of the same length in every array, but came {shapes}")
+        raise ValueError(f"a stack needs one leading axis of the same length in every array, got {shapes}")
     return next(iter(leading.values()))
 
 
@@ -691,7 +693,7 @@ def _same_names(a: Mapping[str, object], b: Mapping[str, object] | object, name:
     if a.keys() != b.keys():
         missing, extra = [k for k in a if k not in b], [k for k in b if k not in a]
         lacks = f"lacks {', '.join(missing)}" if missing else ""
-        has = f"has {', '.join(map(str, extra))} too much" if extra else ""
+        has = f"has unexpected {', '.join(map(str, extra))}" if extra else ""
         raise ValueError(f"the names differ: {name} {' and '.join(filter(None, [lacks, has]))}")
 
 

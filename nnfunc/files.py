@@ -1,27 +1,27 @@
-"""Saving and loading: a train state, and the model too if its layers are built in, in one file; or any tuple of dicts
-and arrays beside it.
+"""Saving and loading. One file contains a train state, with its model if all layers are built in, or a (nested) tuple
+of train states, dicts and arrays.
 
     nn.save("run.npz", ts, model)
     ts, model = nn.load("run.npz")
 
 The suffix is the format: `.npz` is NumPy's, `.safetensors` needs `pip install "nnfunc[safetensors]"`. Nothing is
-pickled, and nothing in a file is run. Both hold the same arrays, which anyone can read without nnfunc, by
+pickled, and loading runs no code from the file. Both formats contain the same arrays, readable without nnfunc by
 `np.load("run.npz")["params/dense1.W"]` or `safetensors.numpy.load_file("run.safetensors")["params/dense1.W"]`:
 
-    params/NAME     the parameters, each under its name; of a stack of K networks with a leading axis K
+    params/NAME     the parameters, each under its name; for a stack of K networks with a leading axis K
     state/NAME      the model's state, likewise
     opt_state/NAME  the optimizer's state, likewise
-    key             uint64: the key's high and low 64 bits, (2,); of a stack (K, 2)
-    step            int64: the updates so far
+    key             uint64: the key's high and low 64 bits, (2,); for a stack (K, 2)
+    step            int64: the number of updates so far
     crc32           uint32: the checksum of all of the above and of the text below, see `_checksum`
 
-and one text of JSON named `nnfunc`, an array of one string in `.npz`, an entry of the metadata in `.safetensors`:
+and a JSON text named `nnfunc`, a string array in `.npz`, a metadata entry in `.safetensors`:
 
     {"version": 1, "model": null or as in nnfunc.models.description,
      "params": {"names": [their order], "dtype": "float32", "stack": [] or [K]}, "state": {...}, "opt_state": {...}}
 
-A tuple is version 2: the names of its parts stand before the names above ("0/params/dense1.W", of a named tuple
-"run/params/dense1.W"), and the text has "value" instead, which says what each part is.
+A tuple is version 2: the names of its parts prefix the names above ("0/params/dense1.W", or "run/params/dense1.W" for
+a named tuple), and the text has "value" instead, which describes each part.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ from nnfunc.training.state import TrainState
 __all__ = ["Saved", "load", "save"]
 
 STATES, VERSION = 1, 2
-"""The format version of a train state alone, which older versions read, and that of any tuple."""
+"""The format versions of a single train state (readable by older releases) and of a tuple."""
 GROUPS = ("params", "state", "opt_state")
 
 
 class Saved(NamedTuple):
-    """What a file holds: the train state (or the tuple that was saved), and the model if it was saved with it (or given
-    to `load`).
+    """The content of a file: the train state (or the saved tuple), and the model if it was saved too (or given to
+    `load`).
 
     >>> nn.files.Saved(nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), (2,)), None).state.step
     0
@@ -67,19 +67,19 @@ class Saved(NamedTuple):
 
 
 def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> None:
-    """Writes a train state to a file; going on from what `load` reads gives the bits of never having stopped.
+    """Writes a train state to a file. Training resumed from `load` is bitwise identical to training never interrupted.
 
     Args:
-        path: ends in .npz or .safetensors. A file that is there is replaced at once and whole: at any moment, also
-            when the process is killed or the power fails, the old or the new one is there, with the old one's mode and
-            owner. What a killed process leaves beside it, the next save of that name removes. A link stays one.
-        ts: the state of one network or of a stack; or a tuple, named or not and nested as you like, of train states,
-            dicts of arrays, arrays, keys and numbers: averages of parameters, a replay buffer. Dtypes are kept.
-        model: its model, to be saved too; all its layers and initializers must be built in.
+        path: ends in .npz or .safetensors. An existing file is replaced atomically: even if the process is killed or
+            the power fails, either the old or the new file exists in full. The new file keeps the old one's mode and
+            owner. Leftovers of a killed process are removed by the next save to that name. A link remains a link.
+        ts: the state of one network or of a stack; or a (named) tuple, arbitrarily nested, of train states, dicts of
+            arrays, arrays, keys and numbers: averages of parameters, a replay buffer. Dtypes are kept.
+        model: the model to save with it; all its layers and initializers must be built in.
     Raises:
-        ValueError: another suffix, also of what a link leads to; a path that is a device or a pipe; a model with
-            layers of your own or that the parameters do not fit.
-        TypeError: something in the tuple that a file cannot hold.
+        ValueError: an unknown suffix, also of a link's target; a path that is a device or a pipe; a model with
+            user-defined layers or whose shapes the parameters do not match.
+        TypeError: a value in the tuple that cannot be saved.
         ImportError: .safetensors without safetensors.
 
     >>> import tempfile
@@ -99,7 +99,7 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
     from nnfunc.training.loop import Epoch
 
     if not isinstance(ts, tuple) or isinstance(ts, Epoch):
-        raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: that of an epoch is epoch.state")
+        raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: for an epoch pass epoch.state")
     about: dict[str, Any] = {"version": STATES if isinstance(ts, TrainState) else VERSION}
     if model is not None:
         instance(model, Layer, "model")
@@ -115,25 +115,25 @@ def save(path: str | os.PathLike[str], ts: Any, model: Layer | None = None) -> N
     text = json.dumps(about)
     arrays["crc32"] = np.array(_checksum(text, arrays), np.uint32)
 
-    target = Path(os.path.realpath(path))  # so that a link stays one
+    target = Path(os.path.realpath(path))  # so that a link remains a link
     if target.suffix != suffix:
-        raise ValueError(f"path={os.fspath(path)!r} leads to {str(target)!r}, expected a file that ends in {suffix}")
+        raise ValueError(f"path={os.fspath(path)!r} links to {str(target)!r}, expected a target that ends in {suffix}")
     with replaced(target, f"path={os.fspath(path)!r}") as file:
         write(file, suffix, text, arrays)
 
 
 def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
-    """Reads what `save` has written, every bit of it.
+    """Reads a file written by `save`, restoring every bit.
 
     Args:
-        path: of the file.
-        model: a model for the state, instead of the one in the file; for a state saved without one.
+        path: the file.
+        model: the model of the state, if it was saved without one; overrides the one in the file.
     Returns:
-        Saved(state, model); the model is None if there is none in the file and none is given.
+        Saved(state, model); the model is None if the file contains none and none is given.
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or cut short; whole, but of another program, or of a newer nnfunc; or its
-            parameters do not fit the given model. Messages say nothing of what is in the file.
+        ValueError: the file is damaged or truncated, was written by another program or a newer nnfunc, or its
+            parameters do not match the given model. Messages reveal nothing of the file's content.
         ImportError: .safetensors without safetensors.
 
     >>> import tempfile
@@ -147,25 +147,25 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
     suffix, name = suffix_of(path), f"path={os.fspath(path)!r}"
     if model is not None:
         instance(model, Layer, "model")
-    with open(path, "rb") as file:  # a file that is missing or that may not be read is the system's own error
+    with open(path, "rb") as file:  # a missing or unreadable file raises the system's own error
         try:
             text, arrays = read(file, suffix)
             about = json.loads(text)
             newer = positive_int(about["version"], "version") > VERSION
             state = None if newer else _read_value(text, about, arrays)
         except ForeignError as error:
-            raise ValueError(f"{name} is whole, but nn.save did not write it: {error}") from None
+            raise ValueError(f"{name} is intact, but was not written by nn.save: {error}") from None
         except UnreadableError as error:
-            raise ValueError(f"{name} holds no train state that can be read: {error}. {DAMAGED}") from error
-        except Exception as error:  # whatever a parser makes of bytes that are not its own
-            raise ValueError(f"{name} holds no train state that can be read. {DAMAGED}") from error
+            raise ValueError(f"{name} contains no readable train state: {error}. {DAMAGED}") from error
+        except Exception as error:  # a parser may raise anything on foreign bytes
+            raise ValueError(f"{name} contains no readable train state. {DAMAGED}") from error
     if state is None:
-        raise ValueError(f"{name} has format version {about['version']}, expected {VERSION}: a newer nnfunc reads it")
+        raise ValueError(f"{name} has format version {about['version']}, expected at most {VERSION}: upgrade nnfunc")
     if model is None and about.get("model") is not None:
         try:
             model = build(about["model"])
         except Exception as error:  # a constructor refuses its arguments
-            raise ValueError(f"{name}: its model cannot be made: {error}. Pass model= to load the state") from error
+            raise ValueError(f"{name}: its model cannot be built: {error}. Pass model= to load the state") from error
     own = state if isinstance(state, TrainState) else next((v for v in state if isinstance(v, TrainState)), None)
     if model is not None and own is not None:
         try:
@@ -175,21 +175,21 @@ def load(path: str | os.PathLike[str], model: Layer | None = None) -> Saved:
     return Saved(state, model)
 
 
-DAMAGED = "The file is damaged, cut short, or not written by nn.save"
+DAMAGED = "The file is damaged, truncated, or not written by nn.save"
 
 
-# -- what is in them ---------------------------------------------------------------------------------------------------
+# -- content -----------------------------------------------------------------------------------------------------------
 
 
 def _name(name: str) -> str:
-    """A name, if a zip archive gives it back: it ends one at the character 0, and turns \\ to / on Windows."""
+    """Returns a name if it survives a zip archive, which ends it at NUL and turns \\ into / on Windows."""
     if not name.isprintable() or "\\" in name:
-        raise ValueError(f"the array name {name!r} has characters that a file cannot hold: rename the array")
+        raise ValueError(f"the array name {name!r} has characters that cannot be saved: rename the array")
     return name
 
 
 def _checksum(text: str, arrays: Arrays) -> int:
-    """The CRC-32 of the text and, in the order of their names, of each array's name, dtype and shape, and its bytes."""
+    """The CRC-32 of the text and, sorted by name, of each array's name, dtype, shape and bytes."""
     crc = zlib.crc32(text.encode())
     for name in sorted(arrays.keys() - {"crc32"}):
         array = arrays[name]
@@ -199,14 +199,14 @@ def _checksum(text: str, arrays: Arrays) -> int:
 
 
 def _read_value(text: str, about: dict[str, Any], arrays: Arrays) -> Any:
-    """The train state or the tuple that was saved."""
+    """Returns the saved train state or tuple."""
     if _checksum(text, arrays) != arrays["crc32"]:
-        raise UnreadableError("its checksum is not that of its content")
+        raise UnreadableError("its checksum does not match its content")
     return _get(about["value"], "", arrays) if about["version"] > 1 else _get_state(about, "", arrays)
 
 
 def _put_state(ts: TrainState, prefix: str, arrays: Arrays) -> dict[str, Any]:
-    """Adds the arrays of a train state; what else is to be known of it."""
+    """Adds the arrays of a train state and returns its description."""
     about: dict[str, Any] = {}
     for group, part in zip(GROUPS, ts[:3], strict=True):
         if not isinstance(part, ArrayDict):
@@ -220,9 +220,9 @@ def _get_state(about: dict[str, Any], prefix: str, arrays: Arrays) -> TrainState
     params, state, opt_state = (_get_dict(about[k], f"{prefix}{k}/", arrays) for k in GROUPS)
     step = arrays[f"{prefix}step"]
     if {part.stack_shape for part in (params, state, opt_state)} != {params.stack_shape}:
-        raise UnreadableError("its parts are those of stacks of different sizes")
+        raise UnreadableError("its parts are stacks of different sizes")
     if step.shape or step.dtype != np.int64 or step < 0:
-        raise UnreadableError("its step is no number of updates")
+        raise UnreadableError("its step is not a number of updates")
     return TrainState(params, state, opt_state, _keys(arrays[f"{prefix}key"], params.stack_shape), int(step))
 
 
@@ -236,10 +236,10 @@ def _get_dict(about: dict[str, Any], prefix: str, arrays: Arrays) -> ArrayDict:
     stack = tuple(about["stack"])
     floats = [array for array in own.values() if array.dtype.kind == "f"]
     if any(array.shape[: len(stack)] != stack for array in floats) or len(stack) > 1:
-        raise UnreadableError("its arrays are not those of a stack of the size that it says")
+        raise UnreadableError("its arrays do not have the stack size it declares")
     if floats:
         return ArrayDict(own, stacked=bool(stack))
-    return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array tells dtype and stack
+    return ArrayDict(own).astype(about["dtype"]).with_vector(np.empty((*stack, 0)))  # no array to infer them from
 
 
 def _words(key: Keys) -> NDArray[np.uint64]:
@@ -250,15 +250,15 @@ def _words(key: Keys) -> NDArray[np.uint64]:
 
 def _keys(words: NDArray[Any], stack: tuple[int, ...] | None = None) -> Keys:
     if words.dtype != np.uint64 or words.ndim not in (1, 2) or words.shape[-1] != 2:
-        raise UnreadableError("its key is none")
+        raise UnreadableError("its key is not a key")
     if stack is not None and words.shape not in ((2,), (*stack, 2)):
-        raise UnreadableError("it has another number of keys than of networks")
+        raise UnreadableError("its number of keys differs from its number of networks")
     keys = tuple(Key(high << 64 | low) for high, low in words.reshape(-1, 2).tolist())
     return keys if words.ndim > 1 else keys[0]
 
 
 def _put(value: Any, name: str, arrays: Arrays) -> dict[str, Any]:
-    """Adds the arrays of a value under a name; what each part of it is."""
+    """Adds the arrays of a value under a name and returns a description of its parts."""
     prefix = f"{name}/" if name else ""
     if isinstance(value, TrainState):
         return {"TrainState": _put_state(value, prefix, arrays)}

@@ -1,11 +1,11 @@
 """Initial values of parameters: functions of (key, shape, dtype) that return an array.
 
-Wherever an initializer is taken, a name from `INITIALIZERS` or such a function is: `dense(3, initializer="glorot")`,
-`dense(3, initializer=partial(nn.initializers.constant, value=0.1))`, or one of your own.
+Every `initializer` argument accepts a name from `INITIALIZERS` or such a function: `dense(3, initializer="glorot")`,
+`dense(3, initializer=partial(nn.initializers.constant, value=0.1))`, or a user-defined one.
 
-fan_in and fan_out count the inputs and outputs of one unit: of a weight of shape (..., in, out) they are in and out,
-each times the product of the leading axes (a convolution's window). All draw in float64 and then cast, so the
-float32 parameters of a key are the rounded float64 ones.
+fan_in and fan_out count the inputs and outputs of one unit: for a weight of shape (..., in, out) they are in and out,
+each times the product of the leading axes (a convolution's window). All draw in float64 and then cast, so a key's
+float32 parameters are its float64 parameters rounded.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def zeros(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Ar
 
 
 def ones(key: Key, shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> Array:
-    """Ones: for what scales.
+    """1 everywhere: the default of scales.
 
     >>> ones(nn.key(0), (2,))
     array([1., 1.], dtype=float32)
@@ -216,7 +216,7 @@ INITIALIZERS: dict[str, Callable[..., Array]] = {
     "ones": ones,
     "constant": constant,
 }
-"""The names that stand for initializers.
+"""The initializers by name.
 
 >>> INITIALIZERS["xavier"] is glorot_normal
 True
@@ -224,11 +224,11 @@ True
 
 
 def check(initializer: Initializer, name: str = "initializer") -> Initializer:
-    """`initializer` if it is a function or a known name."""
+    """Returns `initializer` if it is a function or a known name."""
     if not callable(initializer) and not isinstance(initializer, str):
         raise TypeError(
             f"{name} is {type(initializer).__name__}, expected a name or a function (key, shape, dtype) -> array: "
-            "for values that you have, pass lambda key, shape, dtype: values"
+            "for given values, pass lambda key, shape, dtype: values"
         )
     if not callable(initializer) and initializer not in INITIALIZERS:
         raise ValueError(f"{name}: {nearest('initializer', initializer, INITIALIZERS)}")
@@ -236,17 +236,17 @@ def check(initializer: Initializer, name: str = "initializer") -> Initializer:
 
 
 def initial(initializer: Initializer, key: Key, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """The array that an initializer gives, checked."""
+    """Returns the array that an initializer creates, checked."""
     function = INITIALIZERS[initializer] if isinstance(initializer, str) else initializer
-    given = numeric(function(key, shape, dtype), f"what the initializer {_named(initializer)} gave")
+    given = numeric(function(key, shape, dtype), f"the result of the initializer {_named(initializer)}")
     array: Array = given.astype(dtype, copy=False)
     if array.shape != shape:
-        raise ValueError(f"the initializer {_named(initializer)} gave shape {array.shape}, expected {shape}")
-    return finite(array, f"what the initializer {_named(initializer)} gave")
+        raise ValueError(f"the initializer {_named(initializer)} returned shape {array.shape}, expected {shape}")
+    return finite(array, f"the result of the initializer {_named(initializer)}")
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """fan_in and fan_out; a bias counts as the weight of one input."""
+    """Returns fan_in and fan_out; a bias counts as the weight of one input."""
     if not _shape(shape) or 0 in shape:
         raise ValueError(f"shape={shape}: expected (inputs, outputs), like (64, 10), each 1 or more")
     window = prod(shape[:-2])
@@ -254,7 +254,7 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _named(initializer: Initializer) -> str:
-    return repr(initializer) if isinstance(initializer, str) else getattr(initializer, "__name__", "of your own")
+    return repr(initializer) if isinstance(initializer, str) else getattr(initializer, "__name__", "(user-defined)")
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Where each array of a dict stands in its vector: names to slices of one vector, groups of names, patterns."""
+"""The layout of a dict's vector: the slice of each array, groups of names, name patterns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Patterns: TypeAlias = "str | Sequence[str]"
 
 
 def within(path: str) -> str:
-    """How the names of all that stands in a layer begin; the model itself is "".
+    """The prefix of all names inside a layer; the path of the model itself is "".
 
     >>> within("residual1.dense1"), within("")
     ('residual1.dense1.', '')
@@ -29,7 +29,7 @@ def within(path: str) -> str:
 
 
 class Group(NamedTuple):
-    """A group of arrays: its layout, and which part of the vector and of the list of arrays it is."""
+    """A group of arrays: its layout and its slices of the vector and of the list of arrays."""
 
     layout: Layout
     numbers: slice
@@ -37,9 +37,9 @@ class Group(NamedTuple):
 
 
 class Layout:
-    """Where each array of a dict stands in its vector, and which arrays of integers stand beside it.
+    """The position of each array of a dict in its vector, and the names of the integer arrays outside it.
 
-    Made by `layout`, which gives the same one for the same names and shapes, so that `is` compares them.
+    Created by `layout`, which returns the same object for the same names and shapes, so that `is` compares them.
     """
 
     __slots__ = ("_groups", "_repeated", "entries", "integers", "names", "size", "spans")
@@ -69,12 +69,12 @@ class Layout:
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """The names and shapes of the arrays of floats, in their order in the vector."""
+        """The names and shapes of the float arrays, in their order in the vector."""
         return {name: shape for name, (_, _, shape) in self.entries.items()}
 
     @property
     def groups(self) -> Mapping[str, Group]:
-        """For each prefix the arrays whose names begin with `prefix.`."""
+        """The arrays whose names begin with `prefix.`, for each prefix."""
         if self._groups is None:
             inside: dict[str, list[int]] = {}
             counts: dict[str, list[str]] = {}
@@ -98,7 +98,7 @@ class Layout:
         return Group(inner, slice(spans[0][0], spans[-1][1]), slice(at[0], at[-1] + 1))
 
     def views(self, vector: NDArray[np.floating]) -> list[NDArray[np.floating]]:
-        """The arrays as parts of a vector (..., size), in the order of the names."""
+        """The arrays as views of a vector (..., size), in the order of the names."""
         found = []
         if vector.ndim == 1:
             for start, stop, shape in self.spans:
@@ -111,11 +111,11 @@ class Layout:
         return found
 
     def slices(self, where: Patterns) -> tuple[slice, ...]:
-        """The slices of the vector that hold the arrays chosen by name, neighbours merged."""
+        """The slices of the vector that contain the selected arrays, adjacent ones merged."""
         return _slices(self, patterns(where))
 
     def repeated(self, prefixes: tuple[str, ...]) -> Layout:
-        """The layout with all arrays of this one for each prefix, one prefix after another, and the integer "step"."""
+        """The layout that repeats all arrays of this one for each prefix in turn, plus the integer "step"."""
         if prefixes not in self._repeated:
             shapes = tuple((f"{p}.{k}", shape) for p in prefixes for k, shape in self.shapes.items())
             self._repeated[prefixes] = layout(shapes, ("step",))
@@ -124,7 +124,7 @@ class Layout:
 
 @lru_cache(maxsize=4096)
 def layout(shapes: tuple[tuple[str, Shape], ...], integers: tuple[str, ...] = ()) -> Layout:
-    """The one layout of these names and shapes, in this order."""
+    """Returns the unique layout of these names and shapes, in this order."""
     return Layout(shapes, integers)
 
 
@@ -139,7 +139,7 @@ def _slices(where: Layout, patterns: str | tuple[str, ...]) -> tuple[slice, ...]
 
 
 def prefixes(name: str) -> list[str]:
-    """What stands before each dot of a name.
+    """The part of a name before each of its dots.
 
     >>> prefixes("residual1.dense1.W")
     ['residual1', 'residual1.dense1']
@@ -148,7 +148,7 @@ def prefixes(name: str) -> list[str]:
 
 
 def matches(name: str, where: Patterns) -> bool:
-    """Whether a name is one of the patterns, or matches one.
+    """Whether a name equals or matches one of the patterns.
 
     >>> matches("dense1.W", "*.W"), matches("W[0]", "W[0]")
     (True, True)
@@ -157,13 +157,13 @@ def matches(name: str, where: Patterns) -> bool:
 
 
 def patterns(where: Patterns) -> str | tuple[str, ...]:
-    """`where` if it is one pattern or several; they are read once."""
+    """Returns `where` if it is one or more patterns; an iterable is consumed once."""
     several: str | tuple[str, ...] = where if isinstance(where, str) else ()
     if isinstance(where, Iterable) and not isinstance(where, str):
         with suppress(TypeError):  # of an array without axes
             several = tuple(where)
     if not several or not (isinstance(several, str) or all(isinstance(pattern, str) for pattern in several)):
-        raise ValueError(f"where={where!r}: expected a name pattern, or several, like '*.W'; none chooses nothing")
+        raise ValueError(f"where={where!r}: expected one or more name patterns, like '*.W'")
     return several
 
 
@@ -176,12 +176,12 @@ def matching(names: Iterable[str], where: Patterns) -> list[str]:
     names, where = list(names), patterns(where)
     for pattern in [where] if isinstance(where, str) else where:
         if not any(matches(name, pattern) for name in names):
-            raise ValueError(f"the pattern {pattern!r} matches none of the names: {', '.join(names) or '(no arrays)'}")
+            raise ValueError(f"the pattern {pattern!r} does not match any name: {', '.join(names) or '(no arrays)'}")
     return [name for name in names if matches(name, where)]
 
 
 def grouped(names: Iterable[str]) -> list[str]:
-    """The names in their order, but those of one group together, where the group first appears.
+    """Reorders names so that those of a group are contiguous, at the group's first appearance.
 
     >>> grouped(["a.W", "b.W", "a.b"])
     ['a.W', 'a.b', 'b.W']

@@ -1,4 +1,4 @@
-"""Prediction, and how good it is: metrics of a model on data, and of predictions beside what is true."""
+"""Prediction and metrics: of a model on data, and of predictions compared with targets."""
 
 from nnfunc.evaluation import (
     Average,

@@ -1,11 +1,11 @@
-"""Penalties: what is added to the loss for large weights.
+"""Penalties: terms added to the loss for large weights.
 
     forward(params, examples) -> value
     backward(params, examples) -> gradient (a dict like params)
 
-`examples` is the number m of examples in the batch, or the sum of their weights: the loss is a mean over them, and the
-penalties here are divided by m too, so that they weigh as much as one example does. What is penalised is chosen by name
-("*W"): biases, gammas and betas are not.
+`examples` is the number m of examples in the batch, or the sum of their weights. The loss is a mean over them, and the
+penalties here are divided by m too, so that they count as much as one example. The penalised arrays are selected by
+name ("*W"): biases, gammas and betas are not penalised.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Penalty(Fields):
     """A penalty: `forward(params, examples) -> value` and `backward(params, examples) -> gradient`.
 
     Attributes:
-        name, settings: what it is called, and its strength and the patterns of the names that it is for.
-        value, gradient: of a vector of weights.
-        own: the two functions of a penalty of your own, `Penalty(forward, backward)`; in a stack they are called for
-            each network.
+        name, settings: its name; its strength and the name patterns of the penalised arrays.
+        value, gradient: functions of a vector of weights.
+        own: the two functions of a user-defined penalty, `Penalty(forward, backward)`; in a stack they are called
+            once per network.
 
     >>> nn.l2(0.1)
     l2(strength=0.1, where='*W')
@@ -53,10 +53,10 @@ class Penalty(Fields):
         forward: Callable[[ArrayDict, Any], Numbers],
         backward: Callable[[ArrayDict, Any], Mapping[str, ArrayLike]],
     ) -> Penalty:
-        """A penalty from two functions of your own."""
+        """Creates a penalty from two user-defined functions."""
         for name, function in (("forward", forward), ("backward", backward)):
             if not callable(function):
-                raise TypeError(f"{name}={function!r} is not callable: a Penalty is made of two functions")
+                raise TypeError(f"{name}={function!r} is not callable: a Penalty is built from two functions")
         return make("Penalty", own=(forward, backward))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,11 +68,11 @@ class Penalty(Fields):
         return f"{self.name}({arguments(self.settings)})"
 
     def forward(self, params: ArrayDict, examples: Scalar) -> Scalar:
-        """The value, divided by m.
+        """Returns the value, divided by m.
 
         Args:
             params: the parameters.
-            examples: m, the number of examples or the sum of their weights; in a stack also one for each network.
+            examples: m, the number of examples or the sum of their weights; in a stack also one value per network.
         """
         params = as_dict(params, "params")
         if self.own is not None:
@@ -87,7 +87,7 @@ class Penalty(Fields):
         return total if total.ndim else float(total)
 
     def backward(self, params: ArrayDict, examples: Scalar) -> ArrayDict:
-        """The gradient, a dict like params."""
+        """Returns the gradient, a dict like params."""
         params = as_dict(params, "params")
         if self.own is not None:
             if params.stack_shape:
@@ -106,7 +106,7 @@ class Penalty(Fields):
 def _own_value(function: Callable[..., Any], params: ArrayDict, examples: Scalar) -> Scalar:
     value = numeric(function(params, examples), "the penalty's value")
     if value.ndim:
-        raise TypeError(f"the penalty's value has shape {value.shape}, expected one number")
+        raise TypeError(f"the penalty's value has shape {value.shape}, expected a scalar")
     return float(value)
 
 
@@ -121,7 +121,7 @@ def make(
     gradient: Callable[[Array], Array] | None = None,
     own: tuple[Callable[..., Any], Callable[..., Any]] | None = None,
 ) -> Penalty:
-    """The penalty of these fields."""
+    """Builds a penalty from its fields."""
     return Penalty._make((name, settings, value, gradient, own))
 
 
@@ -129,8 +129,8 @@ def l2(strength: Numbers, where: Patterns = "*W") -> Penalty:
     """λ/(2m) · Σ‖W‖²; its gradient is λ/m · W.
 
     Args:
-        strength: λ ≥ 0; of a stack of K networks also an array (K,), a λ for each.
-        where: the patterns of the names that are penalised.
+        strength: λ ≥ 0; for a stack of K networks also an array (K,), one λ per network.
+        where: the name patterns of the penalised arrays.
     Raises:
         ValueError: λ negative or NaN; when used: a pattern that matches no name.
 
@@ -176,19 +176,19 @@ def _penalty(
 ) -> Penalty:
     given = numeric(strength, "strength")
     if given.dtype.kind == "b" or given.ndim > 1 or not (np.isfinite(given) & (given >= 0)).all():
-        raise ValueError(f"strength={strength!r}: expected a number (for a stack, an array of them) in [0, ∞)")
+        raise ValueError(f"strength={strength!r}: expected a number (for a stack, an array) in [0, ∞)")
     if given.ndim:
-        given = given.copy()  # which no one can change later
+        given = given.copy()  # so that it cannot be changed later
         given.setflags(write=False)
     settings = Settings(strength=given if given.ndim else given.item(), where=patterns(where))
     return make(value.__name__.lstrip("_"), settings, value, gradient)
 
 
 def _factor(strength: Numbers, examples: Scalar, params: ArrayDict) -> Array:
-    """λ/m; 0 where no example counts."""
+    """Returns λ/m; 0 where no example counts."""
     m = numeric(examples, "examples")
     if m.shape not in ((), params.stack_shape):
-        raise ValueError(f"examples has shape {m.shape}, expected one number, or in a stack one for each network")
+        raise ValueError(f"examples has shape {m.shape}, expected a scalar, or for a stack one value per network")
     factor = np.asarray(np.where(m > 0, np.divide(strength, np.where(m > 0, m, 1)), 0), params.dtype)
     if factor.shape not in ((), params.stack_shape):
         members = f"a stack of {params.stack_shape[0]}" if params.stack_shape else "a single network"

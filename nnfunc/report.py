@@ -1,4 +1,4 @@
-"""What is wrong, as a value: a finding of the gradient laboratory or of an inspection."""
+"""A finding of the gradient checks or of an inspection."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from nnfunc.arrays import Array
 
 
 class Finding(NamedTuple):
-    """One mistake.
+    """One error that was found.
 
     Attributes:
-        where: the layer ("dense2", "residual1.dense1", "loss"), or "" where there are no layers, "x" for the inputs (of
-            several "x[0]").
+        where: the layer ("dense2", "residual1.dense1", "loss"), "" if there are no layers, or "x" for the inputs
+            ("x[0]" if there are several).
         name: the array whose gradient is wrong: a parameter's name, "dx" for a layer's input, "dy" for a loss's; "" if
-            it is no single one.
-        kind: what is wrong, in a word: of `nnfunc.checks.report.KINDS`, in an inspection of `nnfunc.inspection.KINDS`.
-        message: what is wrong, in a sentence or two.
-        index: the element that is furthest off, () for the whole (0-d arrays, or nothing of a single element).
+            it is not a single array.
+        kind: the kind of error, one of `nnfunc.checks.report.KINDS`, or of `nnfunc.inspection.KINDS` in an inspection.
+        message: an explanation in a sentence or two.
+        index: the element with the largest error; () for 0-d arrays, or if no single element is meant.
         analytic: the claimed gradient of that element.
         numeric: its numeric derivative.
-        error: |analytic − numeric| / max(|analytic|, |numeric|), of that element.
+        error: |analytic − numeric| / max(|analytic|, |numeric|) of that element.
         fraction: the share of wrong elements in the array, estimated if not all were measured.
-        analytic_array, numeric_array: all that is known of the two (NaN where an element was not measured), for plots.
+        analytic_array, numeric_array: both gradients in full (NaN where an element was not measured), for plots.
 
     >>> report = nn.check_gradients(lambda p: p["w"] ** 2, lambda p: {"w": -2 * p["w"]}, {"w": 3.0})
     >>> report.findings[0].kind, report.findings[0].name
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
     name: str
     kind: str
     message: str
-    index: tuple[int, ...] = ()  # type: ignore[assignment]  # it hides tuple.index, which no one needs
+    index: tuple[int, ...] = ()  # type: ignore[assignment]  # hides tuple.index, which is not needed
     analytic: float = np.nan
     numeric: float = np.nan
     error: float = np.nan

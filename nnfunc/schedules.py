@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of the number of updates so far, given to an optimizer as its `learning_rate`."""
+"""Learning-rate schedules: functions of the number of updates so far, passed to an optimizer as `learning_rate`."""
 
 from nnfunc.optimizers.schedules import (
     constant_schedule,

@@ -1,11 +1,11 @@
 """Stacks: K networks as one, whose arrays have a leading axis K and whose randomness is a tuple of K keys.
 
-Everything that takes one network takes a stack: a step makes one update of each member, and losses and accuracies come
-as arrays (K,). Member i is the network that would have been trained alone.
+Everything that accepts one network accepts a stack: a step updates each member once, and losses and accuracies are
+arrays (K,). Member i is identical to the network trained alone.
 
-The axis is said, never guessed. Parameters say it themselves (`ArrayDict.stack_shape`). Any other array that comes in
-is shared by all members, unless it is marked as `per_member`. Inside, every array that flows has the axis, and what
-does not know it is called for each member, here.
+The axis is explicit, never guessed. Parameters declare it (`ArrayDict.stack_shape`). Any other input array is shared
+by all members unless it is marked with `per_member`. Internally every array has the axis; functions that do not
+support it are called once per member, here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class PerMember:
-    """Data of which each network of a stack has its own: an array (K, ...). Made by `per_member`.
+    """Data with separate values for each network of a stack: an array (K, ...). Created by `per_member`.
 
     >>> nn.stacks.per_member(np.zeros((3, 5, 2)))
     PerMember of 3: (5, 2)
@@ -38,7 +38,7 @@ class PerMember:
     def __init__(self, array: ArrayLike) -> None:
         self.array: NDArray[Any] = numeric(array, "array")
         if self.array.ndim == 0:
-            raise ValueError("array is one number, expected an array with a leading axis of the networks")
+            raise ValueError("array is a scalar, expected an array with a leading stack axis")
 
     def __repr__(self) -> str:
         return f"PerMember of {len(self.array)}: {self.array.shape[1:]}"
@@ -54,11 +54,11 @@ def per_member(data: tuple[Any, ...]) -> tuple[Any, ...]: ...
 @overload
 def per_member(data: PerMember | ArrayLike) -> PerMember: ...
 def per_member(data: Any) -> Any:
-    """Marks data as given for each network of a stack: its first axis is that of the networks.
+    """Marks data as separate for each network of a stack: its first axis is the stack axis.
 
     Args:
-        data: an array (K, examples, ...), or a tuple of them, nested as you like. Without the mark, an array is shared
-            by all members.
+        data: an array (K, examples, ...), or an arbitrarily nested tuple of them. Unmarked arrays are shared by all
+            members.
 
     >>> model = nn.dense(2)
     >>> params, state = model.init(nn.split(nn.key(0), 3), (4,))
@@ -70,46 +70,46 @@ def per_member(data: Any) -> Any:
 
 
 def with_axis(value: Any, K: int, name: str) -> Any:
-    """Arrays with the axis of the K networks: those that are marked as they are, the others as views that repeat."""
+    """Returns arrays with the axis of the K networks: marked ones as they are, others as broadcast views."""
 
     def own(a: Any) -> NDArray[Any]:
         if not isinstance(a, PerMember):
             array = a if type(a) is np.ndarray else numeric(a, name)
             return np.broadcast_to(array, (K, *array.shape))
         if len(a.array) != K:
-            raise ValueError(f"{name} is data for {len(a.array)} networks, but the parameters are a stack of {K}")
+            raise ValueError(f"{name} contains data for {len(a.array)} networks, but the parameters are a stack of {K}")
         return a.array
 
     return map_leaves(own, value)
 
 
 def without_axis(value: Any, name: str) -> Any:
-    """The value itself for a single network, for which nothing can be marked."""
+    """Returns the value itself for a single network, where no array may be marked."""
 
     def own(a: Any) -> Any:
         if isinstance(a, PerMember):
-            raise ValueError(f"{name} is marked as data per member, but the parameters are those of one network")
+            raise ValueError(f"{name} is marked with per_member, but the parameters belong to a single network")
         return a
 
     return map_leaves(own, value)
 
 
 def keys_of(key: Keys | None, K: int | None) -> Keys | None:
-    """The key of one network (K None), or K keys, where one key is shared by all members."""
+    """Returns the key of one network (K None), or K keys; a single key is shared by all members."""
     if K is None:
         if isinstance(key, tuple):
-            raise ValueError(f"key is a tuple of {len(key)} keys, but the parameters are those of one network")
+            raise ValueError(f"key is a tuple of {len(key)} keys, but the parameters belong to a single network")
         return key
     if isinstance(key, tuple) and len(key) != K:
         raise ValueError(f"key is a tuple of {len(key)} keys, but the parameters are a stack of {K}")
     return (key,) * K if isinstance(key, Key) else key
 
 
-# -- what does not know the axis is called for each member -------------------------------------------------------------
+# -- functions without stack support are called once per member --------------------------------------------------------
 
 
 def member(value: Any, k: int) -> Any:
-    """The part of member k: of arrays, dicts of arrays, keys, and tuples of these."""
+    """Returns member k of arrays, dicts of arrays, keys, and tuples of these."""
     if isinstance(value, ArrayDict):
         return ArrayDict._of(
             value.layout, value._vector[k], {n: v[k] if v.ndim else v for n, v in value._integers.items()}
@@ -120,16 +120,16 @@ def member(value: Any, k: int) -> Any:
 
 
 def together(values: Sequence[Value]) -> Value:
-    """The values of all members as one, with the axis of the networks in front."""
+    """Stacks the values of all members along a new leading axis."""
     if values[0] is None:
-        return None  # a gradient that is not there is not there for any member
+        return None  # a gradient is missing for all members or for none
     return map_leaves(lambda *parts: None if parts[0] is None else np.stack(parts), *values)
 
 
 def each_member(
     forward: Callable[..., Any], backward: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The two functions of a kernel, called for each network of a stack."""
+    """Wraps the two functions of a kernel to be called once per network of a stack."""
 
     def stacked_forward(params: Any, x: Any, **asked: Any) -> Any:
         first = leaves(x)[0]
@@ -158,7 +158,7 @@ def each_member(
 
 
 def stack(members: Sequence[ArrayDict]) -> ArrayDict:
-    """K dicts of the same names, shapes and dtype as one, whose arrays and vector have a leading axis K.
+    """Stacks K dicts of the same names, shapes and dtype; arrays and vector get a leading axis K.
 
     >>> stack([ArrayDict({"b": [1.0, 2.0]}), ArrayDict({"b": [3.0, 4.0]})]).vector.shape
     (2, 2)
@@ -167,9 +167,11 @@ def stack(members: Sequence[ArrayDict]) -> ArrayDict:
         raise ValueError("members is empty: a stack needs at least one")
     first, *rest = members
     if len({d.dtype for d in members if d.size}) > 1:
-        raise TypeError(f"members have the dtypes {', '.join(str(d.dtype) for d in members)}: convert them with astype")
+        raise TypeError(
+            f"members have different dtypes ({', '.join(str(d.dtype) for d in members)}): convert them with astype"
+        )
     if any(d.stack_shape for d in members):
-        raise ValueError("members has a stack among them, expected dicts of single networks: pass nn.unstack of it")
+        raise ValueError("members contains a stack, expected dicts of single networks: pass its nn.unstack")
     same = [first, *(first.like(d, f"members[{i}]") for i, d in enumerate(rest, 1))]
     vector = new_vector((len(same), first.layout.size), first.dtype)
     np.stack([d._vector for d in same], out=vector)
@@ -180,16 +182,18 @@ def stack(members: Sequence[ArrayDict]) -> ArrayDict:
 
 
 def unstack(stacked: ArrayDict) -> list[ArrayDict]:
-    """The K dicts of a stack, in order. Integers without a leading axis are shared by all."""
+    """Returns the K dicts of a stack, in order. Integers without a leading axis are shared by all."""
     if not stacked.stack_shape:
-        raise ValueError("stacked is a single dict (its vector has one axis), expected a stack: make one with nn.stack")
+        raise ValueError(
+            "stacked is a single dict (its vector has one axis), expected a stack: create one with nn.stack"
+        )
     return [member(stacked, k) for k in range(stacked.stack_shape[0])]
 
 
 def repeated(params: ArrayDict, K: int) -> ArrayDict:
-    """One dict as a stack of K equal ones that share its memory: no copies.
+    """Returns a stack of K copies of one dict that share its memory.
 
-    With it, gradients of single examples are two lines: each member gets one example.
+    This gives per-example gradients in two lines: each member gets one example.
 
     >>> model, loss = nn.serial(nn.dense(1)), nn.mean_squared_error
     >>> params, state = model.init(nn.key(0), (4,))

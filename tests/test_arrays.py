@@ -88,9 +88,9 @@ def test_arithmetic_is_by_name(plain: dict[str, Array]) -> None:
 
 def test_unequal_dicts_are_an_error_that_lists_the_difference() -> None:
     a = ArrayDict({"W": np.ones((2, 3)), "b": np.ones(3)})
-    with pytest.raises(ValueError, match=r"lacks b and has c too much"):
+    with pytest.raises(ValueError, match=r"lacks b and has unexpected c"):
         a + ArrayDict({"W": np.ones((2, 3)), "c": np.ones(3)})
-    with pytest.raises(ValueError, match=r"other shapes: W \(3, 2\), expected \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"different shapes: W \(3, 2\), expected \(2, 3\)"):
         a + ArrayDict({"W": np.ones((3, 2)), "b": np.ones(3)})
     with pytest.raises(ValueError, match="lacks b"):
         nn.adam().step(a, {"W": np.ones((2, 3))}, nn.adam().init(a))
@@ -104,7 +104,7 @@ def test_select_replace_and_slices() -> None:
     assert list(d.select(["*.b", "dense2.*"])) == ["dense1.b", "dense2.W"]
     assert d.slices("*.W") == (slice(0, 6), slice(9, 12))
     assert d.slices("dense*") == (slice(0, 12),)
-    with pytest.raises(ValueError, match=r"pattern '\*.V' matches none of the names: dense1.W"):
+    with pytest.raises(ValueError, match=r"pattern '\*.V' does not match any name: dense1.W"):
         d.select("*.V")
     new = d.replace({"dense1.b": [1, 2, 3]})
     np.testing.assert_array_equal(new["dense1.b"], [1.0, 2.0, 3.0])
@@ -129,7 +129,7 @@ def test_names_of_a_group_are_put_together() -> None:
         (np.array([object()]), "W has dtype object"),
         (np.array(["a"]), "W has dtype <U1"),
         (np.array([1j]), "W has dtype complex128"),
-        ([[1.0], [1.0, 2.0]], "W is no array: its rows have different lengths"),
+        ([[1.0], [1.0, 2.0]], "W is not an array: its rows have different lengths"),
     ],
 )
 def test_what_is_no_array_of_numbers_is_refused(value: ArrayLike, message: str) -> None:
@@ -140,7 +140,7 @@ def test_what_is_no_array_of_numbers_is_refused(value: ArrayLike, message: str) 
 def test_mixed_dtypes_and_bad_names_are_refused() -> None:
     with pytest.raises(TypeError, match=r"W: float32, b: float64.*pass dtype"):
         ArrayDict({"W": np.zeros(1, np.float32), "b": np.zeros(1)})
-    with pytest.raises(ValueError, match="names are strings"):
+    with pytest.raises(ValueError, match="expected a non-empty string"):
         ArrayDict({1: np.zeros(1)})  # type: ignore[dict-item]  # what must fail
     with pytest.raises(TypeError, match=r"dtype=int64: expected np\.float32"):
         ArrayDict({"W": np.zeros(1)}, np.int64)
@@ -196,7 +196,7 @@ def test_join_is_the_inverse_of_group() -> None:
 
 def test_join_of_what_does_not_go_together() -> None:
     one, other = ArrayDict({"W": [1.0]}), ArrayDict({"W": [1.0]}, np.float32)
-    with pytest.raises(TypeError, match="dtypes float32, float64"):
+    with pytest.raises(TypeError, match=r"dtypes \(float32, float64\)"):
         nn.arrays.join(a=one, b=other)
     with pytest.raises(ValueError, match=r"stacks of shapes \(\), \(2,\)"):
         nn.arrays.join(a=one, b=nn.stack([one, one]))
@@ -210,7 +210,7 @@ def test_all_but_a_pattern() -> None:
     assert list(params.without(["*.W", "dense2.b"])) == ["dense1.b"]
     assert len(params.without("*")) == 0
     assert params.without("*").dtype == params.dtype
-    with pytest.raises(ValueError, match="matches none"):
+    with pytest.raises(ValueError, match="does not match any name"):
         params.without("dense3.*")
 
 

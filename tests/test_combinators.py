@@ -273,12 +273,12 @@ ERRORS = {
     "one array for two": (
         lambda: nn.parallel(nn.dense(1), nn.dense(1)).init(nn.key(0), (3,)),
         TypeError,
-        "parallel takes a tuple of 2 values, but one array came",
+        "parallel takes a tuple of 2 values, got one array",
     ),
     "three for two": (
         lambda: nn.parallel(nn.dense(1), nn.dense(1)).init(nn.key(0), ((3,), (3,), (3,))),
         ValueError,
-        "takes a tuple of 2 values, but 3 came",
+        "takes a tuple of 2 values, got 3",
     ),
     "a tuple for one array": (
         lambda: nn.serial(nn.dense(1)).init(nn.key(0), ((3,), (3,))),
@@ -288,7 +288,7 @@ ERRORS = {
     "shapes that do not add": (
         lambda: nn.serial(nn.branch(nn.dense(1), nn.dense(2)), nn.add()).init(nn.key(0), (3,)),
         ValueError,
-        r"add1: the inputs have the shapes \(1,\), \(2,\), expected one shape",
+        r"add1: the inputs have shapes \(1,\), \(2,\), expected the same shape",
     ),
     "a residual of another width": (
         lambda: nn.serial(nn.residual(nn.dense(2))).init(nn.key(0), (3,)),
@@ -313,7 +313,7 @@ ERRORS = {
     "a cell of another width": (
         lambda: nn.scan(nn.serial(nn.concatenate(), nn.dense(2)), 3).init(nn.key(0), (4, 1)),
         ValueError,
-        r"the cell gives h of shape \(2,\), expected 3 units",
+        r"the cell returned h of shape \(2,\), expected 3 units",
     ),
     "no sequence": (lambda: nn.scan(CELL, 3).init(nn.key(0), (4,)), ValueError, "expected .*time, features"),
     "dy of one array for two outputs": (
@@ -333,7 +333,7 @@ ERRORS = {
     "a pair for a layer": (
         lambda: nn.serial(*nn.serial(nn.dense(1)).layers),  # type: ignore[arg-type]  # what must fail
         TypeError,
-        r"a \(name, layer\) pair came.*pass layer for name, layer in model.layers",
+        r"got a \(name, layer\) pair.*pass layer for name, layer in model.layers",
     ),
 }
 
@@ -367,7 +367,7 @@ def test_a_layer_with_parameters_has_a_name_in_a_wire() -> None:
 
 @pytest.mark.parametrize("wire", [lambda call, x: x * x, lambda call, x: 1.0 - x, lambda call, x: x + call("a", x)])
 def test_arithmetic_in_a_wire_says_what_to_call(wire: Callable[..., Any]) -> None:
-    with pytest.raises(TypeError, match=r"call\(nn.add\(\), \(a, b\)\), and so with nn.subtract, nn.multiply"):
+    with pytest.raises(TypeError, match=r"call\(nn.add\(\), \(a, b\)\), likewise nn.subtract, nn.multiply"):
         nn.wired(wire, {"a": nn.tanh()}).init(nn.key(0), (2,))
 
 
@@ -381,7 +381,9 @@ def test_weights_for_a_loss_that_takes_none_are_an_error() -> None:
     both = nn.losses.combined(nn.mean_squared_error, own)
     y = reals(2)
     for loss, outputs in ((own, y), (both, (y, y))):
-        with pytest.raises(TypeError, match=r"a loss that takes none: write its forward as \(y, target, weights\)"):
+        with pytest.raises(
+            TypeError, match=r"a loss that does not accept them: define its forward as \(y, target, weights\)"
+        ):
             loss.forward(outputs, outputs, np.ones(ROWS))
 
 
@@ -390,7 +392,7 @@ def test_the_cache_of_another_model_is_an_error() -> None:
     params, state = model.init(nn.key(0), (4,), np.float64)
     y, cache, _ = model.forward(params, state, reals(4))
     equal.backward(params, cache, y)
-    with pytest.raises(ValueError, match="cache is what another model's forward returned"):
+    with pytest.raises(ValueError, match="cache was returned by another model's forward"):
         other.backward(params, cache, y)
 
 

@@ -214,18 +214,18 @@ def test_the_memory_above_inputs_and_outputs_is_that_of_a_block() -> None:
 
 WRONG: list[tuple[Any, Any, str]] = [
     (lambda: nn.conv2d(3, 3, padding="full"), None, "padding='full': expected 'valid', 'same'"),  # type: ignore[arg-type]  # what is tested
-    (lambda: nn.conv2d(3, (3, 3, 3)), None, "kernel_size=.*expected a whole number, or a pair"),
+    (lambda: nn.conv2d(3, (3, 3, 3)), None, "kernel_size=.*expected an integer, or a pair"),
     (lambda: nn.conv2d(3, 3, padding=(1, 2)), None, r"expected \(\(top, bottom\), \(left, right\)\)"),
-    (lambda: nn.conv2d(3, 3, groups=2), None, "groups=2 do not divide filters=3"),
-    (lambda: nn.conv2d(4, 3, groups=2), (5, 5, 3), "3 channels, which groups=2 do not divide"),
+    (lambda: nn.conv2d(3, 3, groups=2), None, "groups=2 does not divide filters=3"),
+    (lambda: nn.conv2d(4, 3, groups=2), (5, 5, 3), "3 channels, not divisible by groups=2"),
     (lambda: nn.conv2d(4, 3), (28, 28), r"expected \(..., H, W, channels\)"),
-    (lambda: nn.conv2d(4, 7), (5, 5, 1), r"a window sees \(7, 7\), more than"),
+    (lambda: nn.conv2d(4, 7), (5, 5, 1), r"a window spans \(7, 7\), larger than"),
     (lambda: nn.conv_transpose2d(1, 3, 2, output_padding=2), None, "output_padding=2: expected less than stride 2"),
-    (lambda: nn.conv_transpose2d(1, 1, 1, 3), (5, 5, 1), "cuts all off"),
+    (lambda: nn.conv_transpose2d(1, 1, 1, 3), (5, 5, 1), "leaves no output"),
     (lambda: nn.max_pool2d(2, padding=2), None, "padding=2: expected less than the size 2"),
-    (lambda: nn.max_pool2d(6), (5, 5, 1), r"a window sees \(6, 6\)"),
+    (lambda: nn.max_pool2d(6), (5, 5, 1), r"a window spans \(6, 6\)"),
     (lambda: nn.global_avg_pool(), (5,), "with positions before the features"),
-    (lambda: nn.crop(((2, 3), (0, 0))), (5, 5, 1), "cut all off"),
+    (lambda: nn.crop(((2, 3), (0, 0))), (5, 5, 1), "leaves nothing"),
     (lambda: nn.pad(3), None, r"pairs=3: expected \(before, after\)"),
     (lambda: nn.upsample2d(0), None, "factor=0"),
 ]

@@ -76,7 +76,7 @@ def test_the_shape_of_an_output_is_found_or_said() -> None:
     wrong = nn.serial(nn.layer(pairs, pairs_backward, name="pairs", shape=lambda shape: shape), nn.dense(2))
     params, state = wrong.init(nn.key(0), (3,))
     with pytest.raises(
-        ValueError, match=r"pairs1: forward returned y with examples of shape \(6,\), but shape= says \(3,"
+        ValueError, match=r"pairs1: forward returned y with examples of shape \(6,\), but shape= returned \(3,"
     ):
         wrong.forward(params, state, X)
 
@@ -223,9 +223,9 @@ def call(layer: nn.Layer, x: Any = X) -> Any:
     ("layer", "kind", "message"),
     [
         (nn.layer(lambda p, x: x, same_backward), TypeError, r"layer1: forward returned ndarray, expected the pair"),
-        (nn.layer(lambda p, x: (x[:2], None), same_backward), ValueError, "layer1: .*expected a row for each row of x"),
+        (nn.layer(lambda p, x: (x[:2], None), same_backward), ValueError, "layer1: .*expected one row per row of x"),
         (nn.layer(same, lambda p, c, dy: dy), TypeError, "layer1: backward returned .*expected the pair"),
-        (nn.layer(same, lambda p, c, dy: (dy, {"a": dy})), ValueError, "layer1: .*dict of gradients.*has a"),
+        (nn.layer(same, lambda p, c, dy: (dy, {"a": dy})), ValueError, "layer1: .*dict of gradients.*has unexpected a"),
         (nn.layer(same, lambda p, c, dy: (dy[:, :2], {})), ValueError, r"layer1: .*dx of shape \(4, 2\), expected"),
         (nn.layer(same, lambda p, c, dy: (None, {})), ValueError, "layer1: backward returned dx=None"),
         (
@@ -282,7 +282,7 @@ def test_a_layer_of_three_functions_has_all_rights() -> None:
     for model in (nn.serial(FULL, nn.dense(2)), nn.map_layers(lambda path, layer: FULL, nn.serial(nn.relu()))):
         params, state = model.init(nn.key(0), (3,), np.float64)
         assert nn.check_model(model, params, X, state=state).ok
-    with pytest.raises(TypeError, match=r"what the function returned=None is no Layer"):
+    with pytest.raises(TypeError, match=r"the function's result=None is not of type Layer"):
         nn.map_layers(lambda path, layer: None, nn.serial(nn.relu()))  # type: ignore[arg-type, return-value]  # what must fail
 
 

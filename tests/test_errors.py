@@ -103,8 +103,12 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "x has dtype <U1, expected real numbers: encode text",
     ),
     "objects": (lambda: forward(np.array([[None, 1]])), TypeError, "x has dtype object"),
-    "complex": (lambda: forward(np.ones((3, 2)) * 1j), TypeError, "x has dtype complex128.*the real and the imaginary"),
-    "ragged rows": (lambda: forward([[1.0, 2.0], [3.0]]), TypeError, "x is no array: its rows have different lengths"),
+    "complex": (lambda: forward(np.ones((3, 2)) * 1j), TypeError, "x has dtype complex128.*the real and imaginary"),
+    "ragged rows": (
+        lambda: forward([[1.0, 2.0], [3.0]]),
+        TypeError,
+        "x is not an array: its rows have different lengths",
+    ),
     "nan in prediction": (
         lambda: nn.predict(MODEL, TS, with_nan(X)),
         ValueError,
@@ -129,7 +133,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "labels too large": (
         lambda: nn.sparse_categorical_cross_entropy.forward(ONE_HOT, CLASSES + 1),
         ValueError,
-        r"target contains 3 at \[2\], expected class numbers from 0 to 2",
+        r"target contains 3 at \[2\], expected class indices from 0 to 2",
     ),
     "labels below 0": (
         lambda: nn.sparse_categorical_cross_entropy.forward(ONE_HOT, CLASSES - 1),
@@ -139,7 +143,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "one-hot for sparse": (
         lambda: nn.sparse_categorical_cross_entropy.forward(ONE_HOT, ONE_HOT),
         ValueError,
-        r"target has shape \(10, 3\), expected class numbers.*categorical_cross_entropy, or pass target.argmax",
+        r"target has shape \(10, 3\), expected class indices.*categorical_cross_entropy, or pass target.argmax",
     ),
     "a column for sparse": (
         lambda: nn.sparse_categorical_cross_entropy.forward(ONE_HOT, CLASSES[:, None]),
@@ -205,7 +209,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "weights of another length": (
         lambda: nn.mean_squared_error.forward(X, X, np.ones(4)),
         ValueError,
-        r"weights has shape \(4,\), expected one for each example: \(10,\)",
+        r"weights has shape \(4,\), expected one per example: \(10,\)",
     ),
     "negative weights": (
         lambda: nn.mean_squared_error.forward(X, X, -np.ones(10)),
@@ -226,7 +230,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "keep_prob 0": (
         lambda: nn.dropout(0.0),
         ValueError,
-        r"keep_prob=0.0: expected a number in \(0, 1\].*not to drop it",
+        r"keep_prob=0.0: expected a number in \(0, 1\].*not of dropping it",
     ),
     "keep_prob above 1": (lambda: nn.dropout(1.5), ValueError, r"keep_prob=1.5"),
     "keep_prob nan": (lambda: nn.dropout(np.nan), ValueError, "keep_prob=nan"),
@@ -239,7 +243,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "too many keep_probs": (
         lambda: nn.mlp([2, 3, 1], ["relu", "sigmoid"], keep_prob=[0.5, 0.5]),
         ValueError,
-        "one number, or 1, one for each hidden layer",
+        "one number, or 1, one per hidden layer",
     ),
     "an unknown form of gelu": (lambda: nn.gelu("erf"), ValueError, "approximate='erf': expected True"),
     "unknown activation": (
@@ -250,7 +254,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "too few activations": (
         lambda: nn.mlp([2, 3, 4], ["relu"]),
         ValueError,
-        r"activations=\['relu'\]: expected one for each",
+        r"activations=\['relu'\]: expected one per",
     ),
     "unknown initializer": (
         lambda: nn.dense(3, "xaver"),  # type: ignore[arg-type]  # what is tested
@@ -269,17 +273,17 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "negative learning rate": (lambda: nn.adam(-1.0), ValueError, r"learning_rate=-1.0: expected a number in \[0, ∞\)"),
     "nan learning rate": (lambda: nn.gd(np.nan), ValueError, "learning_rate=nan"),
-    "no units": (lambda: nn.dense(0), ValueError, "units=0: expected a whole number, 1 or more"),
+    "no units": (lambda: nn.dense(0), ValueError, "units=0: expected an integer, 1 or more"),
     "units as a float": (lambda: nn.dense(2.5), ValueError, "units=2.5"),  # type: ignore[arg-type]  # what must fail
     "a layer that was not called": (
         lambda: nn.serial(nn.dense(3), wrong_layer()),
         TypeError,
-        r"is no layer: call it: nn.relu\(\)",
+        r"is not a layer: call it: nn.relu\(\)",
     ),
     "an optimizer that was not called": (
         lambda: nn.train_step(MODEL, nn.categorical_cross_entropy, nn.adam),  # type: ignore[arg-type]  # what must fail
         TypeError,
-        r"is no Optimizer: call it: adam\(...\)",
+        r"is not of type Optimizer: call it: adam\(...\)",
     ),
     "batch_size 0": (lambda: list(nn.minibatches(nn.key(0), (X, X), 0)), ValueError, "batch_size=0"),
     "epochs 0": (lambda: nn.train(STEP, TS, (X, ONE_HOT), epochs=0, key=nn.key(0)), ValueError, "epochs=0"),
@@ -287,7 +291,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a penalty on nothing": (
         lambda: nn.l2(1.0).forward(ArrayDict({"K": [1.0]}), 1),
         ValueError,
-        r"pattern '\*W' matches none",
+        r"pattern '\*W' does not match any name",
     ),
     # keys and parameters
     "dropout without a key": (
@@ -295,21 +299,21 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"dropout1: dropout in training needs a key: pass key=nn.key\(seed\)",
     ),
-    "a seed for a key": (lambda: MODEL.init(wrong_int(0), (2,)), TypeError, r"key=0 is no key: pass nn.key\(0\)"),
+    "a seed for a key": (lambda: MODEL.init(wrong_int(0), (2,)), TypeError, r"key=0 is not a key: pass nn.key\(0\)"),
     "a seed for a key in the loop": (
         lambda: nn.train(STEP, TS, (X, ONE_HOT), epochs=1, key=wrong_int(3)),
         TypeError,
-        r"key=3 is no key: pass nn.key\(3\)",
+        r"key=3 is not a key: pass nn.key\(3\)",
     ),
     "parameters that are missing": (
         lambda: MODEL.forward(PARAMS.select("dense1.*"), STATE, X),
         ValueError,
-        r"dense2: the parameters do not fit the model: W, b missing",
+        r"dense2: the parameters do not match the model: W, b missing",
     ),
     "parameters too many": (
         lambda: MODEL.forward(PARAMS | {"dense3.W": np.zeros((3, 3), np.float32)}, STATE, X),
         ValueError,
-        r"do not fit the model: it has no layer for dense3.W",
+        r"do not match the model: it has no layer for dense3.W",
     ),
     "parameters of whole numbers": (
         lambda: nn.dense(3).forward(ArrayDict({"W": np.ones((2, 3), int), "b": np.zeros(3)}), STATE, X),
@@ -335,7 +339,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "an own backward with a gradient of another shape": (
         lambda: own_backward(lambda p, c, dy: (dy, {"a": dy})),
         ValueError,
-        r"own1: the dict of gradients that backward returned has other shapes: a \(10, 2\), expected \(2,\)",
+        r"own1: the dict of gradients that backward returned has different shapes: a \(10, 2\), expected \(2,\)",
     ),
     "an own backward with dx of another shape": (
         lambda: own_backward(lambda p, c, dy: (dy[:1], {"a": dy[0]})),

@@ -234,7 +234,7 @@ def test_any_other_file_is_refused(folder: Path, content: bytes, suffix: str, st
     pytest.importorskip("safetensors")
     path = folder / f"other{suffix}"
     path.write_bytes(start + content)
-    with pytest.raises(ValueError, match="holds no train state that can be read"):
+    with pytest.raises(ValueError, match="contains no readable train state"):
         nn.load(path)
 
 
@@ -256,7 +256,7 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
     assert len(found) == 10
     for path in found.values():
         whole = path.stem == "a"
-        said = "is whole, but nn.save did not write it" if whole else "holds no train state that can be read"
+        said = "is intact, but was not written by nn.save" if whole else "contains no readable train state"
         with pytest.raises(ValueError, match=said) as caught:
             nn.load(path)
         assert str(path) in str(caught.value)
@@ -272,23 +272,23 @@ def test_a_newer_file_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(files, "STATES", 3)
     nn.save(path, state())
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"run.*has format version 3, expected 2: a newer nnfunc reads it"):
+    with pytest.raises(ValueError, match=r"run.*has format version 3, expected at most 2: upgrade nnfunc"):
         nn.load(path)
 
 
 WRONG_CONTENT: list[tuple[dict[str, object], dict[str, object], str]] = [
-    ({"version": "1"}, {}, "holds no train state that can be read"),
-    ({"version": True}, {}, "holds no train state that can be read"),
-    ({"version": 0}, {}, "holds no train state that can be read"),
+    ({"version": "1"}, {}, "contains no readable train state"),
+    ({"version": True}, {}, "contains no readable train state"),
+    ({"version": 0}, {}, "contains no readable train state"),
     ({"model": {"serial": {"layers": []}}}, {}, "it has no layer for"),
-    ({}, {"key": np.zeros((3, 2), np.uint64)}, "it has another number of keys than of networks"),
-    ({}, {"key": np.zeros((0, 2), np.uint64)}, "it has another number of keys than of networks"),
-    ({}, {"key": np.array([-1, 5])}, "its key is none"),
-    ({}, {"step": np.array(-1)}, "its step is no number of updates"),
-    ({}, {"step": np.array(2.5)}, "its step is no number of updates"),
-    ({}, {"step": np.array([1, 2])}, "its step is no number of updates"),
-    ({"state": {"names": [], "dtype": "float32", "stack": [2]}}, {}, "those of stacks of different sizes"),
-    ({"params": {"names": ["dense1.W"], "dtype": "float32", "stack": [7]}}, {}, "a stack of the size that it says"),
+    ({}, {"key": np.zeros((3, 2), np.uint64)}, "its number of keys differs from its number of networks"),
+    ({}, {"key": np.zeros((0, 2), np.uint64)}, "its number of keys differs from its number of networks"),
+    ({}, {"key": np.array([-1, 5])}, "its key is not a key"),
+    ({}, {"step": np.array(-1)}, "its step is not a number of updates"),
+    ({}, {"step": np.array(2.5)}, "its step is not a number of updates"),
+    ({}, {"step": np.array([1, 2])}, "its step is not a number of updates"),
+    ({"state": {"names": [], "dtype": "float32", "stack": [2]}}, {}, "stacks of different sizes"),
+    ({"params": {"names": ["dense1.W"], "dtype": "float32", "stack": [7]}}, {}, "the stack size it declares"),
 ]
 
 
@@ -315,7 +315,7 @@ def test_nothing_of_a_foreign_archive_is_unpacked(tmp_path: Path) -> None:
         archive.writestr(
             "a.npy", b"\x93NUMPY\x01\x00" + b"v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (10**13,), }"
         )
-    with pytest.raises(ValueError, match=r"is whole, but nn\.save did not write it"):
+    with pytest.raises(ValueError, match=r"is intact, but was not written by nn\.save"):
         nn.load(path)
 
 
@@ -325,7 +325,7 @@ def test_what_is_larger_than_the_file_is_not_read(tmp_path: Path) -> None:
     nn.save(path, state(), MODEL)
     with zipfile.ZipFile(path) as archive:
         members = {m.filename: archive.read(m) for m in archive.infolist()}
-    for compression, said in ((zipfile.ZIP_DEFLATED, "compressed"), (zipfile.ZIP_STORED, "not what its header says")):
+    for compression, said in ((zipfile.ZIP_DEFLATED, "compressed"), (zipfile.ZIP_STORED, "does not match its header")):
         with zipfile.ZipFile(path, "w", compression) as archive:
             for name, data in members.items():
                 archive.writestr(name, data)
@@ -348,7 +348,7 @@ def test_messages_say_nothing_of_the_content(tmp_path: Path) -> None:
     path = tmp_path / "run.npz"
     for text in ("secret", '{"version": "secret"}', '{"version": 1, "params": {"names": ["secret"], "secret": 1}}'):
         np.savez(path, nnfunc=np.array(text), secret=np.ones(2), crc32=np.array(0, np.uint32))
-        with pytest.raises(ValueError, match="holds no train state") as caught:
+        with pytest.raises(ValueError, match="contains no readable train state") as caught:
             nn.load(path)
         assert "secret" not in str(caught.value)
 
@@ -372,7 +372,7 @@ def test_a_link_stays_one_and_leads_to_the_same_suffix(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="pipes and modes of POSIX")
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.npz")
-    with pytest.raises(ValueError, match="is a device, a pipe or a socket, expected a file"):
+    with pytest.raises(ValueError, match="is a device, a pipe or a socket, expected a regular file"):
         nn.save(tmp_path / "run.npz", state())
     assert stat.S_ISFIFO((tmp_path / "run.npz").stat().st_mode)
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
@@ -475,7 +475,7 @@ def test_a_file_that_is_cut_short_meanwhile(path: Path, monkeypatch: pytest.Monk
         return right(file, suffix)
 
     monkeypatch.setattr(files, "read", cut)
-    with pytest.raises(ValueError, match="holds no train state"):
+    with pytest.raises(ValueError, match="contains no readable train state"):
         nn.load(path)
 
 
@@ -485,9 +485,9 @@ def test_a_missing_file_and_other_suffixes(path: Path) -> None:
     path.mkdir()
     with pytest.raises(IsADirectoryError):
         nn.load(path)
-    with pytest.raises(IsADirectoryError, match=r"path=.* is a folder, expected the name of a file"):
+    with pytest.raises(IsADirectoryError, match=r"path=.* is a folder, expected a file name"):
         nn.save(path, state())
-    with pytest.raises(FileNotFoundError, match=r"path=.*there is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"path=.*does not exist"):
         nn.save(path / "nowhere" / path.name, state())
     for call in (partial(nn.load, "run.pkl"), partial(nn.save, "run.pkl", state())):
         with pytest.raises(ValueError, match=r"path='run.pkl' ends in '.pkl', expected .npz or .safetensors"):
@@ -519,13 +519,13 @@ def test_what_is_no_state_is_refused(path: Path) -> None:
     with pytest.raises(TypeError, match=r"ts.state is dict, expected an ArrayDict"):
         nn.save(path, state()._replace(state={}))  # type: ignore[arg-type]  # refused by the types too
     for name in ("a\0b", "a\\b", "\ud800"):
-        with pytest.raises(ValueError, match="has characters that a file cannot hold"):
+        with pytest.raises(ValueError, match="has characters that cannot be saved"):
             nn.save(path, state()._replace(params=ArrayDict({name: [1.0]})))
     with pytest.raises(TypeError, match="path is TrainState, expected a str or a Path"):
         nn.save(state(), str(path))  # type: ignore[arg-type]  # exchanged
-    with pytest.raises(TypeError, match="model='mlp' is no Layer: expected a Layer"):
+    with pytest.raises(TypeError, match="model='mlp' is not of type Layer: expected a Layer"):
         nn.save(path, state(), "mlp")  # type: ignore[arg-type]  # likewise
-    with pytest.raises(TypeError, match="model='mlp' is no Layer: expected a Layer"):
+    with pytest.raises(TypeError, match="model='mlp' is not of type Layer: expected a Layer"):
         nn.load(path, "mlp")  # type: ignore[arg-type]  # likewise
     with pytest.raises(ValueError, match="it has no layer for"):
         nn.save(path, state(), nn.serial())
@@ -786,7 +786,7 @@ def test_descriptions_that_no_layer_has_are_refused() -> None:
 def test_a_file_with_an_unknown_layer_loads_with_a_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "describe", lambda model: {"telepathy": {"heads": 3}})
     nn.save(path, state(), MODEL)
-    with pytest.raises(ValueError, match=r"its model cannot be made: unknown layer 'telepathy'.*Pass model="):
+    with pytest.raises(ValueError, match=r"its model cannot be built: unknown layer 'telepathy'.*Pass model="):
         nn.load(path)
     assert nn.load(path, MODEL).model is MODEL
 

@@ -125,7 +125,7 @@ def test_freezing_inside_a_composition() -> None:
 
 
 def test_a_pattern_that_freezes_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"'boby\.\*' matches none of the names: body.dense1.W"):
+    with pytest.raises(ValueError, match=r"'boby\.\*' does not match any name: body.dense1.W"):
         nn.freeze(MODEL, "boby.*").init(nn.key(0), (6,))
 
 
@@ -155,7 +155,7 @@ def test_tied_arrays_are_one_in_the_dict_the_optimizer_and_the_file(tmp_path: Pa
 
 def test_what_is_tied_is_tied_once() -> None:
     model = nn.tie(nn.serial(nn.dense(3), nn.dense(3), nn.dense(3)), "dense2.W", "dense1.W")
-    with pytest.raises(ValueError, match="tied already"):
+    with pytest.raises(ValueError, match="already tied"):
         nn.tie(model, "dense2.W", "dense3.W")
-    with pytest.raises(ValueError, match="tied already"):
+    with pytest.raises(ValueError, match="already tied"):
         nn.tie(model, "dense3.W", "dense2.W")

@@ -124,9 +124,9 @@ def test_the_slope_begins_as_told_is_trained_and_not_decayed() -> None:
 @pytest.mark.parametrize("name", GATED)
 def test_an_odd_number_of_features_is_refused(name: str) -> None:
     for shape in ((3,), (4, 1)):
-        with pytest.raises(ValueError, match=r"features, an odd number.*nn\.dense\(2 \* n\)"):
+        with pytest.raises(ValueError, match=r"features, expected an even number.*nn\.dense\(2 \* n\)"):
             GATED[name].init(nn.key(0), shape)
-    with pytest.raises(ValueError, match=r"glu1: .*5 features, an odd number"):
+    with pytest.raises(ValueError, match=r"glu1: .*5 features, expected an even number"):
         nn.serial(nn.dense(5), nn.relu(), GATED[name]).init(nn.key(0), (2,))
     with pytest.raises(TypeError, match="one array"):
         GATED[name].init(nn.key(0), ((4,), (4,)))

@@ -69,5 +69,5 @@ def test_own_initializers_and_wrong_ones() -> None:
         nn.dense(3, "hee")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match="unknown initializer 'glorrot'"):
         nn.mlp([2, 1], ["relu"], initializer="glorrot")  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(ValueError, match=r"gave shape \(3, 2\), expected \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"returned shape \(3, 2\), expected \(2, 3\)"):
         nn.dense(3, lambda key, shape, dtype=np.float32: np.zeros(shape[::-1])).init(nn.key(0), (2,))

@@ -464,7 +464,7 @@ def test_dropout_drops_in_training_alone() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "no model": ({"model": "relu"}, TypeError, "model='relu' is no Layer: expected a Layer"),
+    "no model": ({"model": "relu"}, TypeError, "model='relu' is not of type Layer: expected a Layer"),
     "no params": ({"params": 3}, TypeError, "params is int, expected a dict of arrays or a TrainState"),
     "half a loss": ({"loss": SPARSE}, ValueError, "loss and target go together"),
     "unknown loss": ({"loss": "spars", "target": LABELS}, ValueError, "unknown loss 'spars'"),

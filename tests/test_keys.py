@@ -72,7 +72,7 @@ def test_wrong_keys() -> None:
     for seed in (-1, 1.5, True, "a"):
         with pytest.raises(ValueError, match="seed="):
             nn.key(seed)  # type: ignore[arg-type]  # what must fail
-    with pytest.raises(TypeError, match=r"key=7 is no key: pass nn.key\(7\)"):
+    with pytest.raises(TypeError, match=r"key=7 is not a key: pass nn.key\(7\)"):
         nn.keys.generator(7)  # type: ignore[arg-type]  # what must fail
     with pytest.raises(TypeError, match="tuple of 2 keys"):
         nn.keys.generator(nn.split(nn.key(0)))  # type: ignore[arg-type]  # what must fail

@@ -357,10 +357,10 @@ def test_losses_with_options_are_values() -> None:
 @pytest.mark.parametrize(
     ("loss", "options", "error", "says"),
     [
-        (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it takes output_weights, missing"),
+        (nn.mean_squared_error, {"ignore": 1}, TypeError, "no option 'ignore': it supports output_weights, missing"),
         (nn.huber(), {"delta": 2.0}, TypeError, "no option 'delta'"),
-        (nn.losses.combined(nn.losses.hinge), {"reduction": "sum"}, TypeError, "give it to its parts"),
-        (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it takes none"),
+        (nn.losses.combined(nn.losses.hinge), {"reduction": "sum"}, TypeError, "pass it to its parts"),
+        (nn.Loss(max, min), {"reduction": "sum"}, TypeError, "it supports none"),
         (SPARSE, {"label_smoothing": 1.0}, ValueError, "label_smoothing=1.0"),
         (SPARSE, {"ignore": 0.5}, TypeError, "ignore=0.5"),
         (BINARY, {"positive_weights": [-1]}, ValueError, "positive_weights"),
@@ -376,9 +376,9 @@ def test_wrong_options_are_refused(loss: nn.Loss, options: dict[str, Any], error
 
 def test_options_that_do_not_fit_the_outputs_are_refused() -> None:
     y = np.zeros((2, 3))
-    with pytest.raises(ValueError, match="output_weights has 2 numbers, expected one for each of 3"):
+    with pytest.raises(ValueError, match="output_weights has 2 values, expected one for each of 3"):
         nn.mean_squared_error(output_weights=[1, 2]).forward(y, y)
-    with pytest.raises(ValueError, match="positive_weights has 2 numbers"):
+    with pytest.raises(ValueError, match="positive_weights has 2 values"):
         BINARY(positive_weights=[1, 2]).forward(y, y)
     with pytest.raises(ValueError, match="target contains -1"):
         SPARSE(ignore=-2).forward(y, np.array([-1, -2]))

@@ -259,8 +259,8 @@ def test_gamma_and_beta_are_not_decayed(name: str) -> None:
     ("layer", "shape", "message"),
     [
         (nn.group_norm(3), (5, 4), r"groups=3 does not divide the 4 features of an example of shape \(5, 4\)"),
-        (nn.group_norm(4), (4,), "each mean would be of one value"),
-        (nn.instance_norm(), (4,), "each mean would be of one value"),
+        (nn.group_norm(4), (4,), "each mean would be over one value"),
+        (nn.instance_norm(), (4,), "each mean would be over one value"),
         (nn.instance_norm(), (1, 1, 4), "expected several positions"),
         (nn.rms_norm(), (), "has no features"),
     ],

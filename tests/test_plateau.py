@@ -131,11 +131,11 @@ def test_what_after_returns_is_checked() -> None:
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match=r"factor=1.0: expected a number in \(0, 1\)"):
         reduce_on_plateau("gd", factor=1.0)
-    with pytest.raises(ValueError, match="patience=-1: expected a whole number, 0 or more"):
+    with pytest.raises(ValueError, match="patience=-1: expected an integer, 0 or more"):
         reduce_on_plateau("gd", patience=-1)
     with pytest.raises(ValueError, match=r"threshold=1: expected a number in \[0, 1\)"):
         reduce_on_plateau("gd", threshold=1)
-    with pytest.raises(ValueError, match=r"cooldown=0\.5: expected a whole number"):
+    with pytest.raises(ValueError, match=r"cooldown=0\.5: expected an integer"):
         reduce_on_plateau("gd", cooldown=0.5)  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ValueError, match=r"min_scale=2: expected a number in \[0, 1\]"):
         reduce_on_plateau("gd", min_scale=2)

@@ -390,7 +390,10 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "no inspection": (lambda: plots.activations([]), "at least one"),
     "no inspections": (lambda: plots.gradients({1: 3}), "expected what nn.inspect returns"),  # type: ignore[dict-item]  # refused
     "two models": (lambda: plots.activations([killed(), trained(1)[1]]), "different layers"),
-    "no such layer": (lambda: plots.gradients(killed(), layers="conv*"), "the pattern 'conv\\*' matches none"),
+    "no such layer": (
+        lambda: plots.gradients(killed(), layers="conv*"),
+        "the pattern 'conv\\*' does not match any name",
+    ),
     "no gradient": (lambda: plots.gradients(killed(), layers="sigmoid1"), "no gradient that is not 0"),
     "no path": (lambda: plots.optimizer_animation(bowl, {}), "at least 1 path"),
 }

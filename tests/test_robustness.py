@@ -116,12 +116,12 @@ W, b = np.ones((2, 3)), np.ones(3)
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"dense1.W": W, "dense1.bias": b}, "dense1: the parameters do not fit the model: b missing"),
-        ({"dense1.W": W, "dense1.b": b, "dense1.c": b}, "dense1: the parameters do not fit the model: c too much"),
-        ({"dense1.W": W}, "dense1: the parameters do not fit the model: b missing"),
+        ({"dense1.W": W, "dense1.bias": b}, "dense1: the parameters do not match the model: b missing"),
+        ({"dense1.W": W, "dense1.b": b, "dense1.c": b}, "dense1: the parameters do not match the model: c too much"),
+        ({"dense1.W": W}, "dense1: the parameters do not match the model: b missing"),
         ({"dense1.W": W, "dense1.b": b[:1]}, r"dense1: .*W \(2, 3\), b \(1,\), expected"),
         ({"dense1.W": np.ones((5, 2, 3)), "dense1.b": b}, r"dense1: .*W \(5, 2, 3\).*nn.stack"),
-        ({"dense1.W": W, "dense1.b": b, "relu1.a": b}, "relu1: the parameters do not fit the model: a too much"),
+        ({"dense1.W": W, "dense1.b": b, "relu1.a": b}, "relu1: the parameters do not match the model: a too much"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(params: dict[str, Array], message: str) -> None:
@@ -333,7 +333,7 @@ def test_maps_and_unions_of_a_stack_are_stacks() -> None:
 
 def test_whole_numbers_are_for_counting() -> None:
     counts = ArrayDict({"n": np.array([1, 2])})
-    with pytest.raises(TypeError, match="arithmetic is for floats"):
+    with pytest.raises(TypeError, match="arithmetic requires floats"):
         counts + counts
     assert ArrayDict({"x": [1, 2]}).vector.tolist() == [1.0, 2.0]
     with pytest.raises(TypeError, match="dtype=int64"):
@@ -355,7 +355,7 @@ def test_whole_numbers_into_a_residual_give_the_parameters_dtype() -> None:
 
 def test_two_layers_of_one_name_are_refused() -> None:
     own = nn.layer(lambda p, x: (x, x), lambda p, x, dy: (dy, {}), name="dense1")
-    with pytest.raises(ValueError, match="two layers get one name"):
+    with pytest.raises(ValueError, match="two layers have the same name"):
         nn.serial(*[nn.dense(2)] * 11, own)
 
 
@@ -416,7 +416,7 @@ def test_an_array_of_a_dict_keeps_its_shape_and_dtype() -> None:
 
 
 def test_counts_stay_whole() -> None:
-    with pytest.raises(TypeError, match="step is a count, of whole numbers, but float64 came"):
+    with pytest.raises(TypeError, match="step is a count, expected integers, got float64"):
         ArrayDict({"step": np.array([1, 2])}).replace(step=np.array([1.5, 2.5]))
 
 

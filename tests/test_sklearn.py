@@ -240,7 +240,7 @@ def test_every_loss_by_name(loss: str | None, classes: int) -> None:
     settings: dict[str, Any] = {"loss": loss, "learning_rate": 0.01, "random_state": 0}
     net = NNClassifier(model=Tanh(32) if on_logits else None, epochs=40, **settings)
     if loss in ("binary_cross_entropy", "hinge") and classes == 3:
-        with pytest.raises(ValueError, match=r"ends with softmax\(\), whose outputs are one decision"):
+        with pytest.raises(ValueError, match=r"ends with softmax\(\), whose outputs are one joint decision"):
             net.fit(X, Y % classes)
         return
     net.fit(X, Y % classes)
@@ -382,7 +382,9 @@ WRONG_KINDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("settings", WRONG_KINDS)
 def test_what_is_no_model_loss_or_optimizer_is_named(settings: dict[str, Any]) -> None:
     [name] = settings
-    with pytest.raises(TypeError, match=f"{name}=.* is no {name.capitalize().replace('Model', 'Layer')}: (call|exp)"):
+    with pytest.raises(
+        TypeError, match=f"{name}=.* is not of type {name.capitalize().replace('Model', 'Layer')}: (call|exp)"
+    ):
         NNClassifier(**settings, epochs=1).fit(X, Y)
 
 

@@ -326,7 +326,7 @@ def test_what_is_marked_must_fit() -> None:
     params, state = model.init(nn.split(nn.key(0), K), (3,))
     with pytest.raises(ValueError, match="x is data for 2 networks, but the parameters are a stack of 3"):
         model.forward(params, state, nn.stacks.per_member(np.ones((2, 5, 3))))
-    with pytest.raises(ValueError, match="marked as data per member, but the parameters are those of one network"):
+    with pytest.raises(ValueError, match="marked with per_member, but the parameters belong to a single network"):
         model.forward(*model.init(nn.key(0), (3,)), nn.stacks.per_member(np.ones((2, 5, 3))))
 
 

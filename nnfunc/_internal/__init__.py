@@ -1,1 +1,1 @@
-"""What the rooms of the package share and nobody else needs: checks of arguments, numerics, text."""
+"""Internals shared by the subpackages: argument checks, numerics, text."""

@@ -1,4 +1,4 @@
-"""A file that is replaced at once and whole."""
+"""Atomic replacement of a file."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # on Windows: leftovers stay there
-    fcntl = None  # type: ignore[assignment]  # asked for below
+except ImportError:  # on Windows, where leftovers are not removed
+    fcntl = None  # type: ignore[assignment]  # checked below
 
 
 @contextmanager
 def replaced(target: Path, name: str) -> Iterator[BinaryIO]:
-    """A new file to write, which takes the place of `target` at the end, and its mode and owner; none after an error.
+    """Opens a new file that replaces `target` on exit, keeping its mode and owner; discarded after an error.
 
     Raises:
-        ValueError: what is there is no file: a device, a pipe, a socket.
-        FileNotFoundError, IsADirectoryError: no folder to stand in, or a folder.
+        ValueError: the target is not a regular file but a device, a pipe or a socket.
+        FileNotFoundError, IsADirectoryError: its folder does not exist, or it is a folder itself.
     """
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{name}: there is no folder {str(target.parent)!r}")
+        raise FileNotFoundError(f"{name}: the folder {str(target.parent)!r} does not exist")
     try:
         old = target.stat()
     except FileNotFoundError:
         old = None
     if old is not None and stat.S_ISDIR(old.st_mode):
-        raise IsADirectoryError(f"{name} is a folder, expected the name of a file")
+        raise IsADirectoryError(f"{name} is a folder, expected a file name")
     if old is not None and not stat.S_ISREG(old.st_mode):
-        raise ValueError(f"{name} is a device, a pipe or a socket, expected a file: it would be replaced")
+        raise ValueError(f"{name} is a device, a pipe or a socket, expected a regular file: it would be replaced")
     own = f".{zlib.crc32(target.name.encode(errors='surrogateescape')):08x}."  # short: a name may be at the limit
     _remove_leftovers(target.parent, own)
-    temporary, file = _created(target.parent, own, 0o600 if old else 0o666)  # what was private stays so
+    temporary, file = _created(target.parent, own, 0o600 if old else 0o666)  # private files stay private
     try:
         with file:
             yield file
             file.flush()
             if old is not None:
                 _as_before(temporary, old)
-            os.fsync(file.fileno())  # before the name is given: else a power cut may leave the name of an empty file
+            os.fsync(file.fileno())  # before renaming: a power failure may otherwise leave an empty file
             if fcntl is not None:
-                os.replace(temporary, target)  # as long as it is locked: no other save takes it for a leftover
-        if fcntl is None:  # where an open file cannot get another name
+                os.replace(temporary, target)  # while still locked, so that no other save takes it for a leftover
+        if fcntl is None:  # where an open file cannot be renamed
             os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,18 +55,18 @@ def replaced(target: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _created(folder: Path, own: str, mode: int) -> tuple[Path, BinaryIO]:
-    """A new file, locked as long as it is open: one that is not is a leftover."""
+    """Creates a file that is locked while open; an unlocked one is a leftover."""
     while True:
         temporary = folder / f"{own}{token_hex(4)}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(temporary, flags, mode), "w+b")
-        if _locked(file) is not False and temporary.exists():  # else another save took it for a leftover meanwhile
+        if _locked(file) is not False and temporary.exists():  # otherwise another save has removed it as a leftover
             return temporary, file
         file.close()
 
 
 def _remove_leftovers(folder: Path, own: str) -> None:
-    """Removes what saves of this name that were killed have left."""
+    """Removes temporary files left by killed saves to this name."""
     for name in os.listdir(folder):
         if name.startswith(own) and name.endswith(".tmp"):
             with suppress(OSError), open(folder / name, "r+b") as file:
@@ -75,20 +75,20 @@ def _remove_leftovers(folder: Path, own: str) -> None:
 
 
 def _locked(file: BinaryIO) -> bool | None:
-    """Whether the file is ours alone now; None where there are no locks."""
+    """Locks the file exclusively and returns whether that succeeded; None where locks are unsupported."""
     if fcntl is None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without them
+    except OSError:  # a file system without locks
         return None
     return True
 
 
 def _as_before(temporary: Path, old: os.stat_result) -> None:
-    """Gives a file mode and owner of the old one, as far as one may: some file systems refuse both."""
+    """Copies mode and owner of the old file, where permitted: some file systems refuse both."""
     with suppress(OSError, AttributeError):
         if (os.getuid(), os.getgid()) != (old.st_uid, old.st_gid):
             os.chown(temporary, old.st_uid, old.st_gid)
@@ -97,7 +97,7 @@ def _as_before(temporary: Path, old: os.stat_result) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Makes the new name last, where the system can: not Windows, nor every file system."""
+    """Flushes the rename to disk where supported: not on Windows, nor on every file system."""
     with suppress(OSError, AttributeError):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,6 +1,6 @@
-"""Arithmetic that several rooms need: constants as arrays, sums as products with ones, σ, shifted exponentials.
+"""Shared arithmetic: constants as arrays, sums as products with ones, σ, shifted exponentials.
 
-Sums along the rows and the columns of matrices are products with ones: BLAS takes a fourth of the time of np.add.
+Sums of the rows and columns of matrices are products with ones: BLAS takes a quarter of the time of np.add.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nnfunc.arrays import Array
 
 
 def sum_of_rows(a: Array, out: Array | None = None) -> Array:
-    """(..., rows, columns) → (..., columns)
+    """Sums rows: (..., rows, columns) → (..., columns).
 
     >>> sum_of_rows(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([4., 6.])
@@ -25,7 +25,7 @@ def sum_of_rows(a: Array, out: Array | None = None) -> Array:
 
 
 def sum_of_columns(a: Array) -> Array:
-    """(..., columns) → (...)
+    """Sums columns: (..., columns) → (...).
 
     >>> sum_of_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([3., 7.])
@@ -36,13 +36,13 @@ def sum_of_columns(a: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def ones(length: int, dtype: np.dtype[np.floating]) -> Array:
-    """1s to multiply with."""
+    """A vector of ones to multiply with."""
     return _constant(np.ones(length), dtype)
 
 
 @lru_cache
 def zero(dtype: np.dtype[np.floating]) -> Array:
-    """0 as an array of a dtype, which costs NumPy less than to convert Python's 0."""
+    """0 as an array of a dtype, cheaper for NumPy than converting Python's 0."""
     return _constant(0, dtype)
 
 
@@ -54,12 +54,12 @@ def one(dtype: np.dtype[np.floating]) -> Array:
 
 @lru_cache(maxsize=8)
 def zeros(shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> Array:
-    """0s to compare with: NumPy takes a third of the time for arrays of one shape that it takes for a number."""
+    """Zeros to compare with: NumPy compares arrays of equal shape in a third of the time of array and scalar."""
     return _constant(np.zeros(shape), dtype)
 
 
 SMALL = 1 << 16
-"""Up to this size `zeros` pays; the eight arrays that it keeps take 4 MiB at most."""
+"""The size up to which `zeros` pays off; its eight cached arrays use at most 4 MiB."""
 
 
 def _constant(value: ArrayLike, dtype: np.dtype[np.floating]) -> Array:
@@ -70,10 +70,10 @@ def _constant(value: ArrayLike, dtype: np.dtype[np.floating]) -> Array:
 
 @lru_cache
 def floor(dtype: np.dtype[np.floating]) -> float:
-    """The least normal number of a dtype, below which a probability counts as this.
+    """The smallest normal number of a dtype, the lower bound of probabilities.
 
     The cross-entropies divide by probabilities and the backward functions of sigmoid and softmax multiply by them. As
-    both put the same floor under them, the product is the fused gradient (A − Y)/m even where a probability is 0.
+    both apply the same lower bound, the product is the fused gradient (A − Y)/m even where a probability is 0.
     """
     return float(np.finfo(dtype).tiny)
 
@@ -86,13 +86,13 @@ def least(dtype: np.dtype[np.floating]) -> Array:
 
 @lru_cache
 def lowest(dtype: np.dtype[np.floating]) -> Array:
-    """The least finite number of a dtype."""
+    """The lowest finite number of a dtype."""
     return _constant(np.finfo(dtype).min, dtype)
 
 
 @lru_cache
 def largest_exponent(dtype: np.dtype[np.floating]) -> Array:
-    """The largest whole number whose exponential is finite."""
+    """The largest integer whose exponential is finite."""
     return _constant(math.floor(math.log(np.finfo(dtype).max)), dtype)
 
 
@@ -117,26 +117,26 @@ LOG_ERFC = (
     8.944879273e-13, 3.130921399e-13, -1.127082236e-13, 3.81091e-16, 7.1061e-15, -1.52303e-15, -9.45749e-17,
     1.21024e-16, -2.81666e-17,
 )  # fmt: skip
-"""Chebyshev coefficients of ln(erfc(z)/t) + z², z ≥ 0, in 2t − 1 with t = 2/(2 + z), from 40 digits; the first 13 do
-for float32 (the form of Press et al., Numerical Recipes, 3rd ed., section 6.2.2)."""
+"""Chebyshev coefficients of ln(erfc(z)/t) + z², z ≥ 0, in 2t − 1 with t = 2/(2 + z), from 40 digits; 13 suffice for
+float32 (the form of Press et al., Numerical Recipes, 3rd ed., section 6.2.2)."""
 
 
 @lru_cache
 def _log_erfc(dtype: np.dtype[np.floating]) -> list[float]:
-    """The same in powers of 2t − 1, the highest first."""
+    """The coefficients in powers of 2t − 1, highest first."""
     terms = LOG_ERFC if dtype.itemsize > 4 else LOG_ERFC[:13]
     return [float(c) for c in np.polynomial.chebyshev.cheb2poly(terms)[::-1]]
 
 
 def normal_cdf(x: Array) -> Array:
-    """Φ(x) = ½ erfc(−x/√2), to some units in the last place, in the tails relative to Φ itself.
+    """Φ(x) = ½ erfc(−x/√2), accurate to a few units in the last place, also in the tails.
 
     >>> normal_cdf(np.array([-1.0, 0.0, 1.0])).round(4)
     array([0.1587, 0.5   , 0.8413])
     """
     phi = np.empty_like(x, order="C")
     flat, out, (highest, *others) = x.reshape(-1), phi.reshape(-1), _log_erfc(x.dtype)
-    for start in range(0, x.size, BLOCK):  # what is made on the way stays in the processor's cache
+    for start in range(0, x.size, BLOCK):  # temporaries stay in the processor's cache
         part = flat[start : start + BLOCK]
         z = np.minimum(np.abs(part), largest_exponent(x.dtype)) * math.sqrt(0.5)
         t = 2 / (2 + z)
@@ -154,16 +154,16 @@ def normal_cdf(x: Array) -> Array:
 
 
 BLOCK = 1 << 14
-"""How many numbers are taken at a time where a formula has many steps."""
+"""The number of elements per block in formulas of many steps."""
 
 SHORT = 64
-"""Up to this length NumPy finds the maxima of rows faster in the transpose, many at a time."""
+"""The row length up to which NumPy finds the maxima of rows faster in the transpose."""
 
 
 def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
-    """What softmax is made of: x − max x, its exp, and the sum of that, over the last axis, which stays.
+    """The terms of softmax over the last axis: x − max x, its exp, and the sum of that (with the axis kept).
 
-    Where all of a row is −∞, its exponentials are 0, and the sum is the least normal number: quotients are 0 too.
+    If a whole row is −∞, its exponentials are 0 and the sum is the smallest normal number, so quotients are 0 too.
 
     >>> shifted_exp(np.array([[0.0, -np.inf]]))[1:]
     (array([[1., 0.]]), array([[1.]]))

@@ -1,4 +1,4 @@
-"""How reports are set: tables of at most 80 columns, paragraphs of that width, the same as HTML for notebooks."""
+"""Report formatting: tables and paragraphs of at most 80 columns, and HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WIDTH = 80
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int], width: int = WIDTH) -> str:
-    """Columns under a ruled head, the numbers (the columns `right`) to the right; what is too long is cut, but they.
+    """Formats a table with a ruled head. The columns `right` (numbers) are right-aligned; others are cut if too long.
 
     >>> print(text_table(["layer", "error"], [["dense1", "2"], ["relu1", "0.5"]], right=[1]))
     layer   error
@@ -34,7 +34,7 @@ def _line(cells: Sequence[str], widths: list[int], right: Collection[int]) -> st
 
 
 def paragraphs(texts: Iterable[str]) -> list[str]:
-    """Each text broken into lines."""
+    """Wraps each text into lines."""
     from textwrap import fill
 
     return [fill(text, WIDTH, break_on_hyphens=False) for text in texts]
@@ -47,7 +47,7 @@ def html_table(
     said: Iterable[str],
     summary: str,
 ) -> str:
-    """The table with the rows `marked` in colour, what is said as a list, and the summary.
+    """Formats a table with the rows `marked` in colour, then `said` as a list, then the summary.
 
     >>> html_table(["a"], [["<"]], [], ["b"], "c")
     '<table><tr><th>a</th></tr><tr><td>&lt;</td></tr></table><ul><li>b</li></ul><p>c</p>'

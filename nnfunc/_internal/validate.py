@@ -1,4 +1,4 @@
-"""What every border of the package checks, and how it says what is wrong."""
+"""Argument checks and their error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> str:
-    """The sentence for an unknown name: what came, the nearest known name, all known names."""
+    """The message for an unknown name: the name, the closest known name, all known names."""
     import difflib  # 4 ms that only an error should pay for
 
     known = sorted(known)
@@ -25,7 +25,7 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> T:
-    """`value` itself, or what the known name that it is stands for."""
+    """Returns `value`, or the object it names if it is a string."""
     if not isinstance(value, str):
         return value
     if value not in known:
@@ -34,45 +34,47 @@ def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> 
 
 
 def instance(value: T | object, kind: type[T], name: str) -> T:
-    """`value` if it is of that kind; else the sentence for a function that was not called, or for something else."""
+    """Returns `value` if it is an instance of `kind`; the error hints at a function that was not called."""
     if isinstance(value, kind):
         return value
     wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
     hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected {wanted}"
-    raise TypeError(f"{name}={value!r} is no {kind.__name__}: {hint}")
+    raise TypeError(f"{name}={value!r} is not of type {kind.__name__}: {hint}")
 
 
 def numeric(value: ArrayLike, name: str) -> NDArray[Any]:  # real numbers of any dtype
-    """`value` as an array of real numbers; strings, objects, complex numbers and ragged lists raise TypeError."""
+    """Returns `value` as an array of real numbers; other dtypes and ragged lists raise TypeError."""
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, and its mask would be lost: pass {name}.filled(value)")
+        raise TypeError(f"{name} is a masked array, whose mask would be lost: pass {name}.filled(value)")
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+        raise TypeError(f"{name} is not an array: its rows have different lengths ({error})") from None
     except Exception as error:  # of the object's own __array__
-        raise TypeError(f"{name} is {type(value).__name__}, which gives no array of numbers: {error}") from error
+        raise TypeError(
+            f"{name} is {type(value).__name__}, which cannot be converted to an array of numbers: {error}"
+        ) from error
     if array.dtype.kind not in "fiub":
         cause = {
             "O": "mixed types, missing values, or rows of different lengths; convert it to numbers first",
-            "c": "take the real part, or the real and the imaginary part as two features",
+            "c": "take the real part, or the real and imaginary parts as two features",
         }.get(array.dtype.kind, "encode text and dates as numbers first")
         raise TypeError(f"{name} has dtype {array.dtype}, expected real numbers: {cause}")
     return array
 
 
 def real(value: ArrayLike, name: str, dtype: DTypeLike | None = None) -> NDArray[np.floating]:
-    """`value` as an array of floats: of `dtype`; or of its own, if that is floating; or of the least that holds it."""
+    """Returns `value` as a float array: of `dtype`, else of its own float dtype, else of the smallest that holds it."""
     if type(value) is np.ndarray and (value.dtype == dtype if dtype else value.dtype in (np.float32, np.float64)):
-        return value  # what goes from layer to layer
+        return value  # the common case, between layers
     array = numeric(value, name)
-    if dtype is None:  # float16 has too few digits, and what is longer no advantage
+    if dtype is None:  # float16 is too imprecise, and longer types have no advantage
         dtype = np.float32 if np.result_type(array.dtype, np.float32) == np.float32 else np.float64
     return array.astype(dtype, copy=False)
 
 
 def floating(dtype: DTypeLike, name: str = "dtype") -> np.dtype[np.floating]:
-    """`dtype`, if it has enough digits to train with."""
+    """Returns `dtype` if it is float32 or float64, precise enough for training."""
     found = None
     if isinstance(dtype, (type, str, np.dtype)):  # NumPy takes the dtype of any object that has one
         with suppress(TypeError):
@@ -83,7 +85,7 @@ def floating(dtype: DTypeLike, name: str = "dtype") -> np.dtype[np.floating]:
 
 
 def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any]:
-    """Floats without NaN and infinity in another dtype; whole numbers as they are."""
+    """Casts finite floats to another dtype; integers are returned as they are."""
     if value.dtype.kind != "f":
         return value
     finite(value, name)
@@ -98,28 +100,28 @@ def cast(value: NDArray[Any], name: str, dtype: DTypeLike | None) -> NDArray[Any
 
 
 LONGEST = 2**63 - 1
-LARGEST = float(np.finfo(np.float64).max)  # a whole number may be larger, and is then no float
+LARGEST = float(np.finfo(np.float64).max)  # a larger Python integer has no float
 
 
 class NoNumber:
-    """What is a whole number to Python, but none to calculate with: a key."""
+    """Mixin for integers that are not meant for arithmetic: keys."""
 
     __slots__ = ()
 
 
 NO_NUMBERS = bool, np.timedelta64, NoNumber
-"""What is a number by its type alone."""
+"""Types that are numbers only formally."""
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is one real number."""
+    """Whether a value is a real scalar."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, NO_NUMBERS)
 
 
 def number(
     value: float, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False, why: str = ""
 ) -> float:
-    """`value` if it is a number in [low, high] (or an interval open at an end; ∞ and NaN are in no interval)."""
+    """Returns `value` if it is a number in [low, high], or in an interval open at an end; ∞ and NaN are in none."""
     plain = value.item() if isinstance(value, np.generic) else value  # a NumPy float64 would promote float32 arrays
     inside = is_number(value) and -LARGEST <= plain <= LARGEST
     inside = inside and low <= plain <= high and not (open_low and plain == low) and not (open_high and plain == high)
@@ -131,25 +133,25 @@ def number(
 
 
 LEAST_EPS = 1e-30
-"""What keeps a root or a quotient away from 0 in float32, also times a bias correction."""
+"""The smallest ε that keeps a root or a quotient away from 0 in float32, even times a bias correction."""
 
 
 def positive_int(value: int, name: str, least: int = 1) -> int:
-    """`value` if it is a whole number of at least `least`, and one that an array may be long."""
+    """Returns `value` if it is an integer of at least `least` that could be an array's length."""
     if not is_number(value) or not isinstance(value, (int, np.integer)) or value < least or value > LONGEST:
-        raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+        raise ValueError(f"{name}={value!r}: expected an integer, {least} or more")
     return int(value)
 
 
 def flag(value: bool, name: str) -> bool:
-    """`value` if it is True or False, and no word or array that would pass for one of them."""
+    """Returns `value` if it is True or False; truthy strings and arrays are rejected."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}={value!r}: expected True or False")
     return bool(value)
 
 
 def choice(value: T, name: str, *known: T) -> T:
-    """`value` if it is one of those known."""
+    """Returns `value` if it is one of the known choices."""
     if not (value is None or isinstance(value, str)) or value not in known:
         *others, last = map(repr, known)
         raise ValueError(f"{name}={value!r}: expected {', '.join(others)} or {last}")
@@ -157,23 +159,23 @@ def choice(value: T, name: str, *known: T) -> T:
 
 
 def sequence(value: Iterable[T], name: str) -> list[T]:
-    """The parts of a list, a tuple or an array; a word, a dict, a set or a number is an error."""
+    """Returns the elements of a list, a tuple or an array; strings, dicts, sets and numbers are rejected."""
     if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
         raise TypeError(f"{name}={value!r}: expected a list")
-    with suppress(TypeError):  # of an array without axes
+    with suppress(TypeError):  # an array without axes
         return list(value)
     raise TypeError(f"{name}={value!r}: expected a list")
 
 
 def callable_(value: T, name: str, form: str) -> T:
-    """`value` if it can be called."""
+    """Returns `value` if it is callable."""
     if not callable(value):
         raise TypeError(f"{name}={value!r} is not callable: expected a function {form}")
     return value
 
 
 def first_bad(array: NDArray[np.generic], bad: NDArray[np.bool_]) -> str:
-    """Says where the first bad element of an array stands, and its value."""
+    """Describes the first bad element of an array: its value and position."""
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     return f"{array[index]} at {list(index)}"
 
@@ -188,7 +190,7 @@ def all_finite(array: NDArray[np.floating]) -> bool:
 
 
 def finite(array: NDArray[np.floating], name: str) -> NDArray[np.floating]:
-    """`array` if no element of it is NaN or infinite."""
+    """Returns `array` if no element is NaN or infinite."""
     with np.errstate(over="ignore"):
         known = all_finite(array)
     if not known:

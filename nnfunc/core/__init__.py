@@ -1,7 +1,7 @@
-"""The engine, in the way data go.
+"""The engine, in the order of data flow.
 
     values, kernel, settings → layer → wiring → initial, build → program → forward, backward
 
-`custom` makes layers of functions of your own; `signatures` says whether parameters fit, `expressions` what a kernel is
-to other runtimes.
+`custom` builds layers from user-defined functions, `signatures` checks parameters against layers, and `expressions`
+describes kernels to other runtimes.
 """

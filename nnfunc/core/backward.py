@@ -1,4 +1,4 @@
-"""Backward through a program: its calls in reverse, as far as something needs their gradients."""
+"""Backward through a program: its calls in reverse, skipping those whose gradients are not needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run_backward(
     vector: Array | None,
     need_dx: bool,
 ) -> list[Any]:
-    """The gradients of all values by their numbers, None where there is none; those of the parameters in `vector`."""
+    """Returns the gradients of all values by index (None if absent); writes those of the parameters into `vector`."""
     which = need_dx, vector is not None
     gradients = program.gradients.get(which)
     if gradients is None:
@@ -65,9 +65,9 @@ def _call_backward(
     special: tuple[tuple[int, bool, bool] | None, ...],
     params: ArrayDict,
 ) -> None:
-    """The backward of a call whose gradients are added to others, or that has several inputs or outputs.
+    """Runs the backward of a call whose gradients accumulate, or that has several inputs or outputs.
 
-    `special` says for each array where its gradient goes, whether as the first one, and whether it is transposed.
+    `special` has for each array the position of its gradient, whether it is written first, and whether transposed.
     """
     if type(op.y) is int:
         dy = d[op.y]
@@ -100,12 +100,12 @@ def _call_backward(
         op_x = op.x
         if any(leaves(need)) and (not isinstance(dx, tuple) or len(dx) != len(op_x)):
             came = type(dx).__name__ if not isinstance(dx, tuple) else f"a tuple of {len(dx)}"
-            raise TypeError(f"backward returned dx as {came}, expected a tuple of {len(op_x)}: one for each input")
+            raise TypeError(f"backward returned dx as {came}, expected a tuple of {len(op_x)}: one per input")
     _hand_down(d, op_x, dx, need)
 
 
 def _hand_down(d: list[Any], numbers: Value, dx: Value, need: Any) -> None:
-    """Adds the gradients of a call's inputs to those that are there."""
+    """Accumulates the gradients of a call's inputs."""
     for n, gradient, needed in zip(numbers, dx or (None,) * len(numbers), need, strict=True):
         if isinstance(n, tuple):
             _hand_down(d, n, gradient, needed)
@@ -125,7 +125,7 @@ def _add(d: list[Any], numbers: Value, value: Value) -> None:
 
 
 def _paired(function: Callable[..., Any], numbers: Value, others: Any) -> Any:
-    """`function` of each number and what belongs to it, in the structure of the numbers."""
+    """Applies `function` to each index and its counterpart, in the structure of the indices."""
     if not isinstance(numbers, tuple):
         return function(numbers, others)
     return map_leaves(lambda a: a, tuple(_paired(function, n, o) for n, o in zip(numbers, others, strict=True)))

@@ -1,4 +1,4 @@
-"""From a model to its program: one run of its wiring, in which each call of a layer is checked to fit and noted."""
+"""From a model to its program: one run of its wiring that checks and records each layer call."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def build(
     train: bool | Gather,
     folds: tuple[int, ...] = (),
 ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
-    """The program of a model for parameters, state and inputs like these, and its first run.
+    """Builds the program of a model for parameters, state and inputs like these, and runs it once.
 
-    It is run while it is built, since a layer of your own need not say the shape of its output.
+    It is run while being built, since a user-defined layer need not declare the shape of its output.
     """
     check_stacks(params, state)
     moving = Moving(params, state, folded(key, folds), train, lead, [])
@@ -41,7 +41,7 @@ def build(
 
     def kind(a: NDArray[Any]) -> Kind:
         if a.ndim < lead:
-            raise ValueError(f"x has shape {a.shape[lead - 1 :]}, expected an axis of examples first")
+            raise ValueError(f"x has shape {a.shape[lead - 1 :]}, expected examples on the first axis")
         return Kind(a.shape[lead:], a.dtype.kind != "f")
 
     builder = Builder(params, state, leaves(x)[0].shape[:lead], lead, first)
@@ -52,15 +52,15 @@ def build(
 def program(
     model: Layer, input_shape: InputShape, params: ArrayDict | None = None, state: ArrayDict | None = None
 ) -> Program:
-    """The straight program that a model is, to be printed: a line for each call of a layer.
+    """Returns the flat program of a model, for printing: one line per layer call.
 
     Args:
         model: a layer or a composition.
         input_shape: the shape of one example; for several inputs a tuple of shapes.
         params, state: of the model; initial ones if not given.
     Returns:
-        the program. Each line has the number of what comes out, the layer, its formula, the numbers of what goes in,
-        the arrays that it uses, the shapes of one example, and whether a backward goes through it in training.
+        the program. Each line has the output's number, the layer, its formula, the numbers of its inputs, its arrays,
+        the shapes of one example, and whether it has a backward in training.
 
     >>> nn.models.program(nn.serial(nn.dense(3), nn.residual(nn.tanh())), (2,))
     value  layer            formula      of      arrays  shapes             backward
@@ -81,7 +81,7 @@ def program(
 
 
 def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape: InputShape) -> Shapes:
-    """The shape of one example after a model: what its layers say of it, without a forward.
+    """Returns the output shape of one example, from the layers' signatures without a forward.
 
     >>> params, state = nn.dense(3).init(nn.key(0), (2,))
     >>> nn.output_shape(nn.dense(3), params, state, (2,))
@@ -92,7 +92,7 @@ def output_shape(model: Layer, params: ArrayDict, state: ArrayDict, input_shape:
 
 
 class Kind:
-    """The shape of one example of an array, and whether it is made of integers."""
+    """The shape of one example of an array, and whether its dtype is integer."""
 
     __slots__ = ("integers", "shape")
 
@@ -101,7 +101,7 @@ class Kind:
 
 
 class FirstRun(NamedTuple):
-    """What is computed while a program is built: what moves, the caches, and all arrays."""
+    """The results computed while a program is built: the moving parts, the caches, and all arrays."""
 
     moving: Moving
     caches: list[Cache]
@@ -109,13 +109,13 @@ class FirstRun(NamedTuple):
 
 
 class Builder:
-    """Notes the calls of one run of the wiring.
+    """Records the calls of one run of the wiring.
 
     Args:
-        params, state: the arrays, by whose names the layers find theirs.
-        rows: the axes of the inputs before those of one example, for messages.
-        lead: how many these are.
-        run: what is computed on the way; None for a program that is only looked at.
+        params, state: the arrays, which the layers find by name.
+        rows: the leading axes of the inputs, before those of one example, for messages.
+        lead: the number of leading axes.
+        run: the results computed along the way; None for a program that is only displayed.
     """
 
     def __init__(self, params: ArrayDict, state: ArrayDict, rows: Shape, lead: int, run: FirstRun | None) -> None:
@@ -132,7 +132,7 @@ class Builder:
         self.ready: list[Ready] = []
 
     def program(self, model: Layer, kinds: Any, x: Value) -> Program:
-        """The program of a model for inputs of these kinds."""
+        """Builds the program of a model for inputs of these kinds."""
         wiring = Wiring(self.leaf)
         inputs = map_leaves(lambda kind: wiring.node(kind.shape, kind.integers), kinds)
         self.inputs = len(wiring.nodes)
@@ -143,13 +143,13 @@ class Builder:
         where = self.params.layout
         left = [n for n in (*where.names, *where.integers) if n not in self.used]
         if left:
-            raise ValueError(f"the parameters do not fit the model: it has no layer for {', '.join(left)}")
+            raise ValueError(f"the parameters do not match the model: it has no layer for {', '.join(left)}")
         wiring.check_frozen([n for op in self.ops for n in op.full])
         for name in where.names:
             if wiring.is_frozen(name):
                 raise ValueError(
-                    f"{name} is frozen in this model, but stands among the parameters: "
-                    "nn.train_state(model, optimizer, key, params=params, state=state) puts it into the state"
+                    f"{name} is frozen in this model, but is among the parameters: "
+                    "nn.train_state(model, optimizer, key, params=params, state=state) moves it into the state"
                 )
         return Program(
             ops=tuple(self.ops),
@@ -167,7 +167,7 @@ class Builder:
         )
 
     def leaf(self, wiring: Wiring, path: str, layer: Layer, x: Value, key: tuple[int, ...], again: int) -> Value:
-        """Notes one call of a kernel; gives what comes out of it."""
+        """Records one kernel call and returns its output."""
         kernel, prefix = layer.kernel, within(path)
         assert kernel is not None
         kinds = kernel.kinds(x)
@@ -175,7 +175,7 @@ class Builder:
             if wanted == "integers" and not node.integers:
                 if self.run is not None:
                     name = f"x[{i}]" if len(kinds) > 1 else "x"
-                    raise TypeError(f"{name} is made of floats, expected integers: pass {name}.astype(int)")
+                    raise TypeError(f"{name} contains floats, expected integers: pass {name}.astype(int)")
                 node.integers = True  # only shapes were given
         integers = [node.integers for node in leaves(x)]
         own = self.own_arrays(wiring, prefix, kernel.named)
@@ -209,13 +209,13 @@ class Builder:
         return self.noted(wiring, op, y)
 
     def own_arrays(self, wiring: Wiring, prefix: str, named: bool) -> dict[str, tuple[str, bool]]:
-        """A layer's arrays: for each its name in the model (if tied, of what it is), and whether it is transposed."""
+        """A layer's arrays: for each its name in the model (if tied, its target's), and whether it is transposed."""
         own = {n[len(prefix) :]: (n, False) for n in self.at if n.startswith(prefix) and self.mine(wiring, n)}
         self.used.update(n for n, _ in own.values())
         for name, (to, turned) in wiring.ties.items():
             if name.startswith(prefix):
                 if to not in self.at:
-                    raise ValueError(f"{name[len(prefix) :]} is tied to {to!r}, which the parameters do not have")
+                    raise ValueError(f"{name[len(prefix) :]} is tied to {to!r}, which is not among the parameters")
                 own[name[len(prefix) :]] = to, turned
         counts = [n for n in self.params.layout.integers if n.startswith(prefix)]
         self.used.update(counts)
@@ -230,11 +230,11 @@ class Builder:
         return self.at[name] < len(self.params.names) or wiring.is_frozen(name)
 
     def own_shape(self, name: str, turned: bool) -> Shape:
-        """The shape of an array as a layer sees it."""
+        """The shape of an array as seen by a layer."""
         return self.shapes[name][::-1] if turned else self.shapes[name]
 
     def own_state(self, said: Signature, prefix: str, all_of_it: bool) -> tuple[str, ...]:
-        """The names of a layer's state, checked to be there and to have the shapes that the layer says."""
+        """The names of a layer's state arrays, checked for presence and against the shapes in its signature."""
         there = {n[len(prefix) :] for n in self.state_at if n.startswith(prefix) and not n.startswith(FROZEN)}
         if all_of_it:
             return tuple(n[len(prefix) :] for n in self.state_at if n[len(prefix) :] in there and n.startswith(prefix))
@@ -253,14 +253,14 @@ class Builder:
         return tuple(said.state)
 
     def noted(self, wiring: Wiring, op: Op, y: Value) -> Value:
-        """Adds a call to the program, and makes it if there are values to make it with; gives its outputs."""
+        """Adds a call to the program, runs it if there are values, and returns its outputs."""
         if y is not None:
             op = op._replace(y=_numbers(y))
         entry = prepared(op, self.lead)
         if self.run is not None:
             moving = self.run.moving
             value, cache = called(entry, op, entry.own(self.run.arrays), moving)
-            if y is None:  # what comes out says its shape
+            if y is None:  # the output determines its shape
                 y = map_leaves(lambda a: wiring.node(a.shape[self.lead :]), value)
                 op = op._replace(y=_numbers(y))
                 entry = prepared(op, self.lead)
@@ -282,7 +282,7 @@ def _numbers(nodes: Value) -> Value:
 
 
 def _check_output(value: Value, said: Any, lead: int) -> None:
-    """Raises an error if a layer of your own gives another shape than it says."""
+    """Raises an error if a user-defined layer returns a different shape than it declares."""
     came = map_leaves(lambda a: tuple(a.shape[lead:]), value)
     if came != said:
-        raise ValueError(f"forward returned y with examples of shape {came}, but shape= says {said}")
+        raise ValueError(f"forward returned y with examples of shape {came}, but shape= returned {said}")

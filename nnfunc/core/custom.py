@@ -30,29 +30,28 @@ def layer(
     asks: tuple[str, ...] = (),
     dtype_aware: bool = False,
 ) -> Layer:
-    """A layer from two or three functions of your own.
+    """Creates a layer from two or three user-defined functions.
 
     Args:
         forward: `forward(params, x) -> (y, cache)`; x has shape (examples, ..., features), or is a tuple of arrays.
         backward: `backward(params, cache, dy) -> (dx, grads)`; grads is a dict with the names and shapes of params
-            ({} without parameters); dx has the shape of x, or is None where x is made of integers.
-        init: `init(key, input_shape) -> dict of arrays`; or a dict of initial values; or None where there are no
-            parameters, or you bring them yourself.
-        name: what the layer is called in names of parameters, summaries and reports.
-        shape: `shape(input_shape) -> shape of one example of y`. Without it, init finds out by a forward of a batch of
-            no examples; if that fails, it takes the shape of x.
+            ({} without parameters); dx has the shape of x, or is None where x contains integers.
+        init: `init(key, input_shape) -> dict of arrays`; or a dict of initial values; or None if there are no
+            parameters or you supply them yourself.
+        name: the layer's name in parameter names, summaries and reports.
+        shape: `shape(input_shape) -> shape of one example of y`. By default, init determines it by a forward on an
+            empty batch; if that fails, it assumes the shape of x.
         state: the initial state, a dict or `state(input_shape) -> dict`; forward must ask for "state".
-        asks: what else forward takes, as keywords: "key" (this layer's, None without one), "train" (bool), "state"
-            (a dict); one that asks for "state" returns (y, cache, new state).
+        asks: the extra keyword arguments of forward: "key" (this layer's, or None), "train" (bool), "state" (a dict);
+            a forward that asks for "state" returns (y, cache, new state).
         dtype_aware: whether init takes the dtype as its third argument.
     Raises:
         TypeError: forward or backward is not callable.
-        ValueError: something else in asks.
+        ValueError: an unknown entry in asks.
 
-    x and dy come as read-only views: work on copies. Floats are cast to the parameters' dtype, integers come as they
-    are. In a stack of K networks your functions are called for each of them, with its own parameters. Gradients may be
-    kept in the cache or made new; they are copied. What the cache holds is not copied: an x that its owner changes in
-    place before backward is another x.
+    x and dy are read-only views: work on copies. Floats are cast to the parameters' dtype, integers are passed as they
+    are. In a stack of K networks your functions are called once per network, with its parameters. Returned gradients
+    are copied. The content of the cache is not: if x is modified in place before backward, the gradients are wrong.
 
     >>> def forward(params, x):
     ...     return x * params["scale"], x
@@ -79,7 +78,7 @@ def layer(
     if not all(isinstance(what, str) and what in ASKED for what in asks):
         raise ValueError(f"asks={asks!r}: expected some of {', '.join(ASKED)}")
     if state is not None and "state" not in asks:
-        raise ValueError('a state is given, but forward does not ask for it: pass asks=("state",)')
+        raise ValueError('state is given, but forward does not ask for it: pass asks=("state",)')
     settings = Settings(
         forward=forward,
         backward=backward,
@@ -146,9 +145,9 @@ def _forward(
 
     def own(a: Any) -> Array:
         y = real(a, "y", dtype)
-        if y.ndim == 1 or (y.ndim and y.shape[:1] != first.shape[:1]):  # a number: a loss as the last layer
+        if y.ndim == 1 or (y.ndim and y.shape[:1] != first.shape[:1]):  # such as a loss as the last layer
             raise ValueError(
-                f"forward returned y of shape {y.shape} for x of shape {first.shape}: expected a row for each row of x"
+                f"forward returned y of shape {y.shape} for x of shape {first.shape}: expected one row per row of x"
             )
         return y
 
@@ -185,11 +184,11 @@ def _backward(
 
 
 def _checked(dx: Value, shape: Any, need: Any, dtype: DTypeLike) -> Value:
-    """dx with the structure, shapes and dtype of x; None where it is not needed."""
+    """Returns dx with the structure, shapes and dtype of x; None where it is not needed."""
     if isinstance(need, tuple):
         if not isinstance(dx, tuple) or len(dx) != len(need):
             came = f"a tuple of {len(dx)}" if isinstance(dx, tuple) else type(dx).__name__
-            raise TypeError(f"backward returned dx as {came}, expected a tuple of {len(need)}: one for each input")
+            raise TypeError(f"backward returned dx as {came}, expected a tuple of {len(need)}: one per input")
         return tuple(_checked(*part, dtype) for part in zip(dx, shape, need, strict=True))
     if not need:
         return None
@@ -202,29 +201,29 @@ def _checked(dx: Value, shape: Any, need: Any, dtype: DTypeLike) -> Value:
 
 
 def _own_kernel(asks: tuple[str, ...]) -> Kernel:
-    """The kernel of a layer of your own that asks for these."""
+    """The kernel of a user-defined layer with these extra arguments."""
     return Kernel(
         _forward, _backward, _signature, formula="forward(params, x)", uses=("forward", "backward", "asks"),
         asks=tuple(a for a in ASKED if a in asks), takes="any", by_rows=False, stacked=False, named=True, init=_init,
     )  # fmt: skip
 
 
-# -- a wire of your own ------------------------------------------------------------------------------------------------
+# -- user-defined wiring -----------------------------------------------------------------------------------------------
 
 
 def wired(wire: Callable[..., Value], layers: Mapping[str, Layer], name: str = "wired", **settings: Any) -> Layer:
-    """A combinator of your own: layers by name, and a function that says which is called on which values.
+    """Creates a user-defined combinator from named layers and a function that calls them on values.
 
     Args:
-        wire: a module-level function `wire(call, x) -> y`. x is a value, or a tuple of values, as the combinator gets
-            them; `call("name", x)` is what the layer of that name makes of x, `call(layer, x)` what a layer without
-            parameters does. One that is called twice has its parameters once, and their gradients add. `x.shape` is the
-            shape of one example, `call.settings` are the settings; nothing else is done with values.
-        layers: the layers by name. Names of parameters begin with them.
-        name: what the combinator is called.
-        settings: numbers and the like that the wire reads, part of what the combinator is.
+        wire: a module-level function `wire(call, x) -> y`. x is the combinator's input, a value or a tuple of values;
+            `call("name", x)` applies the layer of that name, `call(layer, x)` a layer without parameters. A layer
+            called twice shares its parameters, and their gradients add. `x.shape` is the shape of one example,
+            `call.settings` are the settings; values support no other operations.
+        layers: the layers by name. Parameter names begin with these names.
+        name: the combinator's name.
+        settings: values that the wire reads (numbers and the like), part of the combinator's identity.
 
-    It has the rights of the built-in ones: checks, summary, inspection, stacks and files look inside.
+    It is equal to the built-in ones: checks, summary, inspection, stacks and files look inside.
 
     >>> def gate(call, x):  # tanh(f(x)) · σ(g(x))
     ...     return call(nn.multiply(), (call(nn.tanh(), call("f", x)), call(nn.sigmoid(), call("g", x))))
@@ -244,32 +243,32 @@ def wired(wire: Callable[..., Value], layers: Mapping[str, Layer], name: str = "
 
 
 def check_layer(layer: object) -> Layer:
-    """`layer`, if it is one; else the error that says how to make one."""
+    """Returns `layer` if it is one; the error explains how to create one."""
     if isinstance(layer, Layer):
         return layer
     if isinstance(layer, (list, tuple)):
         if len(layer) == 2 and isinstance(layer[0], str) and isinstance(layer[1], Layer):
-            raise TypeError("a (name, layer) pair came, expected a layer: pass layer for name, layer in model.layers")
-        raise TypeError("the layers came as one list: pass them one by one, nn.serial(*layers)")
+            raise TypeError("got a (name, layer) pair, expected a layer: pass layer for name, layer in model.layers")
+        raise TypeError("got a list, expected layers: pass them one by one, nn.serial(*layers)")
     made = (
         f"call it: nn.{layer.__name__}()"
         if callable(layer) and hasattr(layer, "__name__")
-        else "make one with nn.layer"
+        else "create one with nn.layer"
     )
-    raise TypeError(f"{layer!r} is no layer: {made}")
+    raise TypeError(f"{layer!r} is not a layer: {made}")
 
 
-# -- a layer from functions of the form that models have ---------------------------------------------------------------
+# -- a layer from functions like a model's -----------------------------------------------------------------------------
 
 
 def from_functions(
     init: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any], name: str
 ) -> Layer:
-    """A layer from `init(key, input_shape, dtype) -> (params, state)`, `forward(params, state, x, *, key, train) ->
-    (y, cache, state)` and `backward(params, cache, dy) -> (dx, grads)`."""
+    """Creates a layer from `init(key, input_shape, dtype) -> (params, state)`,
+    `forward(params, state, x, *, key, train) -> (y, cache, state)` and `backward(params, cache, dy) -> (dx, grads)`."""
     for what, function in (("init", init), ("forward", forward), ("backward", backward)):
         if not callable(function):
-            raise TypeError(f"{what}={function!r} is not callable: a Layer is made of three functions and a name")
+            raise TypeError(f"{what}={function!r} is not callable: a Layer is built from three functions and a name")
     check_name(name)
     return make(name, Settings(init=init, forward=forward, backward=backward), FULL)
 

@@ -1,4 +1,4 @@
-"""Expressions of ONNX operators: how a kernel says what its prediction is to other runtimes."""
+"""Expressions of ONNX operators, which describe a kernel's prediction to other runtimes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Op(NamedTuple):
 
 
 Expression: TypeAlias = "str | float | NDArray[Any] | Op"  # Any: floats or integers
-"""The input "x" ("x0", "x1" of several), an array by its name in the layer ("W"), a constant, or an operator on these.
-"" is an input that is left out. Of an operator with several outputs, op("Output", operator, number=1) is the second. A
-layer with several outputs says a list of expressions."""
+"""The input "x" ("x0", "x1" if several), an array by its name in the layer ("W"), a constant, or an operator on these.
+"" is an omitted input. For an operator with several outputs, op("Output", operator, number=1) is the second. A layer
+with several outputs has a list of expressions."""
 
 
 def op(kind: str, *inputs: Expression, **attributes: object) -> Op:
-    """An operator on expressions.
+    """Creates an operator on expressions.
 
     >>> op("MatMul", "x", "W")
     Op(kind='MatMul', inputs=('x', 'W'), attributes={})
@@ -31,7 +31,7 @@ def op(kind: str, *inputs: Expression, **attributes: object) -> Op:
 
 
 def same(**_: object) -> Expression:
-    """The input as it is: what has no effect in prediction.
+    """The unchanged input, for layers without effect in prediction.
 
     >>> same()
     'x'

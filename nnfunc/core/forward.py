@@ -18,7 +18,7 @@ from nnfunc.keys import Keys, fold_in
 
 
 class Moving:
-    """What changes while a program runs, beside its values: the arrays of the state."""
+    """The mutable parts of a running program: its values and the arrays of the state."""
 
     __slots__ = ("arrays", "changed", "key", "lead", "params", "state", "train", "values")
 
@@ -40,11 +40,11 @@ def run(
     folds: tuple[int, ...] = (),
     keep: bool = True,
 ) -> tuple[list[Any], list[Cache], ArrayDict]:
-    """All values by their numbers, the caches of the calls, and the new state.
+    """Returns all values by index, the caches of the calls, and the new state.
 
-    `train` is whether the layers work as in training, or, of a shard that runs in step with others, its `Gather`.
-    `folds` are numbers to fold into the key before those of a layer, which is done where a layer asks for its key.
-    Without `keep`, nothing is kept that the outputs do not need: no backward follows.
+    `train` is whether the layers run in training mode, or the `Gather` of a shard that runs in step with others.
+    `folds` are integers folded into the key before a layer's own, once a layer asks for its key. Without `keep`,
+    only the outputs are kept, and no backward can follow.
     """
     values: list[Any] = [None] * len(program.shapes)
     if type(program.inputs) is int:
@@ -81,13 +81,13 @@ def run(
 
 
 def put_several(values: list[Any], numbers: Value, y: Value, cache: Cache) -> Cache:
-    """Puts several outputs where they belong; the cache keeps their shapes."""
+    """Stores several outputs; the cache keeps their shapes."""
     put(values, numbers, y)
     return cache, map_leaves(lambda a: (a.shape, a.dtype), y)
 
 
 def called(entry: Ready, op: Op, own: Sequence[Array], moving: Moving) -> tuple[Value, Cache]:
-    """A call of a kernel that asks for more than parameters and x, or has several inputs or outputs."""
+    """Calls a kernel that takes more than parameters and x, or has several inputs or outputs."""
     kernel: Kernel = op.layer.kernel  # type: ignore[assignment]  # a call has one
     x = moving.values[op.x] if type(op.x) is int else taken(moving.values, op.x)
     if any(op.casts):
@@ -122,7 +122,7 @@ def called(entry: Ready, op: Op, own: Sequence[Array], moving: Moving) -> tuple[
 
 
 def folded(key: Keys | None, numbers: tuple[int, ...]) -> Keys | None:
-    """The key with numbers folded in, one after another."""
+    """Returns the key with integers folded in, one after another."""
     if key is not None:
         for number in numbers:
             key = fold_in(key, number)
@@ -130,7 +130,7 @@ def folded(key: Keys | None, numbers: tuple[int, ...]) -> Keys | None:
 
 
 def moved(state: ArrayDict, now: list[NDArray[Any]]) -> ArrayDict:
-    """The state with the values that the calls left."""
+    """Returns the state as updated by the calls."""
     count = len(state.names)
     vector = new_vector(state._vector.shape, state.dtype)
     for part, value in zip(state._layout.views(vector), now, strict=False):
@@ -148,7 +148,7 @@ def named_arrays(
     params: ArrayDict | None = None,
     op: Op | None = None,
 ) -> ArrayDict:
-    """Arrays as the dict that a layer of your own takes: without a copy where they are a group of the parameters."""
+    """Returns arrays as the dict passed to a user-defined layer; no copy if they are a group of the parameters."""
     if params is not None and op is not None:
         group = params.group(op.path) if op.path else params
         if not any(op.turned) and tuple(group) == tuple(names) and all(p < len(params.names) for p in op.params):

@@ -1,4 +1,4 @@
-"""Initial parameters and state: the wiring of a model is run on shapes alone, and each layer draws its arrays."""
+"""Initial parameters and state: the wiring of a model is run on shapes only, and each layer draws its arrays."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from nnfunc.stacks import stack
 
 
 def initial(model: Layer, key: Keys, input_shape: Shapes, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-    """Initial parameters and state: the wiring is run on shapes alone, and each layer draws its arrays."""
+    """Initial parameters and state: the wiring is run on shapes only, and each layer draws its arrays."""
     dtype = floating(dtype)
     if isinstance(key, (tuple, list)):
         if not key:
-            raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")
+            raise ValueError("key is an empty tuple: expected a key, or one key per network of a stack")
         members = [_initial(model, check(k), input_shape, dtype) for k in key]
         return stack([p for p, _ in members]), stack([s for _, s in members])
     return _initial(model, check(key), input_shape, dtype)

@@ -1,12 +1,12 @@
-"""What a kernel is: the mathematics of one layer on plain arrays.
+"""The kernel: the mathematics of one layer on plain arrays.
 
     forward(params, x) -> (y, cache)
     backward(params, cache, dy, grads, need) -> dx
 
-The same order of arguments as in a layer of your own (`nnfunc.core.custom`), which is a kernel too. `params` is the
-tuple of the layer's arrays, in the order in which its signature names them. x, y, dy and dx are arrays, or tuples for
-several inputs or outputs. `grads` are arrays to write the gradients of the parameters into, None where one is not
-asked for; `need` says whether dx is, for each input. What is an integer has no dx: None.
+The arguments have the same order as in a user-defined layer (`nnfunc.core.custom`), which is a kernel too. `params` is
+the tuple of the layer's arrays, in the order of its signature. x, y, dy and dx are arrays, or tuples for several inputs
+or outputs. `grads` are arrays to write the gradients of the parameters into, None where one is not requested; `need`
+is whether dx is requested, for each input. The dx of an integer input is None.
 
 In a stack of K networks every array has a leading axis K.
 """
@@ -23,21 +23,21 @@ from nnfunc.layout import Shape
 Kind: TypeAlias = Literal["floats", "integers", "any"]
 
 Gather: TypeAlias = Callable[[Array], Array]
-"""What one of the S shards of a batch hears: its vector (n,) -> those of all that have rows, in order, (≤ S, n)."""
+"""Gathers the vectors (n,) of all non-empty shards of a batch, in order: own vector -> (≤ S, n) of the S shards."""
 
 Cache: TypeAlias = Any
-"""What a forward leaves for its own backward: a type of each layer's own, opaque to everyone else."""
+"""The values a forward saves for its backward: a layer-specific type, opaque to everything else."""
 
 
 class Initial(NamedTuple):
-    """An array to begin with: its shape, and the name of an initializer or a function (key, shape, dtype) -> array."""
+    """The shape of an initial array, and its initializer: a name or a function (key, shape, dtype) -> array."""
 
     shape: Shape
     initializer: Any  # a name or a function
 
 
 class Signature(NamedTuple):
-    """What a kernel makes of an example of some shape: the shape of its output, its parameters and its state."""
+    """The shapes of a kernel's output, parameters and state for an example of some shape."""
 
     output: Shapes
     params: Mapping[str, Initial] = {}
@@ -56,31 +56,31 @@ def same_shape(input_shape: Shapes, **_: object) -> Signature:
 
 
 class Kernel(NamedTuple):
-    """The mathematics of one layer, and what the rest of the package must know of it.
+    """The mathematics of one layer, and its properties needed by the rest of the package.
 
     Attributes:
-        forward, backward: the two functions; the module says what they take and return.
+        forward, backward: the two functions; see the module for their arguments and results.
         signature: `(input_shape, **settings) -> Signature`: the shapes of output, parameters and state. Raises an error
-            for an input that the layer does not take.
-        formula: y in terms of x, for a reader.
+            for an input that the layer does not support.
+        formula: y in terms of x, for display.
         uses: the names of the layer's settings that forward and backward take, as keywords.
-        asks: what else forward takes, as keywords: "key" (of this layer), "train", "lead" (how many axes stand before
+        asks: the extra keyword arguments of forward: "key" (of this layer), "train", "lead" (the number of axes before
             those of one example: 1, in a stack 2), "state" (the tuple of its arrays; forward then returns
-            (y, cache, new state)), "gather" (where a batch is in shards that run in step, the `Gather` of this one, for
-            forward and backward; else None).
-        takes: what x is made of: "floats" (integers are cast), "integers", or "any" (as they come); for several inputs
-            also a tuple with a word for each.
-        below: `(input_shape, **settings) -> number`, or a tuple with one for each input: what integers are less than
-            (ids than the number of words). None where x is made of floats.
-        by_rows: whether in prediction each row of y depends on its own row of x alone.
-        stacked: whether the functions handle the leading axis of a stack; if not, they are called for each member.
+            (y, cache, new state)), "gather" (the `Gather` of this shard, for forward and backward, if the batch is
+            split into shards that run in step; else None).
+        takes: the kind of x: "floats" (integers are cast), "integers", or "any" (passed as is); for several inputs
+            also a tuple with one word per input.
+        below: `(input_shape, **settings) -> number`, or a tuple with one per input: the exclusive upper bound of
+            integers (the vocabulary size for ids). None if x contains floats.
+        by_rows: whether in prediction each row of y depends only on its own row of x.
+        stacked: whether the functions handle the leading axis of a stack; if not, they are called once per member.
         named: params and state come as dicts, and backward returns (dx, dict of gradients): a layer of your own.
         init: `(key, input_shape, dtype, **settings) -> (params, state)` instead of the signature's initial arrays.
         limits: the values that a saturated output approaches: (0, 1) for a sigmoid.
-        decision: how outputs become classes: each is 1 above this number, or "largest".
+        decision: the rule that turns outputs into classes: each is 1 above this threshold, or "largest".
         onnx: the prediction as an expression of ONNX operators: see `nnfunc.core.expressions`.
         step: `(params, x, memory, **uses) -> (y, memory)`: the prediction for the next positions of a sequence, after
-            those that memory remembers (None: there are none). For layers in which a position depends on earlier ones.
+            those stored in memory (None at the start). For layers in which a position depends on earlier ones.
     """
 
     forward: Callable[..., Any]  # (y, cache) or (y, cache, state)
@@ -101,7 +101,7 @@ class Kernel(NamedTuple):
     step: Callable[..., tuple[Value, Any]] | None = None
 
     def kinds(self, x: Value) -> list[Kind]:
-        """What each array of x is made of.
+        """Returns the kind of each array of x.
 
         >>> Kernel(max, max, takes=("floats", "integers")).kinds((1, (2, 3)))
         ['floats', 'integers', 'integers']
@@ -115,7 +115,7 @@ class Kernel(NamedTuple):
 
 
 def view(value: Value, shape: Shape | None = None) -> Value:
-    """A read-only view: what a layer that changes nothing hands on, so that no one can change x through it."""
+    """Returns a read-only view, so that x cannot be modified through the output of a layer that passes it on."""
 
     if isinstance(value, tuple):
         return map_leaves(view, value)

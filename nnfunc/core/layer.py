@@ -1,11 +1,11 @@
-"""What a layer is: a value that says by its fields what it computes, with three pure functions.
+"""The layer: a value whose fields determine what it computes, with three pure functions.
 
     init(key, input_shape, dtype) -> (params, state)
     forward(params, state, x, *, key=None, train=False) -> (y, cache, state)
     backward(params, cache, dy, *, need_dx=True, need_grads=True) -> (dx, grads)
 
-A layer has a kernel, or it is wiring: a function that says which of its named layers is called on which values. A model
-is a layer too. `nnfunc.core.program` makes of the wiring of a whole model a straight list of kernel calls.
+A layer has either a kernel or wiring: a function that calls its named layers on values. A model is a layer too.
+`nnfunc.core.program` turns the wiring of a whole model into a flat list of kernel calls.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Arrays: TypeAlias = Mapping[str, ArrayLike]
 """Arrays by their names."""
 
 PROGRAMS = 32
-"""How many programs a model remembers, each for other layouts of parameters or shapes of x."""
+"""The number of programs a model caches, one per layout of parameters and shape of x."""
 
 
 class Tie(NamedTuple):
-    """An array that is another one, transposed or as it is."""
+    """An array tied to another one, transposed or not."""
 
     name: str
     to: str
@@ -56,19 +56,19 @@ class Fields(NamedTuple):
 
 
 class Layer(Fields):
-    """A layer or a model: a named tuple whose fields say what it is, with `init`, `forward` and `backward`.
+    """A layer or a model: a named tuple of its definition, with `init`, `forward` and `backward`.
 
     Attributes:
-        name: what it is called in names of parameters, summaries and reports.
-        settings: the arguments that it was made with.
+        name: its name in parameter names, summaries and reports.
+        settings: the arguments that it was created with.
         kernel: its mathematics; None for a composition.
-        layers: the (name, layer) pairs that a composition is made of; () for any other layer.
+        layers: the (name, layer) pairs of a composition; () for any other layer.
         wire: how these are called: `wire(call, x) -> y`, see `nnfunc.core.program.Call`.
-        ties: which arrays are another one: see `tie`.
-        frozen: the patterns of what is a constant: see `freeze`.
+        ties: the arrays tied to others, see `tie`.
+        frozen: the name patterns of constant arrays, see `freeze`.
 
-    Made by `nn.dense` and its like, by `nn.layer` from your own functions, by `nn.serial` and the other combinators.
-    Layers are equal if their fields are.
+    Created by `nn.dense` and the like, by `nn.layer` from user-defined functions, and by `nn.serial` and the other
+    combinators. Layers are equal if their fields are.
 
     >>> nn.dense(3)
     dense(units=3, initializer='he', bias_initializer='zeros', bias=True)
@@ -83,7 +83,7 @@ class Layer(Fields):
         backward: Callable[[ArrayDict, Cache, Value], tuple[Value, Arrays]],
         name: str = "layer",
     ) -> Layer:
-        """A layer from three functions of the form above, `backward(params, cache, dy)`; `nn.layer` asks for less."""
+        """Creates a layer from three functions as above, `backward(params, cache, dy)`; `nn.layer` requires less."""
         from nnfunc.core.custom import from_functions
 
         return from_functions(init, forward, backward, name)
@@ -104,14 +104,14 @@ class Layer(Fields):
         return f"freeze({said}, {list(self.frozen)})" if self.frozen else said
 
     def init(self, key: Keys, input_shape: InputShape, dtype: DTypeLike = np.float32) -> tuple[ArrayDict, ArrayDict]:
-        """The initial parameters and state.
+        """Returns the initial parameters and state.
 
         Args:
-            key: of all that is random; a tuple of K keys gives a stack of K networks.
+            key: the source of randomness; a tuple of K keys creates a stack of K networks.
             input_shape: the shape of one example, like (64,); for several inputs a tuple of shapes.
-            dtype: of both dicts.
+            dtype: the dtype of both dicts.
         Raises:
-            ValueError: a shape that a layer does not take.
+            ValueError: a shape that a layer does not support.
         """
         from nnfunc.core.initial import initial
 
@@ -120,19 +120,19 @@ class Layer(Fields):
     def forward(
         self, params: ArrayDict, state: ArrayDict, x: Value, *, key: Keys | None = None, train: bool = False
     ) -> tuple[Value, Run, ArrayDict]:
-        """The outputs, what backward needs, and the new state.
+        """Returns the outputs, the cache for backward, and the new state.
 
         Args:
-            params, state: from `init`, or with the same names.
+            params, state: from `init`, or dicts with the same names.
             x: (examples, ..., features), a tuple for several inputs. In a stack it is shared by all networks, unless it
                 is marked by `nn.stacks.per_member`; y then has a leading axis K.
-            key: of dropout masks and the like; a tuple of K keys for a stack.
-            train: whether the layers work as in training.
+            key: the source of randomness (dropout masks and the like); a tuple of K keys for a stack.
+            train: whether the layers run in training mode.
         Returns:
-            y (read-only), cache, state. The cache keeps x itself: who changes x in place before `backward` gets another
-            gradient.
+            y (read-only), cache, state. The cache refers to x itself: modifying x in place before `backward` yields
+            wrong gradients.
         Raises:
-            ValueError: what does not fit; the message begins with the layer's name.
+            ValueError: mismatched shapes or names; the message begins with the layer's name.
         """
         params, state = as_dict(params, "params"), as_dict(state, "state")
         program, values, caches, new = self.run(params, state, x, check_keys(key), flag(train, "train"))
@@ -143,22 +143,22 @@ class Layer(Fields):
     def backward(
         self, params: ArrayDict, cache: Run, dy: Value, *, need_dx: bool = True, need_grads: bool = True
     ) -> tuple[Value, ArrayDict]:
-        """The gradients of x and of the parameters.
+        """Returns the gradients of x and of the parameters.
 
         Args:
-            params: those of the forward.
-            cache: what the forward returned.
-            dy: the gradient of y, of y's shape; of several outputs None for one that nothing depends on.
-            need_dx: without it dx is None, and nothing is computed for it alone.
-            need_grads: without it grads is empty, and nothing is computed for it alone.
+            params: the parameters of the forward.
+            cache: the cache returned by the forward.
+            dy: the gradient of y, in y's shape; with several outputs, None for an unused one.
+            need_dx: if False, dx is None and not computed.
+            need_grads: if False, grads is empty and not computed.
         Returns:
             dx, of x's shape (None for integers), and grads, a dict like params.
         """
         params = as_dict(params, "params")
         if not isinstance(cache, Run):
-            raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
+            raise TypeError(f"cache is {type(cache).__name__}, expected the cache that forward returned")
         if cache.model is not self and cache.model != self:
-            raise ValueError("cache is what another model's forward returned: call the forward of this one first")
+            raise ValueError("cache was returned by another model's forward: call the forward of this one first")
         if params._layout is not cache.layout and params._layout.entries != cache.layout.entries:
             raise ValueError(f"params are {params._layout.shapes}, but those of the forward were {cache.layout.shapes}")
         need_dx, need_grads = flag(need_dx, "need_dx"), flag(need_grads, "need_grads")
@@ -178,10 +178,10 @@ class Layer(Fields):
         vector = new_vector(params._vector.shape, params.dtype) if need_grads else None
         d = run_backward(program, params, cache.state, cache.caches, dy, vector, need_dx)
 
-        def of_input(n: int, shape: Any) -> Any:  # a float that the outputs do not depend on has the gradient 0
+        def of_input(n: int, shape: Any) -> Any:  # unused float inputs have gradient 0
             if d[n] is None:
                 return None if program.integers[n] else np.zeros(shape, leaves(dy)[0].dtype)
-            return view(d[n]) if type(program.inputs) is tuple else d[n]  # two inputs may have one gradient, of a sum
+            return view(d[n]) if type(program.inputs) is tuple else d[n]  # the inputs of a sum may share a gradient
 
         dx = paired(of_input, program.inputs, cache.x_shape, program.inputs) if need_dx else None
         return dx, EMPTY if vector is None else ArrayDict._of(params._layout, vector)
@@ -196,9 +196,9 @@ class Layer(Fields):
         folds: tuple[int, ...] = (),
         keep: bool = True,
     ) -> tuple[Program, list[Any], list[Cache], ArrayDict]:
-        """The program for parameters and inputs of these layouts and shapes, and its run: all values by their numbers,
-        the caches of its calls, the new state. `folds` are numbers to fold into the key first; without `keep`, only
-        the outputs are sure to be there."""
+        """Runs the program for parameters and inputs of these layouts and shapes; returns the program, all values by
+        index, the caches of its calls and the new state. `folds` are integers folded into the key first; without
+        `keep`, only the outputs are guaranteed to be kept."""
         vector = params._vector
         dtype = vector.dtype if vector.size else state.dtype if state.size else None
         if vector.ndim == 1 and type(x) is np.ndarray and type(key) is not tuple:  # what training passes
@@ -208,13 +208,13 @@ class Layer(Fields):
             which: Any = params._layout, state._layout, x.shape[1:], x.dtype.kind, x.ndim
         else:
             if not leaves(x):
-                raise ValueError("x is an empty tuple, expected an array, or one for each input")
+                raise ValueError("x is an empty tuple, expected an array, or one per input")
             K = vector.shape[0] if vector.ndim > 1 else None
             lead, key = 1 if K is None else 2, keys_of(key, K)
             x = map_leaves(lambda a: as_input(a, dtype), without_axis(x, "x") if K is None else with_axis(x, K, "x"))
             if type(x) is tuple and len(rows := {a.shape[:lead] for a in leaves(x)}) > 1:
                 numbers = " and ".join(str(shape[-1]) for shape in sorted(rows) if len(shape) == lead)
-                raise ValueError(f"the parts of x have {numbers} rows, expected one number: rows are examples")
+                raise ValueError(f"the parts of x have {numbers} rows, expected the same number: rows are examples")
             spec = map_leaves(lambda a: (a.shape[lead:], a.dtype.kind, a.ndim), x)
             which = params._layout, state._layout, spec, lead
         programs: dict[Any, Program] = self.__dict__.setdefault("_programs", {})
@@ -226,14 +226,14 @@ class Layer(Fields):
         from nnfunc.core.build import build
 
         program, values, caches, new = build(self, params, state, x, lead, key, train, folds)
-        if len(programs) >= PROGRAMS:  # they say nothing that the model does not, so the oldest one may go
+        if len(programs) >= PROGRAMS:  # they can be rebuilt, so the oldest is dropped
             programs.pop(next(iter(programs)), None)
         programs[which] = program
         return program, values, caches, new
 
 
 class Run(NamedTuple):
-    """What a forward leaves for the backward: the model, its program, each call's cache, the state, the shapes,
+    """The values a forward saves for the backward: the model, its program, each call's cache, the state, the shapes,
     the layout of the parameters."""
 
     model: Layer
@@ -254,7 +254,7 @@ def make(
     ties: tuple[Tie, ...] = (),
     frozen: tuple[str, ...] = (),
 ) -> Layer:
-    """The layer of these fields.
+    """Creates a layer from its fields.
 
     >>> from nnfunc.core.kernel import Kernel
     >>> doubled = make("doubled", kernel=Kernel(lambda params, x: (2 * x, None), lambda p, cache, dy, g, need: 2 * dy))
@@ -265,7 +265,7 @@ def make(
 
 
 def as_input(x: Any, dtype: DTypeLike | None) -> Any:
-    """An input as an array: floats of `dtype`, integers as they are."""
+    """Returns an input as an array: floats are cast to `dtype`, integers kept."""
     array = x if type(x) is np.ndarray else numeric(x, "x")
     if array.dtype.kind == "f":
         array = real(array, "x", dtype)
@@ -277,16 +277,14 @@ def as_input(x: Any, dtype: DTypeLike | None) -> Any:
 
 
 def check_stacks(params: ArrayDict, state: ArrayDict) -> None:
-    """Raises an error for parameters of a stack with the state of one network, and the other way round."""
+    """Raises an error for the parameters of a stack with the state of one network, or vice versa."""
     if state.stack_shape != params.stack_shape and state.names and (params.names or params.stack_shape):
-        named = [f"a stack of {s[0]}" if s else "of one network" for s in (params.stack_shape, state.stack_shape)]
-        raise ValueError(
-            f"the parameters are {named[0]}, but the state is {named[1]}: pass the state that goes with them"
-        )
+        named = [f"a stack of {s[0]}" if s else "those of one network" for s in (params.stack_shape, state.stack_shape)]
+        raise ValueError(f"the parameters are {named[0]}, but the state is {named[1]}: pass the matching state")
 
 
 def paired(function: Callable[..., Any], value: Value, shapes: Any, structure: Any) -> Any:
-    """`function` of each array and its shape, in the structure of numbers: a shape is a tuple, but no structure."""
+    """Applies `function` to each array and its shape, in the structure of indices (shapes are leaves)."""
     if not isinstance(structure, tuple):
         if isinstance(value, tuple):
             raise TypeError(f"dy is a tuple of {len(value)}, expected one array, as y is")

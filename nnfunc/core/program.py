@@ -1,12 +1,12 @@
-"""A model is wired once into a straight program: a list of kernel calls on numbered values.
+"""The program of a model: a flat list of kernel calls on numbered values.
 
     serial(dense(3), relu())        %1 = dense1(%0)      x W + b      dense1.W, dense1.b
                                     %2 = relu1(%1)       max(x, 0)
 
-For parameters of one layout and inputs of one shape the wiring of a whole nested model is run once, together with the
-first forward, and what is left is the list. `forward` goes through it, `backward` in reverse: it adds where a value
-fans out, adds where an array is used twice, and leaves out what needs no gradient. All that looks into a model walks
-over the same list.
+For each layout of parameters and shape of inputs, the wiring of the whole nested model is run once, together with the
+first forward, and recorded as the list. `forward` runs it in order, `backward` in reverse: gradients add where a value
+fans out or an array is used twice, and calls that need no gradient are skipped. Everything that inspects a model walks
+the same list.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Op(NamedTuple):
     Attributes:
         path: the layer's name in the model, like "residual1.dense1"; "" if it is the model.
         layer: the layer.
-        x, y: the numbers of the values that go in and come out.
-        names: what the layer calls its arrays; `full` what the model calls them (of a tied array the one that it is).
-        params: where they stand in the parameters, or behind all of these in the state; `turned`: whether transposed.
-        state: where the arrays of the layer's state stand in the model's, in the order of `state_names`.
-        key: the numbers that are folded into the model's key, one after another, to make this call's.
-        predicts: whether it always works as in prediction, since it is frozen.
-        casts: for each array of x whether it has integers that become floats.
+        x, y: the indices of the input and output values.
+        names: the layer's names of its arrays; `full`: the model's names (for a tied array, that of its target).
+        params: their positions among the parameters, followed by the state; `turned`: whether transposed.
+        state: the positions of the layer's state arrays in the model's state, in the order of `state_names`.
+        key: the integers folded into the model's key, one after another, to derive this call's.
+        predicts: whether it always runs in prediction mode because it is frozen.
+        casts: for each array of x, whether its integers are cast to floats.
     """
 
     path: str
@@ -57,25 +57,25 @@ class Op(NamedTuple):
 
     @property
     def kernel(self) -> Kernel:
-        """The layer's."""
+        """The layer's kernel."""
         assert self.layer.kernel is not None
         return self.layer.kernel
 
 
 class Program(NamedTuple):
-    """The straight list of kernel calls that a model is for one layout of parameters and one shape of inputs.
+    """The flat list of kernel calls of a model for one layout of parameters and one shape of inputs.
 
     Attributes:
         ops: the calls, in order.
-        inputs, output: the numbers of the model's inputs and outputs.
-        shapes, integers: of each value the shape of one example, and whether it is made of integers.
-        arrays: how many arrays the parameters have.
-        constants: whether some arrays of layers stand in the state, since they are frozen.
+        inputs, output: the indices of the model's inputs and outputs.
+        shapes, integers: for each value the shape of one example, and whether its dtype is integer.
+        arrays: the number of parameter arrays.
+        constants: whether some arrays of layers are in the state because they are frozen.
         asks_key: whether some layer takes a key.
-        lead: how many axes stand before those of one example: 1, in a stack 2.
-        last: for each call the numbers of the values that no later one takes, and that are no output.
-        ready: what `forward` runs, an entry for each call; `gradients`: what `backward` runs, made when it is asked
-            for, by (need_dx, need_grads).
+        lead: the number of axes before those of one example: 1, in a stack 2.
+        last: for each call the indices of values that are neither used later nor outputs.
+        ready: the entries that `forward` runs, one per call; `gradients`: those that `backward` runs, created on demand
+            by (need_dx, need_grads).
     """
 
     ops: tuple[Op, ...]
@@ -103,9 +103,9 @@ class Program(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A call as `forward` makes it: its function, how it finds its arrays and its state among all, and its values.
+    """A call prepared for `forward`: its function, getters of its arrays and its state, and the indices of its values.
 
-    `special` is the call itself if its kernel asks for more than parameters and x, or has several inputs or outputs.
+    `special` is the call itself if its kernel takes more than parameters and x, or has several inputs or outputs.
     """
 
     forward: Callable[..., Any]
@@ -117,7 +117,7 @@ class Ready(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """A call's backward: where in the list of calls it is, and how its gradients are written."""
+    """A call prepared for `backward`: its position in the list of calls, and the targets of its gradients."""
 
     at: int
     backward: Callable[..., Any]
@@ -130,17 +130,17 @@ class Gradient(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The calls of a backward, in reverse, and the parameters that none of them reaches."""
+    """The calls of a backward, in reverse, and the parameters that receive no gradient."""
 
     calls: tuple[Gradient, ...]
     unused: tuple[int, ...]
 
 
-# -- what is prepared once ---------------------------------------------------------------------------------------------
+# -- prepared once -----------------------------------------------------------------------------------------------------
 
 
 def needs(program: Program, need_dx: bool, need_grads: bool) -> list[bool]:
-    """For each value whether something depends on its gradient: a parameter before it, or an input."""
+    """Returns for each value whether its gradient is needed by an earlier parameter or an input."""
     found = [False] * len(program.shapes)
     for n in leaves(program.inputs):
         found[n] = need_dx and not program.integers[n]
@@ -153,7 +153,7 @@ def needs(program: Program, need_dx: bool, need_grads: bool) -> list[bool]:
 
 
 def last_uses(ops: Sequence[Op], output: Value) -> tuple[tuple[int, ...], ...]:
-    """For each call the values that it takes or makes and that nobody needs after it."""
+    """Returns for each call its inputs and outputs that are not needed afterwards."""
     needed, found = set(leaves(output)), []
     for op in reversed(ops):
         found.append(tuple({*leaves(op.x), *leaves(op.y)} - needed))
@@ -162,7 +162,7 @@ def last_uses(ops: Sequence[Op], output: Value) -> tuple[tuple[int, ...], ...]:
 
 
 def planned(program: Program, need_dx: bool, need_grads: bool) -> Gradients:
-    """Which calls a backward goes through, and where each writes its gradients."""
+    """Plans the calls of a backward, and where each writes its gradients."""
     needed = needs(program, need_dx, need_grads)
     live = set(leaves(program.output))
     seen: set[int] = set()
@@ -191,7 +191,7 @@ def planned(program: Program, need_dx: bool, need_grads: bool) -> Gradients:
 
 
 def _functions(op: Op, lead: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The kernel's two functions with the settings that they use, called for each member where they do not know it."""
+    """The kernel's two functions with their settings, called once per member if they do not support stacks."""
     forward, backward = op.kernel.forward, op.kernel.backward
     if op.kernel.uses:
         settings = {k: op.layer.settings[k] for k in op.kernel.uses}
@@ -206,11 +206,11 @@ def prepared(op: Op, lead: int) -> Ready:
 
 
 NOTHING: Callable[[Sequence[Any]], Any] = itemgetter(slice(0, 0))
-"""What takes no array out of all."""
+"""Selects no arrays."""
 
 
 def _getter(positions: Sequence[int | None]) -> Callable[[Sequence[Any]], Any]:
-    """What takes the arrays at these positions out of all; None gives None."""
+    """Returns a function that selects the arrays at these positions, and None for None."""
     if not positions:
         return NOTHING
     if any(p is None for p in positions):

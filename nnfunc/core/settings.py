@@ -1,4 +1,4 @@
-"""Settings: the arguments that a layer, a loss, an optimizer or a penalty was made with. They say what it is."""
+"""Settings: the arguments that define a layer, a loss, an optimizer or a penalty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Settings(Mapping[str, Any]):
-    """An immutable dict of arguments, equal by value, also of arrays and of partial functions.
+    """An immutable dict of arguments, compared by value, including arrays and partial functions.
 
     >>> Settings(units=3) == Settings(units=3), Settings(units=3)["units"]
     (True, 3)
@@ -21,7 +21,7 @@ class Settings(Mapping[str, Any]):
     def __init__(self, **settings: Any) -> None:
         self._items = settings
         self.floats: bool = all(type(value) is float for value in settings.values())
-        """Whether all are plain numbers, so that nothing is to be resolved."""
+        """Whether all values are plain floats, so that nothing needs resolving."""
 
     def __getitem__(self, name: str) -> Any:
         return self._items[name]
@@ -53,7 +53,7 @@ NO_SETTINGS = Settings()
 
 
 def comparable(value: Any) -> Any:
-    """A value that compares by what it is made of: arrays by their numbers, partial functions by their parts."""
+    """Returns a stand-in that compares by content: arrays by their elements, partial functions by their parts."""
     if isinstance(value, np.ndarray):
         return "array", value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, partial):
@@ -64,7 +64,7 @@ def comparable(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """How an argument is printed: functions by their names, so that no address shows.
+    """Formats an argument for printing: functions by name, so that no address appears.
 
     >>> shown(max), shown(partial(int, base=2)), shown(0.5)
     ('max', 'int(base=2)', '0.5')
@@ -82,7 +82,7 @@ def shown(value: Any) -> str:
 
 
 def arguments(settings: Mapping[str, Any]) -> str:
-    """The arguments of a call, without those that are None.
+    """Formats the arguments of a call, omitting those that are None.
 
     >>> arguments({"units": 3, "inputs": None})
     'units=3'

@@ -1,4 +1,4 @@
-"""Do parameters and inputs fit a layer? What its signature says, held against what came."""
+"""Checks parameters and inputs of a layer against its signature."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from nnfunc.keys import key as new_key
 from nnfunc.layout import Shape
 
 BEFORE = ((), (64,), (64, 64), (1,))
-"""Axes of an example before its features that are tried where none is known."""
+"""Axes of an example before its features, tried if they are unknown."""
 
 
 def signature(layer: Layer, input_shape: Shapes) -> Signature:
-    """The signature of a layer that has a kernel, for examples of this shape."""
+    """Returns the signature of a layer that has a kernel, for examples of this shape."""
     assert layer.kernel is not None
     return layer.kernel.signature(input_shape, **layer.settings)
 
 
 def fitted(layer: Layer, shapes: Mapping[str, Shape], input_shape: Shapes, rows: Shape, first: bool) -> Signature:
-    """The signature for an input, if these parameters are those that it asks for; else the error that says why not.
+    """Returns the signature for an input if the parameters match it; otherwise raises an error that says why not.
 
     Args:
-        shapes: of the parameters.
+        shapes: the shapes of the parameters.
         input_shape: the shape of one example.
-        rows: the axes of the input before it, for messages.
-        first: whether the input is the model's, which its caller may transpose.
+        rows: the leading axes of the input, for messages.
+        first: whether the input is the model's, which the caller can transpose.
     """
     refused: Exception | None = None
     try:
         said = signature(layer, input_shape)
-        if layer.kernel is not None and layer.kernel.named:  # a layer of your own takes whatever comes
+        if layer.kernel is not None and layer.kernel.named:  # a user-defined layer checks its own inputs
             return said
         if {k: a.shape for k, a in said.params.items()} == dict(shapes):
             return said
@@ -52,7 +52,7 @@ def fitted(layer: Layer, shapes: Mapping[str, Shape], input_shape: Shapes, rows:
 
 
 def check_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> None:
-    """Raises an error if no input goes with these parameters of a layer. A layer of your own takes whatever comes."""
+    """Raises an error if no input matches these parameters of a layer. User-defined layers are not checked."""
     if layer.kernel is None or layer.kernel.named:
         return
     try:
@@ -69,13 +69,13 @@ def check_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> None:
 
 
 def said_for(layer: Layer, shapes: Mapping[str, Shape]) -> Signature | None:
-    """The signature of a layer for some input that goes with these parameters, None if there is none."""
+    """Returns the signature of a layer for some input that matches these parameters, None if there is none."""
     shape = next(_candidates(layer, shapes), None)
     return None if shape is None else signature(layer, shape)
 
 
 def _candidates(layer: Layer, shapes: Mapping[str, Shape]) -> Iterator[Shape]:
-    """Shapes of an example for which a layer has these parameters."""
+    """Yields shapes of an example for which a layer has these parameters."""
     lengths = dict.fromkeys(n for shape in shapes.values() for n in shape)
     groups = layer.settings.get("groups", 1)  # of a convolution, whose arrays have the channels of one group
     for before in BEFORE:
@@ -96,7 +96,7 @@ def _wrong_features(shape: Shape, features: int, first: bool) -> str:
 
 
 def _wrong_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> str:
-    """What a layer expects: lengths that go with the input are called by the name of that."""
+    """The message with a layer's expected parameters, where lengths that depend on the input are called "inputs"."""
     expected: dict[str, tuple[Any, ...]] = {}
     fixed, groups = [v for v in layer.settings.values() if type(v) is int], layer.settings.get("groups", 1)
     for before in BEFORE:
@@ -115,23 +115,23 @@ def _wrong_parameters(layer: Layer, shapes: Mapping[str, Shape]) -> str:
     missing, extra = [k for k in expected if k not in shapes], [k for k in shapes if k not in expected]
     if missing:
         there = ", ".join(shapes) or "no arrays"
-        return f"the parameters do not fit the model: {', '.join(missing)} missing (there: {there})"
+        return f"the parameters do not match the model: {', '.join(missing)} missing (there: {there})"
     if extra:
         wanted = ", ".join(expected) or "none"
-        return f"the parameters do not fit the model: {', '.join(extra)} too much (expected: {wanted})"
+        return f"the parameters do not match the model: {', '.join(extra)} unexpected (expected: {wanted})"
     came = ", ".join(f"{k} {shape}" for k, shape in shapes.items())
     wanted = " and ".join(f"{k} ({', '.join(map(str, s))}{',' if len(s) == 1 else ''})" for k, s in expected.items())
     return (
-        f"the parameters do not fit the model: {came}, expected {wanted}, or a stack of them (nn.stack, or "
+        f"the parameters do not match the model: {came}, expected {wanted}, or a stack of them (nn.stack, or "
         "nn.ArrayDict(..., stacked=True))"
     )
 
 
 def probed(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shapes) -> Shape:
-    """The shape of the output of a layer of your own that has not said it.
+    """Determines the undeclared output shape of a user-defined layer.
 
-    Its forward is called on a batch of no examples, so there are no numbers that it could refuse. If it cannot take
-    one, its output is assumed to have the shape of its input.
+    Its forward is called on an empty batch, which contains no values to reject. If that fails, the output is assumed to
+    have the shape of the input.
     """
     kernel, dtype = layer.kernel, params.dtype if params.size else np.dtype(np.float32)
     assert kernel is not None
@@ -142,10 +142,12 @@ def probed(layer: Layer, params: ArrayDict, state: ArrayDict, input_shape: Shape
         try:
             with np.errstate(all="ignore"):
                 y = kernel.forward(params, x, **given)[0]
-        except Exception:  # whatever it is: a batch without examples need not be taken
+        except Exception:  # of any kind: an empty batch need not be supported
             continue
         if isinstance(y, tuple):
-            raise TypeError(f"forward returned a tuple of {len(y)} outputs: say their shapes, nn.layer(..., shape=...)")
+            raise TypeError(
+                f"forward returned a tuple of {len(y)} outputs: declare their shapes, nn.layer(..., shape=...)"
+            )
         return tuple(np.shape(y)[1:])
     first = input_shape
     while not is_shape(first):

@@ -1,4 +1,4 @@
-"""Values: what flows between layers is an array, or a tuple of values (a NamedTuple is one)."""
+"""Values that flow between layers: arrays, or tuples of values (including NamedTuples)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from nnfunc._internal.validate import positive_int
 
 Value: TypeAlias = Any
-"""An array, or a tuple of values, nested as you like: Python's types cannot say it without casts everywhere."""
+"""An array, or an arbitrarily nested tuple of values. Python's types cannot express it without casts everywhere."""
 
 Shapes: TypeAlias = Any
-"""The shape of one example, or a tuple of shapes, nested as the value is."""
+"""The shape of one example, or a tuple of shapes, nested like the value."""
 
 
 InputShape: TypeAlias = "tuple[int, ...] | list[int] | tuple[InputShape, ...]"
@@ -30,15 +30,15 @@ def leaves(value: Value) -> list[Any]:
 
 
 def rebuilt(like: tuple[Any, ...], parts: list[Any]) -> tuple[Any, ...]:
-    """A tuple of the type of another one: a NamedTuple stays one."""
+    """Builds a tuple of the same type as `like`, such as a NamedTuple."""
     make: Callable[[list[Any]], tuple[Any, ...]] = getattr(
         like, "_make", tuple
-    )  # as one made of other things than its fields would refuse them
+    )  # bypasses a __new__ with other arguments
     return make(parts)
 
 
 def map_leaves(function: Callable[..., Any], value: Value, *others: Value) -> Any:
-    """`function` of each array (and of those at the same places of other values), in a value of the same structure.
+    """Applies `function` to each array (and its counterparts in other values); returns a value of the same structure.
 
     >>> map_leaves(lambda a, b: a + b, (1, (2, 3)), (10, (20, 30)))
     (11, (22, 33))
@@ -49,7 +49,7 @@ def map_leaves(function: Callable[..., Any], value: Value, *others: Value) -> An
 
 
 def taken(values: Sequence[Any], numbers: Value) -> Any:
-    """Of a list the values of these numbers, in the structure of the numbers.
+    """Selects the values at these indices, in the structure of the indices.
 
     >>> taken("abc", (2, (0, 1)))
     ('c', ('a', 'b'))
@@ -58,7 +58,7 @@ def taken(values: Sequence[Any], numbers: Value) -> Any:
 
 
 def is_shape(shape: object) -> bool:
-    """Whether something is one shape, and not a tuple of shapes; () is the shape of a number.
+    """Whether an object is a single shape, not a tuple of shapes; () is the shape of a scalar.
 
     >>> is_shape((8, 8)), is_shape(((8, 8), (5,)))
     (True, False)
@@ -67,7 +67,7 @@ def is_shape(shape: object) -> bool:
 
 
 def map_shapes(function: Callable[..., Any], shapes: Shapes) -> Any:
-    """`function` of each shape, in the structure of a value.
+    """Applies `function` to each shape, keeping the structure.
 
     >>> map_shapes(len, ((8, 8), (5,)))
     (2, 1)
@@ -78,7 +78,7 @@ def map_shapes(function: Callable[..., Any], shapes: Shapes) -> Any:
 
 
 def check_shapes(input_shape: Shapes, name: str = "input_shape") -> Shapes:
-    """`input_shape`, checked to be the shape of one example, or a tuple of such."""
+    """Returns `input_shape` if it is the shape of one example, or a tuple of such shapes."""
     if isinstance(input_shape, (int, np.integer)):
         raise TypeError(f"{name}={input_shape}: expected the shape of one example as a tuple, ({input_shape},)")
     if not isinstance(input_shape, (tuple, list)):

@@ -1,8 +1,8 @@
-"""Wiring: how a composition calls its layers, and one run of the wiring of a whole model.
+"""Wiring: the calls of a composition's layers, and one run of the wiring of a whole model.
 
-A wire is a function `wire(call, x) -> y`. x is a value, or a tuple of values, as the composition gets them; `call(name,
-x)` gives what the layer of that name makes of x. Nothing is computed with a value but by calls; what may be asked of it
-is the shape of one example, `x.shape`.
+A wire is a function `wire(call, x) -> y`. x is the composition's input, a value or a tuple of values; `call(name, x)`
+applies the layer of that name to x. Values support no operations other than calls; their only attribute is the shape of
+one example, `x.shape`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Node:
-    """A value while a model is wired: its number, the shape of one example, and whether it is made of integers."""
+    """A value while a model is wired: its index, the shape of one example, and whether its dtype is integer."""
 
     __slots__ = ("_shape", "integers", "number")
     number: int
@@ -32,12 +32,12 @@ class Node:
     @property
     def shape(self) -> Shape:
         """The shape of one example."""
-        if callable(self._shape):  # a layer of your own that has not said it
+        if callable(self._shape):  # of a user-defined layer that does not declare it
             self._shape = self._shape()
         return self._shape
 
     def _no_arithmetic(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError("a wire computes by calls alone: call(nn.add(), (a, b)), and so with nn.subtract, nn.multiply")
+        raise TypeError("a wire computes only by calls: call(nn.add(), (a, b)), likewise nn.subtract, nn.multiply")
 
     if not TYPE_CHECKING:  # type checkers refuse arithmetic that is not there
         __array_ufunc__ = __array_function__ = __neg__ = __pow__ = __truediv__ = __matmul__ = _no_arithmetic
@@ -45,14 +45,14 @@ class Node:
 
 
 FROZEN = "frozen."
-"""What stands before the names of frozen arrays in the state."""
+"""The prefix of the names of frozen arrays in the state."""
 
 Leaf: TypeAlias = "Callable[[Wiring, str, Layer, Value, tuple[int, ...], int], Value]"
-"""(wiring, path, layer, x, numbers to fold into the key, which call of the layer) -> y: what a kernel's call leaves."""
+"""The handler of a kernel call: (wiring, path, layer, x, integers to fold into the key, index of the call) -> y."""
 
 
 class Wiring:
-    """One run of the wiring of a model; `leaf` is told of each call of a kernel, in order."""
+    """One run of the wiring of a model; `leaf` handles each kernel call, in order."""
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
@@ -64,12 +64,12 @@ class Wiring:
         self.failed: bool = False
 
     def node(self, shape: Shape | Callable[[], Shape], integers: bool = False) -> Node:
-        """A new value."""
+        """Creates a new value."""
         self.nodes.append(Node(len(self.nodes), shape, integers))
         return self.nodes[-1]
 
     def run(self, path: str, layer: Layer, x: Value, key: tuple[int, ...] = (), again: int = 0) -> Value:
-        """The value that a layer makes of x."""
+        """Applies a layer to x."""
         prefix = within(path)
         for tie in layer.ties:
             self.ties[prefix + tie.name] = prefix + tie.to, tie.transposed
@@ -79,17 +79,17 @@ class Wiring:
                 return self.leaf(self, path, layer, x, key, again)
             return _nodes(layer.wire(Call(self, layer, path, key), x), "the wire returned")
         except Exception as error:
-            if self.failed:  # said in the layer where it happened
+            if self.failed:  # already located in the layer that raised it
                 raise
             self.failed = True
             raise located(error, path) from error
 
     def is_frozen(self, name: str) -> bool:
-        """Whether an array, or a layer by its path and a dot, is a constant."""
+        """Whether an array, or a layer (its path and a dot), is constant."""
         return is_frozen(name, self.frozen)
 
     def check_named(self, path: str, arrays: Sequence[str]) -> None:
-        """Raises an error if arrays belong to a layer without a name: two of those would share them."""
+        """Raises an error if an unnamed layer has arrays: two such layers would share them."""
         if arrays and any(f"{path}.".startswith(f"{unnamed}.") for unnamed in self.unnamed):
             raise ValueError(
                 f"has the arrays {', '.join(arrays)}, so it needs a name: "
@@ -97,13 +97,13 @@ class Wiring:
             )
 
     def check_frozen(self, names: Sequence[str]) -> None:
-        """Raises an error for a pattern that freezes nothing."""
+        """Raises an error for a pattern that matches nothing."""
         for prefix, pattern in self.frozen:
             matching([n[len(prefix) :] for n in names if n.startswith(prefix)], pattern)
 
 
 class Call:
-    """What a wire calls its layers with: `call(name, x) -> y`, or `call(layer, x)` for a layer without parameters.
+    """The object with which a wire calls its layers: `call(name, x) -> y`, or `call(layer, x)` without parameters.
 
     Attributes:
         layers: the names of the composition's layers.
@@ -132,40 +132,40 @@ class Call:
             self._wiring.unnamed.add(path)
         again = 0 if not isinstance(layer, str) else self._wiring.calls[path]
         self._wiring.calls[path] += 1
-        key = (*self._key, number, *((-again,) if again else ()))  # each call of one layer has a key of its own
+        key = (*self._key, number, *((-again,) if again else ()))  # each call of a layer has its own key
         return self._wiring.run(path, inner, _nodes(x, f"the wire passes to {path}"), key, again)
 
     def parts(self, x: Value, count: int | None = None) -> tuple[Value, ...]:
-        """The values that a tuple is made of, checked to be one (of `count` values)."""
+        """Returns x if it is a tuple (of `count` values)."""
         name = self._path or self._layer.name
         if not isinstance(x, tuple):
-            raise TypeError(f"{name} takes a tuple of {count or 'several'} values, but one array came")
+            raise TypeError(f"{name} takes a tuple of {count or 'several'} values, got one array")
         if count is not None and len(x) != count:
-            raise ValueError(f"{name} takes a tuple of {count} values, but {len(x)} came")
+            raise ValueError(f"{name} takes a tuple of {count} values, got {len(x)}")
         return x
 
     def whole(self, x: Value) -> Node:
-        """x, checked to be one array."""
+        """Returns x if it is a single array."""
         if isinstance(x, tuple):
-            raise TypeError(f"{self._path or self._layer.name} takes one array, but a tuple of {len(x)} values came")
-        return x  # type: ignore[no-any-return]  # a value that is no tuple is a node
+            raise TypeError(f"{self._path or self._layer.name} takes one array, got a tuple of {len(x)} values")
+        return x  # type: ignore[no-any-return]  # a value that is not a tuple is a node
 
 
 def _nodes(x: Value, what: str) -> Value:
     x = tuple(x) if isinstance(x, list) else x
     for leaf in leaves(x):
         if not isinstance(leaf, Node):
-            raise TypeError(f"{what} {type(leaf).__name__}, expected values that came in or that calls returned")
+            raise TypeError(f"{what} {type(leaf).__name__}, expected its inputs or results of calls")
     return x
 
 
 def is_frozen(name: str, patterns: Sequence[tuple[str, str]]) -> bool:
-    """Whether one of these (prefix, pattern) freezes an array, or a layer by its path and a dot."""
+    """Whether one of these (prefix, pattern) pairs freezes an array, or a layer (its path and a dot)."""
     return any(name.startswith(prefix) and matches(name[len(prefix) :], pattern) for prefix, pattern in patterns)
 
 
 def located(error: Exception, path: str) -> Exception:
-    """The error with the name of the layer that it comes from before its message."""
+    """Prefixes the message of an error with the name of the layer that raised it."""
     if not path:
         return error
     if type(error) in (ValueError, TypeError):

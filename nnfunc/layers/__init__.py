@@ -1,4 +1,4 @@
-"""Layers and combinators. One file a family: a layer's constructor, signature, forward and backward stand together.
+"""Layers and combinators, one file per family: a layer's constructor, signature, forward and backward are together.
 
 dense                                               dropout, reparametrize
 batch_norm, layer_norm, rms_norm, group_norm, instance_norm
@@ -10,7 +10,7 @@ max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, global_max_pool, global_avg_pool
 rnn, gru, lstm, bidirectional                       attention, transformer_block
 embedding, learned_positions, sinusoidal_positions, rotary_positions
 flatten, reshape, take                              concatenate, add, subtract, multiply
-serial, residual, parallel, branch, shared, scan, mlp       layer, wired: your own
+serial, residual, parallel, branch, shared, scan, mlp       layer, wired: user-defined
 freeze, unfreeze, tie, map_layers                   models from models
 """
 

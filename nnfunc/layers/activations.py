@@ -1,7 +1,7 @@
 """Activations: layers without parameters that act on each element (softmax: on the last axis).
 
-Each is a constructor, its forward and its backward. At a kink the slope is that of the left side (0 for ReLU), of a
-cut line 0.
+Each has a constructor, a forward and a backward. At a kink the slope is that of the left side (0 for ReLU); for clipped
+lines it is 0.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ Grads: TypeAlias = "Sequence[Array | None]"
 
 
 def sigmoid() -> Layer:
-    """σ(x) = 1/(1 + exp(−x)); dx = dy · σ(1 − σ). Saturates without overflow; a cross-entropy after it gets (A − Y)/m.
+    """σ(x) = 1/(1 + exp(−x)); dx = dy · σ(1 − σ). No overflow; before a cross-entropy, dx is (A − Y)/m.
 
     >>> y, cache, _ = nn.sigmoid().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1000.0, 0.0, 1000.0]]))
     >>> y.round(6)
@@ -96,9 +96,9 @@ SIGMOID = Kernel(
 
 
 def softmax() -> Layer:
-    """A = exp(x − max x) / Σ exp(x − max x) over the last axis; dx = A · (dy − Σ A·dy), the whole Jacobian product.
+    """A = exp(x − max x) / Σ exp(x − max x) over the last axis; dx = A · (dy − Σ A·dy), the full Jacobian product.
 
-    Any loss may follow it, and it may be a hidden layer.
+    Any loss may follow it, and it may be used as a hidden layer.
 
     >>> y, cache, _ = nn.softmax().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1000.0, 1000.0, 0.0]]))
     >>> y
@@ -162,7 +162,7 @@ LOG_SOFTMAX = Kernel(
 )  # fmt: skip
 
 
-# -- tanh, ReLU and its relatives ----------------------------------------------------------------------------------
+# -- tanh, ReLU and its variants -----------------------------------------------------------------------------------
 
 
 def tanh() -> Layer:
@@ -226,7 +226,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Layer:
     >>> nn.leaky_relu(0.1).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-1.0, 2.0]]))[0]
     array([[-0.1,  2. ]])
     """
-    slope = number(negative_slope, "negative_slope", 0, 1, why="the share of the slope that is left for x < 0")
+    slope = number(negative_slope, "negative_slope", 0, 1, why="the slope for x < 0")
     return make("leaky_relu", Settings(negative_slope=slope), LEAKY_RELU)
 
 
@@ -259,9 +259,9 @@ def elu(alpha: float = 1.0) -> Layer:
 
 
 def selu() -> Layer:
-    """λ·x where x > 0, else λ·α·(exp(x) − 1), with the λ and α that keep mean 0 and variance 1 (Klambauer et al. 2017).
+    """λ·x where x > 0, else λ·α·(exp(x) − 1), with λ and α that preserve mean 0 and variance 1 (Klambauer et al. 2017).
 
-    Goes with the initializer "lecun".
+    Use it with the initializer "lecun".
 
     >>> nn.selu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[1.0507]])
@@ -307,11 +307,11 @@ SELU = Kernel(
 )  # fmt: skip
 
 
-# -- lines that are cut: min(max(line, low), high), with the slope 0 at both kinks -------------------------------------
+# -- clipped lines: min(max(line, low), high), with slope 0 at both kinks ----------------------------------------------
 
 
 def _inside(y: Array, low: float, high: float) -> Array:
-    """1 where y is between these, else 0."""
+    """1 where low < y < high, else 0."""
     return ((low < y) & (y < high)).astype(y.dtype)
 
 
@@ -368,7 +368,7 @@ RELU6 = Kernel(_relu6, _relu6_backward, formula="min(max(x, 0), 6)", onnx=_relu6
 
 
 def hard_sigmoid() -> Layer:
-    """min(max(x/6 + 1/2, 0), 1), PyTorch's and Flax's form.
+    """min(max(x/6 + 1/2, 0), 1), as in PyTorch and Flax.
 
     >>> nn.hard_sigmoid().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[-4.0, 0.0, 1.5]]))[0]
     array([[0.  , 0.5 , 0.75]])
@@ -424,17 +424,17 @@ def _hard_swish_onnx(**_: Any) -> Expression:
 HARD_SWISH = Kernel(_hard_swish, _hard_swish_backward, formula="x · min(max(x/6 + 1/2, 0), 1)", onnx=_hard_swish_onnx)
 
 
-# -- smooth relatives of ReLU --------------------------------------------------------------------------------------
+# -- smooth variants of ReLU ---------------------------------------------------------------------------------------
 
 
 def gelu(approximate: bool | str = False) -> Layer:
     """x · Φ(x), Φ the normal distribution function (Hendrycks & Gimpel 2016).
 
     Args:
-        approximate: the form with tanh, ½x(1 + tanh(√(2/π)(x + 0.044715x³))), which takes half of the time;
-            "tanh" and "none" will do too.
+        approximate: whether to use the tanh form, ½x(1 + tanh(√(2/π)(x + 0.044715x³))), which takes half the time;
+            "tanh" and "none" are accepted too.
     Raises:
-        ValueError: another value of approximate.
+        ValueError: any other value of approximate.
 
     >>> nn.gelu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[1.0]]))[0].round(4)
     array([[0.8413]])
@@ -468,14 +468,14 @@ def _gelu_backward(
 
 
 def _gelu_tanh(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    near = np.clip(x, -100, 100)  # the cube may be infinite farther out, where tanh is ±1
+    near = np.clip(x, -100, 100)  # farther out the cube may overflow, and tanh is ±1
     t = np.tanh(math.sqrt(2 / math.pi) * (near + 0.044715 * near * near * near))
     return 0.5 * x * (1 + t), (x, t)
 
 
 def _gelu_tanh_slope(cache: tuple[Array, Array]) -> Array:
     x, t = cache
-    near = np.clip(x, -100, 100)  # 1 − t² is 0 far out, where x² may be infinite
+    near = np.clip(x, -100, 100)  # farther out x² may overflow, and 1 − t² is 0
     dt = (1 - t * t) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * near * near))
     return 0.5 * (1 + t + x * dt)
 
@@ -491,10 +491,10 @@ def _gelu_onnx(*, approximate: bool, dtype: Any, **_: Any) -> Expression:
 
 
 def _erf(z: Expression, dtype: Any) -> Expression:
-    """erf(z); for float64, which ONNX Runtime has no Erf for, by Gauss's rule from 2z/√π ∫₀¹ exp(−z²t²) dt."""
+    """erf(z). ONNX Runtime has no Erf for float64: there 2z/√π ∫₀¹ exp(−z²t²) dt by Gauss–Legendre quadrature."""
     if dtype == np.float32:
         return op("Erf", z)
-    t, w = np.polynomial.legendre.leggauss(32)  # an error of 3e-15 up to |z| = 6, where erf is 1 in float64
+    t, w = np.polynomial.legendre.leggauss(32)  # error 3e-15 up to |z| = 6, beyond which erf is 1 in float64
     sign, inside = op("Sign", z), op("Less", op("Abs", z), 6.0)
     z = op("Min", op("Max", z, -6.0), 6.0)
     square = op("Unsqueeze", op("Mul", z, z), np.array([-1]))
@@ -519,7 +519,7 @@ swish = silu
 
 def _silu(params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
     s = logistic(x)
-    # below, s is no longer as small as it should be, and the product almost 0
+    # below this bound s is not small enough, while the product is almost 0
     x = np.maximum(x, -largest_exponent(x.dtype))
     return x * s, (x, s)
 
@@ -630,7 +630,7 @@ def _identity(params: Params, x: Array) -> tuple[Array, None]:
 
 
 def _identity_backward(params: Params, cache: None, dy: Array, grads: Grads, need: bool) -> Array:
-    return view(dy)  # type: ignore[no-any-return]  # a view of an array is one
+    return view(dy)  # type: ignore[no-any-return]  # a view of an array is an array
 
 
 IDENTITY = Kernel(_identity, _identity_backward, formula="x", onnx=same)
@@ -642,11 +642,11 @@ ActivationName: TypeAlias = Literal[
 """The names that stand for activations. `mlp` takes lists of any texts, like `["relu"] * 3 + ["softmax"]`."""
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {name: globals()[name] for name in __all__} | {"linear": identity}
-"""The names that stand for activations."""
+"""The activations by name."""
 
 
 def activation(name: str | Layer) -> Layer:
-    """The activation of a name, or the layer itself.
+    """Returns the activation of this name, or the layer itself.
 
     >>> activation("relu")
     relu()

@@ -32,11 +32,11 @@ def dense(
 
     Args:
         units: the number of outputs.
-        initializer: of W: a name (`nnfunc.initializers`) or a function (key, shape, dtype) -> array.
-        bias_initializer: of b.
-        bias: whether there is a b.
-        inputs: the number of inputs, to be checked; without it, whatever comes at `init`.
-    Parameters: W (inputs, units), b (units,). x (..., examples, inputs) gives y (..., examples, units).
+        initializer: the initializer of W: a name (`nnfunc.initializers`) or a function (key, shape, dtype) -> array.
+        bias_initializer: the initializer of b.
+        bias: whether to add b.
+        inputs: the expected number of inputs; by default any number, determined by `init`.
+    Parameters: W (inputs, units), b (units,). x (..., examples, inputs) → y (..., examples, units).
     Raises:
         ValueError: units < 1, an unknown initializer.
 
@@ -56,7 +56,7 @@ def dense(
 
 
 def features(input_shape: Shapes, name: str = "input_shape") -> int:
-    """The length of the last axis of an example, checked to be one array that has some."""
+    """Returns the length of the last axis of an example, which must be a single array with at least one axis."""
     if not input_shape:
         raise ValueError(f"{name}=() has no features: pass the shape of one example, like (64,)")
     if isinstance(input_shape[-1], tuple):
@@ -103,7 +103,7 @@ def _backward(params: Sequence[Array], x: Array, dy: Array, grads: Sequence[Arra
     return dx
 
 
-# The same for a stack of networks, whose arrays have a leading axis, and for axes of x between rows and features.
+# The same for stacks, whose arrays have a leading axis, and for x with extra axes between rows and features.
 
 
 def _general_forward(params: Sequence[Array], x: Array) -> tuple[Array, Array]:
@@ -127,7 +127,7 @@ def _general_backward(
 
 
 def _rows(a: Array, W: Array) -> Array:
-    """`a` with all axes between the stack's (which W has in front) and the features' joined: (..., rows, features)."""
+    """Merges all axes of `a` between the stack axis (that of W) and the features: (..., rows, features)."""
     return a if a.ndim == W.ndim else a.reshape(*a.shape[: W.ndim - 2], -1, a.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Attention of several heads, and the transformer block made with it."""
+"""Multi-head attention."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["attention"]
 
 ARRAYS = ("query", "key", "value", "out")
 BASE = 10000.0
-"""Of rotary positions inside attention."""
+"""The base of rotary positions inside attention."""
 
 
 def attention(
@@ -39,24 +39,24 @@ def attention(
     initializer: Initializer = "glorot_uniform",
     bias: bool = True,
 ) -> Layer:
-    """softmax(q kᵀ/√size) v of each head, side by side, times out_W (Vaswani et al., NeurIPS 2017), over x (..., T, D).
+    """softmax(q kᵀ/√size) v per head, concatenated, times out_W (Vaswani et al., NeurIPS 2017), over x (..., T, D).
 
     q = x query_W + query_b, k = m key_W + key_b, v = m value_W + value_b, m = x or, in cross-attention, a memory.
 
     Args:
-        heads: how many.
-        size: of a head; None: D/heads.
-        causal: whether position t sees only those up to t.
-        cross: whether the memory is an input too, (x, m) with m (..., S, E).
-        mask: whether a mask is the last input, whole numbers or booleans where True (1) keeps: (..., S), the same for
-            all t (padding), or (..., T, S). A position that sees nothing gets out_b, with gradient 0.
-        rotary: turns q and k by their positions, in pairs of "halves" or "adjacent": see `rotary_positions`.
-        initializer: of the four weights.
-        bias: whether there are biases.
+        heads: the number of heads.
+        size: the size of a head; None: D/heads.
+        causal: whether position t attends only to positions up to t.
+        cross: whether the memory is a second input, (x, m) with m (..., S, E).
+        mask: whether a mask is the last input, integers or booleans where True (1) keeps: (..., S), the same for all t
+            (padding), or (..., T, S). The output of a fully masked position is out_b, with gradient 0.
+        rotary: rotates q and k by their positions, in pairs of "halves" or "adjacent": see `rotary_positions`.
+        initializer: the initializer of the four weights.
+        bias: whether to add biases.
     Parameters: query_W (D, heads·size), key_W, value_W (E, heads·size), out_W (heads·size, D), query_b, key_b, value_b,
     out_b. y (..., T, D).
     Raises:
-        ValueError: features that the heads do not divide, shapes that do not fit.
+        ValueError: features not divisible by the heads, mismatched shapes.
 
     >>> layer = nn.attention(heads=2, causal=True)
     >>> params, state = layer.init(nn.key(0), (7, 4))
@@ -66,7 +66,9 @@ def attention(
     choice(rotary, "rotary", None, "halves", "adjacent")
     causal, cross, mask = flag(causal, "causal"), flag(cross, "cross"), flag(mask, "mask")
     if cross and (causal or rotary is not None):
-        raise ValueError("cross=True: positions of x and of the memory are not the same, so neither causal nor rotary")
+        raise ValueError(
+            "cross=True: expected neither causal nor rotary, as positions of x and of the memory are unrelated"
+        )
     settings = Settings(
         heads=positive_int(heads, "heads"),
         size=None if size is None else positive_int(size, "size"),
@@ -97,7 +99,7 @@ def _signature(
     names = ["x", *["memory"] * cross, *["mask"] * mask]
     shapes: Any = (input_shape,) if len(names) == 1 else input_shape
     if is_shape(input_shape) != (len(names) == 1) or len(shapes) != len(names) or not all(map(is_shape, shapes)):
-        raise TypeError(f"the input has the shape {input_shape}, expected {' and '.join(names)}")
+        raise TypeError(f"the input has shape {input_shape}, expected {' and '.join(names)}")
     shape, memory = tuple(shapes[0]), tuple(shapes[1] if cross else shapes[0])
     if len(shape) < 2 or len(memory) < 2 or shape[:-2] != memory[:-2]:
         raise ValueError(f"an example has shape {input_shape}, expected (..., time, features)")
@@ -105,10 +107,10 @@ def _signature(
     if mask and tuple(shapes[-1]) not in ((*before, S), (*before, T, S)):
         raise ValueError(f"the mask has shape {tuple(shapes[-1])}, expected {(*before, S)} or {(*before, T, S)}")
     if size is None and shape[-1] % heads:
-        raise ValueError(f"heads={heads} do not divide the {shape[-1]} features of x: pass size=")
+        raise ValueError(f"heads={heads} does not divide the {shape[-1]} features of x: pass size=")
     own = size or shape[-1] // heads
     if rotary is not None and own % 2:
-        raise ValueError(f"rotary={rotary!r}, but a head has {own} features, an odd number")
+        raise ValueError(f"rotary={rotary!r}: expected an even number of features per head, got {own}")
     width = heads * own
     params = {
         "query_W": Initial((shape[-1], width), initializer),
@@ -122,8 +124,8 @@ def _signature(
 
 
 class Cache(NamedTuple):
-    """What backward needs: x and memory in rows, q (scaled), k, v, the weights A, the heads' outputs, the shapes that x
-    and memory came in."""
+    """The values saved for backward: x and memory as rows, q (scaled), k, v, the weights A, the heads' outputs, the
+    original shapes of x and memory."""
 
     x: Array
     memory: Array
@@ -136,7 +138,7 @@ class Cache(NamedTuple):
 
 
 def _parted(value: Value, cross: bool, mask: bool) -> tuple[Array, Array, NDArray[Any] | None]:
-    """x, memory and mask of the input, with all axes before an example's own joined."""
+    """Splits the input into x, memory and mask, and merges all axes before an example's own."""
     parts = value if isinstance(value, tuple) else (value,)
     x = parts[0].reshape(-1, *parts[0].shape[-2:])
     memory = parts[1].reshape(-1, *parts[1].shape[-2:]) if cross else x
@@ -148,12 +150,12 @@ def _parted(value: Value, cross: bool, mask: bool) -> tuple[Array, Array, NDArra
 
 
 def _joined(params: Sequence[Array], at: Sequence[int]) -> Array:
-    """Several weights, or several biases, as one: one product is faster than three."""
+    """Concatenates several weights or biases: one product is faster than three."""
     return np.concatenate([params[i] for i in at], axis=-1)
 
 
 def _projected(rows: Array, params: Sequence[Array], at: Sequence[int], heads: int, bias: bool) -> Array:
-    """rows (N, T, D) times several weights: (weights, N, heads, T, size)."""
+    """Multiplies rows (N, T, D) by several weights: (weights, N, heads, T, size)."""
     N, T, D = rows.shape
     product = rows.reshape(N * T, D) @ _joined(params, at)
     if bias:
@@ -165,7 +167,7 @@ def _back_projected(
     rows: Array, d: Array, params: Sequence[Array], at: Sequence[int], grads: Sequence[Array | None], need: bool,
     bias: bool,
 ) -> Array | None:  # fmt: skip
-    """The same backward, for the gradient d (N, T, ...) of the product: writes into grads, returns that of the rows."""
+    """The backward of `_projected` for the gradient d (N, T, ...): writes into grads, returns the rows' gradient."""
     flat, d = rows.reshape(-1, rows.shape[-1]), d.reshape(rows.shape[0] * rows.shape[1], -1)
     if any(grads[i] is not None for i in at):
         _write(flat.T @ d, [grads[i] for i in at])
@@ -181,7 +183,7 @@ def _write(d: Array, grads: Sequence[Array | None]) -> None:
 
 
 def masked_softmax(scores: Array, allowed: NDArray[np.bool_] | None) -> Array:
-    """softmax over the last axis among what is allowed, whose scores are changed; a row of nothing is 0.
+    """softmax over the allowed entries of the last axis; modifies `scores` in place. A fully masked row is 0.
 
     >>> masked_softmax(np.array([[1.0, 1.0, 9.0], [1.0, 2.0, 3.0]]), np.array([[True, True, False], [False] * 3]))
     array([[0.5, 0.5, 0. ],
@@ -195,7 +197,7 @@ def masked_softmax(scores: Array, allowed: NDArray[np.bool_] | None) -> Array:
 
 
 def _allowed(keep: NDArray[Any] | None, causal: bool, T: int, S: int) -> NDArray[np.bool_] | None:
-    """Which keys each position sees, (N or 1, 1, T or 1, S); None for all. The last T of S positions are x's."""
+    """The keys each position attends to, (N or 1, 1, T or 1, S); None for all. The last T of S positions are x's."""
     past = np.tri(T, S, S - T, dtype=bool)[None, None] if causal else None
     if keep is None:
         return past
@@ -213,7 +215,7 @@ def _attended(q: Array, k: Array, v: Array, allowed: NDArray[np.bool_] | None) -
 
 
 def _sources(x: Array, memory: Array, cross: bool) -> list[tuple[Array, Sequence[int]]]:
-    """What queries, keys and values are made of, and by which weights."""
+    """The sources of queries, keys and values, and the indices of their weights."""
     return [(x, (0,)), (memory, (1, 2))] if cross else [(x, (0, 1, 2))]
 
 
@@ -269,13 +271,15 @@ def _step(
     params: Sequence[Array], x: Value, memory: tuple[Array, Array] | None, *, heads: int, causal: bool, cross: bool,
     mask: bool, rotary: Any, bias: bool,
 ) -> tuple[Array, tuple[Array, Array] | None]:  # fmt: skip
-    """The next positions, with the keys and values of those before; in cross-attention these are the input's own."""
+    """Predicts the next positions from cached keys and values; in cross-attention they come from the input."""
     if cross:
         return _forward(params, x, heads=heads, causal=causal, cross=cross, mask=mask, rotary=rotary, bias=bias)[
             0
         ], None
     if isinstance(x, tuple) or not causal:
-        raise ValueError("goes on step by step only with causal=True and without a mask: later positions would be seen")
+        raise ValueError(
+            "incremental prediction requires causal=True and no mask: otherwise later positions would be seen"
+        )
     rows = x.reshape(-1, *x.shape[-2:])
     q, k, v = _projected(rows, params, (0, 1, 2), heads, bias)
     before = 0 if memory is None else memory[0].shape[2]
@@ -293,7 +297,7 @@ def _onnx(
 ) -> Expression:  # fmt: skip
     shapes = (shape,) if not (cross or mask) else shape
     if len(shapes[0]) != 2:
-        raise ValueError(f"ONNX has (examples, time, features) alone, and not examples of shape {shapes[0]}")
+        raise ValueError(f"ONNX supports only (examples, time, features), got examples of shape {shapes[0]}")
     x, memory = ("x0" if len(shapes) > 1 else "x"), ("x1" if cross else "x0" if len(shapes) > 1 else "x")
     T, S = shapes[0][0], shapes[1 if cross else 0][0]
 
@@ -318,7 +322,7 @@ def _onnx(
         keep = given if keep is None else op("And", given, keep)
     if keep is None:
         A: Expression = op("Softmax", scores, axis=-1)
-    else:  # a row of nothing is 0
+    else:  # a fully masked row is 0
         A = op("Mul", op("Softmax", op("Where", keep, scores, np.array(-1e30, dtype)), axis=-1),
                op("Cast", keep, to=1 if dtype == np.float32 else 11))  # fmt: skip
     joined = op("Reshape", op("Transpose", op("MatMul", A, v), perm=[0, 2, 1, 3]), np.array([0, T, -1]))

@@ -1,8 +1,8 @@
-"""RNN and GRU: each its constructor, and its cell forward and backward. `recurrent` has what they share.
+"""RNN and GRU: constructor, cell forward and cell backward of each. The shared parts are in `recurrent`.
 
-Gates stand side by side in the columns of x_W, h_W and b, in PyTorch's order. As σ(a) = ½ + ½ tanh(a/2), gates of a
-step that do not wait for each other are one tanh. In backward, whatever does not depend on the recursion is computed at
-once for all steps.
+Gates are concatenated along the columns of x_W, h_W and b, in PyTorch's order. As σ(a) = ½ + ½ tanh(a/2), the
+independent gates of a step are computed by one tanh. In backward, everything that does not depend on the recursion is
+computed at once for all steps.
 """
 
 from __future__ import annotations
@@ -62,14 +62,15 @@ def rnn(
     Args:
         units: the length of h.
         activation: "tanh" or "relu".
-        output: "sequence": y = all h, (..., T, units); "last": the last one, (..., units).
-        reverse: from the last step to the first; y[t] still belongs to x[t], and "last" is h of the first step.
-        initial_state: whether h₀ is an input too: (x, h), h (..., units). Else it is 0.
-        final_state: whether the last h is an output too: (y, h).
-        lengths: whether the number of steps of each sequence is the last input, whole numbers (x, lengths). Steps
-            behind the end change nothing: y is 0 there, the last h is that of the last step of each.
-        initializer, recurrent_initializer: of x_W and h_W.
-        bias: whether there is a b.
+        output: "sequence": y = all h, (..., T, units); "last": the last h, (..., units).
+        reverse: whether to run from the last step to the first; y[t] still corresponds to x[t], and "last" is h at the
+            first step.
+        initial_state: whether h₀ is an additional input: (x, h), h (..., units). Otherwise it is 0.
+        final_state: whether the last h is an additional output: (y, h).
+        lengths: whether the sequence lengths are the last input, integers (x, lengths). Steps past the end are ignored:
+            y is 0 there, and the last h is that of each sequence's last step.
+        initializer, recurrent_initializer: the initializers of x_W and h_W.
+        bias: whether to add b.
     Parameters: x_W (D, units), h_W (units, units), b (units,).
     Raises:
         ValueError: an unknown activation or output, lengths out of range.
@@ -80,7 +81,7 @@ def rnn(
     (5, 4)
     """
     if not isinstance(activation, str) or activation not in ("tanh", "relu"):
-        raise ValueError(f"activation={activation!r}: expected 'tanh' or 'relu'; nn.scan takes a cell of your own")
+        raise ValueError(f"activation={activation!r}: expected 'tanh' or 'relu'; for a user-defined cell use nn.scan")
     settings = settings_of(
         units, output, reverse, initial_state, final_state, lengths, initializer, recurrent_initializer, bias,
         activation=activation,
@@ -137,15 +138,15 @@ def gru(
     """hₜ = (1 − z) n + z hₜ₋₁ with gates r, z = σ(xₜ x_W + hₜ₋₁ h_W + b) (Cho et al. 2014), over x (..., T, D).
 
     n = tanh(xₜ x_W + r (hₜ₋₁ h_W + h_b) + b), reset after the product (PyTorch, Keras's default, cuDNN), or
-    n = tanh(xₜ x_W + (r hₜ₋₁) h_W + b), before it (Cho et al.); each gate with its own columns of the arrays.
+    n = tanh(xₜ x_W + (r hₜ₋₁) h_W + b), reset before it (Cho et al.); each gate has its own columns of the arrays.
 
     Args:
         units: the length of h.
-        reset_after: where the reset gate r acts.
+        reset_after: whether the reset gate r is applied after the product.
         output, reverse, initial_state, final_state, lengths, initializer, recurrent_initializer, bias: see `rnn`.
     Parameters: x_W (D, 3·units), h_W (units, 3·units), b (3·units,), in the order r, z, n; h_b (units,) if reset after.
 
-    z keeps the old state, as in PyTorch and Keras and in Cho et al.; Chung et al. 2014 exchange z and 1 − z.
+    z keeps the old state, as in PyTorch, Keras and Cho et al.; Chung et al. 2014 swap z and 1 − z.
 
     >>> layer = nn.gru(4)
     >>> params, state = layer.init(nn.key(0), (7, 3))
@@ -193,11 +194,11 @@ def _gru_backward(
     reset_after: bool,
 ) -> Gradients:  # fmt: skip
     (r, z, n), inner, before = *cache, hs[:-1]
-    z = z if padding is None else np.where(padding, 1, z)  # what keeps the state
+    z = z if padding is None else np.where(padding, 1, z)  # z = 1 keeps the state
     of_n = (1 - z) * (1 - n * n)  # dn = dh · this, before the tanh
     of_z = (before - n) * z * (1 - z)
     of_r = (inner if reset_after else before) * r * (1 - r)
-    d = np.empty_like(cache[0])  # the gradient of h h_W or, where r acts before the product, that of its sum with x x_W
+    d = np.empty_like(cache[0])  # of h h_W or, with the reset before the product, of its sum with x x_W
     dn = np.empty_like(n)
     (dh,) = dlast
     for t in range(len(n) - 1, -1, -1):

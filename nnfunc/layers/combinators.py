@@ -1,8 +1,8 @@
-"""Compositions: wires of a few lines, which say which layer is called on which values.
+"""Compositions: short wires that call layers on values.
 
-The layers of a composition are named by their kind and count, "dense1", "relu1", "dense2", or by the name that they are
-given. Inside it the arrays of the layer "dense1" are the group "dense1" of the parameters ("dense1.W"); compositions
-nest, and so do the names ("residual1.dense1.W").
+The layers of a composition are named by kind and count, "dense1", "relu1", "dense2", or by keyword. The arrays of the
+layer "dense1" are the group "dense1" of the composition's parameters ("dense1.W"); compositions nest, and so do the
+names ("residual1.dense1.W").
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from nnfunc.layers.stochastic import dropout
 
 __all__ = ["branch", "mlp", "parallel", "residual", "scan", "serial", "shared"]
 
-# Each combinator is a constructor and its wire. What has layers names them:
+# Each combinator is a constructor, which names its layers, and its wire.
 
 
 def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[str, Layer], ...]:
-    """The layers with their names: kind and count, or the name that they are given."""
+    """Returns the layers with their names: kind and count, or the given name."""
     count: Counter[str] = Counter()
     pairs = []
     for layer in layers:
@@ -42,9 +42,13 @@ def named(layers: Sequence[Layer], names: Mapping[str, Layer]) -> tuple[tuple[st
     for name in names:
         check_name(name)
     if FROZEN[:-1] in dict(pairs):
-        raise ValueError("a layer has the name 'frozen', which is kept for frozen arrays in the state: choose another")
+        raise ValueError(
+            "a layer is named 'frozen', which is reserved for frozen arrays in the state: choose another name"
+        )
     if len(dict(pairs)) != len(pairs):
-        raise ValueError(f"two layers get one name: {', '.join(name for name, _ in pairs)}; end no name with a digit")
+        raise ValueError(
+            f"two layers have the same name: {', '.join(name for name, _ in pairs)}; names should not end with a digit"
+        )
     return tuple(pairs)
 
 
@@ -53,11 +57,11 @@ def serial(*layers: Layer, **names: Layer) -> Layer:
 
     Args:
         layers: the layers in the order of the data; each is named by its kind and count ("dense1", "relu1", "dense2").
-        names: further layers, after these, under names of your own: `serial(encoder=f, decoder=g)`.
+        names: further layers, after these, with your own names: `serial(encoder=f, decoder=g)`.
     Raises:
-        TypeError: something that is no layer.
+        TypeError: an argument that is not a layer.
 
-    x is cast to the dtype of the parameters on entry. `backward(..., need_dx=False)` leaves out the gradient of x,
+    x is cast to the dtype of the parameters on entry. `backward(..., need_dx=False)` skips the gradient of x,
     which training does not need.
 
     >>> model = nn.serial(nn.dense(3), nn.relu(), nn.dense(1))
@@ -75,7 +79,7 @@ def _serial(call: Call, x: Value) -> Value:
 
 
 def residual(*layers: Layer, **names: Layer) -> Layer:
-    """x + f(x), f the layers in series, whose output must have the shape of x (He et al., CVPR 2016).
+    """x + f(x), where f is the layers in series and f(x) must have the shape of x (He et al., CVPR 2016).
 
     >>> model = nn.residual(nn.dense(2), nn.relu())
     >>> params, state = model.init(nn.key(0), (2,))
@@ -89,16 +93,16 @@ def _residual(call: Call, x: Value) -> Value:
     y = _serial(call, x)
     if not isinstance(y, tuple) and call.whole(x).shape != y.shape:
         raise ValueError(
-            f"the layers turn an example {x.shape} into {y.shape}: a residual adds them, so both must be equal"
+            f"the layers turn an example {x.shape} into {y.shape}: a residual adds them, so the shapes must be equal"
         )
     return call(add(), (x, y))
 
 
 def parallel(*layers: Layer, **names: Layer) -> Layer:
-    """(x₁, x₂, …) → (f₁(x₁), f₂(x₂), …): a layer for each of several inputs.
+    """(x₁, x₂, …) → (f₁(x₁), f₂(x₂), …): one layer per input.
 
     Args:
-        layers, names: as of `serial`.
+        layers, names: as in `serial`.
 
     >>> model = nn.serial(nn.parallel(image=nn.flatten(), table=nn.dense(8)), nn.concatenate(), nn.dense(3))
     >>> params, state = model.init(nn.key(0), ((8, 8), (5,)))
@@ -113,10 +117,10 @@ def _parallel(call: Call, x: Value) -> Value:
 
 
 def branch(*layers: Layer, **names: Layer) -> Layer:
-    """x → (f₁(x), f₂(x), …): several layers on one input.
+    """x → (f₁(x), f₂(x), …): several layers on the same input.
 
     Args:
-        layers, names: as of `serial`.
+        layers, names: as in `serial`.
 
     >>> model = nn.branch(mu=nn.dense(2), logvar=nn.dense(2))
     >>> params, state = model.init(nn.key(0), (3,))
@@ -132,7 +136,7 @@ def _branch(call: Call, x: Value) -> Value:
 
 
 def shared(layer: Layer) -> Layer:
-    """(x₁, x₂, …) → (f(x₁), f(x₂), …): one layer, with one set of parameters, on each input; their gradients add.
+    """(x₁, x₂, …) → (f(x₁), f(x₂), …): the same layer, with shared parameters, on each input. Gradients add.
 
     >>> model = nn.serial(nn.shared(nn.dense(2)), nn.subtract())
     >>> params, state = model.init(nn.key(0), ((3,), (3,)))
@@ -151,10 +155,10 @@ def scan(cell: Layer, units: int) -> Layer:
     """(..., T, features) → (..., T, units): hₜ = cell((xₜ, hₜ₋₁)), h₀ = 0, one cell at each of T steps.
 
     Args:
-        cell: a layer that makes of the pair (xₜ, h) the next h, of `units` numbers.
+        cell: a layer that maps the pair (xₜ, h) to the next h, of length `units`.
         units: the length of h.
     Returns:
-        a layer whose output is h at every step. Its parameters are those of the cell, whose gradients add over time.
+        a layer that outputs h at every step. Its parameters are those of the cell; their gradients add over time.
 
     >>> cell = nn.serial(nn.concatenate(), nn.dense(4), nn.tanh())
     >>> model = nn.scan(cell, units=4)
@@ -174,7 +178,7 @@ def _scan(call: Call, x: Value) -> Value:
         h = call(cell, (x_t, h))
         if isinstance(h, tuple) or h.shape[-1:] != (call.settings["units"],):
             came = f"a tuple of {len(h)}" if isinstance(h, tuple) else h.shape
-            raise ValueError(f"the cell gives h of shape {came}, expected {call.settings['units']} units")
+            raise ValueError(f"the cell returned h of shape {came}, expected {call.settings['units']} units")
         hs.append(h)
     return call(stack_steps(), tuple(hs))
 
@@ -186,17 +190,17 @@ def mlp(
     initializer: Initializer = "he",
     batch_norm: bool = False,
 ) -> Layer:
-    """A multi-layer perceptron: for each layer dense, batch norm (if asked for), activation, dropout.
+    """A multi-layer perceptron: per layer dense, batch norm (optional), activation, dropout.
 
     Args:
-        layer_dims: [features, units, ..., outputs], so one more than there are layers.
+        layer_dims: [features, units, ..., outputs], one more than the number of layers.
         activations: a name or a layer for each layer.
-        keep_prob: the probability to keep an output of a hidden layer; one for all, or one for each hidden layer. No
-            dropout on the output layer, and none where it is 1.
-        initializer: of the weights.
+        keep_prob: the probability of keeping an output of a hidden layer, a single value or one per hidden layer. The
+            output layer has no dropout, nor do layers with a value of 1.
+        initializer: the initializer of the weights.
         batch_norm: whether the hidden layers have batch normalisation, between dense and activation.
     Raises:
-        ValueError: lengths that do not fit, an unknown activation or initializer, a keep_prob outside (0, 1].
+        ValueError: mismatched lengths, an unknown activation or initializer, a keep_prob outside (0, 1].
 
     >>> nn.mlp([2, 3, 1], ["relu", "sigmoid"], keep_prob=0.8)
     serial(dense(units=3, initializer='he', bias_initializer='zeros', bias=True, inputs=2), relu(), \
@@ -210,15 +214,22 @@ dropout(keep_prob=0.8), dense(units=1, initializer='he', bias_initializer='zeros
         or len(activations) != len(layer_dims) - 1
     ):
         count = f"{len(layer_dims)} layer_dims (the features, then each layer's units)"
-        raise ValueError(f"activations={activations!r}: expected one for each layer, {len(layer_dims) - 1} for {count}")
+        raise ValueError(f"activations={activations!r}: expected one per layer, {len(layer_dims) - 1} for {count}")
     if len(layer_dims) < 2:
         raise ValueError(f"layer_dims={layer_dims!r}: expected the number of features and the units of each layer")
     hidden = len(layer_dims) - 2
     keep = list(keep_prob) if isinstance(keep_prob, Sequence) else [keep_prob] * hidden
     for probability in [keep_prob] if not isinstance(keep_prob, Sequence) else keep:
-        number(probability, "keep_prob", 0, 1, open_low=True, why="the probability to keep an output, not to drop it")
+        number(
+            probability,
+            "keep_prob",
+            0,
+            1,
+            open_low=True,
+            why="the probability of keeping an output, not of dropping it",
+        )
     if len(keep) != hidden:
-        raise ValueError(f"keep_prob={keep_prob!r}: expected one number, or {hidden}, one for each hidden layer")
+        raise ValueError(f"keep_prob={keep_prob!r}: expected one number, or {hidden}, one per hidden layer")
     layers: list[Layer] = []
     for i, (inputs, units) in enumerate(pairwise(layer_dims)):
         layers.append(dense(units, initializer, inputs=positive_int(inputs, "layer_dims")))

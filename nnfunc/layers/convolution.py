@@ -1,4 +1,4 @@
-"""Convolutions of sequences and images, and their transposes; `windows` has the mathematics."""
+"""Convolutions of sequences and images, and their transposes; the mathematics is in `windows`."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def conv1d(
 ) -> Layer:
     """y[t, o] = Σᵢ Σ_c x[t·stride + i·dilation − before, c] W[i, c, o] + b[o], over sequences x (..., T, C).
 
-    Arguments are those of `conv2d`, with a number each instead of a pair; padding also (before, after): (k − 1, 0)
-    sees the past alone.
+    Arguments are those of `conv2d`, with integers instead of pairs; padding also (before, after): (k − 1, 0) is causal.
     Parameters: W (kernel_size, C/groups, filters), b (filters,). y (..., T', filters).
 
     >>> layer = nn.conv1d(4, kernel_size=3, padding="same")
@@ -80,19 +79,19 @@ def conv2d(
 
     Args:
         filters: the number of outputs at each position.
-        kernel_size, stride, dilation: a number for both axes, or one for each.
-        padding: the zeros around x: "valid" for none, which gives ⌊(H − span)/stride⌋ + 1 rows, span = (k − 1)·dilation
-            + 1; "same" for ⌈H/stride⌉; one number for all sides; or ((top, bottom), (left, right)).
-        groups: into how many parts channels and filters are divided, each seeing its own; as many as channels make a
-            depthwise convolution.
-        initializer, bias_initializer: of W, whose fan_in is kh·kw·C/groups, and of b.
-        bias: whether there is a b.
+        kernel_size, stride, dilation: an integer for both axes, or a pair.
+        padding: the zeros around x: "valid" for none, with ⌊(H − span)/stride⌋ + 1 output rows, span =
+            (k − 1)·dilation + 1; "same" for ⌈H/stride⌉; an integer for all sides; or ((top, bottom), (left, right)).
+        groups: the number of groups that channels and filters are divided into; filters see only the channels of their
+            group. As many groups as channels make a depthwise convolution.
+        initializer, bias_initializer: the initializers of W, whose fan_in is kh·kw·C/groups, and of b.
+        bias: whether to add b.
     Parameters: W (kh, kw, C/groups, filters), b (filters,). y (..., H', W', filters).
     Raises:
-        ValueError: channels or filters that the groups do not divide, a window larger than x.
+        ValueError: channels or filters not divisible by the groups, a window larger than x.
 
-    "same" with a stride of 2 puts more zeros after x than before, as TensorFlow and JAX do; PyTorch's padding=1 is
-    padding=1 here, which begins elsewhere.
+    "same" with a stride of 2 puts more zeros after x than before, as in TensorFlow and JAX; PyTorch's padding=1 is
+    padding=1 here, which aligns windows differently.
 
     >>> layer = nn.conv2d(16, kernel_size=3, stride=2, padding="same")
     >>> params, state = layer.init(nn.key(0), (28, 28, 1))
@@ -118,7 +117,7 @@ def conv_transpose1d(
 ) -> Layer:
     """y[t·stride + i·dilation − before, o] += Σ_c x[t, c] W[i, c, o], then + b[o], over sequences x (..., T, C).
 
-    Args: those of `conv_transpose2d`, with a number each instead of a pair; padding also (before, after).
+    Args: those of `conv_transpose2d`, with integers instead of pairs; padding also (before, after).
     Parameters: W (kernel_size, C/groups, filters), b (filters,). y (..., T', filters).
 
     >>> layer = nn.conv_transpose1d(4, kernel_size=3, stride=2, padding="same")
@@ -145,17 +144,18 @@ def conv_transpose2d(
 ) -> Layer:
     """y[p·stride + i·dilation − before, o] += Σ_c x[p, c] W[i, c, o], then + b[o], over images x (..., H, W, C).
 
-    The transpose of a convolution from y to x with the same arguments (Zeiler et al., CVPR 2010): what the gradient of
-    that one is. The kernel is not reversed.
+    The transpose of a convolution from y to x with the same arguments (Zeiler et al., CVPR 2010), that is, its gradient
+    with respect to its input. The kernel is not reversed.
 
     Args:
         filters, kernel_size, stride, dilation, groups, initializer, bias_initializer, bias: see `conv2d`.
-        padding: what is cut off the sum: "valid" nothing, which gives (H − 1)·stride + span + output_padding rows, span
-            = (k − 1)·dilation + 1; "same" for H·stride; one number for all sides, or ((top, bottom), (left, right)).
-        output_padding: rows and columns more, after the last ones alone; less than stride or dilation.
+        padding: the rows and columns cropped from the sum: "valid" for none, with (H − 1)·stride + span +
+            output_padding output rows, span = (k − 1)·dilation + 1; "same" for H·stride rows; an integer for all sides;
+            or ((top, bottom), (left, right)).
+        output_padding: extra rows and columns at the end only; less than stride or dilation.
     Parameters: W (kh, kw, C/groups, filters), b (filters,). y (..., H', W', filters).
     Raises:
-        ValueError: as `conv2d`, an output_padding too large, an output of nothing.
+        ValueError: as in `conv2d`; also an output_padding too large, or an empty output.
 
     >>> layer = nn.conv_transpose2d(1, kernel_size=4, stride=2, padding="same")
     >>> params, state = layer.init(nn.key(0), (7, 7, 8))
@@ -185,7 +185,7 @@ def _make(
         bias=flag(bias, "bias"),
     )
     if filters % groups:
-        raise ValueError(f"groups={groups} do not divide filters={filters}: each group has as many")
+        raise ValueError(f"groups={groups} does not divide filters={filters}: expected equally many filters per group")
     return make(name, settings, kernel)
 
 
@@ -206,16 +206,18 @@ def _signature(
         raise ValueError(f"an example has shape {shape}, expected {wanted}: nn.reshape(...) adds an axis of channels")
     before, lengths, channels = shape[: -1 - axes], shape[-1 - axes : -1], shape[-1]
     if channels % groups:
-        raise ValueError(f"an example of shape {shape} has {channels} channels, which groups={groups} do not divide")
+        raise ValueError(f"an example of shape {shape} has {channels} channels, not divisible by groups={groups}")
     if "output_padding" in slides:
         after = spread_lengths(lengths, **slides)
         if min(after) < 1:
-            raise ValueError(f"padding={slides['padding']} cuts all off that {shape} becomes: {after}")
+            raise ValueError(f"padding={slides['padding']} leaves no output for an example of shape {shape}: {after}")
     else:
         windows = windows_of(lengths, **slides)
         after = windows.outputs(*two(lengths))[-axes:]
         if min(after) < 1:
-            raise ValueError(f"a window sees {windows.spans[-axes:]}, more than the {lengths} of an example {shape}")
+            raise ValueError(
+                f"a window spans {windows.spans[-axes:]}, larger than the axes {lengths} of an example of shape {shape}"
+            )
     params = {"W": Initial((*slides["kernel_size"], channels // groups, filters), initializer)}
     if bias:
         params["b"] = Initial((filters,), bias_initializer)
@@ -246,13 +248,13 @@ def _bias_gradient(grads: Sequence[Array | None], d: Array) -> None:
         sum_of_rows(d.reshape(-1, d.shape[-1]), grads[1])
 
 
-# -- its transpose: the two directions exchanged -----------------------------------------------------------------------
+# -- its transpose: the two directions swapped -------------------------------------------------------------------------
 
 
 def _transposed(
     x: Array, axes: int, output_padding: Sequence[int], slides: dict[str, Any]
 ) -> tuple[Windows, tuple[int, ...]]:
-    """The windows over y, and the lengths of its axes."""
+    """Returns the windows over y, and the lengths of its axes."""
     after = spread_lengths(x.shape[-1 - axes : -1], output_padding=output_padding, **slides)
     return windows_of(after, **slides), after
 
@@ -301,7 +303,7 @@ def _onnx(
         W = op("Transpose", "W", perm=[axes + 1, axes, *range(axes)])
         attributes["pads"] = onnx_pads(windows, axes)
         y = op("Conv", channels_first("x", shape, axes), W, *(("b",) if bias else ()), **attributes)
-    else:  # of groups, ONNX has the channels of all in one axis, each beside the filters of its group
+    else:  # ONNX puts the channels of all groups on one axis, next to the filters of a group
         windows, filters = windows_of(after[-1 - axes : -1], **slides), after[-1]
         parted = op("Reshape", "W", np.array([*kernel_size, shape[-1] // groups, groups, filters // groups]))
         moved = op("Transpose", parted, perm=[axes + 1, axes, axes + 2, *range(axes)])

@@ -1,4 +1,4 @@
-"""Both directions of time side by side: a wire."""
+"""Bidirectional recurrent layers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["bidirectional"]
 
 
 def bidirectional(forward: Layer, backward: Layer | None = None) -> Layer:
-    """A recurrent layer and its like in reverse time, whose outputs stand side by side (Schuster & Paliwal 1997).
+    """A recurrent layer and one in reverse time, with concatenated outputs (Schuster & Paliwal 1997).
 
     Args:
         forward: `nn.rnn`, `nn.gru` or `nn.lstm`, without an initial state.
-        backward: None: the same with reverse=True.
+        backward: its counterpart with reverse=True; None: the same layer reversed.
     Raises:
-        ValueError: layers of other kinds or directions.
+        ValueError: layers of a different kind or direction.
     Returns:
         a layer with the parameters of both, "forward.x_W" and "backward.x_W". y has 2·units features; with a final
         state it is (y, (that of forward, that of backward)).

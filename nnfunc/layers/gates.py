@@ -1,4 +1,4 @@
-"""Gated linear units, in which one half of the features is a gate for the other, and the ReLU with a trained slope.
+"""Gated linear units, in which half of the features gates the other half, and the ReLU with a learned slope.
 
 A gated unit has half as many features as its input: nn.serial(nn.dense(2 * n), nn.swiglu()) is (xV) · silu(xW) with the
 two matrices side by side. With the gate's activation φ, y = φ(g) · v has dg = φ'(g) · dy · v and dv = dy · φ(g).
@@ -29,9 +29,9 @@ __all__ = ["geglu", "glu", "prelu", "swiglu"]
 
 
 def glu() -> Layer:
-    """a · σ(b), a the first half of the features and b the second (Dauphin et al., ICML 2017), as PyTorch's `F.glu`.
+    """a · σ(b), a the first half of the features and b the second (Dauphin et al., ICML 2017); PyTorch's `F.glu`.
 
-    x (..., 2n) gives y (..., n).
+    x (..., 2n) → y (..., n).
     Raises:
         ValueError: an odd number of features.
 
@@ -44,8 +44,9 @@ def glu() -> Layer:
 def swiglu() -> Layer:
     """silu(a) · b, a the first half of the features and b the second (Shazeer 2020).
 
-    The gate is the first half, as in Shazeer's formula and in LLaMA, not the second as in `glu`. x (..., 2n) gives y
-    (..., n).
+    The gate is the first half, as in Shazeer's formula and in LLaMA, not the second as in `glu`.
+
+    x (..., 2n) → y (..., n).
     Raises:
         ValueError: an odd number of features.
 
@@ -60,9 +61,9 @@ def geglu(approximate: bool | str = False) -> Layer:
 
     Args:
         approximate: see `nn.gelu`.
-    x (..., 2n) gives y (..., n).
+    x (..., 2n) → y (..., n).
     Raises:
-        ValueError: an odd number of features, another value of approximate.
+        ValueError: an odd number of features, any other value of approximate.
 
     >>> nn.geglu().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[0.0, 100.0, 3.0, 4.0]]))[0]
     array([[  0., 400.]])
@@ -74,8 +75,8 @@ def _halved(input_shape: Shapes, **_: object) -> Signature:
     count = features(input_shape)
     if count % 2:
         raise ValueError(
-            f"input_shape={input_shape} has {count} features, an odd number, but a gated unit takes two halves: the "
-            "layer before it needs twice as many outputs as this is to have, like nn.dense(2 * n)"
+            f"input_shape={input_shape} has {count} features, expected an even number: the layer before a gated unit "
+            "needs twice its number of outputs, like nn.dense(2 * n)"
         )
     return Signature((*input_shape[:-1], count // 2))
 
@@ -92,7 +93,7 @@ def _gated(activation: Kernel, gate: Array, value: Array, **settings: Any) -> tu
 
 
 def _gated_backward(activation: Kernel, cache: Cache, dy: Array, **settings: Any) -> tuple[Array, Array]:
-    """The gradients of gate and value."""
+    """Returns the gradients of gate and value."""
     value, share, inner = cache
     dgate = activation.backward((), inner, dy * value, (), True, **settings)
     assert isinstance(dgate, np.ndarray)
@@ -145,7 +146,7 @@ def _geglu_onnx(**given: Any) -> Expression:
 
 
 def _of(expression: Expression, x: Expression) -> Expression:
-    """An expression of another input."""
+    """Substitutes another expression for the input "x"."""
     if isinstance(expression, Op):
         return expression._replace(inputs=tuple(_of(e, x) for e in expression.inputs))
     return x if isinstance(expression, str) and expression == "x" else expression
@@ -158,23 +159,23 @@ GEGLU = Kernel(
 )
 
 
-# -- a slope that is trained -------------------------------------------------------------------------------------------
+# -- a learned slope ---------------------------------------------------------------------------------------------------
 
 
 def prelu(initial: float = 0.25) -> Layer:
-    """x where x > 0, else slope · x, with a trained slope for each feature (He et al., ICCV 2015).
+    """x where x > 0, else slope · x, with a learned slope per feature (He et al., ICCV 2015).
 
     Args:
-        initial: what every slope begins with.
-    Parameters: slope (features,); a penalty on the weights leaves it alone. PyTorch has one slope for all unless it is
-        given `num_parameters`; Keras one for each position unless it is given `shared_axes`.
+        initial: the initial value of every slope.
+    Parameters: slope (features,), not penalised by a penalty on the weights. PyTorch has one slope for all features
+        unless given `num_parameters`; Keras has one per position unless given `shared_axes`.
 
     >>> layer = nn.prelu()
     >>> params, state = layer.init(nn.key(0), (2,), np.float64)
     >>> layer.forward(params, state, np.array([[-1.0, 2.0]]))[0]
     array([[-0.25,  2.  ]])
     """
-    slope = number(initial, "initial", -math.inf, math.inf, why="the slope for x < 0 to begin with")
+    slope = number(initial, "initial", -math.inf, math.inf, why="the initial slope for x < 0")
     return make("prelu", Settings(initial=slope), PRELU)
 
 
@@ -199,7 +200,7 @@ def _prelu_backward(params: Params, x: Array, dy: Array, grads: Sequence[Array |
 
 
 def _rows(a: Array, slope: Array) -> Array:
-    """`a` as (..., rows, features), its leading axes those of the slope, which are the stack's."""
+    """Reshapes `a` to (..., rows, features), with the leading (stack) axes of the slope."""
     return a.reshape(*slope.shape[:-1], -1, slope.shape[-1])
 
 

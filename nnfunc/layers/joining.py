@@ -1,4 +1,4 @@
-"""Layers of several inputs: concatenate, add, subtract, multiply."""
+"""Layers with several inputs: concatenate, add, subtract, multiply."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["add", "concatenate", "multiply", "subtract"]
 
 
 def concatenate() -> Layer:
-    """(x₁, x₂, …) → their features side by side, on the last axis.
+    """(x₁, x₂, …) → their features, concatenated along the last axis.
 
     >>> nn.concatenate().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((5, 2)), np.zeros((5, 3))))[0].shape
     (5, 5)
@@ -29,9 +29,9 @@ def concatenate() -> Layer:
 
 
 def _several(input_shape: Shapes, least: int = 1) -> tuple[Shape, ...]:
-    """The shapes of several inputs, each of one array."""
+    """Returns the shapes of several inputs, each a single array."""
     if is_shape(input_shape) or len(input_shape) < least or not all(map(is_shape, input_shape)):
-        raise TypeError(f"the input has the shape {input_shape}, expected a tuple of {least} arrays or more")
+        raise TypeError(f"the input has shape {input_shape}, expected a tuple of {least} or more arrays")
     return tuple(input_shape)
 
 
@@ -39,7 +39,7 @@ def _concatenated(input_shape: Shapes) -> Signature:
     shapes = _several(input_shape)
     if len({s[:-1] for s in shapes}) > 1 or not all(shapes):
         raise ValueError(
-            f"the inputs have the shapes {', '.join(map(str, shapes))}, expected equal ones but for features"
+            f"the inputs have shapes {', '.join(map(str, shapes))}, expected equal ones except for the last axis"
         )
     return Signature((*shapes[0][:-1], sum(s[-1] for s in shapes)))
 
@@ -59,7 +59,7 @@ def _concatenate_onnx(*, inputs: int, **_: Any) -> Expression:
 
 
 def add() -> Layer:
-    """(x₁, x₂, …) → x₁ + x₂ + …, of one shape.
+    """(x₁, x₂, …) → x₁ + x₂ + …, all of the same shape.
 
     >>> nn.add().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((1, 2)), np.ones((1, 2))))[0]
     array([[2., 2.]])
@@ -70,7 +70,7 @@ def add() -> Layer:
 def _alike(input_shape: Shapes) -> Signature:
     shapes = _several(input_shape)
     if len(set(shapes)) > 1:
-        raise ValueError(f"the inputs have the shapes {', '.join(map(str, shapes))}, expected one shape for all")
+        raise ValueError(f"the inputs have shapes {', '.join(map(str, shapes))}, expected the same shape for all")
     return Signature(shapes[0])
 
 
@@ -89,7 +89,7 @@ def _add_onnx(*, inputs: int, **_: Any) -> Expression:
 
 
 def subtract() -> Layer:
-    """(x₁, x₂) → x₁ − x₂, of one shape.
+    """(x₁, x₂) → x₁ − x₂, both of the same shape.
 
     >>> nn.subtract().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((1, 2)), np.ones((1, 2))))[0]
     array([[0., 0.]])
@@ -99,7 +99,7 @@ def subtract() -> Layer:
 
 def _two_alike(input_shape: Shapes) -> Signature:
     if len(_several(input_shape)) != 2:
-        raise ValueError(f"{len(input_shape)} values came, expected two, (x₁, x₂)")
+        raise ValueError(f"got {len(input_shape)} values, expected two, (x₁, x₂)")
     return _alike(input_shape)
 
 
@@ -118,7 +118,7 @@ def _subtract_onnx(**_: Any) -> Expression:
 
 
 def multiply() -> Layer:
-    """(x₁, x₂, …) → x₁ · x₂ · …, element by element, of one shape: gates.
+    """(x₁, x₂, …) → x₁ · x₂ · …, elementwise, all of the same shape; used for gates.
 
     >>> nn.multiply().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.full((1, 2), 2.0), np.full((1, 2), 3.0)))[0]
     array([[6., 6.]])
@@ -133,7 +133,7 @@ def _multiply(params: Sequence[Array], x: tuple[Array, ...]) -> tuple[Array, tup
 def _multiply_backward(
     params: Sequence[Array], x: tuple[Array, ...], dy: Array, grads: Sequence[Array | None], need: tuple[bool, ...]
 ) -> tuple[Array | None, ...]:
-    """dxᵢ = dy · the product of all others, which is taken without a division, as one of them may be 0."""
+    """dxᵢ = dy · the product of all others, computed without division since any of them may be 0."""
     return tuple(reduce(np.multiply, (*x[:i], *x[i + 1 :]), dy) if needed else None for i, needed in enumerate(need))
 
 

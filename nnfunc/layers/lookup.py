@@ -1,4 +1,4 @@
-"""Embeddings: a vector for each of a number of things, looked up by whole numbers."""
+"""Embeddings: vectors looked up by integer ids."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ Ids = NDArray[np.integer]
 
 
 def embedding(count: int, size: int, initializer: Initializer = "random", padding_id: int | None = None) -> Layer:
-    """E[x]: a row of E for each whole number of x (Bengio et al., JMLR 2003).
+    """E[x]: the row of E for each integer in x (Bengio et al., JMLR 2003).
 
     Args:
-        count: how many rows E has: x is from 0 to count − 1.
-        size: their length.
-        initializer: of E; "random" is N(0, 0.01²), PyTorch's is N(0, 1).
-        padding_id: the number that stands for no word: y is 0 there, whatever its row, which begins as 0 and has the
-            gradient 0.
-    Parameters: E (count, size), which penalties of "*W" leave out. x (...) gives y (..., size); x has no gradient.
+        count: the number of rows of E: ids range from 0 to count − 1.
+        size: the length of a row.
+        initializer: the initializer of E; "random" is N(0, 0.01²), PyTorch's default is N(0, 1).
+        padding_id: the id of padding: y is 0 there regardless of its row, which is initialized to 0 and has gradient 0.
+    Parameters: E (count, size), not matched by penalties of "*W". x (...) → y (..., size); x has no gradient.
     Raises:
-        ValueError: a number in x out of range, which is named; a padding_id out of range.
+        ValueError: an id in x out of range; a padding_id out of range.
         TypeError: floats.
 
-    The gradients of a row that occurs several times add up.
+    Gradients of repeated ids add.
 
     >>> layer = nn.embedding(5, 2)
     >>> params, state = layer.init(nn.key(0), (3,))
@@ -51,7 +50,7 @@ def embedding(count: int, size: int, initializer: Initializer = "random", paddin
     """
     padding_id = None if padding_id is None else positive_int(padding_id, "padding_id", 0)
     if padding_id is not None and padding_id >= count:
-        raise ValueError(f"padding_id={padding_id}: expected a number below count={count}")
+        raise ValueError(f"padding_id={padding_id}: expected an id below count={count}")
     settings = Settings(
         count=positive_int(count, "count"),
         size=positive_int(size, "size"),
@@ -62,7 +61,7 @@ def embedding(count: int, size: int, initializer: Initializer = "random", paddin
 
 
 class WithPadding:
-    """An initializer with one row of 0."""
+    """Wraps an initializer and sets one row to 0."""
 
     def __init__(self, initializer: Initializer, padding_id: int) -> None:
         self.initializer, self.padding_id = initializer, padding_id
@@ -88,8 +87,8 @@ def _forward(params: Sequence[Array], x: Ids, *, padding_id: int | None) -> tupl
     E = params[0]
     bad = (x < 0) | (x >= len(E))
     if bad.any():
-        raise ValueError(f"x contains the id {first_bad(x, bad)}, expected whole numbers from 0 to {len(E) - 1}")
-    x = x.astype(np.intp, copy=False)  # booleans would choose, not look up
+        raise ValueError(f"x contains the id {first_bad(x, bad)}, expected integers from 0 to {len(E) - 1}")
+    x = x.astype(np.intp, copy=False)  # booleans would act as a mask
     y: Array = E.take(x, axis=0)
     if padding_id is not None:
         y[x == padding_id] = 0

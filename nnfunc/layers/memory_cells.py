@@ -1,4 +1,4 @@
-"""LSTM: its constructor, and its cell forward and backward, as those in `cells`."""
+"""LSTM: constructor, cell forward and cell backward, like those in `cells`."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def lstm(
 
     Args:
         units: the length of h and c.
-        forget_bias: where b begins for f (Jozefowicz et al., ICML 2015); 0 elsewhere.
+        forget_bias: the initial b of f (Jozefowicz et al., ICML 2015); that of the other gates is 0.
         output, reverse, lengths, initializer, recurrent_initializer, bias: see `rnn`.
-        initial_state: whether (h, c) is an input too: (x, (h, c)).
-        final_state: whether the last (h, c) is an output too: (y, (h, c)).
+        initial_state: whether the initial (h, c) is an additional input: (x, (h, c)).
+        final_state: whether the last (h, c) is an additional output: (y, (h, c)).
     Parameters: x_W (D, 4·units), h_W (units, 4·units), b (4·units,), in the order i, f, g, o, as in PyTorch and Keras.
 
     >>> layer = nn.lstm(4, final_state=True)
@@ -71,7 +71,7 @@ def lstm(
     """
     settings = settings_of(
         units, output, reverse, initial_state, final_state, lengths, initializer, recurrent_initializer, bias,
-        forget_bias=number(forget_bias, "forget_bias", -math.inf, math.inf, why="where the forget gate's b begins"),
+        forget_bias=number(forget_bias, "forget_bias", -math.inf, math.inf, why="the initial b of the forget gate"),
     )  # fmt: skip
     return make("lstm", settings, taking(LSTM, settings))
 
@@ -118,7 +118,7 @@ def _lstm_backward(
 ) -> Gradients:
     a, cs, tanh_c = cache
     if padding is not None:
-        a = np.where(padding, np.array([0, 1, 0, 0], a.dtype).reshape(4, 1, 1, 1), a)  # what keeps c
+        a = np.where(padding, np.array([0, 1, 0, 0], a.dtype).reshape(4, 1, 1, 1), a)  # i = 0, f = 1 keep c
     i, f, g, o = a
     da = np.empty_like(a)  # · dc, of o · dh
     np.multiply(i * (1 - i), g, out=da[0])

@@ -1,17 +1,17 @@
 """Normalisation: over the batch, the features, the positions of an example, groups of features.
 
-All divide by the root of a variance and then apply gamma (and beta) per feature. They differ in what the mean and the
-variance are of (`Over`):
+All divide by the square root of a variance and then apply gamma (and beta) per feature. They differ in the elements
+over which mean and variance are taken (`Over`):
 
-batch_norm      all rows of the batch, each feature alone
-instance_norm   all positions of an example, each feature alone
+batch_norm      all rows of the batch, per feature
+instance_norm   all positions of an example, per feature
 group_norm      all positions of an example, the features of a group
 layer_norm      the features of a row; rms_norm the same, without a mean
 
 With x̂ = (x − mean)/std and g = dy·gamma, the gradient through mean and variance is
-dx = (g − mean(g) − x̂·mean(g·x̂))/std, means over the same axes; without a mean its term is not there, and with fixed
-statistics dx is g/std. x is joined to (..., rows, features) first; where statistics are of an example, rows are its
-positions, and the examples stand before them.
+dx = (g − mean(g) − x̂·mean(g·x̂))/std, with means over the same axes. Without a mean, mean(g) is dropped; with fixed
+statistics dx is g/std. x is first reshaped to (..., rows, features); for per-example statistics the rows are its
+positions, preceded by the examples.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"
 
 
 class Over(NamedTuple):
-    """What statistics are of: all rows or each alone; so many groups of features (None: each alone); with a mean."""
+    """The scope of statistics: all rows or each separately; the number of feature groups (None: per feature); whether
+    to subtract a mean."""
 
     rows: bool
     groups: int | None
@@ -48,8 +49,8 @@ ROWS, FEATURES, SQUARES = Over(True, None), Over(False, 1), Over(False, 1, cente
 
 
 class NormCache(NamedTuple):
-    """What the backward functions need: x̂ in rows, 1/std, what the statistics are of (None where they are fixed), and
-    how they are those of all shards."""
+    """The values saved for backward: x̂ as rows, 1/std, the scope of the statistics (None if fixed), and the exchange
+    among shards."""
 
     normalized: Array
     inverse_std: Array
@@ -58,7 +59,7 @@ class NormCache(NamedTuple):
 
 
 def _eps(eps: float) -> float:
-    return number(eps, "eps", LEAST_EPS, math.inf, why="it keeps the root away from 0, in float32 too")
+    return number(eps, "eps", LEAST_EPS, math.inf, why="it keeps the square root away from 0, in float32 too")
 
 
 def _scale_and_shift(input_shape: Shapes) -> dict[str, Initial]:
@@ -70,17 +71,18 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     """gamma · (x − mean)/√(var + eps) + beta, mean and variance over the batch (Ioffe & Szegedy, ICML 2015, alg. 1).
 
     Args:
-        eps: added to the variance inside the root.
+        eps: added to the variance inside the square root.
         momentum: of the running averages: running = momentum · old + (1 − momentum) · batch.
-    Parameters: gamma (features,), from 1; beta (features,), from 0. State: mean, var (features,), from 0 and 1.
+    Parameters: gamma (features,), initially 1; beta (features,), initially 0. State: mean, var (features,), initially
+        0 and 1.
     Raises:
         ValueError: in training, a batch of one row, whose mean is the row itself.
 
     In training the statistics are those of the batch, over all axes but the last (every position of an image is a row;
-    of a stack, per member), the variance biased (divided by the number of rows), and the running averages move; in
-    prediction they are the running averages. Of a batch in shards they are each shard's own, or with
-    `nn.distributed.mpi(statistics="batch")` those of all rows. A Keras or PyTorch
-    `momentum` of 0.1 for the new batch is 0.9 here.
+    in a stack, per member), with the biased variance (divided by the number of rows), and the running averages are
+    updated; in prediction the running averages are used. In a sharded batch each shard uses its own statistics, or with
+    `nn.distributed.mpi(statistics="batch")` those of all rows. PyTorch's `momentum` of 0.1 is 0.9 here; Keras's 0.9 is
+    the same.
 
     >>> layer = nn.batch_norm()
     >>> params, state = layer.init(nn.key(0), (1,), np.float64)
@@ -88,7 +90,7 @@ def batch_norm(eps: float = 1e-5, momentum: float = 0.9) -> Layer:
     >>> y.round(3).ravel(), state["mean"], state["var"]
     (array([-1.,  1.]), array([0.2]), array([1.]))
     """
-    momentum = number(momentum, "momentum", 0, 1, why="the share of the old running average that stays")
+    momentum = number(momentum, "momentum", 0, 1, why="the weight of the old running average")
     return make("batch_norm", Settings(eps=_eps(eps), momentum=momentum), BATCH_NORM)
 
 
@@ -107,7 +109,7 @@ def _batch_norm(
     momentum: float,
     gather: Gather | None = None,
 ) -> tuple[Array, NormCache, tuple[Array, Array]]:
-    """By the batch's statistics in training, which move the running averages, and by these in prediction."""
+    """Normalizes by the batch's statistics in training, updating the running averages, and by these in prediction."""
     old_mean, old_var = state
     rows = _rows(x, params[0])
     if train:
@@ -126,14 +128,14 @@ def _batch_norm(
 
 
 ONE_ROW = (
-    "batch norm in training got one sample, a single row: its mean is the row itself, so that y is beta whatever x is, "
-    "and no gradient passes. Take more rows at a time (if it is the last batch of an epoch: drop_last=True, or another "
-    "batch_size), or nn.layer_norm"
+    "batch norm in training got one sample, a single row: its mean is the row itself, so y is beta for any x and the "
+    "gradient is 0. Use larger batches (for the last batch of an epoch: drop_last=True, or another batch_size), or "
+    "nn.layer_norm"
 )
 
 
 def _of_all(gather: Gather, count: int, mean: Array, var: Array) -> tuple[Array, Array]:
-    """Mean and variance of the rows of all shards, from those of each (Chan, Golub & LeVeque 1979)."""
+    """Combines each shard's mean and variance into those of all rows (Chan, Golub & LeVeque 1979)."""
     each = gather(np.concatenate([[count], mean.ravel(), var.ravel()], dtype=mean.dtype))
     shares = each[:, :1] / each[:, :1].sum()
     means, variances = np.split(each[:, 1:], 2, axis=1)
@@ -150,8 +152,8 @@ def layer_norm(eps: float = 1e-5) -> Layer:
     """gamma · (x − mean)/√(var + eps) + beta, mean and variance over the features of each row (Ba et al. 2016).
 
     Args:
-        eps: added to the variance inside the root.
-    Parameters: gamma (features,), from 1; beta (features,), from 0. The same in training and in prediction.
+        eps: added to the variance inside the square root.
+    Parameters: gamma (features,), initially 1; beta (features,), initially 0. Training and prediction are the same.
 
     >>> layer = nn.layer_norm()
     >>> params, state = layer.init(nn.key(0), (2,), np.float64)
@@ -179,9 +181,10 @@ def rms_norm(eps: float = 1e-6) -> Layer:
     """gamma · x/√(mean(x²) + eps), the mean over the features of each row (Zhang & Sennrich, NeurIPS 2019).
 
     Args:
-        eps: added to the mean inside the root; 1e-6 as in Keras, Flax and LLaMA. PyTorch's default is the machine
-            epsilon of x's dtype, 1.19e-7 for float32.
-    Parameters: gamma (features,), from 1. There is no mean and no beta. The same in training and in prediction.
+        eps: added to the mean inside the square root; 1e-6 as in Keras, Flax and LLaMA. PyTorch's default is the
+            machine epsilon of x's dtype, 1.19e-7 for float32.
+    Parameters: gamma (features,), initially 1. No mean is subtracted, and there is no beta. Training and prediction are
+        the same.
 
     >>> layer = nn.rms_norm()
     >>> params, state = layer.init(nn.key(0), (2,), np.float64)
@@ -211,13 +214,13 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
     example (Wu & He, ECCV 2018).
 
     Args:
-        groups: how many groups the features are divided into, in their order; 1 is one for all, as many as features
-            is `instance_norm`.
-        eps: added to the variance inside the root; 1e-5 as in PyTorch, while Keras has 1e-3 and Flax 1e-6.
-    Parameters: gamma (features,), from 1; beta (features,), from 0. An example has the shape (..., features), such as
-        (H, W, C), (T, C) or (C,). The same in training and in prediction.
+        groups: the number of groups of consecutive features; 1 is a single group, as many as features is
+            `instance_norm`.
+        eps: added to the variance inside the square root; 1e-5 as in PyTorch; Keras has 1e-3, Flax 1e-6.
+    Parameters: gamma (features,), initially 1; beta (features,), initially 0. An example has shape (..., features),
+        such as (H, W, C), (T, C) or (C,). Training and prediction are the same.
     Raises:
-        ValueError: groups that do not divide the features, or of one value each.
+        ValueError: features not divisible by the groups, or groups of one value each.
 
     >>> layer = nn.group_norm(2)
     >>> params, state = layer.init(nn.key(0), (4,), np.float64)
@@ -228,15 +231,15 @@ def group_norm(groups: int, eps: float = 1e-5) -> Layer:
 
 
 def instance_norm(eps: float = 1e-5) -> Layer:
-    """gamma · (x − mean)/√(var + eps) + beta, mean and variance over the positions of an example, for each feature
-    alone (Ulyanov et al. 2016).
+    """gamma · (x − mean)/√(var + eps) + beta, mean and variance over the positions of an example, per feature
+    (Ulyanov et al. 2016).
 
     Args:
-        eps: added to the variance inside the root.
-    Parameters: gamma (features,), from 1; beta (features,), from 0, which PyTorch's has with `affine=True`. An example
-        has the shape (..., features), such as (H, W, C) or (T, C). The same in training and in prediction.
+        eps: added to the variance inside the square root.
+    Parameters: gamma (features,), initially 1; beta (features,), initially 0; in PyTorch only with `affine=True`. An
+        example has shape (..., features), such as (H, W, C) or (T, C). Training and prediction are the same.
     Raises:
-        ValueError: examples of one position.
+        ValueError: examples with a single position.
 
     >>> layer = nn.instance_norm()
     >>> params, state = layer.init(nn.key(0), (2, 1), np.float64)
@@ -252,7 +255,7 @@ def _group_signature(input_shape: Shapes, *, groups: int | None = None, **_: obj
         raise ValueError(f"groups={groups} does not divide the {last} features of an example of shape {input_shape}")
     if math.prod(positions) * last == (groups or last):
         raise ValueError(
-            f"input_shape={input_shape}: each mean would be of one value, which less its mean is 0: expected several "
+            f"input_shape={input_shape}: each mean would be over one value, so that x − mean is 0: expected several "
             "positions, such as (T, features) or (H, W, features), or fewer groups; nn.layer_norm is over all features"
         )
     return signature
@@ -274,16 +277,16 @@ def _group_onnx(*, eps: float, shape: Shape, groups: int | None = None, **_: Any
     return _scaled_and_shifted(op("Reshape", _standardized(x, eps, [1, 3]), np.array([-1, *shape])))
 
 
-# -- what they share: x and gamma in (..., rows, features), statistics beside them -------------------------------------
+# -- shared parts: x and gamma as (..., rows, features), statistics that broadcast with them ---------------------------
 
 
 def _rows(x: Array, gamma: Array) -> Array:
-    """x as (..., rows, features), its leading axes those of gamma, which are the stack's."""
+    """Reshapes x to (..., rows, features), with the leading (stack) axes of gamma."""
     return x if x.ndim == gamma.ndim + 1 else x.reshape(*gamma.shape[:-1], -1, gamma.shape[-1])
 
 
 def _beside(param: Array, x: Array) -> Array:
-    """A parameter (..., features) with axes of length 1 where x has examples and rows; one network's needs none."""
+    """Inserts axes of length 1 into a parameter (..., features) where x has examples and rows, if it is a stack's."""
     return (
         param if param.ndim == 1 else param.reshape(*param.shape[:-1], *(1,) * (x.ndim - param.ndim), param.shape[-1])
     )
@@ -308,8 +311,8 @@ WIDE = 1 << 10
 
 
 def _mean(a: Array, over: Over) -> Array:
-    """The means, with an axis of length 1 for the rows if they are of all, and for the features if these are one group;
-    those of several groups are repeated for each of their features."""
+    """Returns the means, with an axis of length 1 for the rows if over all of them, and for the features if they are
+    one group; means of several groups are repeated for each of their features."""
     means = a
     if over.rows:
         means = sum_of_rows(a)[..., None, :]
@@ -324,7 +327,7 @@ def _mean(a: Array, over: Over) -> Array:
 
 
 def _first(x: Array, over: Over) -> Array:
-    """One element of each mean, as `_mean` returns these."""
+    """Returns one element from the scope of each mean, shaped like the result of `_mean`."""
     first = x[..., :1, :] if over.rows else x
     if over.groups is None:
         return first
@@ -333,7 +336,7 @@ def _first(x: Array, over: Over) -> Array:
 
 
 def _statistics(x: Array, over: Over) -> tuple[Array, Array, Array]:
-    """Mean, variance and x − mean. Shifted by the first element, so that those of an all-equal batch are exactly 0."""
+    """Returns mean, variance and x − mean, shifted by the first element so that x − mean of equal rows is exactly 0."""
     first = _first(x, over)
     shifted = _each(np.subtract, x, first)
     mean = _mean(shifted, over)
@@ -373,7 +376,7 @@ def _backward(
         sums = _sums(dy, params[0], dbeta[0])
     if not need:
         return None
-    if alone:  # gamma is one in each mean, and the sums are known: mean(g) = gamma·sums/m, mean(g·x̂) = gamma·products/m
+    if alone:  # gamma is constant in each mean: mean(g) = gamma·sums/m, mean(g·x̂) = gamma·products/m
         m: float | Array = normalized.shape[-2]
         if gather is not None:
             m, products, sums = _sums_of_all(gather, m, products, sums)
@@ -392,7 +395,7 @@ def _backward(
 
 
 def _sums(a: Array, gamma: Array, gradient: Array | None) -> Array:
-    """The sums over the rows; those of all examples are added up into the gradient, if there is one."""
+    """Returns the sums over the rows; writes their sum over all examples into the gradient, if given."""
     if a.ndim == gamma.ndim + 1:
         return sum_of_rows(a, gradient)
     sums = sum_of_rows(a)
@@ -402,13 +405,13 @@ def _sums(a: Array, gamma: Array, gradient: Array | None) -> Array:
 
 
 def _sums_of_all(gather: Gather, m: float | Array, *sums: Array) -> list[Array]:
-    """The numbers of rows and the sums of all shards, added."""
+    """Adds up the row counts and the sums of all shards."""
     total = gather(np.concatenate([np.array([m]), *sums], dtype=sums[0].dtype)).sum(axis=0)
     return [total[0], *np.split(total[1:], len(sums))]
 
 
 def _standardized(x: Expression, eps: float, axes: list[int]) -> Expression:
-    """(x − mean)/√(var + eps) over these axes; shifted as here, so that it is exactly 0 where all are equal."""
+    """(x − mean)/√(var + eps) over these axes, shifted as in `_statistics`, so exactly 0 if all elements are equal."""
 
     def mean(e: Expression) -> Expression:
         return op("ReduceMean", e, axes=axes, keepdims=1)

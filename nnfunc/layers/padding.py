@@ -1,4 +1,4 @@
-"""Layers that make axes longer and shorter: upsample, pad, crop."""
+"""Layers that lengthen or shorten axes: upsample, pad, crop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["crop", "pad", "upsample1d", "upsample2d"]
 
 
 def upsample1d(factor: int) -> Layer:
-    """Each step of a sequence (..., T, C) `factor` times: (..., T·factor, C).
+    """Repeats each step of a sequence (..., T, C) `factor` times: (..., T·factor, C).
 
     >>> nn.upsample1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [2.0]]]))[0].ravel()
     array([1., 1., 2., 2.])
@@ -33,10 +33,10 @@ def upsample1d(factor: int) -> Layer:
 
 
 def upsample2d(factor: Size) -> Layer:
-    """Each pixel of an image (..., H, W, C) `factor` times in both directions (nearest neighbour).
+    """Repeats each pixel of an image (..., H, W, C) `factor` times in both directions (nearest neighbour).
 
     Args:
-        factor: a number for both axes, or one for each.
+        factor: an integer for both axes, or a pair.
 
     >>> nn.upsample2d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 7, 7, 3)))[0].shape
     (5, 14, 14, 3)
@@ -53,12 +53,12 @@ def _upsample_signature(input_shape: Shapes, *, factor: tuple[int, ...]) -> Sign
 def _example(input_shape: Shapes, axes: int, what: str) -> Shape:
     shape = one(input_shape, what)
     if len(shape) < axes + 1:
-        raise ValueError(f"an example has shape {shape}, expected {axes} axes before the features, or more")
+        raise ValueError(f"an example has shape {shape}, expected at least {axes} axes before the features")
     return shape
 
 
 def _parted(shape: Shape, factor: tuple[int, ...]) -> Shape:
-    """The shape of y with each long axis as two: those of x, and the copies."""
+    """The shape of y with each lengthened axis split into two: that of x, and the copies."""
     axes = len(factor)
     pairs = (n for length, f in zip(shape[-1 - axes : -1], factor, strict=True) for n in (length, f))
     return (*shape[: -1 - axes], *pairs, shape[-1])
@@ -88,11 +88,11 @@ def _upsample_onnx(*, shape: Shape, after: Shape, factor: tuple[int, ...], **_: 
 
 
 def pad(pairs: Any, value: float = 0.0) -> Layer:
-    """Numbers around the axes before the features.
+    """Pads the axes before the features with a constant.
 
     Args:
         pairs: (before, after) for sequences (..., T, C), ((top, bottom), (left, right)) for images (..., H, W, C).
-        value: what is put there.
+        value: the constant.
 
     >>> nn.pad((1, 2)).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 2, 1)))[0].ravel()
     array([0., 1., 1., 0., 0.])
@@ -102,12 +102,12 @@ def pad(pairs: Any, value: float = 0.0) -> Layer:
 
 
 def crop(pairs: Any) -> Layer:
-    """Less at the ends of the axes before the features: the reverse of `pad`.
+    """Crops the ends of the axes before the features: the inverse of `pad`.
 
     Args:
-        pairs: how much to cut off, as of `pad`.
+        pairs: the amounts to crop, as in `pad`.
     Raises:
-        ValueError: when used: nothing would be left.
+        ValueError: (when used) nothing would be left.
 
     >>> nn.crop((1, 2)).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(5.0).reshape(1, 5, 1))[0].ravel()
     array([1., 2.])
@@ -133,7 +133,7 @@ def _pad_signature(input_shape: Shapes, *, pairs: Pads, **_: Any) -> Signature:
 
 
 def _inside(pairs: Pads) -> tuple[Any, ...]:
-    """What is left between the pairs."""
+    """The index of the part between the pairs."""
     return (..., *(slice(a, -b if b else None) for a, b in pairs), slice(None))
 
 
@@ -161,7 +161,7 @@ def _crop_signature(input_shape: Shapes, *, pairs: Pads) -> Signature:
     shape = _example(input_shape, len(pairs), "cropping")
     lengths = tuple(n - a - b for n, (a, b) in zip(shape[-1 - len(pairs) : -1], pairs, strict=True))
     if min(lengths) < 1:
-        raise ValueError(f"pairs={pairs} cut all off an example of shape {shape}")
+        raise ValueError(f"pairs={pairs} leaves nothing of an example of shape {shape}")
     return Signature((*shape[: -1 - len(pairs)], *lengths, shape[-1]))
 
 

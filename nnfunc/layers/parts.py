@@ -1,4 +1,4 @@
-"""Parts of a model that are constant, and arrays that are one."""
+"""Frozen parts of a model, and tied arrays."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["freeze", "tie", "unfreeze"]
 
 
 def freeze(model: Layer, where: Patterns) -> Layer:
-    """`model` with a part that is a constant: its arrays stand in the state, so there is no gradient of them.
+    """Freezes a part of a model: its arrays move to the state and have no gradient.
 
     Args:
         model: a layer or a composition.
-        where: the patterns of what is frozen, by the names of parameters: "dense1.*", "body.*".
+        where: patterns of the parameter names to freeze: "dense1.*", "body.*".
     Returns:
-        a model whose `init` puts the frozen arrays into the state, `state.group("frozen")`. They are not in the
-        gradient, the optimizer's state, the penalty or the norm that clipping uses, and backward stops above them. A
-        layer whose arrays are all frozen works as in prediction (a batch norm uses its averages and does not move
-        them), and so does one whose own name matches ("body.dropout1" by "body.*").
+        a model whose `init` puts the frozen arrays into the state, `state.group("frozen")`. They are excluded
+        from the gradient, the optimizer's state, the penalty and the norm used for clipping, and backward stops above
+        them. A layer whose arrays are all frozen runs in prediction mode (a batch norm uses its running averages
+        without updating them), and so does one whose own name matches ("body.dropout1" by "body.*").
     Raises:
         ValueError: (when used) a pattern that matches no parameter.
 
-    `nn.train_state(freeze(model, ...), ..., params=params, state=state)` takes the parameters of the whole model and
-    sorts them; `unfreeze` gives them back.
+    `nn.train_state(freeze(model, ...), ..., params=params, state=state)` accepts the parameters of the whole model and
+    moves the frozen ones to the state; `unfreeze` moves them back.
 
     >>> model = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
     >>> params, state = model.init(nn.key(0), (2,))
@@ -44,13 +44,13 @@ def freeze(model: Layer, where: Patterns) -> Layer:
 
 
 def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, ArrayDict, ArrayDict]:
-    """A model without frozen parts, and its parameters and state, to go on from.
+    """Returns a model without frozen parts, and its parameters and state, to continue training.
 
     Args:
-        model: of `freeze`, or with parts that are.
-        params, state: of it.
+        model: a model with frozen parts.
+        params, state: its parameters and state.
     Returns:
-        (model, params, state), in which the arrays that were frozen are parameters again.
+        (model, params, state), with the frozen arrays among the parameters again.
 
     >>> frozen = nn.freeze(nn.serial(nn.dense(3), nn.relu(), nn.dense(1)), "dense1.*")
     >>> model, params, state = nn.unfreeze(frozen, *frozen.init(nn.key(0), (2,)))
@@ -69,7 +69,7 @@ def unfreeze(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[Layer, 
 
 
 def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
-    """Parameters and state in which what the model holds frozen stands in the state."""
+    """Moves the parameters that the model freezes to the state."""
     patterns = frozen_patterns(model)
     held = [k for k in params.names if is_frozen(k, patterns)]
     if not held:
@@ -79,19 +79,19 @@ def sorted_by_freezing(model: Layer, params: ArrayDict, state: ArrayDict) -> tup
 
 
 def thaw(model: Layer) -> Layer:
-    """The model without frozen parts."""
+    """Returns the model without frozen parts."""
     return model._replace(frozen=(), layers=tuple((name, thaw(layer)) for name, layer in model.layers))
 
 
 def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
-    """`model` in which the array `name` is the array `to`: one array, whose gradients add.
+    """Ties the array `name` of a model to the array `to`: one array, whose gradients add.
 
     Args:
         model: a composition.
-        name: the parameter that is no array of its own any more, like "dense1.W".
-        to: the one that it is.
-        transpose: whether it is its transpose: an output layer W (features, words) as that of an embedding E (words,
-            features).
+        name: the parameter to replace, like "dense1.W".
+        to: the parameter to use instead.
+        transpose: whether to use its transpose: an output layer's W (features, words) as that of an embedding's E
+            (words, features).
 
     >>> model = nn.serial(nn.dense(3, bias=False), nn.tanh(), nn.dense(2, bias=False))
     >>> model = nn.tie(model, "dense2.W", to="dense1.W", transpose=True)
@@ -102,5 +102,5 @@ def tie(model: Layer, name: str, to: str, transpose: bool = False) -> Layer:
     if not isinstance(name, str) or not isinstance(to, str) or name == to:
         raise ValueError(f"name={name!r}, to={to!r}: expected the names of two parameters, like 'dense2.W', 'dense1.W'")
     if any(name in t[:2] for t in model.ties) or any(to == t.name for t in model.ties):
-        raise ValueError(f"{name!r} or {to!r} is tied already: tie each array once, to one that is not tied itself")
+        raise ValueError(f"{name!r} or {to!r} is already tied: tie each array once, to one that is not tied itself")
     return model._replace(ties=(*model.ties, Tie(name, to, flag(transpose, "transpose"))))

@@ -1,4 +1,4 @@
-"""Pooling: the largest or the mean number of each window; global, of all positions."""
+"""Pooling: the maximum or mean over each window, or over all positions."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ __all__ = ["avg_pool1d", "avg_pool2d", "global_avg_pool", "global_max_pool", "ma
 
 
 def max_pool1d(size: int, stride: int | None = None, padding: Padding = "valid") -> Layer:
-    """The largest number of each window, of each feature, over sequences x (..., T, C).
+    """The maximum over each window, per feature, of sequences x (..., T, C).
 
-    Args: those of `max_pool2d`, with a number each; padding also (before, after).
+    Args: those of `max_pool2d`, with integers instead of pairs; padding also (before, after).
 
     >>> nn.max_pool1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([3., 2.])
@@ -46,16 +46,16 @@ def max_pool1d(size: int, stride: int | None = None, padding: Padding = "valid")
 
 
 def max_pool2d(size: Size, stride: Size | None = None, padding: Padding = "valid") -> Layer:
-    """The largest number of each window, of each feature, over images x (..., H, W, C).
+    """The maximum over each window, per feature, of images x (..., H, W, C).
 
     Args:
-        size: of the window, a number or one for each axis.
-        stride: None: the size, so that windows do not overlap.
-        padding: as of `conv2d`; what is around x counts as −∞. Less than the size on each side.
+        size: the window size, an integer or a pair.
+        stride: an integer or a pair; None: the size, so that windows do not overlap.
+        padding: as in `conv2d`, with −∞ around x. Less than the size on each side.
     Raises:
-        ValueError: a window larger than x, or that sees padding alone.
+        ValueError: a window larger than x, or one that sees only padding.
 
-    The gradient goes to the first of equals, as in PyTorch. A window with NaN gives NaN, and no gradient.
+    The gradient of ties goes to the first maximum, as in PyTorch. A window with NaN yields NaN and no gradient.
 
     >>> nn.max_pool2d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     array([ 5.,  7., 13., 15.])
@@ -66,9 +66,9 @@ def max_pool2d(size: Size, stride: Size | None = None, padding: Padding = "valid
 def avg_pool1d(
     size: int, stride: int | None = None, padding: Padding = "valid", *, count_padding: bool = False
 ) -> Layer:
-    """The mean of each window, of each feature, over sequences x (..., T, C).
+    """The mean over each window, per feature, of sequences x (..., T, C).
 
-    Args: those of `avg_pool2d`, with a number each; padding also (before, after).
+    Args: those of `avg_pool2d`, with integers instead of pairs; padding also (before, after).
 
     >>> nn.avg_pool1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([2., 1.])
@@ -80,14 +80,14 @@ def avg_pool1d(
 def avg_pool2d(
     size: Size, stride: Size | None = None, padding: Padding = "valid", *, count_padding: bool = False
 ) -> Layer:
-    """The mean of each window, of each feature, over images x (..., H, W, C).
+    """The mean over each window, per feature, of images x (..., H, W, C).
 
     Args:
-        size, stride, padding: see `max_pool2d`; what is around x counts as 0.
-        count_padding: whether it is counted in the mean: as PyTorch's count_include_pad, which is True by default;
-            Keras does not count it.
+        size, stride, padding: see `max_pool2d`; the padding is 0.
+        count_padding: whether the mean includes the padding: PyTorch's count_include_pad, which is True by default;
+            Keras does not include it.
     Raises:
-        ValueError: a window larger than x, or that sees padding alone.
+        ValueError: a window larger than x, or one that sees only padding.
 
     >>> nn.avg_pool2d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(16.0).reshape(1, 4, 4, 1))[0].ravel()
     array([ 2.5,  4.5, 10.5, 12.5])
@@ -101,7 +101,9 @@ def _slides(axes: int, size: Size, stride: Size | None, padding: Padding) -> dic
     for k, (before, after) in zip(found["kernel_size"], () if isinstance(found["padding"], str) else found["padding"],
                                   strict=False):  # fmt: skip
         if max(before, after) >= k:
-            raise ValueError(f"padding={padding!r}: expected less than the size {size}, as a window would see it alone")
+            raise ValueError(
+                f"padding={padding!r}: expected less than the size {size}: otherwise a window sees only padding"
+            )
     return {"size": found["kernel_size"], "stride": found["stride"], "padding": found["padding"]}
 
 
@@ -119,7 +121,7 @@ def _signature(
     lengths = shape[-1 - axes : -1]
     after = _windows(lengths, size, stride, padding).outputs(*two(lengths))[-axes:]
     if min(after) < 1:
-        raise ValueError(f"a window sees {tuple(size)}, more than the {lengths} of an example {shape}")
+        raise ValueError(f"a window spans {tuple(size)}, larger than the axes {lengths} of an example of shape {shape}")
     return Signature((*shape[: -1 - axes], *after, shape[-1]))
 
 
@@ -127,11 +129,11 @@ def _shaped(y: Array, x: Array, axes: int) -> Array:
     return y.reshape(*x.shape[: -1 - axes], *y.shape[-1 - axes :])
 
 
-# -- the largest -------------------------------------------------------------------------------------------------------
+# -- maximum -----------------------------------------------------------------------------------------------------------
 
 
 class MaxCache(NamedTuple):
-    """x and y, which tell again where the largest stood."""
+    """x and y, from which the positions of the maxima are recomputed."""
 
     x: Array
     y: Array
@@ -170,11 +172,11 @@ def _max_pool_backward(
     return padded(dx, tuple((-a, -b) for a, b in windows.pads)).reshape(x.shape)
 
 
-# -- the mean ----------------------------------------------------------------------------------------------------------
+# -- mean --------------------------------------------------------------------------------------------------------------
 
 
 def _counts(windows: Windows, height: int, width: int, count_padding: bool, dtype: Any) -> Array:
-    """How many numbers the mean of each window is of: (1, oh, ow, 1)."""
+    """The number of elements in the mean of each window: (1, oh, ow, 1)."""
     inside = padded(np.ones((1, height, width, 1), dtype), windows.pads, float(count_padding))
     return sum(taps(inside, windows, windows.outputs(height, width)), np.zeros((), dtype))
 
@@ -208,13 +210,13 @@ def _avg_pool_backward(
     return padded(dx, tuple((-a, -b) for a, b in windows.pads)).reshape(shape)
 
 
-# -- of all positions --------------------------------------------------------------------------------------------------
+# -- over all positions ------------------------------------------------------------------------------------------------
 
 
 def global_max_pool() -> Layer:
-    """The largest number over all positions, of each feature: (..., C) becomes (C,), of the axes of an example.
+    """The maximum over all positions, per feature: an example (..., C) becomes (C,).
 
-    The gradient goes to the first of equals.
+    The gradient of ties goes to the first maximum.
 
     >>> nn.global_max_pool().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(8.0).reshape(1, 2, 2, 2))[0]
     array([[6., 7.]])
@@ -223,7 +225,7 @@ def global_max_pool() -> Layer:
 
 
 def global_avg_pool() -> Layer:
-    """The mean over all positions, of each feature (Lin et al., Network in network, 2014): (..., C) becomes (C,).
+    """The mean over all positions, per feature (Lin et al., Network in network, 2014): (..., C) becomes (C,).
 
     >>> nn.global_avg_pool().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.arange(8.0).reshape(1, 2, 2, 2))[0]
     array([[3., 4.]])
@@ -239,7 +241,7 @@ def _global_signature(input_shape: Shapes) -> Signature:
 
 
 def _positions(x: Array, lead: int) -> Array:
-    """x as (examples, positions, features), and of a stack with its axis."""
+    """Reshapes x to (examples, positions, features), after the stack axis if there is one."""
     return x.reshape(*x.shape[:lead], -1, x.shape[-1])
 
 

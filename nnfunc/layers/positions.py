@@ -1,4 +1,4 @@
-"""Where in a sequence something stands: learned, sinusoidal and rotary positions, over x (..., T, D)."""
+"""Positional encodings: learned, sinusoidal and rotary positions, over x (..., T, D)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Pairing: TypeAlias = Literal["halves", "adjacent"]
 
 
 def learned_positions(length: int, initializer: Initializer = "random") -> Layer:
-    """x + P[:T]: a vector for each position, which is learned (Gehring et al., ICML 2017).
+    """x + P[:T], with a learned vector per position (Gehring et al., ICML 2017).
 
     Args:
-        length: the greatest number of positions.
-        initializer: of P; "random" is N(0, 0.01²).
+        length: the maximum number of positions.
+        initializer: the initializer of P; "random" is N(0, 0.01²).
     Parameters: P (length, D).
     Raises:
         ValueError: more positions than `length`.
@@ -73,7 +73,7 @@ def _learned_step(params: Sequence[Array], x: Array, memory: int | None) -> tupl
     before = memory or 0
     after = before + x.shape[-2]
     if after > len(params[0]):
-        raise ValueError(f"position {after - 1} came, but length={len(params[0])}")
+        raise ValueError(f"got position {after - 1}, but length={len(params[0])}")
     return x + params[0][before:after], after
 
 
@@ -85,7 +85,7 @@ def sinusoidal_positions(base: float = 10000.0) -> Layer:
     """x + P, P[t, 2i] = sin(t / base^(2i/D)), P[t, 2i + 1] = cos(t / base^(2i/D)) (Vaswani et al., NeurIPS 2017).
 
     Args:
-        base: the longest wave is 2π times as long.
+        base: the longest wavelength is 2π times the base.
 
     >>> layer = nn.sinusoidal_positions()
     >>> layer.forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.zeros((1, 2, 2)))[0].round(4)
@@ -108,7 +108,7 @@ def _angles(T: int, pairs: int, D: int, base: float) -> Array:
 
 
 def _waves(before: int, T: int, D: int, base: float, dtype: Any) -> Array:
-    """Rows `before` to before + T of P."""
+    """Rows before … before + T − 1 of P."""
     angles = _angles(before + T, -(-D // 2), D, base)[before:]
     waves: Array = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(T, -1)[:, :D].astype(dtype)
     return waves
@@ -138,14 +138,14 @@ def _sinusoidal_onnx(*, shape: Shape, base: float, dtype: Any, **_: Any) -> Expr
 
 
 def rotary_positions(base: float = 10000.0, pairing: Pairing = "halves") -> Layer:
-    """Each pair of features turned by the angle t / base^(2i/D) (Su et al. 2021, RoFormer).
+    """Rotates each pair of features by the angle t / base^(2i/D) (Su et al. 2021, RoFormer).
 
-    Products of a query and a key then depend on the distance of their positions alone.
+    Products of a query and a key then depend only on the distance between their positions.
 
     Args:
-        base: of the angles.
-        pairing: "halves": features i and i + D/2 are a pair, as in GPT-NeoX, LLaMA and Hugging Face; "adjacent": 2i and
-            2i + 1, as in the paper and GPT-J.
+        base: the base of the angles.
+        pairing: "halves": features i and i + D/2 form a pair, as in GPT-NeoX, LLaMA and Hugging Face; "adjacent": 2i
+            and 2i + 1, as in the paper and GPT-J.
     Raises:
         ValueError: an odd number of features.
 
@@ -161,12 +161,12 @@ def rotary_positions(base: float = 10000.0, pairing: Pairing = "halves") -> Laye
 def _rotary_signature(input_shape: Shapes, *, base: float, pairing: Pairing) -> Signature:
     shape = _sequence(input_shape, "rotary_positions")
     if shape[-1] % 2:
-        raise ValueError(f"an example has {shape[-1]} features, expected an even number: they are turned in pairs")
+        raise ValueError(f"an example has {shape[-1]} features, expected an even number: they are rotated in pairs")
     return Signature(shape)
 
 
 def rotated(x: Array, base: float, pairing: Pairing, before: int = 0, sign: int = 1) -> Array:
-    """x (..., T, D) turned by its positions from `before` on; with sign −1 back.
+    """Rotates x (..., T, D) by its positions, starting at `before`; sign −1 rotates back.
 
     >>> x = np.random.default_rng(0).normal(size=(2, 3, 4))
     >>> np.allclose(rotated(rotated(x, 100.0, "halves"), 100.0, "halves", sign=-1), x)
@@ -191,7 +191,7 @@ def _rotary_backward(
     params: Sequence[Array], cache: None, dy: Array, grads: Sequence[Array | None], need: bool, *, base: float,
     pairing: Pairing,
 ) -> Array:  # fmt: skip
-    return rotated(dy, base, pairing, sign=-1)  # the transpose of a rotation is the way back
+    return rotated(dy, base, pairing, sign=-1)  # the transpose of a rotation is its inverse
 
 
 def _rotary_step(
@@ -202,7 +202,7 @@ def _rotary_step(
 
 
 def rotated_onnx(x: Expression, T: int, D: int, base: float, pairing: Pairing, dtype: Any) -> Expression:
-    """x cos + (x with the two of each pair exchanged) sin, signs in sin."""
+    """x cos + (x with the elements of each pair swapped) sin, with the signs in sin."""
     angles = _angles(T, D // 2, D, base)
     cos, sin = np.cos(angles), np.sin(angles)
     if pairing == "halves":

@@ -1,10 +1,10 @@
-"""Recurrent layers over sequences x (..., T, D): what they share. The cells stand in `cells` and `memory_cells`.
+"""The shared parts of recurrent layers over sequences x (..., T, D). The cells are in `cells` and `memory_cells`.
 
-One product makes of all x what goes into the gates, a = x x_W + b; only hₜ = cell(aₜ, hₜ₋₁) is left for the loop over
-time. Gates have an axis of their own there, the first: a is (gates, T, examples, units), and `i, f, g, o = a[:, t]`.
+A single product computes the gate inputs of all steps, a = x x_W + b; only hₜ = cell(aₜ, hₜ₋₁) remains in the loop over
+time. There the gates are the first axis: a is (gates, T, examples, units), and `i, f, g, o = a[:, t]`.
 
-In reverse, time runs from the last step of each sequence to its first, and y[t] still belongs to x[t]. With lengths,
-the steps behind a sequence's end change nothing, whatever x is: its state stays, y is 0 there, and x has no gradient.
+In reverse, time runs from the last step of each sequence to its first, and y[t] still corresponds to x[t]. With
+lengths, steps past a sequence's end have no effect: its state is kept, y is 0 there, and x has no gradient.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from nnfunc.initializers import Initializer, check
 from nnfunc.layout import Shape
 
 States: TypeAlias = tuple[Array, ...]
-"""h, of an LSTM (h, c): each (examples, units)."""
+"""h, or (h, c) of an LSTM: each (examples, units)."""
 
 Padding: TypeAlias = NDArray[np.bool_] | None
-"""(T, examples, 1), True behind the end of a sequence; None where all are of one length."""
+"""(T, examples, 1), True past the end of a sequence; None if all have the same length."""
 
 Output: TypeAlias = Literal["sequence", "last"]
 
@@ -37,9 +37,9 @@ class Cell(NamedTuple):
     """The recursion of a layer.
 
     Attributes:
-        halved: for each gate (a block of `units` columns of x_W and h_W) how much of it goes into a tanh: ½ where the
-            gate is a sigmoid, as σ(a) = ½ + ½ tanh(a/2), else 1.
-        states: how many arrays the state is made of.
+        halved: the factor of each gate (a block of `units` columns of x_W and h_W) inside the tanh: ½ for a sigmoid, as
+            σ(a) = ½ + ½ tanh(a/2), else 1.
+        states: the number of arrays in the state.
         forward: (a, states, W, h_b, padding) -> (hs (T + 1, examples, units), last states, cache), from a and h_W
             (gates, units, units), both halved; it may overwrite a.
         backward: (cache, W, hs, dhs, dlast, padding) -> `Gradients`, with W transposed and not halved.
@@ -52,7 +52,7 @@ class Cell(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What a cell's backward gives: of a, of h_W, of h_b (None without one), and of the initial states."""
+    """The gradients returned by a cell's backward: of a, h_W, h_b (None if absent) and the initial states."""
 
     a: Array
     weights: Array
@@ -61,7 +61,7 @@ class Gradients(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What backward needs: x time first, the lengths and what is behind them, all h, the cell's own, the shape of x."""
+    """The values saved for backward: x (time first), lengths, padding, all h, the cell's cache, the shape of x."""
 
     x: Array
     lengths: NDArray[np.integer] | None
@@ -83,7 +83,7 @@ def settings_of(
     bias: bool,
     **own: Any,
 ) -> Settings:
-    """The arguments of a recurrent layer, checked."""
+    """Checks the arguments of a recurrent layer."""
     choice(output, "output", "sequence", "last")
     return Settings(
         units=positive_int(units, "units"),
@@ -100,7 +100,7 @@ def settings_of(
 
 
 def taking(kernel: Kernel, settings: Settings) -> Kernel:
-    """The kernel for the inputs that the settings ask for: x, then the initial state, then the lengths."""
+    """Returns the kernel for the inputs in the settings: x, then the initial state, then the lengths."""
     kinds: list[Kind] = ["floats"]
     if settings["initial_state"]:
         kinds.append("floats")
@@ -110,7 +110,7 @@ def taking(kernel: Kernel, settings: Settings) -> Kernel:
 
 
 def _below(input_shape: Shapes, **settings: Any) -> tuple[Any, ...]:
-    """Lengths are from 0 to T."""
+    """The bounds of the inputs: lengths range from 0 to T."""
     steps = input_shape[0][-2]
     states = [None if is_shape(input_shape[1]) else (None, None)] if settings["initial_state"] else []
     return (None, *states, steps + 1) if settings["lengths"] else (None, *states)
@@ -132,19 +132,19 @@ def signature_of(
     more: tuple[tuple[str, Initial], ...] = (),
     **_: Any,
 ) -> Signature:
-    """Shapes, checked against what the settings ask for."""
+    """Returns the signature after checking the input shapes against the settings."""
     shape = input_shape
     before: Shape = ()
     if initial_state or lengths:
         state: Any = (units,) if cell.states == 1 else ((units,),) * cell.states
         names = ["x", *["(h, c)" if cell.states > 1 else "h"] * initial_state, *["lengths"] * lengths]
         if is_shape(input_shape) or len(input_shape) != len(names):
-            raise TypeError(f"the input has the shape {input_shape}, expected a tuple ({', '.join(names)})")
+            raise TypeError(f"the input has shape {input_shape}, expected a tuple ({', '.join(names)})")
         shape = input_shape[0]
         before = tuple(shape[:-2])
         expected = (shape, *[_within(state, before)] * initial_state, *[before] * lengths)
         if tuple(input_shape) != expected:
-            raise ValueError(f"the input has the shape {input_shape}, expected {expected} for ({', '.join(names)})")
+            raise ValueError(f"the input has shape {input_shape}, expected {expected} for ({', '.join(names)})")
     if not is_shape(shape) or len(shape) < 2:
         raise ValueError(f"an example has shape {shape}, expected (..., time, features)")
     before = tuple(shape[:-2])
@@ -179,7 +179,7 @@ def forward_of(
     lengths: bool,
     **own: Any,
 ) -> tuple[Value, Run]:
-    """The layer, from its cell."""
+    """The forward of a recurrent layer, from that of its cell."""
     parts = value if isinstance(value, tuple) else (value,)
     x: Array = parts[0]
     T, D = x.shape[-2:]
@@ -230,7 +230,7 @@ def backward_of(
     lengths: bool,
     **own: Any,
 ) -> Value:
-    """The gradients, from those of the cell."""
+    """The backward of a recurrent layer, from that of its cell."""
     T, N, D = run.x.shape
     dlast: States = tuple(np.zeros((N, units), run.x.dtype) for _ in range(cell.states))
     if final_state:
@@ -269,9 +269,9 @@ def step_of(
     cell: Cell, params: Sequence[Array], x: Value, memory: States | None, *, units: int, output: Output, reverse: bool,
     initial_state: bool, final_state: bool, lengths: bool, **own: Any,
 ) -> tuple[Array, States]:  # fmt: skip
-    """The next steps of sequences, after those whose states are the memory."""
+    """Predicts the next steps of sequences from the states in memory."""
     if reverse or initial_state or final_state or lengths or output == "last":
-        raise ValueError("goes on step by step only forward in time, with output='sequence' and x alone as its input")
+        raise ValueError("incremental prediction requires reverse=False, output='sequence' and x as the only input")
     states = memory or tuple(np.zeros((*x.shape[:-2], units), x.dtype) for _ in range(cell.states))
     given = states if cell.states > 1 else states[0]
     settings: dict[str, Any] = {"units": units, "output": output, "reverse": False, "lengths": False, **own}
@@ -280,7 +280,7 @@ def step_of(
 
 
 def by_gate(array: Array, units: int) -> Array:
-    """(rows, gates·units), of a bias (gates·units,), as a view (gates, rows, units).
+    """Views (rows, gates·units), or a bias (gates·units,), as (gates, rows, units).
 
     >>> by_gate(np.array([[0, 1, 2, 3], [4, 5, 6, 7]]), 2).tolist()
     [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
@@ -296,13 +296,13 @@ def summed(a: Array, d: Array) -> Array:
 
 
 def kept(new: Array, old: Array, padding: Padding, t: int) -> None:
-    """Behind the end of a sequence its state stays, and so does the gradient of that; in place."""
+    """Keeps the old state (or its gradient) past the end of a sequence, in place."""
     if padding is not None:
         np.copyto(new, old, where=padding[t])
 
 
 def turned(a: Array, lengths: NDArray[np.integer] | None, reverse: bool) -> Array:
-    """a (T, examples, ...) with time in reverse, of each sequence within its length; twice is once not.
+    """Reverses time in a (T, examples, ...), within the length of each sequence; its own inverse.
 
     >>> turned(np.arange(3.0).reshape(3, 1, 1), np.array([2]), True).ravel()
     array([1., 0., 2.])
@@ -318,7 +318,9 @@ def turned(a: Array, lengths: NDArray[np.integer] | None, reverse: bool) -> Arra
 def _checked_lengths(lengths: NDArray[np.integer], T: int) -> NDArray[np.integer]:
     bad = (lengths < 0) | (lengths > T)
     if bad.any():
-        raise ValueError(f"lengths contains {first_bad(lengths, bad)}, expected whole numbers from 0 to {T}, the steps")
+        raise ValueError(
+            f"lengths contains {first_bad(lengths, bad)}, expected integers from 0 to {T}, the number of steps"
+        )
     return lengths.reshape(-1).astype(np.int64)
 
 

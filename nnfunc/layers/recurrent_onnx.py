@@ -1,4 +1,4 @@
-"""Recurrent layers as ONNX operators: time first, gates in ONNX's order, each with a direction."""
+"""Recurrent layers as ONNX operators: time first, gates in ONNX's order, with an axis of directions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from nnfunc.core.expressions import Expression, op
 
-# ONNX's orders of gates, as numbers of ours: LSTM i, o, f, c of i, f, g, o; GRU z, r, h of r, z, n.
+# ONNX's gate orders, as indices into ours: LSTM i, o, f, c from i, f, g, o; GRU z, r, h from r, z, n.
 LSTM_ORDER, GRU_ORDER = (0, 3, 1, 2), (1, 0, 2)
 
 
 def _gates(name: str, order: Sequence[int], units: int, axis: int) -> Expression:
-    """An array with its blocks of columns in ONNX's order."""
+    """Reorders the column blocks of an array to ONNX's order."""
     columns = np.concatenate([np.arange(k * units, (k + 1) * units) for k in order])
     return op("Gather", name, columns, axis=axis)
 
@@ -27,7 +27,7 @@ def _layer(
     tuples = initial_state or lengths
     x, own = ("x0", shape[0]) if tuples else ("x", shape)
     if len(own) != 2:
-        raise ValueError(f"ONNX has (examples, time, features) alone, and not examples of shape {own}")
+        raise ValueError(f"ONNX supports only (examples, time, features), got examples of shape {own}")
     T, states = own[0], 2 if kind == "LSTM" else 1
     width = len(order) * units
 
@@ -45,7 +45,7 @@ def _layer(
     recurrent = op(kind, steps, W, R, B, until, *given, **direction, **attributes)
     y = op("Transpose", op("Squeeze", op("Output", recurrent, number=0), np.array([1])), perm=[1, 0, 2])
     last = [op("Squeeze", op("Output", recurrent, number=k + 1), np.array([0])) for k in range(states)]
-    if lengths:  # what the last state of no steps is, ONNX does not say, and a runtime may leave unset
+    if lengths:  # ONNX leaves the last state of empty sequences undefined
         some = op("Unsqueeze", op("Greater", until, np.array(0, np.int32)), np.array([1]))
         before = [f"x{k + 1}" if initial_state else np.zeros((), dtype) for k in range(states)]
         last = [op("Where", some, h, h0) for h, h0 in zip(last, before, strict=True)]
@@ -54,20 +54,20 @@ def _layer(
 
 
 def rnn_onnx(*, activation: str, **settings: Any) -> Any:
-    """RNN."""
+    """The ONNX operator RNN."""
     name = {"tanh": "Tanh", "relu": "Relu"}[activation]
     return _layer("RNN", (0,), **_common(settings), recurrent_bias=None, activations=[name])
 
 
 def gru_onnx(*, reset_after: bool, **settings: Any) -> Any:
-    """GRU; `linear_before_reset` is our reset after the product."""
+    """The ONNX operator GRU; `linear_before_reset` is our `reset_after`."""
     units, bias, dtype = settings["units"], settings["bias"], settings["dtype"]
     own = op("Concat", np.zeros(2 * units, dtype), "h_b", axis=0) if reset_after and bias else None
     return _layer("GRU", GRU_ORDER, **_common(settings), recurrent_bias=own, linear_before_reset=int(reset_after))
 
 
 def lstm_onnx(**settings: Any) -> Any:
-    """LSTM."""
+    """The ONNX operator LSTM."""
     return _layer("LSTM", LSTM_ORDER, **_common(settings), recurrent_bias=None)
 
 

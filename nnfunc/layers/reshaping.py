@@ -1,4 +1,4 @@
-"""Layers that move values and change no number: flatten, reshape, take, and over time unstack and stack."""
+"""Layers that rearrange values without changing them: flatten, reshape, take, and over time unstack and stack."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["flatten", "reshape", "take"]
 
 
 def flatten(axes: int | None = None) -> Layer:
-    """Joins the axes of one example into its features: (examples, 8, 8) becomes (examples, 64). y is a view of x.
+    """Flattens the axes of one example into its features: (examples, 8, 8) becomes (examples, 64). y is a view of x.
 
     Args:
-        axes: how many trailing axes to join; None: all of an example's.
+        axes: the number of trailing axes to flatten; None: all axes of an example.
 
     >>> nn.flatten().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 8, 8)))[0].shape
     (5, 64)
@@ -36,7 +36,7 @@ def flatten(axes: int | None = None) -> Layer:
 def _flatten_signature(input_shape: Shapes, *, axes: int | None) -> Signature:
     shape = one(input_shape, "flatten")
     if not shape or (axes or 1) > len(shape):
-        raise ValueError(f"an example has shape {shape}, expected {axes or 1} axes or more to join")
+        raise ValueError(f"an example has shape {shape}, expected at least {axes or 1} axes to flatten")
     kept = 0 if axes is None else len(shape) - axes
     return Signature((*shape[:kept], prod(shape[kept:])))
 
@@ -53,17 +53,17 @@ def _back_to(
 
 
 def _flatten_onnx(*, axes: int | None, shape: Shape, **_: Any) -> Expression:
-    kept = 1 if axes is None else 1 + len(shape) - axes  # with the axis of the examples; a 0 keeps an axis as it is
+    kept = 1 if axes is None else 1 + len(shape) - axes  # including the axis of examples; a 0 keeps an axis
     return op("Reshape", "x", np.array([0] * kept + [prod(shape[kept - 1 :])]))
 
 
 def reshape(*shape: int) -> Layer:
-    """Gives each example another shape: (examples, 64) becomes (examples, 8, 8) by `reshape(8, 8)`. y is a view of x.
+    """Reshapes each example: `reshape(8, 8)` turns (examples, 64) into (examples, 8, 8). y is a view of x.
 
     Args:
-        shape: of one example, of as many numbers as before; one length may be -1: whatever is left.
+        shape: the new shape of one example, with the same number of elements; one length may be -1 (inferred).
     Raises:
-        ValueError: when used: another number of numbers.
+        ValueError: (when used) a different number of elements.
 
     >>> nn.reshape(2, -1).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 6)))[0].shape
     (5, 2, 3)
@@ -74,7 +74,7 @@ def reshape(*shape: int) -> Layer:
         if not (is_number(n) and n == -1):
             positive_int(n, "shape")
     if shape.count(-1) > 1:
-        raise ValueError(f"shape={shape}: expected one -1 at most")
+        raise ValueError(f"shape={shape}: expected at most one -1")
     return make("reshape", Settings(shape=tuple(map(int, shape))), RESHAPE)
 
 
@@ -82,7 +82,9 @@ def _reshape_signature(input_shape: Shapes, *, shape: Shape) -> Signature:
     before = one(input_shape, "reshape")
     known = prod(n for n in shape if n != -1)
     if prod(before) != known and (-1 not in shape or known == 0 or prod(before) % known):
-        raise ValueError(f"an example has shape {before}, of {prod(before)} numbers, which {shape} does not hold")
+        raise ValueError(
+            f"an example has shape {before}, of {prod(before)} elements, which cannot be reshaped to {shape}"
+        )
     return Signature(tuple(prod(before) // known if n == -1 else n for n in shape))
 
 
@@ -95,7 +97,7 @@ def _reshape_onnx(*, shape: Shape, after: Shape, **_: Any) -> Expression:
 
 
 def take(i: int) -> Layer:
-    """(x₀, x₁, …) → xᵢ: one of several values. It is wiring alone: nothing is computed.
+    """(x₀, x₁, …) → xᵢ: selects one of several values. It is pure wiring and computes nothing.
 
     >>> nn.take(1).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, (np.ones((5, 2)), np.zeros((5, 3))))[0].shape
     (5, 3)
@@ -106,22 +108,22 @@ def take(i: int) -> Layer:
 def _take(call: Call, x: Value) -> Value:
     parts, i = call.parts(x), call.settings["i"]
     if i >= len(parts):
-        raise ValueError(f"x has {len(parts)} values, from 0 to {len(parts) - 1}, and i is {i}")
+        raise ValueError(f"i={i}: expected at most {len(parts) - 1}, as x has {len(parts)} values")
     return parts[i]
 
 
 def one(input_shape: Shapes, what: str) -> Shape:
-    """`input_shape`, checked to be that of one array."""
+    """Returns `input_shape` if it is the shape of a single array."""
     if not is_shape(input_shape):
         raise TypeError(f"x is a tuple of {len(input_shape)} values, but {what} takes one array")
     return tuple(input_shape)
 
 
-# -- over time: what `scan` is made of ---------------------------------------------------------------------------------
+# -- over time: the parts of `scan` -----------------------------------------------------------------------------------
 
 
 def unstack_steps() -> Layer:
-    """(..., T, features) → T values (..., features), one for each step of time.
+    """(..., T, features) → T values (..., features), one per time step.
 
     >>> len(unstack_steps().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((5, 3, 2)))[0])
     3
@@ -180,7 +182,7 @@ def _stack_onnx(*, inputs: int, after: Shape, **_: Any) -> Expression:
 
 
 def zeros_of(units: int) -> Layer:
-    """Zeros (..., units) for every row of x (..., features): the state before the first step. No gradient goes through.
+    """Zeros (..., units) for every row of x (..., features): the state before the first step. It has no gradient.
 
     >>> zeros_of(3).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.ones((1, 2)))[0]
     array([[0., 0., 0.]])

@@ -1,4 +1,4 @@
-"""How windows slide, as a layer's settings say it: sizes, strides, paddings, and what becomes of lengths."""
+"""Settings of sliding windows: sizes, strides, paddings, and the resulting lengths."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from nnfunc.layout import Shape
 
 Size: TypeAlias = "int | Sequence[int]"
 Padding: TypeAlias = "Literal['valid', 'same'] | int | tuple[Any, ...] | list[Any]"
-"""How many zeros stand around x: "valid" (none), "same", one number for all sides, or (before, after) for each axis."""
+"""The zeros around x: "valid" (none), "same", an integer for all sides, or (before, after) for each axis."""
 
 
 def sliding(
     axes: int, kernel_size: Size, stride: Size, padding: Padding, dilation: Size, output_padding: Size | None = None
 ) -> dict[str, Any]:
-    """The arguments checked, as settings: a number for each axis."""
+    """Checks the arguments and returns them as settings, with one integer per axis."""
     settings: dict[str, Any] = {
         "kernel_size": each_axis(kernel_size, "kernel_size", axes),
         "stride": each_axis(stride, "stride", axes),
@@ -34,25 +34,25 @@ def sliding(
             if extra >= max(s, d):
                 raise ValueError(
                     f"output_padding={output_padding!r}: expected less than stride {s} or dilation {d}: rows farther "
-                    "out are seen by no window"
+                    "out are not covered by any window"
                 )
         settings["output_padding"] = more
     return {**settings, "dilation": steps}
 
 
 def each_axis(value: Size, name: str, axes: int, least: int = 1) -> tuple[int, ...]:
-    """A number for each axis, from one for all or one for each."""
+    """Expands an integer for all axes, or checks one integer per axis."""
     numbers: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     if len(numbers) != axes:
-        raise ValueError(f"{name}={value!r}: expected a whole number{', or a pair of them' if axes > 1 else ''}")
+        raise ValueError(f"{name}={value!r}: expected an integer{', or a pair of them' if axes > 1 else ''}")
     return tuple(positive_int(n, name, least) for n in numbers)
 
 
 def pads_of(padding: Padding, axes: int) -> str | Pads:
-    """Padding as a name, or (before, after) for each axis."""
+    """Returns padding as a name, or (before, after) for each axis."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
-            raise ValueError(f"padding={padding!r}: expected 'valid', 'same', a whole number or (before, after) pairs")
+            raise ValueError(f"padding={padding!r}: expected 'valid', 'same', an integer or (before, after) pairs")
         return padding
     if not isinstance(padding, (tuple, list)):
         around = positive_int(padding, "padding", 0)
@@ -60,12 +60,12 @@ def pads_of(padding: Padding, axes: int) -> str | Pads:
     pairs = [padding] if axes == 1 and not any(isinstance(p, (tuple, list)) for p in padding) else list(padding)
     if len(pairs) != axes or not all(isinstance(p, (tuple, list)) and len(p) == 2 for p in pairs):
         wanted = "((top, bottom), (left, right))" if axes == 2 else "(before, after)"
-        raise ValueError(f"padding={padding!r}: expected {wanted}, one whole number, 'valid' or 'same'")
+        raise ValueError(f"padding={padding!r}: expected {wanted}, an integer, 'valid' or 'same'")
     return tuple((positive_int(a, "padding", 0), positive_int(b, "padding", 0)) for a, b in pairs)
 
 
 def two(numbers: Sequence[int]) -> Pair:
-    """A number for each of two axes: of a sequence the first is 1."""
+    """Returns one integer for each of two axes; for a sequence the first is 1."""
     return (1, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
@@ -73,7 +73,7 @@ def windows_of(
     lengths: Sequence[int], *, kernel_size: Sequence[int], stride: Sequence[int], padding: str | Pads,
     dilation: Sequence[int],
 ) -> Windows:  # fmt: skip
-    """The windows over axes of these lengths."""
+    """Returns the windows over axes of these lengths."""
     if padding == "valid":
         pads: Pads = ((0, 0),) * len(lengths)
     elif isinstance(padding, str):
@@ -88,7 +88,7 @@ def spread_lengths(
     lengths: Sequence[int], *, kernel_size: Sequence[int], stride: Sequence[int], padding: str | Pads,
     dilation: Sequence[int], output_padding: Sequence[int],
 ) -> tuple[int, ...]:  # fmt: skip
-    """How long the axes are that a transposed convolution makes."""
+    """Returns the output lengths of a transposed convolution."""
     if padding == "same":
         return tuple(n * s for n, s in zip(lengths, stride, strict=True))
     pads: Pads = ((0, 0),) * len(lengths) if isinstance(padding, str) else padding
@@ -99,7 +99,7 @@ def spread_lengths(
 
 
 def image(x: Array, axes: int) -> Array:
-    """x (..., H, W, C) or, of one axis, (..., T, C) as (examples, H, W, C)."""
+    """Reshapes x (..., H, W, C), or (..., T, C) for one axis, to (examples, H, W, C)."""
     return x.reshape(-1, *((1,) if axes == 1 else ()), *x.shape[-1 - axes :])
 
 
@@ -107,18 +107,18 @@ def image(x: Array, axes: int) -> Array:
 
 
 def channels_first(x: Expression, shape: Shape, axes: int) -> Expression:
-    """x as ONNX has it, (examples, C, ...); axes before those of an image join the examples."""
+    """Transposes x to ONNX's (examples, C, ...); axes before those of an image are merged with the examples."""
     flat = op("Reshape", x, np.array([-1, *shape[-1 - axes :]])) if len(shape) > axes + 1 else x
     return op("Transpose", flat, perm=[0, axes + 1, *range(1, axes + 1)])
 
 
 def channels_last(y: Expression, after: Shape, axes: int) -> Expression:
-    """The other way round."""
+    """The inverse of `channels_first`."""
     last = op("Transpose", y, perm=[0, *range(2, axes + 2), 1])
     return op("Reshape", last, np.array([-1, *after])) if len(after) > axes + 1 else last
 
 
 def onnx_pads(windows: Windows, axes: int) -> list[int]:
-    """The zeros before all axes, then those after."""
+    """Returns the padding in ONNX's order: before all axes, then after."""
     pads = windows.pads[-axes:]
     return [a for a, _ in pads] + [b for _, b in pads]

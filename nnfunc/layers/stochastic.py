@@ -1,4 +1,4 @@
-"""Layers that draw: dropout (Srivastava et al., JMLR 15, 2014) and the sample of a normal distribution."""
+"""Stochastic layers: dropout (Srivastava et al., JMLR 15, 2014) and samples of a normal distribution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["dropout", "reparametrize"]
 
 
 def dropout(keep_prob: float) -> Layer:
-    """y = x · mask / keep_prob, each element of the mask 1 with probability keep_prob, else 0.
+    """y = x · mask / keep_prob, where each element of the mask is 1 with probability keep_prob, else 0.
 
     Args:
         keep_prob: the probability that an element is KEPT, in (0, 1].
@@ -34,17 +34,17 @@ def dropout(keep_prob: float) -> Layer:
     >>> nn.dropout(0.5).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x, key=nn.key(1), train=True)[0]
     array([[0., 2., 0., 0., 0., 0.]])
     """
-    why = "the probability to keep an element, not to drop it"
+    why = "the probability of keeping an element, not of dropping it"
     keep_prob = number(keep_prob, "keep_prob", 0, 1, open_low=True, why=why)
     if keep_prob < 2**-32:
-        raise ValueError(f"keep_prob={keep_prob!r}: expected at least 2⁻³², as masks are drawn with 32 bits")
+        raise ValueError(f"keep_prob={keep_prob!r}: expected at least 2⁻³², as masks are drawn from 32 random bits")
     return make("dropout", Settings(keep_prob=keep_prob), DROPOUT)
 
 
 def _dropout(
     params: Sequence[Array], x: Array, *, key: Keys | None, train: bool, keep_prob: float
 ) -> tuple[Array, Array | None]:
-    """The cache is the mask, or None where nothing is dropped."""
+    """Returns y and the mask, or None if nothing is dropped."""
     if not train or keep_prob == 1:
         return view(x), None
     if key is None:
@@ -54,7 +54,7 @@ def _dropout(
 
 
 def _mask(key: Keys, shape: Shape, keep_prob: float, dtype: np.dtype[np.floating]) -> Array:
-    """1/keep_prob or 0 for each element; drawn as integers, so that the dtype changes no mask."""
+    """1/keep_prob or 0 for each element; drawn as integers, so that masks do not depend on the dtype."""
     if isinstance(key, tuple):
         return np.stack([_mask(k, shape[1:], keep_prob, dtype) for k in key])
     kept = random_bits(key, prod(shape)).reshape(shape) < np.uint32(keep_prob * 2**32)
@@ -73,7 +73,7 @@ def _dropout_backward(
 def reparametrize() -> Layer:
     """(mu, logvar) → mu + exp(logvar/2) · ε, ε ~ N(0, 1) in training; mu in prediction (Kingma & Welling, ICLR 2014).
 
-    Both inputs have one shape. In training `forward` needs a key.
+    Both inputs have the same shape. In training `forward` needs a key.
 
     >>> x = np.zeros((1, 2)), np.full((1, 2), -1000.0)
     >>> nn.reparametrize().forward(nn.arrays.EMPTY, nn.arrays.EMPTY, x, key=nn.key(0), train=True)[0].round(3) + 0.0
@@ -84,19 +84,19 @@ def reparametrize() -> Layer:
 
 def _pair(input_shape: Shapes) -> Signature:
     if len(input_shape) != 2 or not all(isinstance(s, tuple) for s in input_shape) or input_shape[0] != input_shape[1]:
-        raise ValueError(f"the inputs have the shapes {input_shape}, expected two of one shape: (mu, logvar)")
+        raise ValueError(f"the inputs have shapes {input_shape}, expected two of the same shape: (mu, logvar)")
     return Signature(input_shape[0])
 
 
 def _sample(
     params: Sequence[Array], x: tuple[Array, Array], *, key: Keys | None, train: bool
 ) -> tuple[Array, Array | None]:
-    """The cache is std · ε."""
+    """Returns the sample and std · ε."""
     mu, logvar = x
     if not train:
         return view(mu), None
     if key is None:
-        raise ValueError("a sample needs a key: pass key=nn.key(seed), or train=False for the mean")
+        raise ValueError("sampling needs a key: pass key=nn.key(seed), or train=False for the mean")
     noise = np.exp(0.5 * logvar) * _normal(key, mu.shape, mu.dtype)
     return mu + noise, noise
 

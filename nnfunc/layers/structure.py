@@ -1,4 +1,4 @@
-"""What looks into compositions: their layers, the last one, whether parameters fit."""
+"""Inspection of compositions: their layers, the last layer, and whether parameters match."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["map_layers"]
 
 
 def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str = "") -> Layer:
-    """The same composition with `function(path, layer)` in the place of each layer that is no composition.
+    """Replaces each layer that is not a composition by `function(path, layer)`.
 
     >>> doubled = map_layers(lambda path, layer: nn.dense(2 * layer.settings["units"]), nn.serial(nn.dense(3)))
     >>> doubled.layers[0][1].settings["units"]
@@ -25,14 +25,14 @@ def map_layers(function: Callable[[str, Layer], Layer], model: Layer, path: str 
     instance(model, Layer, "model"), instance(path, str, "path")
     if model.wire is None:
         callable_(function, "function", "(path, layer) -> layer")
-        return instance(function(path, model), Layer, "what the function returned")
+        return instance(function(path, model), Layer, "the function's result")
     prefix = within(path)
     layers = tuple((name, map_layers(function, layer, prefix + name)) for name, layer in model.layers)
     return model._replace(layers=layers)
 
 
 def kernels(model: Layer, path: str = "") -> list[tuple[str, Layer]]:
-    """All layers that are no composition, with their paths.
+    """Returns all layers that are not compositions, with their paths.
 
     >>> kernels(nn.serial(nn.dense(2), nn.residual(nn.relu())))
     [('dense1', dense(units=2, initializer='he', bias_initializer='zeros', bias=True)), ('residual1.relu1', relu())]
@@ -44,7 +44,7 @@ def kernels(model: Layer, path: str = "") -> list[tuple[str, Layer]]:
 
 
 def by_rows(model: Layer) -> bool:
-    """Whether in prediction each row of the outputs depends on its own row of x alone, as far as is known.
+    """Whether in prediction each output row is known to depend only on its own row of x.
 
     >>> by_rows(nn.mlp([2, 3, 1], ["relu", "sigmoid"])), by_rows(nn.layer(lambda p, x: (x, None), lambda p, c, dy: dy))
     (True, False)
@@ -53,19 +53,19 @@ def by_rows(model: Layer) -> bool:
 
 
 def check_params(model: Layer, params: ArrayDict, state: ArrayDict | None = None) -> None:
-    """Raises an error if the parameters have not the names and shapes that the model's layers take.
+    """Raises an error if the parameters do not have the names and shapes of the model's layers.
 
-    A layer of your own does not say what it takes, so its arrays are not looked at.
+    User-defined layers do not declare their parameters, so their arrays are not checked.
 
     >>> check_params(nn.serial(nn.dense(3)), nn.ArrayDict({"dense1.W": np.ones((2, 4)), "dense1.b": np.ones(4)}))
     Traceback (most recent call last):
-    ValueError: dense1: the parameters do not fit the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,), ...
+    ValueError: dense1: the parameters do not match the model: W (2, 4), b (4,), expected W (inputs, 3) and b (3,), ...
     """
     patterns, ties = frozen_patterns(model), all_ties(model)
     shapes = {**params.layout.shapes}
     if state is not None:
         shapes |= state.group(FROZEN[:-1]).layout.shapes
-    elif patterns:  # what is frozen is not here
+    elif patterns:  # frozen arrays are not among the parameters
         return
     known: set[str] = set()
     for path, layer in kernels(model):
@@ -81,11 +81,11 @@ def check_params(model: Layer, params: ArrayDict, state: ArrayDict | None = None
             raise located(error, path) from error
     extra = ", ".join(k for k in (*shapes, *params.counts) if k not in known)
     if extra:
-        raise ValueError(f"the parameters do not fit the model: it has no layer for {extra}")
+        raise ValueError(f"the parameters do not match the model: it has no layer for {extra}")
 
 
 def last_layer(model: Layer) -> Layer:
-    """The layer that makes a model's outputs: the last of a series, also of a nested one.
+    """Returns the layer that computes a model's outputs: the last of a series, also of a nested one.
 
     >>> last_layer(nn.mlp([2, 3, 1], ["relu", "sigmoid"]))
     sigmoid()
@@ -98,19 +98,19 @@ SERIES = serial().wire
 
 
 def is_serial(model: Layer) -> bool:
-    """Whether a model is its layers one after another."""
+    """Whether a model is a series of layers."""
     return model.wire is SERIES
 
 
 def frozen_patterns(model: Layer, path: str = "") -> list[tuple[str, str]]:
-    """(prefix, pattern) of all that is frozen in a model."""
+    """Returns the (prefix, pattern) pairs of everything frozen in a model."""
     prefix = within(path)
     inner = [p for name, layer in model.layers for p in frozen_patterns(layer, prefix + name)]
     return [*((prefix, pattern) for pattern in model.frozen), *inner]
 
 
 def all_ties(model: Layer, path: str = "") -> dict[str, tuple[str, bool]]:
-    """Of all tied arrays in a model the one that they are, and whether transposed."""
+    """Returns for each tied array in a model its target, and whether it is transposed."""
     prefix = within(path)
     found = {prefix + t.name: (prefix + t.to, t.transposed) for t in model.ties}
     for name, layer in model.layers:

@@ -29,18 +29,18 @@ def transformer_block(
     norm: Literal["before", "after"] = "before",
     keep_prob: float = 1.0,
 ) -> Layer:
-    """x + attention, then + a perceptron at each position, each with a layer norm (Vaswani et al., NeurIPS 2017).
+    """x + attention, then x + MLP at each position, each with a layer norm (Vaswani et al., NeurIPS 2017).
 
     Args:
         width: the features of x (..., T, width) and of y.
         heads, causal, rotary: see `nn.attention`.
-        hidden: the units of the perceptron; None: 4·width.
-        activation: of these.
-        norm: "before" each part, x + f(norm(x)) (Xiong et al., ICML 2020), as in GPT-2 and later; "after" it, norm(x +
-            f(x)), as in the paper and in PyTorch's TransformerEncoderLayer by default.
-        keep_prob: of the dropout at the end of each part.
+        hidden: the hidden units of the MLP; None: 4·width.
+        activation: the activation of the hidden units.
+        norm: "before" each part, x + f(norm(x)) (Xiong et al., ICML 2020), as in GPT-2 and later; "after" it,
+            norm(x + f(x)), as in the paper and by default in PyTorch's TransformerEncoderLayer.
+        keep_prob: the keep_prob of the dropout at the end of each part.
     Raises:
-        ValueError: an unknown norm, no hidden units, a width that the heads do not divide.
+        ValueError: an unknown norm, hidden < 1, a width not divisible by the heads.
 
     >>> block = nn.transformer_block(8, heads=2, causal=True)
     >>> params, state = block.init(nn.key(0), (5, 8))
@@ -49,7 +49,7 @@ def transformer_block(
     """
     choice(norm, "norm", "before", "after")
     if positive_int(width, "width") % positive_int(heads, "heads"):
-        raise ValueError(f"heads={heads} do not divide width={width}")
+        raise ValueError(f"heads={heads} does not divide width={width}")
     drop = [dropout(keep_prob)] if not (isinstance(keep_prob, (int, float)) and keep_prob == 1) else []
     hidden = 4 * width if hidden is None else positive_int(hidden, "hidden")
     looks = [attention(heads, causal=causal, rotary=rotary), *drop]

@@ -1,15 +1,15 @@
-"""Windows that slide over one or two axes: where they stand, and the products of what they see with a kernel.
+"""Sliding windows over one or two axes: their positions, and the products of their contents with a kernel.
 
-Everything here is in two dimensions, x (examples, H, W, C); one axis is an H of 1. A window of kernel size k, stride s
-and dilation d sees x at p·s + i·d − before, i = 0 … k−1, for the output p; outside of x there are zeros:
+Everything here is two-dimensional, x (examples, H, W, C); a single axis has H = 1. A window of kernel size k, stride s
+and dilation d sees x at p·s + i·d − before, i = 0 … k−1, for the output p; x is zero-padded:
 
     correlate    y[p, o] = Σᵢ Σ_c x[p·s + i·d − before, c] W[i, c, o]
     spread       x[p·s + i·d − before, c] += y[p, o] W[i, c, o]         its transpose
     weights      W[i, c, o] = Σₚ x[p·s + i·d − before, c] y[p, o]       its gradient
 
-In groups, the channels c and o are parted into as many, each with a kernel of its own: W (kh, kw, C/groups, O). What
-windows see is copied side by side (columns), a block of examples or of rows at a time, so that it stays in the
-processor's cache, and multiplied as a matrix. Both gradients of a convolution can come from the same columns.
+With groups, the channels c and o are split into groups, each with its own kernel: W (kh, kw, C/groups, O). The contents
+of the windows are copied into a matrix (columns), one block of examples or rows at a time so that it stays in the
+processor's cache, and multiplied. Both gradients of a convolution can be computed from the same columns.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from nnfunc.arrays import Array
 
 Pair: TypeAlias = tuple[int, int]
 Pads: TypeAlias = tuple[Pair, ...]
-"""(before, after) of each axis; less than 0: cut off."""
+"""(before, after) of each axis; negative values crop."""
 
 BLOCK = 1 << 18
-"""How many numbers the columns of a block have: about 1 MB, as much as stays in the processor's cache."""
+"""The number of elements in the columns of a block: about 1 MB, small enough for the processor's cache."""
 
 FEW = 4
-"""Fewer channels than these are few."""
+"""The number of channels below which another memory layout is used."""
 
 
 class Windows(NamedTuple):
-    """How windows slide, for each axis: size, stride, dilation, and the zeros before and after."""
+    """The size, stride, dilation and padding of windows, for each axis."""
 
     size: Pair
     stride: Pair
@@ -43,19 +43,19 @@ class Windows(NamedTuple):
 
     @property
     def spans(self) -> Pair:
-        """From the first to behind the last number that a window sees."""
+        """The extent of a window, from its first to its last element."""
         (kh, kw), (dh, dw) = self.size, self.dilation
         return (kh - 1) * dh + 1, (kw - 1) * dw + 1
 
     def outputs(self, height: int, width: int) -> Pair:
-        """How many windows there are."""
+        """The number of windows along each axis."""
         (top, bottom), (left, right) = self.pads
         high, wide = self.spans
         return (height + top + bottom - high) // self.stride[0] + 1, (width + left + right - wide) // self.stride[1] + 1
 
 
 def same_pads(length: int, size: int, stride: int, dilation: int) -> Pair:
-    """Zeros for ⌈length/stride⌉ outputs, one more after than before if their number is odd.
+    """Returns the padding for ⌈length/stride⌉ outputs, with the extra zero at the end if the total is odd.
 
     >>> same_pads(28, 3, 1, 1), same_pads(28, 3, 2, 1)
     ((1, 1), (0, 1))
@@ -65,7 +65,7 @@ def same_pads(length: int, size: int, stride: int, dilation: int) -> Pair:
 
 
 def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
-    """x (examples, …, C) with numbers around; x itself where there are none.
+    """Pads x (examples, …, C) with a constant; without padding returns x itself.
 
     >>> padded(np.ones((1, 1, 2, 1)), ((0, 0), (1, -1))).ravel()
     array([0., 1.])
@@ -80,7 +80,7 @@ def padded(x: Array, pads: Pads, value: float = 0.0) -> Array:
 
 
 def taps(x: Array, windows: Windows, outputs: Pair) -> Iterator[Array]:
-    """For each place in a window, row by row, what all windows see there: views of a padded x."""
+    """Yields for each offset in a window, row by row, the elements of all windows: views of a padded x."""
     (kh, kw), (sh, sw), (dh, dw), _ = windows
     oh, ow = outputs
     for i in range(kh):
@@ -89,7 +89,7 @@ def taps(x: Array, windows: Windows, outputs: Pair) -> Iterator[Array]:
 
 
 def _columns(x: Array, windows: Windows, groups: int, oh: int, ow: int) -> Array:
-    """What each window sees of the padded x: a view (groups, examples, oh, ow, kh, kw, C/groups)."""
+    """Views the contents of each window of the padded x: (groups, examples, oh, ow, kh, kw, C/groups)."""
     (kh, kw), (sh, sw), (dh, dw), _ = windows
     n, h, w, c = x.strides
     own = x.shape[-1] // groups
@@ -98,7 +98,7 @@ def _columns(x: Array, windows: Windows, groups: int, oh: int, ow: int) -> Array
 
 
 def _blocks(examples: int, oh: int, row: int) -> Iterator[tuple[slice, slice]]:
-    """Examples and rows of outputs, a block at a time; `row` numbers are the columns of one row."""
+    """Yields slices of examples and output rows, one block at a time; the columns of one row have `row` elements."""
     rows = min(max(BLOCK // row, 1), oh)
     count = max(BLOCK // (row * oh), 1)
     for k in range(0, examples, count):
@@ -107,7 +107,7 @@ def _blocks(examples: int, oh: int, row: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _Block(NamedTuple):
-    """One block: its examples, its rows of outputs, and what its windows see.
+    """One block: its examples, its output rows, and the contents of its windows.
 
     `seen` is (groups, examples, rows, ow, kh, kw, C/groups), `columns` the same as matrices (groups, windows, K).
     """
@@ -119,10 +119,10 @@ class _Block(NamedTuple):
 
 
 def _column_blocks(x: Array, windows: Windows, groups: int, outputs: Pair, fill: bool = True) -> Iterator[_Block]:
-    """All windows of the padded x, a block at a time, in memory that each block takes over from the last.
+    """Yields all windows of the padded x, one block at a time, reusing the memory of the previous block.
 
-    In memory stand the numbers of one window side by side, or, of few channels, those that all windows see at one
-    place: what is copied in one go is long then.
+    The elements of a window are contiguous in memory or, with few channels, those of all windows at one offset, so that
+    each copy is long.
     """
     (kh, kw), (oh, ow), own = windows.size, outputs, x.shape[-1] // groups
     step, span = windows.stride[0], windows.spans[0]
@@ -145,14 +145,14 @@ def _column_blocks(x: Array, windows: Windows, groups: int, outputs: Pair, fill:
 
 
 def _matrices(W: Array, groups: int) -> Array:
-    """W (kh, kw, C/groups, O) as a matrix for each group, (groups, kh·kw·C/groups, O/groups)."""
+    """Reshapes W (kh, kw, C/groups, O) to one matrix per group, (groups, kh·kw·C/groups, O/groups)."""
     kh, kw, own, outputs = W.shape
     parted = W.reshape(kh * kw * own, groups, outputs // groups).transpose(1, 0, 2)
     return np.ascontiguousarray(parted)
 
 
 def _by_group(y: Array, groups: int) -> Array:
-    """y (examples, oh, ow, O) as (groups, rows, O/groups): a view."""
+    """Views y (examples, oh, ow, O) as (groups, rows, O/groups)."""
     n, oh, ow, outputs = y.shape
     return y.reshape(n * oh * ow, groups, outputs // groups).transpose(1, 0, 2)
 
@@ -162,7 +162,7 @@ def correlate(
 ) -> Array:
     """y[p, o] = Σᵢ Σ_c x[p·s + i·d − before, c] W[i, c, o] (+ b[o]).
 
-    `beside` (dy, out): as many windows as dy has, and from their columns also `weights(x, dy, windows, groups, out)`.
+    `beside` (dy, out): use the windows of dy, and compute `weights(x, dy, windows, groups, out)` from their columns.
 
     >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
     >>> correlate(np.arange(4.0).reshape(1, 1, 4, 1), np.array([[[[1.0]], [[10.0]]]]), once, 1).ravel()
@@ -174,7 +174,7 @@ def correlate(
         _correlate_lines(padded(x, windows.pads), W, windows, y, b, beside)
         return y
     matrices = _matrices(W, groups)
-    wide = None if b is None else np.tile(b, ow)  # a whole line of y at once
+    wide = None if b is None else np.tile(b, ow)  # for a whole line of y at once
     total = None if beside is None else _Total(beside[1], groups)
     for block in _column_blocks(padded(x, windows.pads), windows, groups, (oh, ow)):
         part = y[block.examples, block.rows]
@@ -279,13 +279,13 @@ def weights(x: Array, dy: Array, windows: Windows, groups: int, out: Array) -> N
 
 
 def spread(y: Array, W: Array, windows: Windows, groups: int, size: Pair) -> Array:
-    """x[p·s + i·d − before, c] += y[p, o] W[i, c, o], x (examples, *size, C); 0 where no window looks.
+    """x[p·s + i·d − before, c] += y[p, o] W[i, c, o], x (examples, *size, C); 0 outside all windows.
 
     >>> once = Windows((1, 2), (1, 1), (1, 1), ((0, 0), (0, 0)))
     >>> spread(np.ones((1, 1, 3, 1)), np.array([[[[1.0]], [[10.0]]]]), once, 1, (1, 4)).ravel()
     array([ 1., 11., 11., 10.])
     """
-    if windows.stride == (1, 1) and W.shape[2] > 1:  # then it is a correlation with the kernel reversed, and faster
+    if windows.stride == (1, 1) and W.shape[2] > 1:  # faster as a correlation with the reversed kernel
         return correlate(y, swapped(W, groups)[::-1, ::-1], _reverse(windows, size, y), groups)
     channels, matrices = W.shape[2] * groups, _matrices(W, groups)
     (top, bottom), (left, right) = windows.pads
@@ -306,7 +306,7 @@ def spread(y: Array, W: Array, windows: Windows, groups: int, size: Pair) -> Arr
 
 
 def _reverse(windows: Windows, size: Pair, y: Array) -> Windows:
-    """The windows over y, of stride 1, that see for each place of x what had seen it."""
+    """Returns the windows over y, of stride 1, that contain for each element of x the outputs that depend on it."""
     lengths = zip(size, y.shape[1:3], windows.spans, windows.pads, strict=True)
     around = [(span - 1 - a, n - m + a) for n, m, span, (a, _) in lengths]
     return windows._replace(pads=(around[0], around[1]))
@@ -315,7 +315,7 @@ def _reverse(windows: Windows, size: Pair, y: Array) -> Windows:
 def gradients(
     x: Array, dy: Array, W: Array, windows: Windows, groups: int, dW: Array | None, need: bool
 ) -> Array | None:
-    """The gradients of `correlate`: that of W is written into dW, that of x returned if it is needed."""
+    """The gradients of `correlate`: writes that of W into dW, returns that of x if needed."""
     size = x.shape[1], x.shape[2]
     if windows.stride != (1, 1) or W.shape[2] < FEW:
         if dW is not None:
@@ -333,7 +333,7 @@ def gradients(
 
 
 def swapped(W: Array, groups: int) -> Array:
-    """The kernel of the other direction: (kh, kw, C/groups, O) as (kh, kw, O/groups, C).
+    """Transposes a kernel to the other direction: (kh, kw, C/groups, O) → (kh, kw, O/groups, C).
 
     >>> swapped(np.ones((3, 3, 2, 8)), 2).shape
     (3, 3, 4, 4)

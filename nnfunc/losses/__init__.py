@@ -1,4 +1,4 @@
-"""Losses: what a network is trained to make small. `base` says what they have in common, `targets` what they accept.
+"""Losses: the objectives minimized in training. The shared parts are in `base`, accepted targets in `targets`.
 
 classification      binary_cross_entropy, categorical_cross_entropy, sparse_categorical_cross_entropy, each also
                     ..._with_logits; focal, kl_divergence
@@ -6,9 +6,9 @@ margins             hinge, multi_class_hinge
 regression          mean_squared_error, mean_absolute_error, huber, log_cosh, quantile, poisson, gaussian, cosine
 pairs               contrastive, triplet
 sequences           ctc
-combined            of several outputs
+combined            a weighted sum for several outputs
 
-A loss takes options by a call, `nn.categorical_cross_entropy(label_smoothing=0.1)`: see `nnfunc.losses.options`.
+A loss is given options by calling it, `nn.categorical_cross_entropy(label_smoothing=0.1)`: see `nnfunc.losses.options`.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ def _made(value: Loss | Callable[[], Loss]) -> Loss:
 
 
 def built_in() -> list[Loss]:
-    """All losses but those that are made of others, with their default settings."""
+    """Returns all losses except those built from others, with their default settings."""
     return [_made(globals()[name]) for name in __all__ if name not in NOT_LOSSES]
 
 
 @cache
 def by_names() -> dict[str, Callable[[], Loss]]:
-    """The names that stand for losses."""
+    """Returns the losses by name."""
     return {loss.name: (lambda loss=loss: loss) for loss in built_in()}  # type: ignore[misc]  # a default that binds
 
 

@@ -1,15 +1,14 @@
-"""What a loss is: a value per example and its gradient. The weighted mean over the examples stands here, once.
+"""The loss: a value per example and its gradient. The weighted mean over examples is implemented here, once for all.
 
     forward(y, target, weights=None, *, class_weights=None) -> (value, cache)
     backward(cache) -> dy
 
 A loss is two functions: `values(y, target) -> (values, residual)` and `gradient(residual) -> ∂ values/∂y`. The values
-are one per example; or one per output, of which the example's is the mean or the sum (`Loss.over`). The weighted mean
-of the examples is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs): axes
-between are free, each position is an example; weights are given for each example, or for each position. Of a stack, y
-is marked by `nn.stacks.per_member`, and there is a value for each member. `cache.values` holds the values per example,
-`cache.total` Σ w. Where all weights are 0, the mean and its gradient are 0. `nnfunc.losses.options` says what else a
-loss can be asked for.
+are one per example; or one per output, and the example's value is their mean or sum (`Loss.over`). The weighted mean
+over examples is the same for all: value = Σ wᵢ lᵢ / Σ wᵢ. Outputs y have shape (examples, ..., outputs); each position
+on the axes in between is an example, and weights are given per example or per position. For a stack, y is marked with
+`nn.stacks.per_member`, and there is one value per member. `cache.values` are the values per example, `cache.total` is
+Σ w. If all weights are 0, the mean and its gradient are 0. See `nnfunc.losses.options` for the options of losses.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ from nnfunc.losses.weights import of_classes, one_of, weights_of
 from nnfunc.stacks import PerMember, with_axis, without_axis
 
 Residual: TypeAlias = Any
-"""What the values of a loss leave for its gradient: a type of each loss's own."""
+"""The values a loss saves for its gradient, of a loss-specific type."""
 
 Decision: TypeAlias = "float | Literal['largest']"
-"""How outputs become classes: the largest of them, or each is 1 above a threshold."""
+"""The rule that turns outputs into classes: the largest output, or each output is 1 above a threshold."""
 
 
 LossName: TypeAlias = Literal[
@@ -58,9 +57,9 @@ LossName: TypeAlias = Literal[
 
 
 class LossCache(NamedTuple):
-    """What `forward` leaves for `backward`: the values per example, the share of each in the mean (one for all, or an
-    array of the rows of y with a last axis of 1), Σ w (of a stack (K,)), the shape of y, the loss's own, and the weight
-    of each output in its example's value, where that is not the same for all."""
+    """The values `forward` saves for `backward`: the values per example, the share of each in the mean (a scalar, or an
+    array of the rows of y with a last axis of 1), Σ w (for a stack (K,)), the shape of y, the loss's residual, and the
+    weight of each output in its example's value, if they differ."""
 
     values: Array
     share: Array
@@ -90,28 +89,29 @@ class Fields(NamedTuple):
 
 
 class Loss(Fields):
-    """A loss: a named tuple whose fields say what it is, with `forward` and `backward`.
+    """A loss: a named tuple of its definition, with `forward` and `backward`.
 
     Attributes:
-        name, settings: what it is called, and the arguments that it was made with.
+        name, settings: its name, and the arguments that it was created with.
         values, gradient: its mathematics: `values(y, T, **settings) -> (values, residual)`,
-            `gradient(residual, **settings) -> ∂ values/∂y`, an array of its own.
-        targets: what a target is: "outputs" (like y), "bits" (in [0, 1]), "one-hot" rows, "classes" (their numbers),
-            "pairs" (a bit for each example), "nothing" (it is not looked at), "labels" (sequences of class numbers).
-        activation: the output activation whose results it takes, "sigmoid" or "softmax"; None for any outputs.
-        logits: the name of the same loss of the values before that activation, by which training computes the two.
-        decision: how outputs become classes: each is 1 above this number, or "largest"; None: there are no classes.
+            `gradient(residual, **settings) -> ∂ values/∂y`, a new array.
+        targets: the kind of target: "outputs" (like y), "bits" (in [0, 1]), "one-hot" rows, "classes" (class indices),
+            "pairs" (one bit per example), "nothing" (ignored), "labels" (sequences of class indices).
+        activation: the output activation that it expects, "sigmoid" or "softmax"; None for any outputs.
+        logits: the name of the same loss on logits, which training uses to compute loss and activation together.
+        decision: the rule that turns outputs into classes: each is 1 above this threshold, or "largest"; None: there
+            are no classes.
         parts: the (weight, loss) pairs of a combined loss.
-        own: the two functions of a loss of your own.
-        over: whether values are those of the outputs, and an example's is their "mean" or "sum"; None: they are the
-            examples'.
-        outputs: how many arrays y is: 1, or the length of the tuple.
-        axes: how many axes of y are an example: 1, of a loss of whole sequences 2.
-        options: what it was asked for: see `__call__`.
+        own: the two functions of a user-defined loss.
+        over: whether values are per output, and an example's value is their "mean" or "sum"; None: values are per
+            example.
+        outputs: the number of arrays in y: 1, or the length of the tuple.
+        axes: the number of axes of an example in y: 1, or 2 for losses of whole sequences.
+        options: its options, see `__call__`.
 
-    A loss of your own is `Loss(forward, backward)`: `forward(y, target) -> (value, cache)`, or `forward(y, target,
-    weights)` if it can be trained with weights, and `backward(cache) -> dy`, a gradient of y's shape. It gets y as the
-    model gives it, one network's, in training, in checks and in stacks alike.
+    A user-defined loss is `Loss(forward, backward)`: `forward(y, target) -> (value, cache)`, or
+    `forward(y, target, weights)` if it supports weights, and `backward(cache) -> dy`, a gradient of y's shape. It
+    always receives the model's output y of a single network, also in checks and stacks.
 
     >>> value, cache = nn.mean_squared_error.forward(np.array([[1.0], [3.0]]), np.array([[1.0], [1.0]]))
     >>> value, cache.values, nn.mean_squared_error.backward(cache).ravel()
@@ -119,20 +119,21 @@ class Loss(Fields):
     """
 
     def __new__(cls, forward: Callable[..., tuple[Numbers, Any]], backward: Callable[[Any], Value]) -> Loss:
-        """A loss from two functions of your own."""
+        """Creates a loss from two user-defined functions."""
         for name, function in (("forward", forward), ("backward", backward)):
             if not callable(function):
-                raise TypeError(f"{name}={function!r} is not callable: a Loss is made of two functions")
+                raise TypeError(f"{name}={function!r} is not callable: a Loss is built from two functions")
         return make("Loss", own=(forward, backward))
 
     def __call__(self, **options: Unpack[Options]) -> Loss:
-        """The same loss with other options; None takes one back. `nnfunc.losses.options` says what they do.
+        """Returns the same loss with other options; None removes one. See `nnfunc.losses.options` for their meaning.
 
         Args:
-            options: of those that this loss takes: `label_smoothing`, `ignore`, `positive_weights`, `output_weights`,
+            options: those that this loss supports, among `label_smoothing`, `ignore`, `positive_weights`,
+                `output_weights`,
                 `missing`, `reduction`.
         Raises:
-            TypeError: one that this loss does not take.
+            TypeError: an option that this loss does not support.
 
         >>> loss = nn.sparse_categorical_cross_entropy(label_smoothing=0.1, ignore=-1)
         >>> loss, loss(label_smoothing=None)
@@ -142,11 +143,11 @@ class Loss(Fields):
         for name in options:
             if name not in taken:
                 hint = (
-                    f"it takes {', '.join(taken)}"
+                    f"it supports {', '.join(taken)}"
                     if taken
-                    else "give it to its parts"
+                    else "pass it to its parts"
                     if self.parts
-                    else "it takes none"
+                    else "it supports none"
                 )
                 raise TypeError(f"{self!r} has no option {name!r}: {hint}")
         checked = {k: None if v is None else CHECKS[k](v) for k, v in options.items()}
@@ -170,18 +171,18 @@ class Loss(Fields):
     def forward(
         self, y: Value, target: Any, weights: Any = None, *, class_weights: ArrayLike | None = None
     ) -> tuple[Scalar, Any]:
-        """The weighted mean of the values, and what backward needs.
+        """Returns the weighted mean of the values, and the cache for backward.
 
         Args:
-            y: outputs (examples, ..., outputs), or a tuple of `outputs` such arrays; of a stack
+            y: outputs (examples, ..., outputs), or a tuple of `outputs` such arrays; for a stack
                 `nn.stacks.per_member(y)`.
-            target: see `targets`; in a stack shared by all members, unless it is marked too.
+            target: see `targets`; in a stack it is shared by all members unless marked too.
             weights: (examples,), or of y's shape without its last axis.
-            class_weights: (classes,), the weight of the examples of each class.
+            class_weights: (classes,), the weight of each class's examples.
         Returns:
-            value (of a stack an array (K,)), cache.
+            value (for a stack an array (K,)), cache.
         Raises:
-            ValueError: shapes that do not fit, labels out of range, outputs that are no probabilities.
+            ValueError: mismatched shapes, labels out of range, outputs that are not probabilities.
         """
         K = stacked_by(y)
         if K is None:
@@ -192,17 +193,19 @@ class Loss(Fields):
         return loss_of(self, *parts, class_weights, 1 if K is None else 2)
 
     def backward(self, cache: Any) -> Value:
-        """The gradient of the value with respect to y."""
+        """Returns the gradient of the value with respect to y."""
         if self.values is not None and not isinstance(cache, LossCache):
-            raise TypeError(f"cache is {type(cache).__name__}, expected what forward returned")
+            raise TypeError(f"cache is {type(cache).__name__}, expected the cache that forward returned")
         return gradient_of(self, cache)
 
 
 def stacked_by(y: Value) -> int | None:
-    """How many networks outputs are marked as those of; None where they are of one."""
+    """Returns the number of networks that outputs are marked for; None if they are unmarked."""
     marked = {len(leaf.array) for leaf in leaves(y) if isinstance(leaf, PerMember)}
     if len(marked) > 1:
-        raise ValueError(f"y is data for {' and for '.join(map(str, sorted(marked)))} networks, expected one number")
+        raise ValueError(
+            f"y contains data for {' and for '.join(map(str, sorted(marked)))} networks, expected the same number"
+        )
     return next(iter(marked), None)
 
 
@@ -222,18 +225,18 @@ def make(
     axes: int = 1,
     options: Settings = NO_SETTINGS,
 ) -> Loss:
-    """The loss of these fields."""
+    """Creates a loss from its fields."""
     fields = (name, settings, values, gradient, targets, activation, logits, decision, parts, own)
     return Loss._make((*fields, over, outputs, axes, options))
 
 
-# -- forward and backward, of arrays that have the stack's axis if there is one (lead 2) -------------------------------
+# -- forward and backward, on arrays with the stack axis if there is one (lead 2) --------------------------------------
 
 
 def loss_of(
     loss: Loss, y: Value, target: Any, weights: Any, class_weights: ArrayLike | None, lead: int
 ) -> tuple[Scalar, Any]:
-    """The value of a loss and its cache."""
+    """Returns the value of a loss and its cache."""
     if loss.values is None:
         if loss.own is not None:
             return value_of_own(loss.own[0], y, target, weights, class_weights, lead)
@@ -275,10 +278,10 @@ def loss_of(
         share, total = one_of(rows, dtype), np.full(len(first), float(rows), dtype)
     else:
         total = np.add.reduce(w, axis=-1)
-        safe = np.where(is_sum | (total == 0), dtype.type(1), total)  # a batch of padding rows alone moves nothing
+        safe = np.where(is_sum | (total == 0), dtype.type(1), total)  # a batch of only padding rows has no effect
         share = (w / safe[..., None])[..., None]
         share = share if axes == 1 else share[..., None]
-        value = np.add.reduce(np.where(w == 0, 0, per_example) * w, axis=-1) / safe  # also where a target is NaN
+        value = np.add.reduce(np.where(w == 0, 0, per_example) * w, axis=-1) / safe  # even if a target is NaN
         total = float(total) if lead == 1 else total
     if len(shape) > lead + axes:
         per_example = per_example.reshape(shape[:-1])
@@ -286,7 +289,7 @@ def loss_of(
 
 
 def _outputs(loss: Loss, y: Value) -> Any:
-    """Outputs as an array of floats, or as the tuple of equal shapes that a loss takes."""
+    """Returns outputs as a float array, or as the tuple of arrays of equal shapes that a loss takes."""
     if loss.outputs == 1:
         if isinstance(y, tuple):
             raise TypeError(f"y is a tuple of {len(y)} outputs, but {loss!r} takes one: use nn.losses.combined")
@@ -301,7 +304,7 @@ def _outputs(loss: Loss, y: Value) -> Any:
 
 
 def gradient_of(loss: Loss, cache: Any) -> Value:
-    """The gradient of the value with respect to y, of y's shape."""
+    """Returns the gradient of the value with respect to y, in y's shape."""
     if loss.gradient is None and loss.own is not None:
         if isinstance(cache, Members):
             dys = [loss.own[1](own) for own in cache.caches]
@@ -317,7 +320,7 @@ def gradient_of(loss: Loss, cache: Any) -> Value:
 
 
 def _weighed(dy: Array, over: Over | None, cache: LossCache) -> Array:
-    """The gradient of the values with their weights in the mean."""
+    """Multiplies the gradient of the values by their weights in the mean."""
     if over is not None:
         dy = within(dy, over, cache.cells)
     if cache.share.ndim:
@@ -327,8 +330,8 @@ def _weighed(dy: Array, over: Over | None, cache: LossCache) -> Array:
 
 
 def total_weight(cache: Any, y: Value, weights: Any, lead: int) -> Scalar:
-    """Σ w over the examples: what the loss divided by; of several outputs the mean of theirs. Of a loss of your own the
-    number of rows, or their weights."""
+    """Σ w over the examples, the divisor of the loss; for several outputs the mean of theirs. For a user-defined loss,
+    the number of rows or the sum of their weights."""
     if isinstance(cache, LossCache):
         return cache.total
     if isinstance(cache, Combined):
@@ -343,7 +346,7 @@ def total_weight(cache: Any, y: Value, weights: Any, lead: int) -> Scalar:
     return float(total) if lead == 1 else total
 
 
-# -- of several outputs ----------------------------------------------------------------------------------------------
+# -- several outputs -------------------------------------------------------------------------------------------------
 
 
 class Combined(tuple[Any, ...]):
@@ -359,11 +362,11 @@ def _combined(
 ) -> tuple[Scalar, Any]:
     count = len(loss.parts)
     if class_weights is not None:
-        raise ValueError("class_weights were passed to a loss of several outputs: pass weights, one for each example")
+        raise ValueError("class_weights were passed to a loss of several outputs: pass weights, one per example")
     for name, value in (("y", y), ("target", target)):
         if not isinstance(value, tuple) or len(value) != count:
             came = f"a tuple of {len(value)}" if isinstance(value, tuple) else "one array"
-            raise ValueError(f"{name} is {came}, expected a tuple of {count}, one for each loss")
+            raise ValueError(f"{name} is {came}, expected a tuple of {count}, one per loss")
     each = weights if isinstance(weights, tuple) else (weights,) * count
     if len(each) != count:
         raise ValueError(f"weights is a tuple of {len(each)}, expected one for all, or a tuple of {count}")
@@ -376,16 +379,16 @@ def _combined(
 
 
 def combined(*losses: Loss, weights: Numbers | None = None) -> Loss:
-    """Σ cₖ Lₖ: a loss of a tuple of outputs and a tuple of targets, one for each.
+    """Σ cₖ Lₖ: a loss of a tuple of outputs and a tuple of targets, one per part.
 
     Args:
-        losses: one for each output; one may be combined itself.
-        weights: cₖ ≥ 0, a number for each; 1 if not given.
+        losses: one per output; each may be a combined loss itself.
+        weights: cₖ ≥ 0, one per loss; 1 by default.
     Raises:
-        ValueError: another number of weights.
+        ValueError: a wrong number of weights.
 
-    Weights of examples are those of all parts, or a tuple with the weights of each. The m of a penalty is the mean of
-    theirs.
+    Example weights apply to all parts, or are a tuple with the weights of each part. The m of a penalty is the mean of
+    those of the parts.
 
     >>> both = nn.losses.combined(nn.mean_squared_error, nn.mean_absolute_error, weights=(1.0, 0.5))
     >>> y, target = (np.array([[2.0]]), np.array([[3.0]])), (np.array([[0.0]]), np.array([[0.0]]))
@@ -394,8 +397,8 @@ def combined(*losses: Loss, weights: Numbers | None = None) -> Loss:
     (5.5, (array([[4.]]), array([[0.5]])))
     """
     if not losses or not all(isinstance(loss, Loss) for loss in losses):
-        raise TypeError(f"losses={losses!r}: expected one loss for each output, like nn.mean_squared_error")
+        raise TypeError(f"losses={losses!r}: expected one loss per output, like nn.mean_squared_error")
     numbers = np.ones(len(losses)) if weights is None else np.atleast_1d(numeric(weights, "weights"))
     if numbers.shape != (len(losses),) or not ((numbers >= 0) & (numbers < math.inf)).all():
-        raise ValueError(f"weights={weights!r}: expected {len(losses)} numbers of 0 or more, one for each loss")
+        raise ValueError(f"weights={weights!r}: expected {len(losses)} non-negative numbers, one per loss")
     return make("combined", parts=tuple(zip(numbers.astype(float).tolist(), losses, strict=True)))

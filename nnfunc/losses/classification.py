@@ -2,9 +2,9 @@
 
 binary_cross_entropy                −Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs
 categorical_cross_entropy           −Σ Y log A, Y one-hot rows
-sparse_categorical_cross_entropy    −log A_Y, Y class numbers
-..._with_logits                     the same of A = σ(z) or softmax(z), from z
-focal(gamma, alpha)                 binary cross-entropy on logits that counts little where it is right already
+sparse_categorical_cross_entropy    −log A_Y, Y class indices
+..._with_logits                     the same for A = σ(z) or softmax(z), from z
+focal(gamma, alpha)                 binary cross-entropy on logits that down-weights easy examples
 kl_divergence                       Σ Y (log Y − y), y = log-probabilities
 """
 
@@ -60,12 +60,12 @@ def _binary_gradient(residual: tuple[Array, ...], *, positive_weights: Positive 
 
 
 def _positive(T: Array, weights: Positive) -> Array:
-    """What the label 1 weighs: Y, or its multiple."""
+    """The weight of the label 1: Y, or Y times its weight."""
     if weights is None:
         return T
     if len(weights) not in (1, T.shape[-1]):
         raise ValueError(
-            f"positive_weights has {len(weights)} numbers, expected one, or one for each of {T.shape[-1]} outputs"
+            f"positive_weights has {len(weights)} values, expected one, or one for each of {T.shape[-1]} outputs"
         )
     return T * np.array(weights, T.dtype)
 
@@ -76,8 +76,8 @@ binary_cross_entropy: Loss = make(
 )  # fmt: skip
 """−Σ (Y log A + (1 − Y) log(1 − A)), summed over the outputs, A = probabilities (of a sigmoid), Y in [0, 1].
 
-y (examples, outputs), target of the same shape, or (examples,) for one output. A probability of 0 counts as the least
-normal number of its dtype, so the value stays finite.
+y (examples, outputs), target of the same shape, or (examples,) for one output. A probability of 0 counts as the
+smallest normal number of its dtype, so the value stays finite.
 
 >>> nn.binary_cross_entropy.forward(np.array([[0.5], [0.5]]), np.array([[0.0], [1.0]]))[0]
 0.6931471805599453
@@ -108,7 +108,7 @@ sparse_categorical_cross_entropy: Loss = make(
     "sparse_categorical_cross_entropy", values=_categorical, gradient=_categorical_gradient, targets="classes",
     activation="softmax", logits="sparse_categorical_cross_entropy_with_logits", decision="largest",
 )  # fmt: skip
-"""−log A_Y, A = probabilities (of a softmax), Y = class numbers (examples,) from 0.
+"""−log A_Y, A = probabilities (of a softmax), Y = class indices (examples,) from 0.
 
 >>> nn.sparse_categorical_cross_entropy.forward(np.array([[0.5, 0.5]]), np.array([1]))[0]
 0.6931471805599453
@@ -119,7 +119,7 @@ sparse_categorical_cross_entropy: Loss = make(
 
 
 def _binary_with_logits(z: Array, T: Array, *, positive_weights: Positive = None) -> tuple[Array, Residual]:
-    z = np.maximum(z, lowest(z.dtype))  # a logit of −∞ is certain of 0: 0 · −∞ is 0 here
+    z = np.maximum(z, lowest(z.dtype))  # a logit of −∞ means probability 0; 0 · −∞ is 0 here
     if positive_weights is None:
         return np.logaddexp(z, zero(z.dtype)) - T * z, (z, T, T)
     P = _positive(T, positive_weights)
@@ -137,7 +137,7 @@ binary_cross_entropy_with_logits: Loss = make(
     "binary_cross_entropy_with_logits", Settings(positive_weights=None), _binary_with_logits,
     _binary_with_logits_gradient, "bits", decision=0.0, over="sum",
 )  # fmt: skip
-"""`binary_cross_entropy` of σ(z): Σ log(1 + exp(z)) − Y z; its gradient is (σ(z) − Y)/m. Right at ±1000 too.
+"""`binary_cross_entropy` of σ(z): Σ log(1 + exp(z)) − Y z; its gradient is (σ(z) − Y)/m. Exact even at ±1000.
 
 >>> nn.binary_cross_entropy_with_logits.forward(np.array([[1000.0]]), np.array([[0.0]]))[0]
 1000.0
@@ -146,7 +146,7 @@ binary_cross_entropy_with_logits: Loss = make(
 
 def _categorical_with_logits(z: Array, T: Array) -> tuple[Array, Residual]:
     shifted, exp, total = shifted_exp(z)
-    finite = np.maximum(shifted, lowest(z.dtype))  # a logit of −∞ is a class that is masked: 0 · −∞ is 0 here
+    finite = np.maximum(shifted, lowest(z.dtype))  # a logit of −∞ masks its class; 0 · −∞ is 0 here
     return np.log(total[..., 0]) - sum_of_columns(T * finite), (exp, total, T)
 
 
@@ -161,8 +161,8 @@ categorical_cross_entropy_with_logits: Loss = make(
 )  # fmt: skip
 """`categorical_cross_entropy` of softmax(z): log Σ exp(z) − Σ Y z; its gradient is (softmax(z) − Y)/m.
 
-A logit of −∞ is a class that is masked: its probability is 0. A target that is masked has the largest finite loss, as
-where all classes are: give such rows the weight 0.
+A logit of −∞ masks a class: its probability is 0. A masked target has the largest finite loss, as does a row in which
+all classes are masked: give such rows weight 0.
 
 >>> nn.categorical_cross_entropy_with_logits.forward(np.array([[1000.0, 0.0]]), np.array([[0.0, 1.0]]))[0]
 1000.0
@@ -179,24 +179,24 @@ sparse_categorical_cross_entropy_with_logits: Loss = make(
 """
 
 
-# -- relatives ---------------------------------------------------------------------------------------------------------
+# -- variants ----------------------------------------------------------------------------------------------------------
 
 
 def focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
     """−Σ (α Y (1 − p)^γ log p + (1 − α)(1 − Y) p^γ log(1 − p)), p = σ(z), summed over the outputs, from logits z.
 
-    Lin et al., ICCV 2017; with an alpha torchvision's `sigmoid_focal_loss`.
+    Lin et al., ICCV 2017; with alpha, torchvision's `sigmoid_focal_loss`.
 
     z (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one output.
 
     Args:
-        gamma: how little examples count that are right already; 0 is the binary cross-entropy.
-        alpha: the weight of the label 1, in (0, 1); None: both weigh 1, not ½.
+        gamma: the strength of down-weighting easy examples; 0 is the binary cross-entropy.
+        alpha: the weight of the label 1, in (0, 1); None: both labels have weight 1, not ½.
 
     >>> nn.losses.focal().forward(np.array([[0.0], [1000.0]]), np.array([1, 0]))[1].values.round(4)
     array([1.733e-01, 1.000e+03])
     """
-    gamma = number(gamma, "gamma", 0, math.inf, why="how little what is right already counts")
+    gamma = number(gamma, "gamma", 0, math.inf, why="the strength of down-weighting easy examples")
     if alpha is not None:
         alpha = number(alpha, "alpha", 0, 1, open_low=True, open_high=True, why="the weight of the label 1")
     settings = Settings(gamma=gamma, alpha=alpha)
@@ -236,9 +236,9 @@ def _divergence_gradient(T: Array) -> Array:
 kl_divergence: Loss = make(
     "kl_divergence", values=_divergence, gradient=_divergence_gradient, targets="one-hot", decision="largest"
 )
-"""Σ Y (log Y − y), y = log-probabilities (of a log_softmax), Y probabilities of the same shape: how far y is from Y.
+"""Σ Y (log Y − y), y = log-probabilities (of a log_softmax), Y probabilities of the same shape.
 
-It is PyTorch's `kl_div` with reduction="batchmean". A probability Y of 0 adds nothing, also where y is −∞.
+Equals PyTorch's `kl_div` with reduction="batchmean". A probability Y of 0 contributes 0, even if y is −∞.
 
 >>> nn.losses.kl_divergence.forward(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]))[0]
 0.6931471805599453

@@ -1,4 +1,4 @@
-"""Which output activation goes with which loss: the two are computed together, from the logits."""
+"""Pairs of output activation and loss that are computed together, from the logits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nnfunc.losses.base import Loss
 
 
 def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
-    """A model without its output activation and the loss on logits, where the two belong together; else as they are.
+    """Removes a model's output activation and returns the loss on logits, if they match; else returns both unchanged.
 
-    Of a model with several outputs, `branch` or `parallel` at its end, each is taken with its part of the loss.
+    For a model with several outputs (`branch` or `parallel` at its end), each is paired with its part of the loss.
 
     >>> model, loss = fused(nn.serial(nn.dense(1), nn.sigmoid()), nn.binary_cross_entropy)
     >>> [name for name, _ in model.layers], loss
@@ -37,7 +37,7 @@ def fused(model: Layer, loss: Loss) -> tuple[Layer, Loss]:
 
 
 def without_last(model: Layer, activation: str) -> Layer | None:
-    """The series without its last layer, if that is this activation; series may nest. None if it is not."""
+    """Returns a (nested) series without its last layer if that is this activation, else None."""
     if not is_serial(model) or not model.layers:
         return None
     *before, (name, layer) = model.layers
@@ -53,7 +53,7 @@ def is_activation(layer: Layer, name: str) -> bool:
 
 
 def applies(loss: Loss) -> str | None:
-    """The activation that a loss on logits applies itself.
+    """Returns the activation that a loss on logits applies itself.
 
     >>> applies(losses.focal()), applies(losses.binary_cross_entropy)
     ('sigmoid', None)
@@ -63,7 +63,7 @@ def applies(loss: Loss) -> str | None:
 
 
 def check_output(model: Layer, loss: Loss) -> None:
-    """Refuses an output activation that the loss applies too, and one of another kind of decision than the loss."""
+    """Raises an error for an output activation that the loss applies too, or that does not match its decision."""
     last, applied = last_layer(model), applies(loss)
     if applied is not None and is_activation(last, applied):
         other = "".join(f"use {other!r}, or " for other in losses.built_in() if other.logits == loss.name)
@@ -72,11 +72,11 @@ def check_output(model: Layer, loss: Loss) -> None:
         )
     if is_activation(last, "softmax") and loss.targets == "bits":
         raise ValueError(
-            f"the model ends with softmax(), whose outputs are one decision, but {loss!r} takes each as its own: use "
-            "sigmoid(), or categorical_cross_entropy"
+            f"the model ends with softmax(), whose outputs are one joint decision, but {loss!r} takes each separately: "
+            "use sigmoid(), or categorical_cross_entropy"
         )
     if is_activation(last, "sigmoid") and loss.activation == "softmax":
         raise ValueError(
-            f"the model ends with sigmoid(), whose outputs are decisions of their own, but {loss!r} takes them as one "
+            f"the model ends with sigmoid(), whose outputs are separate decisions, but {loss!r} treats them as one "
             "and would drive all of them to 1: use softmax(), or binary_cross_entropy"
         )

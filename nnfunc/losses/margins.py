@@ -1,4 +1,4 @@
-"""Losses of classes that ask for a margin instead of probabilities.
+"""Classification losses based on margins instead of probabilities.
 
 hinge                       Σ max(0, 1 − s y), s = ±1 for the two classes
 multi_class_hinge(margin)   Σ max(0, margin − y_Y + y_j) / classes, over the wrong classes j
@@ -43,13 +43,13 @@ y (examples, outputs), target 0 or 1, of the same shape, or (examples,) for one 
 def multi_class_hinge(margin: float = 1.0) -> Loss:
     """Σ max(0, margin − y_Y + y_j) / classes, over the wrong classes j (Weston & Watkins 1999).
 
-    y (examples, classes), target class numbers. It is PyTorch's `multi_margin_loss` (p=1), whose sum has classes − 1
+    y (examples, classes), target class indices. Equals PyTorch's `multi_margin_loss` (p=1), whose sum has classes − 1
     terms and is divided by classes; Crammer & Singer (2001) take the largest term instead.
 
     >>> nn.losses.multi_class_hinge().forward(np.array([[2.0, 1.5, 0.0, 0.0]]), np.array([0]))[0]
     0.125
     """
-    margin = number(margin, "margin", 0, math.inf, why="by how much the right class is to be above the others")
+    margin = number(margin, "margin", 0, math.inf, why="the margin of the correct class above the others")
     settings = Settings(margin=margin)
     return make("multi_class_hinge", settings, _multi_class, _multi_class_gradient, "classes", decision="largest")
 

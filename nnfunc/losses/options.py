@@ -1,17 +1,17 @@
-"""Options of losses: `loss(ignore=-1, label_smoothing=0.1)` is the same loss with these.
+"""Options of losses: `loss(ignore=-1, label_smoothing=0.1)` is the same loss with these options.
 
-label_smoothing     ε in [0, 1): the target is (1 − ε) Y + ε / classes, as in PyTorch (Szegedy et al. 2016); in losses
-                    of probabilities; a bit has two classes (as in Keras). Class weights are those of Y.
-ignore              a class number: examples of that class count as those of weight 0, also in Σ w, in a penalty's m
-                    and in the accuracy. It need not be a class of the outputs. PyTorch's `ignore_index`.
-positive_weights    p, a number, or one for each output: what a label of 1 weighs in binary cross-entropies,
+label_smoothing     ε in [0, 1): the target is (1 − ε) Y + ε / classes, as in PyTorch (Szegedy et al. 2016); for losses
+                    on probabilities; a bit has two classes (as in Keras). Class weights are those of Y.
+ignore              a class index: examples of that class have weight 0, also in Σ w, in a penalty's m and in the
+                    accuracy. It need not be a class of the outputs. PyTorch's `ignore_index`.
+positive_weights    p, a number, or one per output: the weight of the label 1 in binary cross-entropies,
                     −Σ (p Y log A + (1 − Y) log(1 − A)). PyTorch's `pos_weight`.
-output_weights      one for each output: the value of an example is the weighted mean of its outputs (where the loss
-                    takes their sum, the weighted sum).
-missing             a target of NaN is one that is not there: the value of an example is the mean (or sum) over the
-                    outputs that are. An example without any counts as one of weight 0; one with a few as a whole one.
-reduction           "sum": Σ wᵢ lᵢ instead of Σ wᵢ lᵢ / Σ wᵢ. A penalty's m stays Σ w, and the loss of an epoch the mean
-                    of its batches' by Σ w.
+output_weights      one per output: the value of an example is the weighted mean of its outputs (or the weighted sum,
+                    if the loss is a sum over outputs).
+missing             a target of NaN is missing: the value of an example is the mean (or sum) over its other outputs. An
+                    example with all targets missing has weight 0; one with some missing has full weight.
+reduction           "sum": Σ wᵢ lᵢ instead of Σ wᵢ lᵢ / Σ wᵢ. A penalty's m is still Σ w, and the loss of an epoch
+                    is still the mean of its batches' losses weighted by Σ w.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nnfunc.losses.base import Loss
 
 Over: TypeAlias = Literal["mean", "sum"]
-"""How the values of the outputs make that of an example."""
+"""The reduction from values per output to a value per example."""
 
 
 class Options(TypedDict, total=False):
@@ -45,15 +45,15 @@ class Options(TypedDict, total=False):
     reduction: Over | None
 
 
-# -- what a loss takes, and what it may be -----------------------------------------------------------------------------
+# -- supported options and their checks --------------------------------------------------------------------------------
 
 
 MARGINS = ("hinge", "multi_class_hinge")
-"""Losses whose targets are classes, but no probabilities."""
+"""Losses whose targets are classes but not probabilities."""
 
 
 def options_of(loss: Loss) -> list[str]:
-    """The names of the options that a loss takes."""
+    """Returns the names of the options that a loss supports."""
     if loss.values is None:
         return []
     takes = {
@@ -68,19 +68,19 @@ def options_of(loss: Loss) -> list[str]:
 
 
 def _smoothing(value: Any) -> float | None:
-    return number(value, "label_smoothing", 0, 1, open_high=True, why="what the other classes share") or None
+    return number(value, "label_smoothing", 0, 1, open_high=True, why="the share spread over all classes") or None
 
 
 def _ignore(value: Any) -> int:
     if not is_number(value) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"ignore={value!r}: expected a class number, like -1")
+        raise TypeError(f"ignore={value!r}: expected a class index, like -1")
     return int(value)
 
 
 def _numbers(value: Any, name: str) -> tuple[float, ...]:
     array = np.atleast_1d(numeric(value, name)).astype(float)
     if array.ndim != 1 or not ((array >= 0) & (array < math.inf)).all() or not array.any():
-        raise ValueError(f"{name}={value!r}: expected numbers of 0 or more, one for each output, not all 0")
+        raise ValueError(f"{name}={value!r}: expected non-negative numbers, one per output, not all 0")
     return tuple(array.tolist())
 
 
@@ -100,14 +100,14 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "missing": _missing,
     "reduction": _reduction,
 }
-"""What reads the value of an option; None where it says what holds anyway."""
+"""Checks of the values of options; they return None for a default."""
 
 
 # -- targets -----------------------------------------------------------------------------------------------------------
 
 
 def known(options: Settings | dict[str, Any], target: Any) -> tuple[Any, Any]:
-    """The target with a 0 where it says nothing, and where it says something; None: everywhere."""
+    """Returns the target with 0 where it is ignored or missing, and a mask of the known entries (None: all)."""
     if "ignore" in options:
         T = numeric(target, "target")
         there = np.not_equal(T, _ignore(options["ignore"]))
@@ -120,12 +120,12 @@ def known(options: Settings | dict[str, Any], target: Any) -> tuple[Any, Any]:
 
 
 def asks(loss: Loss, option: str) -> bool:
-    """Whether a loss, or a part of it, has an option."""
+    """Whether a loss, or one of its parts, has an option."""
     return option in loss.options or any(asks(part, option) for _, part in loss.parts)
 
 
 def smoothed(loss: Loss, T: Any) -> Any:
-    """The targets with their label smoothing."""
+    """Applies label smoothing to the targets."""
     amount = loss.options.get("label_smoothing")
     if amount is None:
         return T
@@ -136,8 +136,8 @@ def smoothed(loss: Loss, T: Any) -> Any:
 
 
 def share_of_outputs(loss: Loss, there: Any, found: Array) -> tuple[Array | None, Array | None]:
-    """The weights of the outputs in the value of their example, and 1 for each example that is there, 0 for the others;
-    None where they are all the same."""
+    """Returns the weights of the outputs in the value of their example, and 1 for each known example, 0 for the others;
+    None where all are the same."""
     given = loss.options.get("output_weights")
     if there is None and given is None:
         return None, None
@@ -147,7 +147,7 @@ def share_of_outputs(loss: Loss, there: Any, found: Array) -> tuple[Array | None
     if given is not None:
         if len(given) != found.shape[-1]:
             raise ValueError(
-                f"output_weights has {len(given)} numbers, expected one for each of {found.shape[-1]} outputs"
+                f"output_weights has {len(given)} values, expected one for each of {found.shape[-1]} outputs"
             )
         cells *= np.array(given, found.dtype)
     total = cells.sum(axis=-1, keepdims=True)
@@ -157,14 +157,14 @@ def share_of_outputs(loss: Loss, there: Any, found: Array) -> tuple[Array | None
 
 
 def over_outputs(elements: Array, over: Over, cells: Array | None = None) -> Array:
-    """The values of the examples from those of their outputs."""
+    """Reduces the values per output to values per example."""
     if cells is not None:
         return sum_of_columns(np.where(cells == 0, 0, elements) * cells)
     return sum_of_columns(elements / elements.shape[-1] if over == "mean" else elements)
 
 
 def within(dy: Array, over: Over, cells: Array | None = None) -> Array:
-    """The gradients of the values of the examples from those of their outputs."""
+    """The backward of `over_outputs`: scales the gradients per output by their share in the example."""
     if cells is not None:
         return np.where(cells == 0, 0, dy) * cells
     return dy / dy.shape[-1] if over == "mean" else dy

@@ -1,4 +1,4 @@
-"""Losses of your own: two functions of one network's outputs, called for each member of a stack."""
+"""User-defined losses: two functions of one network's outputs, called once per member of a stack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nnfunc.stacks import member
 
 
 class Members(NamedTuple):
-    """The caches of a loss of your own that was called for each member of a stack."""
+    """The caches of a user-defined loss that was called for each member of a stack."""
 
     caches: list[Any]
 
@@ -24,7 +24,7 @@ class Members(NamedTuple):
 def value_of_own(
     function: Callable[..., Any], y: Value, target: Any, weights: Any, class_weights: ArrayLike | None, lead: int
 ) -> tuple[Scalar, Any]:
-    """Weights are passed only if there are some, so a loss of your own need not take them."""
+    """Calls a user-defined loss. Weights are passed only if given, so it need not accept them."""
     if lead == 2:
         first = leaves(y)[0]
         parts = [
@@ -41,7 +41,7 @@ def value_of_own(
             signature(function).bind(y, target, weights, **given)
         except TypeError as error:
             raise TypeError(
-                "weights were passed to a loss that takes none: write its forward as (y, target, weights)"
+                "weights were passed to a loss that does not accept them: define its forward as (y, target, weights)"
             ) from error
     result = function(y, target, **given) if weights is None else function(y, target, weights, **given)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -49,5 +49,5 @@ def value_of_own(
     value = np.asarray(result[0])
     if value.ndim or value.dtype.kind not in "fiu":
         came = f"an array of shape {value.shape}" if value.ndim else repr(result[0])
-        raise TypeError(f"loss.forward returned the value {came}, expected one number: the mean over the examples")
+        raise TypeError(f"loss.forward returned the value {came}, expected a scalar: the mean over the examples")
     return float(value), result[1]

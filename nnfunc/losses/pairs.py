@@ -1,7 +1,7 @@
-"""Losses of several embeddings: y is a tuple of them, as `nn.shared(tower)` gives it.
+"""Losses of several embeddings: y is a tuple of them, as returned by `nn.shared(tower)`.
 
-contrastive(margin)     of two: near where they belong together, else at least a margin apart
-triplet(margin)         of an anchor, what belongs to it and what does not: the one nearer by a margin than the other
+contrastive(margin)     matching pairs are pulled together, others pushed at least a margin apart
+triplet(margin)         the positive should be closer to the anchor than the negative, by a margin
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Triple: TypeAlias = tuple[Array, Array, Array]
 
 
 def _distance(a: Array, b: Array) -> Pair:
-    """‖a − b‖ as a column, and its gradient with respect to a: 0 where they are equal."""
+    """Returns ‖a − b‖ as a column, and its gradient with respect to a (0 where they are equal)."""
     d = a - b
     length = np.sqrt(sum_of_columns(d * d))[..., None]
     return length, d / np.where(length == 0, d.dtype.type(1), length)
@@ -33,14 +33,14 @@ def _distance(a: Array, b: Array) -> Pair:
 def contrastive(margin: float = 1.0) -> Loss:
     """½ Y d² + ½ (1 − Y) max(0, margin − d)², d = ‖a − b‖ (Hadsell et al., CVPR 2006).
 
-    y = (a, b), embeddings (examples, features); target (examples,), 1 where the two belong together, else 0 (the paper
-    has it the other way round).
+    y = (a, b), embeddings (examples, features); target (examples,), 1 for matching pairs, else 0 (the paper
+    reverses this).
 
     >>> y = np.array([[0.0, 0.0], [0.0, 0.0]]), np.array([[0.6, 0.8], [0.3, 0.4]])
     >>> nn.losses.contrastive().forward(y, np.array([1, 0]))[1].values
     array([0.5  , 0.125])
     """
-    margin = number(margin, "margin", 0, math.inf, open_low=True, why="how far apart others are to be")
+    margin = number(margin, "margin", 0, math.inf, open_low=True, why="the minimum distance of other pairs")
     return make("contrastive", Settings(margin=margin), _contrastive, _contrastive_gradient, "pairs", outputs=2)
 
 
@@ -62,14 +62,14 @@ def triplet(margin: float = 1.0) -> Loss:
 
     Schroff et al., CVPR 2015, without the squares.
 
-    y = (a, p, n), embeddings (examples, features): an anchor, what belongs to it, what does not. There is nothing to
-    say about them: any target with a row for each example will do, like zeros (examples,).
+    y = (a, p, n), embeddings (examples, features): anchor, positive, negative. The target is ignored: any target
+    with one row per example is accepted, like zeros (examples,).
 
     >>> y = np.array([[0.0, 0.0]]), np.array([[0.6, 0.8]]), np.array([[0.9, 1.2]])
     >>> nn.losses.triplet().forward(y, np.zeros(1))[0]
     0.5
     """
-    margin = number(margin, "margin", 0, math.inf, why="by how much the other one is to be farther away")
+    margin = number(margin, "margin", 0, math.inf, why="the margin by which the negative should be farther away")
     return make("triplet", Settings(margin=margin), _triplet, _triplet_gradient, "nothing", outputs=3)
 
 

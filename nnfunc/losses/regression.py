@@ -1,12 +1,12 @@
-"""Losses of numbers.
+"""Regression losses.
 
 mean_squared_error      the mean over the outputs of (y − target)²
 mean_absolute_error     the mean over the outputs of |y − target|
 huber(delta)            a parabola near 0, lines beyond ±delta
-log_cosh                log cosh(y − target): the same, smooth
-quantile(level)         a line of another slope on each side: the least for the quantile of the target
-poisson                 exp(y) − target · y: counts, by the logarithm of their rate
-gaussian(full)          of a normal distribution, by its mean and the logarithm of its variance
+log_cosh                log cosh(y − target): a smooth Huber loss
+quantile(level)         a line with a different slope on each side, minimized by a quantile of the target
+poisson                 exp(y) − target · y: for counts, from the logarithm of their rate
+gaussian(full)          for normal distributions, from mean and logarithm of the variance
 cosine                  1 − the cosine of the angle between y and target
 """
 
@@ -75,7 +75,7 @@ def huber(delta: float = 1.0) -> Loss:
     >>> nn.huber(1.0).forward(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))[0]
     1.3125
     """
-    delta = number(delta, "delta", 0, math.inf, open_low=True, why="where the parabola becomes a line")
+    delta = number(delta, "delta", 0, math.inf, open_low=True, why="the point where the parabola becomes a line")
     return make("huber", Settings(delta=delta), _huber, _huber_gradient, over="mean")
 
 
@@ -109,8 +109,8 @@ log_cosh: Loss = make("log_cosh", values=_log_cosh, gradient=_log_cosh_gradient,
 def quantile(level: float | Sequence[float] = 0.5) -> Loss:
     """The mean over the outputs of max(level · d, (level − 1) · d), d = target − y (Koenker & Bassett 1978).
 
-    Its minimum is the quantile of the targets: with 0.9, nine of ten targets are below y. Where y is the target, the
-    gradient is 0. Of several levels, each is that of one output.
+    It is minimized by a quantile of the targets: with 0.9, nine of ten targets are below y. The gradient is 0 where y
+    equals the target. Several levels are one per output.
 
     >>> nn.losses.quantile(0.9).forward(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))[0]
     0.5
@@ -120,7 +120,7 @@ def quantile(level: float | Sequence[float] = 0.5) -> Loss:
     why = "the share of targets below y"
     levels = tuple(number(one, "level", 0, 1, open_low=True, open_high=True, why=why) for one in given)
     if not levels:
-        raise ValueError("level is empty: expected one number or more")
+        raise ValueError("level is empty: expected at least one number")
     own = Settings(level=levels if several else levels[0])
     return make("quantile", own, _quantile, _quantile_gradient, over="mean")
 
@@ -129,7 +129,9 @@ def _quantile(y: Array, T: Array, *, level: float | tuple[float, ...]) -> tuple[
     d = T - y
     share = np.asarray(level, d.dtype)
     if share.ndim and share.shape != d.shape[-1:]:
-        raise ValueError(f"level={level} has {len(share)} numbers, but y has {d.shape[-1]} outputs: one for each")
+        raise ValueError(
+            f"level={level} has {len(share)} values, but y has {d.shape[-1]} outputs: expected one per output"
+        )
     return np.maximum(share * d, (share - 1) * d), d
 
 
@@ -148,7 +150,7 @@ def _poisson_gradient(d: Array) -> Array:
 
 
 poisson: Loss = make("poisson", values=_poisson, gradient=_poisson_gradient, over="mean")
-"""The mean over the outputs of exp(y) − target · y: −log of the Poisson likelihood of counts, without log(target!).
+"""The mean over the outputs of exp(y) − target · y: the negative log-likelihood of counts, without log(target!).
 
 y is the logarithm of the rate.
 
@@ -158,14 +160,14 @@ y is the logarithm of the rate.
 
 
 def gaussian(full: bool = False) -> Loss:
-    """The mean over the outputs of ½ (s + (target − μ)² exp(−s)): −log of the likelihood of a normal distribution of
-    mean μ and variance exp(s) (Nix & Weigend 1994).
+    """The mean over the outputs of ½ (s + (target − μ)² exp(−s)): the negative log-likelihood of a normal distribution
+    with mean μ and variance exp(s) (Nix & Weigend 1994).
 
-    y = (μ, s), as `nn.branch(mean=..., log_variance=...)` gives it, each of the target's shape. PyTorch's
-    `gaussian_nll_loss` takes the variance itself, and counts one below 1e-6 as that.
+    y = (μ, s), as returned by `nn.branch(mean=..., log_variance=...)`, each of the target's shape. PyTorch's
+    `gaussian_nll_loss` takes the variance itself, clamped to at least 1e-6.
 
     Args:
-        full: whether ½ log 2π is added.
+        full: whether to add ½ log 2π.
 
     >>> y = np.array([[1.0]]), np.array([[0.0]])
     >>> nn.losses.gaussian().forward(y, np.array([[3.0]]))[0]
@@ -187,7 +189,7 @@ def _gaussian_gradient(residual: tuple[Array, Array], *, full: bool) -> tuple[Ar
 
 
 def _unit(a: Array) -> tuple[Array, Array]:
-    """The lengths of rows as a column, and rows of length 1; of zeros ∞ and zeros."""
+    """Returns the norms of rows as a column, and the normalized rows; a row of zeros yields ∞ and zeros."""
     length = np.sqrt(sum_of_columns(a * a))[..., None]
     length = np.where(length == 0, a.dtype.type(math.inf), length)
     return length, a / length
@@ -205,9 +207,9 @@ def _cosine_gradient(residual: tuple[Array, Array, Array, Array]) -> Array:
 
 
 cosine: Loss = make("cosine", values=_cosine, gradient=_cosine_gradient)
-"""1 − y · target / (‖y‖ ‖target‖), in [0, 2]: PyTorch's `cosine_embedding_loss` for pairs that belong together.
+"""1 − y · target / (‖y‖ ‖target‖), in [0, 2]: PyTorch's `cosine_embedding_loss` for matching pairs.
 
-Zeros are at a right angle to everything: the value is 1, the gradient 0.
+For a zero vector the value is 1 and the gradient 0.
 
 >>> nn.losses.cosine.forward(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]))[0]
 0.0

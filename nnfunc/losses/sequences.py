@@ -1,6 +1,6 @@
 """Losses of whole sequences.
 
-ctc(blank)      −log of the probability of a sequence of labels, however its labels lie along the positions
+ctc(blank)      the negative log-probability of a label sequence, over all its alignments with the positions
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ Numbers: TypeAlias = NDArray[np.integer]
 
 
 def ctc(blank: int = 0, zero_infinity: bool = False) -> Loss:
-    """−log Σ Π softmax(z)[t, path[t]], over the paths that become the labels without their repeats and blanks.
+    """−log Σ Π softmax(z)[t, path[t]], over the paths that collapse to the labels without repeats and blanks.
 
     Connectionist temporal classification (Graves et al., ICML 2006).
 
-    y are logits (examples, positions, classes), log-probabilities among them (log softmax changes those no more), but
-    not probabilities. An example is a sequence: weights are (examples,). The target is (examples, longest): class
-    numbers, −1 after the end of each; or, where sequences of y end early, the tuple of it and the numbers of positions
-    that there are (examples,).
+    y contains logits (examples, positions, classes), or log-probabilities (which log softmax leaves unchanged), but not
+    probabilities. An example is a sequence: weights are (examples,). The target is (examples, longest): class indices,
+    padded with −1; or, if sequences of y end early, the tuple of these and the sequence lengths (examples,).
 
     Args:
-        blank: the class of no label.
-        zero_infinity: whether an example without any path (its labels, and a blank between equal ones, are more than
-            its positions) has the loss 0. Otherwise it is infinite, with a gradient of 0, and training says so.
+        blank: the class that stands for no label.
+        zero_infinity: whether an example without any path (its labels, with a blank between equal ones, outnumber its
+            positions) has loss 0. Otherwise its loss is infinite, with gradient 0, and training reports it.
 
-    The value of an example is PyTorch's with reduction="none", and so is the gradient. Its "mean" also divides each by
-    the number of its labels: pass weights to do so.
+    Value and gradient of an example are PyTorch's with reduction="none". PyTorch's "mean" also divides each value by
+    its number of labels: pass weights to do so.
 
     >>> z = np.log([[[0.5, 0.5], [0.5, 0.5]], [[0.1, 0.9], [0.1, 0.9]]])
     >>> value, cache = nn.losses.ctc().forward(z, np.array([[1, -1], [-1, -1]]))
@@ -49,16 +48,16 @@ def ctc(blank: int = 0, zero_infinity: bool = False) -> Loss:
 
 
 class _Paths(NamedTuple):
-    """The states of all examples, blank, label, blank, label, ..., blank, and what was computed with them.
+    """The states of all examples, blank, label, blank, label, ..., blank, and the results computed from them.
 
     Attributes:
         states: (m, S) the class of each state.
-        skips: (m, S) whether a path may come to it from the last but one state: not over a blank that parts equals.
+        skips: (m, S) whether a path may reach a state from two states before: not across a blank between equal labels.
         ends: (m, S) 0 at the states in which a path may end, else −∞.
         emitted: (T, m, S) the log-probability of each state's class at each position.
-        reached: (T, m, S) the log-probability of the beginnings of paths that are in a state at a position.
+        reached: (T, m, S) the log-probability of all path prefixes that are in a state at a position.
         total: (m,) the log-probability of all paths.
-        lengths: (m,) how many positions there are.
+        lengths: (m,) the number of positions.
         softmax: of y's shape.
     """
 
@@ -77,7 +76,7 @@ def _ctc(z: Array, target: tuple[Numbers, Numbers], *, blank: int, zero_infinity
     labels, lengths = target[0].reshape(-1, target[0].shape[-1]), target[1].reshape(-1)
     if blank >= C or (labels == blank).any():
         cause = f"y has classes from 0 to {C - 1}" if blank >= C else "the target has it among its labels"
-        raise ValueError(f"blank={blank}, but {cause}: expected a class of y's own for no label")
+        raise ValueError(f"blank={blank}, but {cause}: expected a separate class of y that stands for no label")
     shifted, exp, total = shifted_exp(z.reshape(-1, T, C))
     m, S = len(labels), 2 * labels.shape[1] + 1
     states = np.full((m, S), blank)
@@ -121,7 +120,7 @@ def _ctc_gradient(paths: _Paths, *, blank: int, zero_infinity: bool) -> Array:
 
 
 def _moved(a: Array, by: int) -> Array:
-    """The columns moved to the right (by < 0: to the left), −∞ where none comes."""
+    """Shifts the columns to the right (by < 0: to the left), filling with −∞."""
     moved = np.full_like(a, -np.inf)
     if by > 0:
         moved[:, by:] = a[:, :-by]

@@ -1,4 +1,4 @@
-"""What is accepted as a target: a border that says what came, what was expected, and what is meant."""
+"""Target checks, with errors that report what was passed, what was expected and the likely cause."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nnfunc.arrays import Array
 
 Targets: TypeAlias = Literal["outputs", "bits", "one-hot", "classes", "pairs", "nothing", "labels"]
 
-# Each takes outputs y, a target, and how many axes stand before those of one example (1, in a stack 2), and gives an
+# Each takes outputs y, a target, and the number of axes before those of one example (1, in a stack 2), and returns an
 # array of y's shape and dtype.
 
 
 def same_outputs(y: Array, target: ArrayLike, lead: int = 1) -> Array:
-    """The target in y's dtype; of one output (examples, ...) will do."""
+    """Returns the target in y's dtype; for a single output (examples, ...) is accepted."""
     T = real(target, "target", y.dtype)
     if T.shape == y.shape:
         return T
@@ -36,16 +36,16 @@ def _length_or_kind(target: tuple[int, ...], y: tuple[int, ...]) -> str:
         return f": {target[0]} targets for {y[0]} examples; X and Y must have the same length"
     if len(target) == 1 or (len(target) == 2 and target[-1] == 1):
         return (
-            f": expected one column for each of the {y[-1]} outputs. For class numbers use "
+            f": expected one column for each of the {y[-1]} outputs. For class indices use "
             f"sparse_categorical_cross_entropy, or nn.one_hot(target, {y[-1]})"
         )
-    return ": expected one column for each output"
+    return ": expected one column per output"
 
 
 def bits(y: Array, target: ArrayLike, lead: int = 1) -> Array:
     """Targets in [0, 1]."""
     known = type(target) is np.ndarray and target.dtype == y.dtype and target.shape == y.shape
-    T: Array = target if known else same_outputs(y, target, lead)  # type: ignore[assignment]  # an array, as is known
+    T: Array = target if known else same_outputs(y, target, lead)  # type: ignore[assignment]  # an array if known
     if not (np.minimum.reduce(T, axis=None) >= 0 and np.maximum.reduce(T, axis=None) <= 1):
         bad = ~((T >= 0) & (T <= 1))
         raise ValueError(f"target contains {first_bad(T, bad)}, expected labels of 0 and 1 (or probabilities)")
@@ -59,39 +59,39 @@ def one_hot_rows(y: Array, target: ArrayLike, lead: int = 1) -> Array:
     if not (np.abs(sums - 1) <= 1e-3).all():
         bad = ~(np.abs(sums - 1) <= 1e-3)
         raise ValueError(
-            f"a row of target sums to {first_bad(sums, bad)}, expected 1: one class for each example. For several "
+            f"a row of target sums to {first_bad(sums, bad)}, expected 1: one class per example. For several "
             "classes at once use sigmoid outputs and binary_cross_entropy"
         )
     return T
 
 
 def class_numbers(y: Array, target: ArrayLike, lead: int = 1) -> Array:
-    """Class numbers, as one-hot rows."""
+    """Converts class indices to one-hot rows."""
     T = numeric(target, "target")
     came, outputs = T.shape[lead - 1 :], y.shape[lead - 1 :]
     if T.shape == y.shape and T.ndim > lead:
         raise ValueError(
-            f"target has shape {came}, expected class numbers of shape {came[:-1]}: for one-hot rows use "
+            f"target has shape {came}, expected class indices of shape {came[:-1]}: for one-hot rows use "
             "categorical_cross_entropy, or pass target.argmax(axis=-1)"
         )
     if T.shape != y.shape[:-1]:
         cause = ": pass target[:, 0]" if came == (*outputs[:-1], 1) else ": X and Y must have the same length"
-        raise ValueError(f"target has shape {came}, expected one class number for each example of y {outputs}{cause}")
+        raise ValueError(f"target has shape {came}, expected one class index per example of y {outputs}{cause}")
     if T.dtype.kind == "f":
-        raise ValueError(f"target has dtype {T.dtype}, expected whole numbers: pass target.astype(int)")
+        raise ValueError(f"target has dtype {T.dtype}, expected integers: pass target.astype(int)")
     return one_hot_of(T, y.shape[-1], y.dtype)
 
 
 FEW_CLASSES = 256
-"""Up to this number of classes their one-hot rows are kept in a table."""
+"""The number of classes up to which one-hot rows are cached in a table."""
 
 
 def one_hot_of(T: np.ndarray[tuple[int, ...], np.dtype[np.integer]], classes: int, dtype: DTypeLike) -> Array:
-    """Class numbers as one-hot rows, checked to be in range."""
-    unsigned = T.view(T.dtype.str.replace("i", "u")) if T.dtype.kind == "i" else T  # negative numbers are huge there
+    """Converts class indices to one-hot rows, with a range check."""
+    unsigned = T.view(T.dtype.str.replace("i", "u")) if T.dtype.kind == "i" else T  # negative values become huge
     if T.size and np.maximum.reduce(unsigned, axis=None) >= classes:
         bad = (T < 0) | (classes <= T)
-        raise ValueError(f"target contains {first_bad(T, bad)}, expected class numbers from 0 to {classes - 1}")
+        raise ValueError(f"target contains {first_bad(T, bad)}, expected class indices from 0 to {classes - 1}")
     if classes <= FEW_CLASSES:
         taken: Array = _unit_rows(classes, np.dtype(dtype)).take(T, axis=0)
         return taken
@@ -105,10 +105,10 @@ def _unit_rows(classes: int, dtype: np.dtype[np.floating]) -> Array:
 
 
 def one_hot(target: ArrayLike, classes: int, dtype: type[np.floating] = np.float32) -> Array:
-    """Class numbers (...) as rows (..., classes) with a 1 at the class.
+    """Converts class indices (...) to rows (..., classes) with a 1 at the class.
 
     Raises:
-        ValueError: a number outside 0 ... classes − 1, or numbers that are not whole.
+        ValueError: an index outside 0 ... classes − 1, or values that are not integers.
 
     >>> nn.one_hot([2, 0], 3)
     array([[0., 0., 1.],
@@ -119,37 +119,37 @@ def one_hot(target: ArrayLike, classes: int, dtype: type[np.floating] = np.float
 
 
 def pairs(y: Array, target: ArrayLike, lead: int = 1) -> Array:
-    """Targets in [0, 1], one for each example, as a column."""
+    """Targets in [0, 1], one per example, as a column."""
     return bits(y[..., :1], target, lead)
 
 
 def nothing(y: Array, target: ArrayLike, lead: int = 1) -> Array:
-    """A target that is not looked at."""
+    """A target that is ignored."""
     return y[..., :1]
 
 
 def labels(y: Array, target: Any, lead: int = 1) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-    """Sequences of class numbers (examples, L), negative after their ends, alone or with the numbers of positions of
-    y (examples,) that there are: both."""
+    """Sequences of class indices (examples, L), padded with negative values, optionally in a tuple with the sequence
+    lengths in y (examples,); returns both."""
     numbers, lengths = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
     L, positions = numeric(numbers, "target"), y.shape[-2]
     came = L.shape[lead - 1 :]
     if L.ndim != lead + 1 or L.shape[:lead] != y.shape[:lead] or L.dtype.kind not in "iu":
         raise ValueError(
-            f"target has shape {came} and dtype {L.dtype}, expected whole numbers ({y.shape[lead - 1]}, longest): the "
+            f"target has shape {came} and dtype {L.dtype}, expected integers ({y.shape[lead - 1]}, longest): the "
             "labels of each example, padded with −1"
         )
     bad = y.shape[-1] <= L
     bad[..., 1:] |= (L[..., 1:] >= 0) & (L[..., :-1] < 0)
     if bad.any():
         raise ValueError(
-            f"target contains {first_bad(L, bad)}, expected class numbers from 0 to {y.shape[-1] - 1}, and −1 only "
+            f"target contains {first_bad(L, bad)}, expected class indices from 0 to {y.shape[-1] - 1}, and −1 only "
             "after the last label"
         )
     there = np.full(y.shape[:lead], positions) if lengths is None else numeric(lengths, "the target's lengths")
     if there.shape != y.shape[:lead] or there.dtype.kind not in "iu" or ((there < 1) | (there > positions)).any():
         raise ValueError(
-            f"the target's lengths have shape {there.shape[lead - 1 :]}, expected a whole number for each example, "
+            f"the target's lengths have shape {there.shape[lead - 1 :]}, expected one integer per example, "
             f"from 1 to the {positions} positions of y"
         )
     return L, there
@@ -164,4 +164,4 @@ ACCEPTS: dict[str, Callable[[Array, Any, int], Any]] = {
     "nothing": nothing,
     "labels": labels,
 }
-"""What reads a target, by `Loss.targets`."""
+"""The check of each kind of target in `Loss.targets`."""
