@@ -1,4 +1,4 @@
-"""The optimizers that a name stands for."""
+"""The optimizers that can be given by name."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "radam": radam,
     "rmsprop": rmsprop,
 }
-"""The names that stand for optimizers with their default settings."""
+"""Names of optimizers, with their default settings."""
