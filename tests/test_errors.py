@@ -347,7 +347,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a logit as a probability": (
         lambda: nn.predict_classes(*logit_model(), X),
         ValueError,
-        r"one output is no probability.*threshold=0.0",
+        r"output is not a probability.*threshold=0.0",
     ),
     "accuracy against labels out of range": (
         lambda: nn.accuracy(MODEL, TS, X, CLASSES + 1),

@@ -772,9 +772,9 @@ def test_descriptions_that_no_layer_has_are_refused() -> None:
         "units='3'": {"dense": {"units": "3"}},
         "unknown initializer 'eval'": {"dense": {"units": 3, "initializer": "eval"}},
         "unknown initializer 'exec'": {"dense": {"units": 3, "initializer": {"exec": {}}}},
-        "constant takes no key": {"dense": {"units": 3, "initializer": {"constant": {"key": 1}}}},
-        "describes no layer": ["dense"],
-        "relu.*describes no layer": {"relu": [1]},
+        "constant got unexpected arguments key": {"dense": {"units": 3, "initializer": {"constant": {"key": 1}}}},
+        "does not describe a layer": ["dense"],
+        "relu.*does not describe a layer": {"relu": [1]},
         "layers='abc'": {"serial": {"layers": "abc"}},
         "unknown layer 'os.system'": {"serial": {"layers": [{"os.system": {}}]}},
     }

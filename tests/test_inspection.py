@@ -112,7 +112,7 @@ def test_dead_relus_are_counted_in_words() -> None:
     found = nn.inspect(model, made(model).params.replace({"dense2.b": b}), X)
     [finding] = found.findings
     assert (finding.where, finding.kind, finding.fraction) == ("relu2", "dead", 37 / 64)
-    assert "37 of 64 units are 0 for every one of the 200 examples" in finding.message
+    assert "37 of 64 units are 0 for all 200 examples" in finding.message
     assert "mostly because of their biases dense2.b" in finding.message
     assert "learning rate" in finding.message
     assert not found.ok
@@ -177,7 +177,7 @@ def test_gradients_vanish_in_deep_sigmoids(with_loss: bool, dtype: Any) -> None:
     found = nn.inspect(model, made(model, dtype=dtype), X, **given)
     [finding] = [f for f in found.findings if f.kind == "vanishing"]
     assert finding.where.startswith("sigmoid")
-    assert "the slope of a sigmoid is 1/4 at most" in finding.message
+    assert "the slope of a sigmoid is at most 1/4" in finding.message
     norms = {layer.name: layer.gradient_norm for layer in found.layers}
     assert f"{norms['dense1']:.2g} at dense1" in finding.message
 
@@ -266,7 +266,7 @@ def test_a_small_factor_for_each_of_many_layers_counts() -> None:
     model = nn.mlp([20] + [32] * 30 + [3], ["relu"] * 30 + ["softmax"], initializer="glorot")
     found = nn.inspect(model, made(model), X)
     assert {"vanishing", "shrinking"} <= {f.kind for f in found.findings}
-    assert "for each of 30 layers" in str(found)
+    assert "in each of 30 layers" in str(found)
 
 
 def test_a_saturated_output_under_another_loss_than_its_own_is_at_fault() -> None:

@@ -186,7 +186,7 @@ def test_nan_is_no_class() -> None:
     ts = ts._replace(params=ts.params * np.nan)
     labels = (X[:, 0] > 0).astype(int)
     for call in (nn.accuracy, nn.metrics.confusion_matrix):
-        with pytest.raises(ValueError, match=r"the outputs contain nan .* which is no class"):
+        with pytest.raises(ValueError, match=r"the outputs contain nan .* which is not a class"):
             call(model, ts, X, labels)
     with pytest.raises(ValueError, match="threshold=nan"):
         nn.predict_classes(model, ts, X, threshold=np.nan)

@@ -1,4 +1,4 @@
-"""A training step in the words of a file: loss, penalty and update around the calls of forward and backward."""
+"""A training step as generated source: loss, penalty and update around the calls of forward and backward."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nnfunc.training.gradients import value_and_grad
 
 
 class Training(NamedTuple):
-    """What a step is made of: model and loss as they are computed together, the optimizer, the penalty."""
+    """The parts of a training step: model and loss as they are computed together, the optimizer, the penalty."""
 
     model: Layer
     loss: Loss
@@ -30,7 +30,7 @@ class Training(NamedTuple):
     penalty: Penalty | None
 
     def said(self) -> str:
-        """What the file says of it."""
+        """Its description in the file."""
         over = "" if self.penalty is None else f", {self.penalty!r}"
         return f"train_step is an update by {self.optimizer!r} of {self.loss!r}{over}."
 
@@ -38,34 +38,34 @@ class Training(NamedTuple):
 def training_of(
     model: Layer, loss: Loss | str | None, optimizer: Optimizer | str | None, penalty: Penalty | None
 ) -> Training | None:
-    """What a step is made of, checked to be such as can be written; None if none is asked for."""
+    """The parts of a training step, checked to be supported; None if no step is requested."""
     if loss is None and optimizer is None and penalty is None:
         return None
     if loss is None or optimizer is None:
-        raise ValueError(f"a training step needs both, but loss={loss!r} and optimizer={optimizer!r}")
+        raise ValueError(f"a training step needs both, got loss={loss!r} and optimizer={optimizer!r}")
     optimizer = instance(by_name("optimizer", optimizer, OPTIMIZERS), Optimizer, "optimizer")
     model, loss = value_and_grad(model, loss, penalty).computed
     if loss.values is None or loss.gradient is None:
-        raise ValueError(f"{loss!r} is made of others or of functions of your own, which cannot be written: take one")
+        raise ValueError(f"{loss!r} is a combination or user-defined, which cannot be written: use a built-in loss")
     if loss.outputs > 1 or loss.axes > 1 or loss.targets not in ("outputs", "bits", "one-hot", "classes"):
-        raise ValueError(f"{loss!r} is of several outputs or of whole sequences, which cannot be written")
+        raise ValueError(f"{loss!r} is for several outputs or whole sequences, which cannot be written")
     if loss.options:
-        raise ValueError(f"{loss!r} has options, which cannot be written: leave out {', '.join(loss.options)}")
+        raise ValueError(f"{loss!r} has options, which cannot be written: omit {', '.join(loss.options)}")
     own = optimizer.rule is None or optimizer.inner is not None or not optimizer.elementwise or optimizer.shaped
     if own or optimizer.constants is None:
-        raise ValueError(f"{optimizer!r} cannot be written: take a built-in rule of elements, like nn.adam, alone")
+        raise ValueError(f"{optimizer!r} cannot be written: use a built-in elementwise rule, like nn.adam, unwrapped")
     bent = [k for k, v in optimizer.settings.items() if k != "learning_rate" and not isinstance(v, float)]
     if bent:
-        raise ValueError(f"{optimizer!r} has {', '.join(bent)} by name or with a schedule, expected a number")
+        raise ValueError(f"{optimizer!r} has {', '.join(bent)} by name or as a schedule, expected a number")
     if penalty is not None and (penalty.value is None or np.ndim(penalty.settings["strength"])):
-        raise ValueError(f"{penalty!r} cannot be written: take nn.l2 or nn.l1 with a number")
+        raise ValueError(f"{penalty!r} cannot be written: use nn.l2 or nn.l1 with a number")
     return Training(model, loss, optimizer, penalty)
 
 
 def training(
     wanted: Training, made: Program, dtype: np.dtype[Any], extract: Extract, names: tuple[str, ...]
 ) -> tuple[str, list[str]]:
-    """The functions `begin` and `train_step`, and the lines that say how they are used."""
+    """The functions `begin` and `train_step`, and the lines that show how to use them."""
     written = Written(made, dtype, extract, True, names)
     _, loss, optimizer, penalty = wanted
     if not isinstance(made.output, int):
@@ -105,7 +105,7 @@ def training(
 
 
 def _loss(loss: Loss, written: Written, extract: Extract) -> list[str]:
-    """The lines of the loss's value and of its gradient."""
+    """The lines that compute the loss and its gradient."""
     n = written.program.output
     y, d, dtype = written.names[n], written.gradient(n), f"np.{written.dtype}"
     values, gone = extract.use_with(_of(loss.values), loss.settings)
@@ -154,7 +154,7 @@ def _penalty(penalty: Penalty, names: tuple[str, ...], dtype: np.dtype[Any]) -> 
 
 
 def _update(optimizer: Optimizer, extract: Extract) -> list[str]:
-    """The lines of the update, in which w becomes new[name]."""
+    """The lines of the update from w to new[name]."""
     given = {k: v for k, v in optimizer.settings.items() if k != "learning_rate"}
     lines = ['t = slots["t"] + 1']
     moved = ", ".join(['"t": t', *(f'"{slot}": {{}}' for slot in optimizer.slots)])
@@ -210,4 +210,4 @@ STRAIGHT: dict[str, Callable[..., tuple[list[str], list[str]]]] = {
     "gd": _gd,
     "momentum": _momentum,
 }
-"""The commonest rules as lines, of the same bits; others are called."""
+"""The most common rules as lines, with the same bits; others are called."""
