@@ -107,7 +107,7 @@ def test_a_name_that_is_meant_is_not_left_out() -> None:
     model = nn.serial(nn.dense(2))
     assert from_state_dict(model, one, (3,), names={"dense1": "fc"})[0]["dense1.W"].shape == (3, 2)
     assert from_state_dict(nn.dense(2), one, (3,))[0]["W"].shape == (3, 2)
-    with pytest.raises(ValueError, match=r"By their shapes it may be names=\{'dense1': 'fc'\}"):
+    with pytest.raises(ValueError, match=r"Judging by shapes, try names=\{'dense1': 'fc'\}"):
         from_state_dict(model, one, (3,))
 
 

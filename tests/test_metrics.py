@@ -316,7 +316,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: metrics.precision(np.ones((2, 3)) / 3, [0, 3], average="macro"), r"target contains 3 at \[1\]"),
     (lambda: metrics.recall([0, 1], [1, 0], [1.0]), r"weights has shape \(1,\)"),
     (lambda: metrics.recall([0, 1], [1, 0], [1.0, -1.0]), "weights contains -1.0"),
-    (lambda: metrics.recall(np.ones((2, 2)) / 2, np.eye(2), ignore=0), "expected class indices"),
+    (lambda: metrics.recall(np.ones((2, 2)) / 2, np.eye(2), ignore=0), "expected class"),
     (lambda: metrics.roc_auc(np.ones((2, 1)), [0, 2]), "target contains 2"),
     (lambda: metrics.roc_auc(np.ones((2, 3)), [0, 1, 2]), r"target has shape \(3,\)"),
     (lambda: metrics.roc_auc(np.ones((2, 1)), [0, 1], average="micro"), "average='micro'"),  # type: ignore[arg-type]

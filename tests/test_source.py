@@ -374,7 +374,7 @@ UNWRITTEN: list[tuple[nn.Layer, str]] = [
     (nn.layer(partial(plain), back), "is not a function whose source can be written"),
     (
         nn.Layer(lambda *_: (nn.arrays.EMPTY, nn.arrays.EMPTY), full, back),
-        "is a layer of three functions: make it with nn.layer",
+        "is a layer of three functions: create it with nn.layer",
     ),
 ]
 

@@ -29,7 +29,7 @@ class Graph(NamedTuple):
         return any(self.before[n] & bits(self.ops[j].y) for n in leaves(self.ops[i].y))
 
     def chains(self, calls: Sequence[int]) -> list[list[int]]:
-        """For each first call (which depends on no other) and last call (on which no other depends), the calls between them.
+        """For each first call (that depends on no other) and last call (on which no other depends), those between them.
 
         If the signal cannot bypass any of them, each list is a series.
         """

@@ -111,8 +111,8 @@ class Inspection(NamedTuple):
         return not self.findings
 
     def table(self) -> str:
-        """A row per layer: the shape of its output for one example, mean and standard deviation of its activations, its dead
-        units or saturated outputs, the norm of the gradient of its output, and the norm of the gradient of its
+        """A row per layer: the shape of its output for one example, mean and standard deviation of its activations, its
+        dead units or saturated outputs, the norm of the gradient of its output, and the norm of the gradient of its
         parameters relative to theirs.
 
         >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])

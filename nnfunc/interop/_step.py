@@ -77,7 +77,7 @@ def training(
     arguments += ["state=STATE"] if has_state else []
     arguments += ["key=None"] if made.asks_key else []
     gives = ["params", "slots", "value"] + ["state"] * moves
-    body = [f'"""One update; gives {", ".join(gives)} after it. value is the loss before."""', *written.inputs()]
+    body = [f'"""One update; returns {", ".join(gives)} after it. value is the loss before it."""', *written.inputs()]
     if made.asks_key:
         extract.use(keys.key, "new_key")
         body.append(f'key = {extract.use(keys.fold_in)}(key, slots["t"])  # of new_key(seed)')
@@ -91,7 +91,7 @@ def training(
     slots = [f'        "{slot}": {{name: np.zeros_like(w) for name, w in params.items()}},' for slot in optimizer.slots]
     begin = "\n".join(['    return {\n        "t": 0,', *slots, "    }"])
     head = called("", "def train_step", arguments, 0, ":")
-    lines = ["def begin(params):", f'    """What {optimizer.name} remembers, at the beginning."""', begin, "", "", head]
+    lines = ["def begin(params):", f'    """The initial state of {optimizer.name}."""', begin, "", "", head]
     rate_given = [] if isinstance(rate, float) else ["lr"]
     passed = ["params", "slots", "x", "target", *rate_given]
     passed += ["state=state"] * moves + ["key=key"] * made.asks_key

@@ -19,9 +19,7 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
 def _class_numbers(value: ArrayLike, name: str, count: int) -> list[int]:
     classes = shaped(value, name, "(images,), one class per image", 1, count)
     if (classes != np.round(classes)).any() or (classes < 0).any():
-        raise ValueError(
-            f"{name} contains values other than classes 0, 1, 2 ...: pass nn.predict_classes(model, ts, X)"
-        )
+        raise ValueError(f"{name} contains values other than classes 0, 1, 2 ...: use nn.predict_classes(model, ts, X)")
     numbers: list[int] = classes.astype(int).tolist()
     return numbers
 
