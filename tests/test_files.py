@@ -705,11 +705,13 @@ def test_layers_of_a_users_own_are_named(path: Path) -> None:
     model = nn.serial(
         nn.dense(3), bent(), nn.residual(nn.dense(3, my_initializer), bent()), nn.relu()._replace(name="mine")
     )
-    message = r"it: bent1, residual1.dense1 \(initializer=my_initializer\), residual1.bent1, mine1. Save without model="
+    message = (
+        r"saved: bent1, residual1.dense1 \(initializer=my_initializer\), residual1.bent1, mine1. Save without model="
+    )
     with pytest.raises(ValueError, match=message):
         nn.save(path, state(model=model), model)
     assert list(path.parent.iterdir()) == []
-    with pytest.raises(ValueError, match=r"it: bent\. Save"):
+    with pytest.raises(ValueError, match=r"saved: bent\. Save"):
         describe(bent())
     disguised = nn.layer(lambda p, x: (x, None), lambda p, c, dy: (dy, {}), name="relu")
     changed = map_layers(lambda _, layer: nn.tanh() if layer.name == "relu" else layer, nn.serial(nn.relu()))

@@ -112,7 +112,7 @@ def test_a_name_that_is_meant_is_not_left_out() -> None:
 
 
 def test_an_unknown_prefix_is_named() -> None:
-    with pytest.raises(ValueError, match=r"prefix='enc': no name begins with it; there are a\.b, encoder$"):
+    with pytest.raises(ValueError, match=r"prefix='enc': no name begins with it; expected one of a\.b, encoder$"):
         from_state_dict(MODEL, {"encoder.W": np.ones(1), "a.b.W": np.ones(1)}, (3,), prefix="enc")
 
 

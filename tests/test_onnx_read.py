@@ -443,7 +443,7 @@ def test_a_file_and_its_path(tmp_path: Any) -> None:
 
 
 REFUSED: list[tuple[onnx.ModelProto, str]] = [
-    (graph([node("Sin")], ("n", 2), None), r"the node 'the Sin' \(Sin\) cannot be read: .* It reads .*Add, "),
+    (graph([node("Sin")], ("n", 2), None), r"the node 'the Sin' \(Sin\) cannot be read: .* Supported: .*Add, "),
     (graph([node("Softmax", axis=1)], ("n", 2, 3), None), r"its axis 1 is not the feature axis, 2"),
     (graph([node("Softmax")], ("n", 2, 3), None, opset=11), r"its axis 1 is not the feature axis"),
     (graph([node("HardSigmoid")], ("n", 2), None), r"alpha=0\.2, but nnfunc supports only alpha=0\.166"),
@@ -455,7 +455,7 @@ REFUSED: list[tuple[onnx.ModelProto, str]] = [
     (recurrent("LSTM", 4, initial=True), r"an initial state that is not 0"),
     (graph([node("MatMul", "x W", "z"), node("Add", "z b")], ("n", 3, 2), None, W=W, b=np.ones((3, 1), np.float32)),
      r"it adds a constant of shape \(3, 1\)"),
-    (graph([node("Gemm", "x W b")], (3, 2), (3, 3), W=W, b=np.ones((3, 1), np.float32)), r"it adds an array of shape \(3, 1\), expected one value per unit"),
+    (graph([node("Gemm", "x W b")], (3, 2), (3, 3), W=W, b=np.ones((3, 1), np.float32)), r"it adds an array of shape \(3, 1\)"),
     (graph([node("PRelu", "x s", "z"), node("MaxPool", "z", kernel_shape=[2, 2])], ("n", 2, 4, 2), None, s=ones),
      r"its slopes have shape \(2,\)"),
     (graph([node("Gemm", "x W", transA=1)], (2, 2), (2, 3), W=W), r"transA=1, but rows are examples"),

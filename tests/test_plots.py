@@ -385,7 +385,7 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
     "scores": (lambda: plots.attention_maps(np.full((1, 2, 2), -3.0)), "A ranges from -3 to -3, expected weights"),
     "words": (
         lambda: plots.attention_maps(np.eye(2)[None], words=["a"]),
-        "words has 1 words, expected one per attended position, 2",
+        "words has 1 words, expected one per attended position",
     ),
     "path": (lambda: plots.optimizer_animation(bowl, {"gd": np.ones((5, 3))}), r"paths\['gd'\] has shape \(5, 3\)"),
     "surface": (lambda: plots.optimizer_animation(lambda x, y: x[0], {"gd": np.ones((5, 2))}), "surface's result"),

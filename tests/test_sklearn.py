@@ -282,7 +282,7 @@ def test_several_labels_at_once() -> None:
     assert net.predict(X).shape == net.predict_proba(X).shape == (300, 3)
     assert net.score(X, labels) > 0.9
     assert net.partial_fit(X, labels).n_iter_ == 41
-    with pytest.raises(ValueError, match="several labels"):
+    with pytest.raises(ValueError, match="multilabel problems"):
         NNClassifier(class_weight="balanced").fit(X, labels)
 
 
@@ -342,7 +342,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
     ({"optimizer": "adamm"}, "unknown optimizer 'adamm': did you mean 'adam'"),
     ({"optimizer": "adamm", "learning_rate": 0.1}, "unknown optimizer 'adamm': did you mean 'adam'"),
-    ({"optimizer": nn.adam(), "learning_rate": 0.1}, "learning_rate=0.1 beside adam"),
+    ({"optimizer": nn.adam(), "learning_rate": 0.1}, "learning_rate=0.1, but adam"),
     ({"loss": "cross_entropy"}, "unknown loss"),
     ({"epochs": 0}, "epochs=0: expected a whole number"),
     ({"batch_size": 0}, "batch_size=0"),

@@ -429,7 +429,7 @@ def test_wrong_arguments(name: str) -> None:
     with pytest.raises(ValueError, match=r"dense1.W and dense2.W would both be .* in .*different names in names="):
         read(SMALL, there, (2,), names={"dense1": "a", "dense2": "a"})
     for names in ({"dense1": 1}, "dense1"):
-        with pytest.raises(TypeError, match=r"names=.*: expected a dict, layers of the model to names"):
+        with pytest.raises(TypeError, match=r"names=.*: expected a dict from layers of the model to names"):
             read(SMALL, there, (2,), names=names)
     with pytest.raises(TypeError, match=f"{what} is list, expected "):
         read(SMALL, list(there.values()), (2,))

@@ -194,7 +194,7 @@ def _dead_units(call: Call, below: Call | None) -> list[Finding]:
     b = None if below is None else below.params.get("b")
     if below is not None and b is not None and b.shape == (total,):
         bias = float(b[silent].mean())
-        text += f", mostly because of their biases {below.path}.b" if bias < 0 and 2 * bias < into.mean() else ""
+        text += f", mostly because of the biases {below.path}.b" if bias < 0 and 2 * bias < into.mean() else ""
     return [Finding(call.path, "", "dead", f"{text}.", fraction=count / total)]
 
 

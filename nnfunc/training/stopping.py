@@ -92,7 +92,7 @@ def best_epoch(epochs: Iterable[Epoch], monitor: Callable[[Epoch], float] = vali
 
 def _check(epochs: object, monitor: object) -> None:
     if isinstance(epochs, Epoch) or not isinstance(epochs, Iterable):
-        came = "one Epoch" if isinstance(epochs, Epoch) else type(epochs).__name__
+        came = "a single Epoch" if isinstance(epochs, Epoch) else type(epochs).__name__
         raise TypeError(f"epochs is {came}, expected several: the iterator from nn.train, or a list of its epochs")
     if not callable(monitor):
         raise TypeError(f"monitor={monitor!r}: expected a function of an epoch, like lambda epoch: -epoch.accuracy")

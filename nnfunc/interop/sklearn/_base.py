@@ -85,8 +85,7 @@ class Network(BaseEstimator):
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
-        """Trains for `epochs` passes over the data, or until `patience` or `tol` stops it; warm_start continues the last
-        fit.
+        """Trains for `epochs` passes over the data, or until `patience` or `tol` stops it; with warm_start, continues.
 
         Args:
             X: (examples, features); a sparse matrix is converted to dense as a whole.
