@@ -186,7 +186,7 @@ def test_small_and_large_weights_are_named() -> None:
     small = relus(5, 32, initializer="random")
     found = nn.inspect(small, made(small), X)
     assert {f.kind for f in found.findings} == {"vanishing", "shrinking"}
-    assert "root mean square of 0.01, with he 0.25" in " ".join(f.message for f in found.findings)
+    assert "root mean square of 0.01, he has 0.25" in " ".join(f.message for f in found.findings)
     large = relus(5, 32, initializer=partial(nn.initializers.random, std=1.0))
     assert {f.kind for f in nn.inspect(large, made(large), X).findings} == {"exploding", "growing"}
 
@@ -231,7 +231,7 @@ def test_what_is_not_finite_is_named() -> None:
     [
         (X * np.r_[1e5, np.ones(19)], "feature 0 from"),
         (X + 100, "is far from 0"),
-        (255 * RNG.random((200, 20)), "x is large, its root mean square 1.5e+02"),
+        (255 * RNG.random((200, 20)), "x is large, with a root mean square of 1.5e+02"),
     ],
 )
 def test_inputs_that_are_not_scaled(x: Array, word: str) -> None:

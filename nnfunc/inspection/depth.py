@@ -114,7 +114,7 @@ def _why(call: Call, factor: float) -> str:
     if W is not None:
         size, he = norm(W) / math.sqrt(W.size), math.sqrt(2 / len(W))
         if size < he / 3 if factor < 1 else size > 3 * he:
-            return f"the weights of {call.path} have a root mean square of {short(size)}, with he {short(he)}"
+            return f"the weights of {call.path} have a root mean square of {short(size)}, he has {short(he)}"
     return ""
 
 
@@ -155,7 +155,7 @@ def without_gradient(found: Measured, explained: bool) -> list[Finding]:
         for name, g in call.grads.items():
             if name in once and g.size > 1 and not g.any() and any(x.any() for x in call.xs):
                 text = (
-                    f"{call.path}.{name} has the gradient 0 in every element, but that of the layer's output is not 0"
+                    f"{call.path}.{name} has gradient 0 in every element, although that of the layer's output is not 0"
                 )
                 wrong.append(Finding(call.path, name, "no-gradient", f"{text}: does the backward omit it?"))
         below = [] if explained or dead(call).all() else _stopped(found, call)

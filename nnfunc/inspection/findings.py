@@ -167,7 +167,7 @@ def _input(name: str, x: Array) -> list[Finding]:
         )
         return [Finding(name, "", "inputs", text)]
     if (size := norm(x) / math.sqrt(x.size)) > LARGE:
-        text = f"{name} is large, its root mean square {short(size)}"
+        text = f"{name} is large, with a root mean square of {short(size)}"
         return [Finding(name, "", "inputs", f"{text}: initial weights and learning rates are chosen for about 1.")]
     return []
 

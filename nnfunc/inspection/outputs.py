@@ -57,7 +57,7 @@ def beside_targets(found: Measured, target: Any) -> list[Finding]:
     i = int(np.argmax(np.abs(t).max(axis=0)))
     if _size(t) > LARGE and (error >= spread)[i]:
         text = (
-            f"target is large, its root mean square {short(_size(t))}, and so are errors and gradients. Train on "
+            f"target is large, with a root mean square of {short(_size(t))}, so errors and gradients are too. Train on "
             "(target − mean) / standard deviation, both of the training data, and invert this for predictions."
         )
         return [Finding(where, "", "targets", text)]

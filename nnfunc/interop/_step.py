@@ -32,7 +32,7 @@ class Training(NamedTuple):
     def said(self) -> str:
         """Its description in the file."""
         over = "" if self.penalty is None else f", {self.penalty!r}"
-        return f"train_step is an update by {self.optimizer!r} of {self.loss!r}{over}."
+        return f"train_step makes one update by {self.optimizer!r} for {self.loss!r}{over}."
 
 
 def training_of(

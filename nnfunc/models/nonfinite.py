@@ -51,7 +51,7 @@ def _loss(trace: Trace) -> str:
     bad = np.flatnonzero(~np.isfinite(np.asarray(trace.total)))
     if not bad.size and trace.vector is not None:
         bad = np.flatnonzero(~np.isfinite(trace.vector).all(axis=-1))
-        return f"is finite, but the gradient is not, of member {', '.join(map(str, bad))}"
+        return f"is finite, but the gradient is not finite for member {', '.join(map(str, bad))}"
     return f"of member {', '.join(map(str, bad))} is {np.asarray(trace.total)[bad[0]]}"
 
 

@@ -14,12 +14,12 @@ An optimizer may wrap another, `inner`: it either changes the gradient first (`t
 rule of its own, `rule(w, moved, *slots, t, **settings) -> (w, *slots)`, on the parameters before and after the update
 by `inner` (`lookahead`, `ema`). A partition gives each of its parts a subset of the parameters.
 
-The state is a dict of arrays: "step" (updates so far) and for each slot an array like each parameter ("m.dense1.W").
+The state is a dict of arrays: "step" (updates so far) and for each slot an array per parameter ("m.dense1.W").
 
-A setting (learning rate, weight decay) is a number; or a schedule, a function of the number of updates so far; or an
-array (K,), a number for each network of a stack; or a dict of name patterns to any of these, of which the first that
-matches counts: `{"dense1.*": 1e-4, "*": 1e-3}`. A rate of 0 keeps parameters where they are, but their layers still
-work as in training (a batch norm's averages move): `nn.freeze` makes a part constant.
+A setting (learning rate, weight decay) is a number; a schedule, a function of the number of updates so far; an array
+(K,), one value per network of a stack; or a dict from name patterns to any of these, where the first matching pattern
+applies: `{"dense1.*": 1e-4, "*": 1e-3}`. A learning rate of 0 keeps parameters fixed, but their layers still run in
+training mode (a batch norm's averages change): use `nn.freeze` to make a part constant.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Optimizer(Fields):
     def step(
         self, params: ArrayDict, grads: Mapping[str, ArrayLike], opt_state: ArrayDict, donate: bool = False
     ) -> tuple[ArrayDict, ArrayDict]:
-        """The parameters and the state after one update.
+        """Returns the parameters and the state after one update.
 
         Args:
             params: the parameters.

@@ -89,7 +89,7 @@ def wiring(
     return _drawn(ax, boxes, arrows, widths, at)
 
 
-# -- what is drawn -----------------------------------------------------------------------------------------------------
+# -- boxes and arrows --------------------------------------------------------------------------------------------------
 
 
 def _diagram(program: Program) -> tuple[list[Box], list[Arrow], list[int]]:
@@ -170,7 +170,7 @@ def _width(text: str, bold: bool) -> float:
     return float(np.ptp(np.asarray(TextPath((0, 0), text, prop=font).vertices)[:, 0])) / 72
 
 
-# -- how it is drawn ---------------------------------------------------------------------------------------------------
+# -- drawing -----------------------------------------------------------------------------------------------------------
 
 
 def _drawn(ax: Axes | None, boxes: Sequence[Box], arrows: Sequence[Arrow], widths: Sequence[float], at: Places) -> Axes:

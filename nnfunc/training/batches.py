@@ -126,7 +126,7 @@ def _shards(
 
 
 def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:
-    """The chosen rows of one array."""
+    """The selected rows of one array."""
     at = chosen if rows is None else rows[..., chosen]
     if isinstance(a, PerMember):
         members = np.arange(len(a.array))[:, None]

@@ -101,7 +101,7 @@ class ValueAndGrad(NamedTuple):
         need_dx: bool = False,
         need_grads: bool = True,
     ) -> Result:
-        """The value and its gradients.
+        """Computes the value and its gradients.
 
         Args:
             params, state: those of the model, or of all networks of a stack.

@@ -210,7 +210,7 @@ class Network(BaseEstimator):
         except KeyboardInterrupt as interrupt:
             stop = interrupt
         if best is None or (stop is not None and not log):  # the first epoch was not completed
-            raise stop or RuntimeError("a run without an epoch")
+            raise stop or RuntimeError("no epoch was run")
         self._trained_on: bytes = trained_on
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
