@@ -113,7 +113,7 @@ def test_dead_relus_are_counted_in_words() -> None:
     [finding] = found.findings
     assert (finding.where, finding.kind, finding.fraction) == ("relu2", "dead", 37 / 64)
     assert "37 of 64 units are 0 for all 200 examples" in finding.message
-    assert "mostly because of their biases dense2.b" in finding.message
+    assert "mostly because of the biases dense2.b" in finding.message
     assert "learning rate" in finding.message
     assert not found.ok
 
