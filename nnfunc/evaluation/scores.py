@@ -189,8 +189,8 @@ def roc_auc(
     average: Literal["macro"] | None = "macro",
     ignore: int | None = None,
 ) -> Scalar:
-    """The area under the ROC curve: the probability that an example of the class has a larger output than any other
-    example, where ties count half.
+    """The area under the ROC curve: the probability that an example of the class has a larger output than one outside
+    it, where ties count half.
 
     Args:
         y: outputs, probabilities or logits: only their order matters.
