@@ -23,13 +23,13 @@ It prints
     dense7    (10,)          -0.14    0.3           0.055    0.066
     softmax1  (10,)            0.1  0.035
 
-    sigmoid6: the outputs differ by 0.00031 from example to example, of 0.42: later
-    layers cannot tell the examples apart.
+    sigmoid6: the outputs differ by 0.00031 between examples, at a size of 0.42:
+    later layers cannot tell the examples apart.
 
     The gradient vanishes on its way down: its norm is 0.055 at dense7 but 5.3e-05
-    at dense1, a factor of 0.31 for each of 6 layers. It shrinks most in sigmoid4
+    at dense1, a factor of 0.31 in each of 6 layers. It shrinks most in sigmoid4
     (times 0.22), sigmoid5 (times 0.22), sigmoid1 (times 0.22): the slope of a
-    sigmoid is 1/4 at most. Try nn.relu with initializer="he" or nn.tanh with
+    sigmoid is at most 1/4. Try nn.relu with initializer="he" or nn.tanh with
     "glorot", nn.batch_norm or nn.layer_norm, nn.residual.
 
     2 wrong: 300 examples
@@ -47,17 +47,17 @@ It prints
     dense4    (10,)          0.11   0.11                 0.055  0.0034
     softmax1  (10,)           0.1  0.011
 
-    relu1: 62 of 64 units are 0 for every one of the 300 examples, so they learn
-    nothing more. What goes into them is between -19 and -0.026. Usual causes: too
-    large a learning rate, inputs that are not scaled, very negative biases. Try a
-    smaller learning rate or nn.clip_by_global_norm, x of mean 0 and standard
-    deviation 1, nn.leaky_relu.
+    relu1: 62 of 64 units are 0 for all 300 examples, so they have stopped learning.
+    Their inputs are between -19 and -0.026. Usual causes: too large a learning
+    rate, inputs that are not scaled, very negative biases. Try a smaller learning
+    rate or nn.clip_by_global_norm, x of mean 0 and standard deviation 1,
+    nn.leaky_relu.
 
-    relu2: 54 of 64 units are 0 for every one of the 300 examples, so they learn
-    nothing more. What goes into them is between -7.9 and -0.12.
+    relu2: 54 of 64 units are 0 for all 300 examples, so they have stopped learning.
+    Their inputs are between -7.9 and -0.12.
 
-    relu3: 32 of 32 units are 0 for every one of the 300 examples, so they learn
-    nothing more. What goes into them is between -19 and -0.21.
+    relu3: 32 of 32 units are 0 for all 300 examples, so they have stopped learning.
+    Their inputs are between -19 and -0.21.
 
     3 wrong: 300 examples
 

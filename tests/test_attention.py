@@ -386,7 +386,7 @@ MIXING = {
 @pytest.mark.parametrize("T", [1, 2, 4, 8, 30])
 def test_a_layer_that_mixes_positions_without_a_step_is_named(name: str, T: int) -> None:
     model = nn.serial(nn.embedding(7, 8), MIXING[name], nn.dense(7))
-    with pytest.raises(ValueError, match=rf"^{name}: the outputs for a part .* it has no Kernel.step"):
+    with pytest.raises(ValueError, match=rf"^{name}: the outputs for a sequence in parts .* it has no Kernel.step"):
         nn.generate(model, state_of(model, (30,)), np.zeros((2, T), int), 20, temperature=0)
 
 
@@ -395,7 +395,7 @@ def test_a_wrong_step_is_named() -> None:
     assert layer.kernel is not None
     layer = layer._replace(kernel=layer.kernel._replace(step=lambda p, x, memory, base: (x, 0)))  # forgets where it is
     model = nn.serial(nn.embedding(7, 8), layer, nn.dense(7))
-    with pytest.raises(ValueError, match=r"^sinusoidal_positions1: .* Kernel.step gives others"):
+    with pytest.raises(ValueError, match=r"^sinusoidal_positions1: .* Kernel.step returns others"):
         nn.generate(model, state_of(model), [[1]], 5, temperature=0)
 
 

@@ -137,13 +137,13 @@ def untyped(value: object) -> Any:
 
 EPOCH = nn.Epoch(1, 0.5, 0.5, None, nn.train_state(CHAIN, "gd", nn.key(0), (3,)))
 DOORS: dict[str, tuple[Callable[[], object], str]] = {
-    "one epoch": (lambda: nn.best_epoch(untyped(EPOCH)), "epochs is one Epoch, expected several"),
+    "one epoch": (lambda: nn.best_epoch(untyped(EPOCH)), "epochs is a single Epoch, expected several"),
     "no epochs": (lambda: nn.early_stopping(untyped(None)), "epochs is NoneType, expected several"),
-    "numbers": (lambda: list(nn.early_stopping(untyped([1, 2]))), "epochs has a part that is int"),
+    "numbers": (lambda: list(nn.early_stopping(untyped([1, 2]))), "epochs contains int"),
     "a name": (lambda: nn.early_stopping([EPOCH], monitor=untyped("loss")), "monitor='loss': expected a function"),
     "nothing": (
         lambda: nn.best_epoch([EPOCH], monitor=lambda e: untyped(None)),
-        "monitor returned None, expected one number",
+        "monitor returned None, expected a single number",
     ),
     "several": (lambda: nn.best_epoch([EPOCH], monitor=lambda e: untyped(np.ones(2))), r"an array of shape \(2,\)"),
     "summary": (lambda: nn.summary(untyped(3), (4,)), "model=3 is not of type Layer: expected a Layer"),
@@ -302,7 +302,7 @@ def test_a_schedule_calculates_with_plain_numbers() -> None:
 
 @pytest.mark.parametrize("make", [nn.adam, nn.rmsprop, nn.adagrad])
 def test_what_keeps_a_root_away_from_0_is_no_less_than_float32_holds(make: Callable[..., nn.Optimizer]) -> None:
-    with pytest.raises(ValueError, match=r"one of them must be 1e-30 or more"):
+    with pytest.raises(ValueError, match=r"one of them must be at least 1e-30"):
         make(0.1, eps=0.0, eps_root=1e-60)
     with pytest.raises(ValueError, match="it keeps the square root away from 0"):
         nn.batch_norm(eps=1e-46)

@@ -227,11 +227,11 @@ def test_a_rate_of_each_network_in_a_rule_of_your_own() -> None:
     [
         (lambda w, g, *, t: (w - g.sum(),), "no attribute 'sum'"),
         (lambda w, g, *, t: (w - np.sum(g),), "numpy.sum"),
-        (lambda w, g, *, t: (w - np.add.accumulate(g),), "np.add in a form that is not of each element"),
+        (lambda w, g, *, t: (w - np.add.accumulate(g),), "np.add in a form that is not elementwise"),
         (lambda w, g, *, t: (w - np.linalg.norm(g),), "numpy.linalg.norm"),
         (lambda w, g, *, t: (w - np.ones(3),), "it computes with ndarray"),
         (lambda w, g, *, t: (w if w > 0 else g,), r"write np\.where\(condition, a, b\)"),
-        (lambda w, g, *, t: np.multiply(w, g, out=w), "it writes into what it is given"),
+        (lambda w, g, *, t: np.multiply(w, g, out=w), "it writes into its arguments"),
         (lambda w, g, *, t: w - g, "expected the tuple"),
         (lambda w, g, *, t: (w - g, g), "it returned 2 arrays, expected 1"),
         (lambda w, g, *, t: (w - np.heaviside(g, 0.5),), "unsupported NumPy function 'numpy.heaviside'"),
@@ -239,7 +239,7 @@ def test_a_rate_of_each_network_in_a_rule_of_your_own() -> None:
 )
 def test_a_rule_that_is_not_compiled_is_named(rule: Callable[..., Any], said: str) -> None:
     pytest.importorskip("numba")
-    with pytest.raises(ValueError, match=rf"numba does not compile the rule <lambda>: .*({said})"):
+    with pytest.raises(ValueError, match=rf"numba cannot compile the rule <lambda>: .*({said})"):
         run(nn.optimizers.compiled(nn.optimizer(rule, elementwise=True)), np.float64)
 
 
@@ -273,5 +273,5 @@ def test_what_is_not_compiled_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     pytest.importorskip("numba")
     for optimizer in (nn.optimizers.muon(), nn.optimizer(own_rule, ("m",), learning_rate=0.1, keep=0.5)):
-        with pytest.raises(ValueError, match="has no rule for each element by itself"):
+        with pytest.raises(ValueError, match="has no elementwise rule"):
             nn.optimizers.compiled(optimizer)

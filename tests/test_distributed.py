@@ -154,7 +154,7 @@ def test_an_error_in_step_ends_all_shards() -> None:
 def test_a_divided_state_gives_the_same_bits() -> None:
     reduce = distributed.sharded(3)
     assert run_epochs(reduce, divide=True)["digest"] == run_epochs(reduce)["digest"]
-    with pytest.raises(ValueError, match="clip around it"):
+    with pytest.raises(ValueError, match="put others around it"):
         distributed.divided(nn.optimizers.clip_by_value(nn.adam(), 1.0), reduce)
     with pytest.raises(ValueError, match="settings by name"):
         distributed.divided(nn.adam({"*": 0.1}), reduce)
@@ -163,7 +163,7 @@ def test_a_divided_state_gives_the_same_bits() -> None:
 def test_what_does_not_fit_is_said() -> None:
     step, ts = make(distributed.sharded(2))
     stacked = nn.train_state(step.model, step.optimizer, nn.split(nn.key(0), 2), (5,))
-    with pytest.raises(ValueError, match="reduce= of a stack"):
+    with pytest.raises(ValueError, match="reduce= with a stack"):
         step(stacked, DATA)
     batch = next(nn.minibatches(KEY, DATA, 8, reduce=distributed.sharded(2)))
     with pytest.raises(TypeError, match="the step has no reduce="):
@@ -351,7 +351,7 @@ ERRORS = {
     "all_rows_nan": "NonFiniteError: rank {last}: .*x contains NaN or infinity",
     "all_rows_label": "ValueError: rank {last}: target contains 7 at",
     "all_rows_shape": "ValueError: rank {last}: .*x has shape",
-    "state": "ValueError: the train state on rank {last} is not that of rank 0",
+    "state": "ValueError: the train state on rank {last} differs from rank 0",
 }
 
 

@@ -351,7 +351,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a logit as a probability": (
         lambda: nn.predict_classes(*logit_model(), X),
         ValueError,
-        r"one output is no probability.*threshold=0.0",
+        r"output is not a probability.*threshold=0.0",
     ),
     "accuracy against labels out of range": (
         lambda: nn.accuracy(MODEL, TS, X, CLASSES + 1),
@@ -371,15 +371,15 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "the state of another optimizer": (
         lambda: nn.adam().step(PARAMS, PARAMS, nn.momentum().init(PARAMS)),
         ValueError,
-        r"opt_state \(of another optimizer\? begin with optimizer\.init\(params\)\) lacks v\.dense1\.W",
+        r"opt_state \(of another optimizer\? start from optimizer\.init\(params\)\) lacks v\.dense1\.W",
     ),
     "a sigmoid under a loss for one decision": (
         lambda: nn.train_step(nn.mlp([4, 3], ["sigmoid"]), nn.sparse_categorical_cross_entropy, "adam"),
         ValueError,
         "ends with sigmoid.*would drive all of them to 1: use softmax",
     ),
-    "states instead of epochs": (lambda: nn.history([TS]), TypeError, "epochs has parts that are no Epoch"),  # type: ignore[list-item]  # what must fail
-    "a used-up iterator": (lambda: nn.history(iter([])), ValueError, "epochs is empty: was the iterator used up"),
+    "states instead of epochs": (lambda: nn.history([TS]), TypeError, "epochs contains items other than Epoch"),  # type: ignore[list-item]  # what must fail
+    "a used-up iterator": (lambda: nn.history(iter([])), ValueError, "epochs is empty: was the iterator consumed"),
     "a batch of one part": (lambda: STEP(TS, (X,)), ValueError, r"batch has 1 parts, expected \(x, target\)"),  # type: ignore[arg-type]  # what is tested
 }
 

@@ -705,11 +705,13 @@ def test_layers_of_a_users_own_are_named(path: Path) -> None:
     model = nn.serial(
         nn.dense(3), bent(), nn.residual(nn.dense(3, my_initializer), bent()), nn.relu()._replace(name="mine")
     )
-    message = r"it: bent1, residual1.dense1 \(initializer=my_initializer\), residual1.bent1, mine1. Save without model="
+    message = (
+        r"saved: bent1, residual1.dense1 \(initializer=my_initializer\), residual1.bent1, mine1. Save without model="
+    )
     with pytest.raises(ValueError, match=message):
         nn.save(path, state(model=model), model)
     assert list(path.parent.iterdir()) == []
-    with pytest.raises(ValueError, match=r"it: bent\. Save"):
+    with pytest.raises(ValueError, match=r"saved: bent\. Save"):
         describe(bent())
     disguised = nn.layer(lambda p, x: (x, None), lambda p, c, dy: (dy, {}), name="relu")
     changed = map_layers(lambda _, layer: nn.tanh() if layer.name == "relu" else layer, nn.serial(nn.relu()))
@@ -772,9 +774,9 @@ def test_descriptions_that_no_layer_has_are_refused() -> None:
         "units='3'": {"dense": {"units": "3"}},
         "unknown initializer 'eval'": {"dense": {"units": 3, "initializer": "eval"}},
         "unknown initializer 'exec'": {"dense": {"units": 3, "initializer": {"exec": {}}}},
-        "constant takes no key": {"dense": {"units": 3, "initializer": {"constant": {"key": 1}}}},
-        "describes no layer": ["dense"],
-        "relu.*describes no layer": {"relu": [1]},
+        "constant got unexpected arguments key": {"dense": {"units": 3, "initializer": {"constant": {"key": 1}}}},
+        "does not describe a layer": ["dense"],
+        "relu.*does not describe a layer": {"relu": [1]},
         "layers='abc'": {"serial": {"layers": "abc"}},
         "unknown layer 'os.system'": {"serial": {"layers": [{"os.system": {}}]}},
     }

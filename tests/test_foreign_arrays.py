@@ -107,12 +107,12 @@ def test_a_name_that_is_meant_is_not_left_out() -> None:
     model = nn.serial(nn.dense(2))
     assert from_state_dict(model, one, (3,), names={"dense1": "fc"})[0]["dense1.W"].shape == (3, 2)
     assert from_state_dict(nn.dense(2), one, (3,))[0]["W"].shape == (3, 2)
-    with pytest.raises(ValueError, match=r"By their shapes it may be names=\{'dense1': 'fc'\}"):
+    with pytest.raises(ValueError, match=r"Judging by shapes, try names=\{'dense1': 'fc'\}"):
         from_state_dict(model, one, (3,))
 
 
 def test_an_unknown_prefix_is_named() -> None:
-    with pytest.raises(ValueError, match=r"prefix='enc': no name begins with it; there are a\.b, encoder$"):
+    with pytest.raises(ValueError, match=r"prefix='enc': no name begins with it; expected one of a\.b, encoder$"):
         from_state_dict(MODEL, {"encoder.W": np.ones(1), "a.b.W": np.ones(1)}, (3,), prefix="enc")
 
 
@@ -135,15 +135,19 @@ F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 DAMAGED: list[tuple[str, bytes, str]] = [
     ("net.pt", b"", r"ends in '\.pt', expected \.npz or \.safetensors: save it as"),
     ("net", b"", r"ends in '', expected \.npz or \.safetensors$"),
-    ("net.npz", b"\x80\x04x", r"does not begin as an npz does"),
-    ("net.npz", b"PK\x03\x04 cut", r"damaged or cut short"),
+    ("net.npz", b"\x80\x04x", r"does not begin like an npz file"),
+    ("net.npz", b"PK\x03\x04 cut", r"damaged or truncated"),
     ("net.safetensors", b"", r"header is longer than the file"),
     ("net.safetensors", written({}, length=99), r"header is longer than the file"),
     ("net.safetensors", written(b"{"), r"cannot be read"),
     ("net.safetensors", written(b"[]"), r"cannot be read"),
-    ("net.safetensors", written({"a": F32}, b"1234"), r"'a' ends behind the end of the file"),
+    ("net.safetensors", written({"a": F32}, b"1234"), r"'a' extends beyond the end of the file"),
     ("net.safetensors", written({"a": {**F32, "shape": [3]}}, b"12345678"), r"cannot be read: cannot reshape"),
-    ("net.safetensors", written({"a": {**F32, "dtype": "F8_E4M3"}}, b"12345678"), r"'a' is of F8_E4M3, expected one"),
+    (
+        "net.safetensors",
+        written({"a": {**F32, "dtype": "F8_E4M3"}}, b"12345678"),
+        r"'a' has dtype F8_E4M3, expected one",
+    ),
     ("net.safetensors", written({"a": {"dtype": "F32"}}), r"cannot be read: 'data_offsets'"),
 ]
 
@@ -158,7 +162,7 @@ def test_what_cannot_be_read(name: str, data: bytes, message: str, tmp_path: Pat
 @pytest.mark.parametrize("array", [np.array([{}], object), np.array(["text"]), np.array([1j])])
 def test_what_is_no_array_of_numbers(array: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "net.npz", a=array, allow_pickle=True)
-    with pytest.raises(ValueError, match=r"cannot be read: ('a' is no array of numbers|Object arrays)"):
+    with pytest.raises(ValueError, match=r"cannot be read: ('a' is not an array of numbers|Object arrays)"):
         read_arrays(tmp_path / "net.npz")
 
 

@@ -112,8 +112,8 @@ def test_dead_relus_are_counted_in_words() -> None:
     found = nn.inspect(model, made(model).params.replace({"dense2.b": b}), X)
     [finding] = found.findings
     assert (finding.where, finding.kind, finding.fraction) == ("relu2", "dead", 37 / 64)
-    assert "37 of 64 units are 0 for every one of the 200 examples" in finding.message
-    assert "mostly because of their biases dense2.b" in finding.message
+    assert "37 of 64 units are 0 for all 200 examples" in finding.message
+    assert "mostly because of the biases dense2.b" in finding.message
     assert "learning rate" in finding.message
     assert not found.ok
 
@@ -177,7 +177,7 @@ def test_gradients_vanish_in_deep_sigmoids(with_loss: bool, dtype: Any) -> None:
     found = nn.inspect(model, made(model, dtype=dtype), X, **given)
     [finding] = [f for f in found.findings if f.kind == "vanishing"]
     assert finding.where.startswith("sigmoid")
-    assert "the slope of a sigmoid is 1/4 at most" in finding.message
+    assert "the slope of a sigmoid is at most 1/4" in finding.message
     norms = {layer.name: layer.gradient_norm for layer in found.layers}
     assert f"{norms['dense1']:.2g} at dense1" in finding.message
 
@@ -186,7 +186,7 @@ def test_small_and_large_weights_are_named() -> None:
     small = relus(5, 32, initializer="random")
     found = nn.inspect(small, made(small), X)
     assert {f.kind for f in found.findings} == {"vanishing", "shrinking"}
-    assert "root mean square of 0.01, with he 0.25" in " ".join(f.message for f in found.findings)
+    assert "root mean square of 0.01, he has 0.25" in " ".join(f.message for f in found.findings)
     large = relus(5, 32, initializer=partial(nn.initializers.random, std=1.0))
     assert {f.kind for f in nn.inspect(large, made(large), X).findings} == {"exploding", "growing"}
 
@@ -231,7 +231,7 @@ def test_what_is_not_finite_is_named() -> None:
     [
         (X * np.r_[1e5, np.ones(19)], "feature 0 from"),
         (X + 100, "is far from 0"),
-        (255 * RNG.random((200, 20)), "x is large, its root mean square 1.5e+02"),
+        (255 * RNG.random((200, 20)), "x is large, with a root mean square of 1.5e+02"),
     ],
 )
 def test_inputs_that_are_not_scaled(x: Array, word: str) -> None:
@@ -266,7 +266,7 @@ def test_a_small_factor_for_each_of_many_layers_counts() -> None:
     model = nn.mlp([20] + [32] * 30 + [3], ["relu"] * 30 + ["softmax"], initializer="glorot")
     found = nn.inspect(model, made(model), X)
     assert {"vanishing", "shrinking"} <= {f.kind for f in found.findings}
-    assert "for each of 30 layers" in str(found)
+    assert "in each of 30 layers" in str(found)
 
 
 def test_a_saturated_output_under_another_loss_than_its_own_is_at_fault() -> None:

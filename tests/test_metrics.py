@@ -310,7 +310,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: metrics.f1_score([0, -1], [1, 0]), r"y contains -1 at \[1\], expected class indices"),
     (lambda: metrics.f1_score([0, 1], [0.5, 0]), r"target contains 0.5 at \[0\]"),
     (lambda: metrics.f1_score([0, 1], [1, 0, 1]), r"target has shape \(3,\), expected class indices of shape \(2,\)"),
-    (lambda: metrics.f1_score(np.array([[2.0], [-1.0]]), [1, 0]), "no probability.*threshold=0.0"),
+    (lambda: metrics.f1_score(np.array([[2.0], [-1.0]]), [1, 0]), "not a probability.*threshold=0.0"),
     (lambda: metrics.f1_score(np.array([0.5, 0.2]), [1, 0]), r"y has shape \(2,\).*pass y\[:, None\]"),
     (lambda: metrics.f1_score(np.array([[np.nan]]), [1]), "y contains nan"),
     (lambda: metrics.precision(np.ones((2, 3)) / 3, [0, 3], average="macro"), r"target contains 3 at \[1\]"),

@@ -369,10 +369,10 @@ def test_the_graph_is_the_same_twice() -> None:
 def test_own_layers_are_all_named() -> None:
     relu = nn.layer(lambda p, x: (x, None), lambda p, c, dy: (dy, {}), name="relu")  # under a built-in name
     model = nn.serial(nn.dense(3), bent(), nn.residual(relu, nn.relu()))
-    with pytest.raises(ValueError, match=r"ONNX has no formula.*: bent1, residual1\.relu1$"):
+    with pytest.raises(ValueError, match=r"without an ONNX expression.*: bent1, residual1\.relu1$"):
         to_onnx(model, *model.init(nn.key(0), (3,)), input_shape=(3,))
     wired = nn.wired(lambda call, x: call(relu, call(nn.tanh(), x)), {}, name="block")  # called beside its layers
-    with pytest.raises(ValueError, match=r"ONNX has no formula.*: block1\.relu$"):
+    with pytest.raises(ValueError, match=r"without an ONNX expression.*: block1\.relu$"):
         to_onnx(nn.serial(wired), nn.arrays.EMPTY, input_shape=(3,))
 
 

@@ -443,10 +443,10 @@ def test_a_file_and_its_path(tmp_path: Any) -> None:
 
 
 REFUSED: list[tuple[onnx.ModelProto, str]] = [
-    (graph([node("Sin")], ("n", 2), None), r"the node 'the Sin' \(Sin\) cannot be read: .* It reads .*Add, "),
-    (graph([node("Softmax", axis=1)], ("n", 2, 3), None), r"its axis 1 is not that of the features, which is 2"),
-    (graph([node("Softmax")], ("n", 2, 3), None, opset=11), r"its axis 1 is not that of the features"),
-    (graph([node("HardSigmoid")], ("n", 2), None), r"alpha=0\.2, and nnfunc has alpha=0\.166\d* alone"),
+    (graph([node("Sin")], ("n", 2), None), r"the node 'the Sin' \(Sin\) cannot be read: .* Supported: .*Add, "),
+    (graph([node("Softmax", axis=1)], ("n", 2, 3), None), r"its axis 1 is not the feature axis, 2"),
+    (graph([node("Softmax")], ("n", 2, 3), None, opset=11), r"its axis 1 is not the feature axis"),
+    (graph([node("HardSigmoid")], ("n", 2), None), r"alpha=0\.2, but nnfunc supports only alpha=0\.166"),
     (graph([node("Clip", "x a")], ("n", 2), None, a=np.float32(-3)), r"it has the limits \(-3\.0, inf\)"),
     (graph([node("Mul", "x a")], ("n", 2), None, a=ones), r"\(Mul\) cannot be read"),
     (graph([node("Add", "x a")], ("n", 2), None, a=ones), r"it adds a constant of shape"),
@@ -455,17 +455,18 @@ REFUSED: list[tuple[onnx.ModelProto, str]] = [
     (recurrent("LSTM", 4, initial=True), r"an initial state that is not 0"),
     (graph([node("MatMul", "x W", "z"), node("Add", "z b")], ("n", 3, 2), None, W=W, b=np.ones((3, 1), np.float32)),
      r"it adds a constant of shape \(3, 1\)"),
-    (graph([node("Gemm", "x W b")], (3, 2), (3, 3), W=W, b=np.ones((3, 1), np.float32)), r"it adds \(3, 1\), and not"),
+    (graph([node("Gemm", "x W b")], (3, 2), (3, 3), W=W, b=np.ones((3, 1), np.float32)),
+     r"it adds an array of shape \(3, 1\)"),
     (graph([node("PRelu", "x s", "z"), node("MaxPool", "z", kernel_shape=[2, 2])], ("n", 2, 4, 2), None, s=ones),
-     r"its slopes of shape \(2,\)"),
+     r"its slopes have shape \(2,\)"),
     (graph([node("Gemm", "x W", transA=1)], (2, 2), (2, 3), W=W), r"transA=1, but rows are examples"),
-    (graph([node("Reshape", "x s")], ("n", 2, 3), ("m", 3), s=np.array([-1, 3])), r"not each example by itself"),
+    (graph([node("Reshape", "x s")], ("n", 2, 3), ("m", 3), s=np.array([-1, 3])), r"not each example separately"),
     (graph([node("MaxPool", kernel_shape=[2, 2], ceil_mode=1)], ("n", 2, 5, 5), None), r"ceil_mode=1"),
-    (graph([node("Concat", "x x", axis=1)], ("n", 2, 3), None), r"axis=1, and nnfunc joins the features alone"),
+    (graph([node("Concat", "x x", axis=1)], ("n", 2, 3), None), r"axis=1, but nnfunc only concatenates features"),
     (graph([node("MatMul", "x x")], (2, 2), None), r"\(MatMul\) cannot be read: nnfunc has no layer"),
     (graph([node("BatchNormalization", "x a a a a", training_mode=1)], ("n", 2), None, a=ones), r"training_mode=1"),
     (graph([node("Relu", "x", "z"), node("Sum", "a a")], ("n", 2), None, a=ones), r"'y' does not depend on the inputs"),
-    (graph([node("Relu")], ("n", 2), None, opset=6), r"operator set 6, expected 7 or newer"),
+    (graph([node("Relu")], ("n", 2), None, opset=6), r"operator set 6, expected 7 or later"),
     (graph([node("MatMul", "x W")], ("n", 2), ("n", 3), W=W + np.float32("nan")), r"dense1\.W contains nan"),
 ]  # fmt: skip
 
@@ -480,17 +481,17 @@ def test_weights_that_would_stand_twice_are_refused() -> None:
     nodes = [node("MatMul", "x W", "a"), node("Tanh", "a", "b"), node("Concat", "x b", "c", axis=1),
              node("MatMul", "c V", "d"), node("Concat", "x b d", "y", axis=1)]  # fmt: skip
     made = graph(nodes, ("n", 2), ("n", 7), W=W, V=np.ones((5, 2), np.float32))
-    with pytest.raises(ValueError, match=r"goes into several nodes, and not in branches within branches"):
+    with pytest.raises(ValueError, match=r"several nodes use its output other than in nested branches"):
         from_onnx(made)
 
 
 def test_what_is_no_model(tmp_path: Any) -> None:
     (tmp_path / "net.onnx").write_bytes(b"no model at all")
-    with pytest.raises(ValueError, match=r"net\.onnx' is no ONNX file, or damaged"):
+    with pytest.raises(ValueError, match=r"net\.onnx' is not an ONNX file, or is damaged"):
         from_onnx(tmp_path / "net.onnx")
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "nowhere.onnx")
     with pytest.raises(TypeError, match=r"source is int, expected the path of a file or an onnx\.ModelProto"):
         from_onnx(3)  # type: ignore[arg-type]  # refused by the types too
-    with pytest.raises(ValueError, match=r"order is another here: end the graph before Flatten"):
+    with pytest.raises(ValueError, match=r"order differs here: end the graph before Flatten"):
         from_onnx(graph([node("MaxPool", "x", "z", kernel_shape=[2, 2]), node("Flatten", "z")], ("n", 2, 4, 4), None))

@@ -78,7 +78,7 @@ def test_each_network_of_a_stack_has_its_own() -> None:
     after, moved = optimizer.step(params, params, opt_state)
     np.testing.assert_allclose(after["dense1.W"], np.array([0.9, 0.5])[:, None, None] * np.ones((2, 2, 3)))
     np.testing.assert_array_equal(moved["reduce_on_plateau.best"], [1.0, 0.5])
-    with pytest.raises(ValueError, match=r"value has shape \(\), expected \(2,\): a number for each network"):
+    with pytest.raises(ValueError, match=r"value has shape \(\), expected \(2,\): one value per network"):
         observe(optimizer, opt_state, 1.0)
 
 
@@ -122,9 +122,9 @@ def test_what_after_returns_is_checked() -> None:
     data = np.ones((4, 2)), np.ones((4, 1))
     with pytest.raises(TypeError, match="after=3: expected a function of an epoch"):
         nn.train(step, ts, data, epochs=1, key=nn.key(0), after=3)  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(TypeError, match="after= returned NoneType, expected the TrainState to go on from, of step 1"):
+    with pytest.raises(TypeError, match="after= returned NoneType, expected the TrainState to continue from, at"):
         next(nn.train(step, ts, data, epochs=1, key=nn.key(0), after=lambda epoch: None))  # type: ignore[arg-type, return-value]  # likewise
-    with pytest.raises(TypeError, match="after= returned a state of step 0"):
+    with pytest.raises(TypeError, match="after= returned a state at step 0"):
         next(nn.train(step, ts, data, epochs=1, key=nn.key(0), after=lambda epoch: ts))
 
 
@@ -141,9 +141,11 @@ def test_wrong_arguments() -> None:
         reduce_on_plateau("gd", min_scale=2)
     with pytest.raises(ValueError, match=r"optimizer=gd.* has no reduce_on_plateau"):
         observe(nn.gd(), nn.gd().init(PARAMS), 1.0)
-    with pytest.raises(ValueError, match="partition of more than one reduce_on_plateau: put one around the partition"):
+    with pytest.raises(
+        ValueError, match="contains more than one reduce_on_plateau: wrap the partition in a single one"
+    ):
         partition({"*W": reduce_on_plateau("gd"), "*": reduce_on_plateau("adam")})
-    with pytest.raises(ValueError, match=r"reduce_on_plateau around ema, which must see .* put ema around"):
+    with pytest.raises(ValueError, match=r"reduce_on_plateau cannot wrap ema, which must see .* put ema around it"):
         reduce_on_plateau(nn.optimizers.clip_by_value(ema("adam"), 1.0))
     inside = partition({"*W": reduce_on_plateau("gd", 0.5, 0), "*": nn.gd()})
     assert scales(inside, [1.0, 1.0]) == [1.0, 0.5]

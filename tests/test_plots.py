@@ -362,7 +362,7 @@ def test_a_single_epoch_can_be_seen() -> None:
 
 
 REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
-    "no loss": (lambda: plots.loss_curves({"epoch": [1]}), "history has epoch, expected epoch and loss"),
+    "no loss": (lambda: plots.loss_curves({"epoch": [1]}), "history contains epoch, expected epoch and loss"),
     "lengths": (lambda: plots.loss_curves({"epoch": [1, 2], "loss": [1.0]}), r"history\['loss'\] has shape \(1,\)"),
     "features": (lambda: plots.decision_boundary(half, np.ones((4, 3)), [0] * 4), r"X has shape \(4, 3\)"),
     "labels": (lambda: plots.decision_boundary(half, np.ones((4, 2)), [0] * 3), r"Y has shape \(3,\)"),
@@ -383,18 +383,21 @@ REFUSED: Mapping[str, tuple[Callable[[], object], str]] = {
         r"A has shape .* the weights of one exam",
     ),
     "scores": (lambda: plots.attention_maps(np.full((1, 2, 2), -3.0)), "A ranges from -3 to -3, expected weights"),
-    "words": (lambda: plots.attention_maps(np.eye(2)[None], words=["a"]), "words has 1 words, .* the 2 positions"),
+    "words": (
+        lambda: plots.attention_maps(np.eye(2)[None], words=["a"]),
+        "words has 1 words, expected one per attended position",
+    ),
     "path": (lambda: plots.optimizer_animation(bowl, {"gd": np.ones((5, 3))}), r"paths\['gd'\] has shape \(5, 3\)"),
     "surface": (lambda: plots.optimizer_animation(lambda x, y: x[0], {"gd": np.ones((5, 2))}), "surface's result"),
     "nothing measured": (lambda: plots.error_map(nn.Finding("", "w", "shape", "w has another shape.")), "no measured"),
     "no inspection": (lambda: plots.activations([]), "at least one"),
-    "no inspections": (lambda: plots.gradients({1: 3}), "expected what nn.inspect returns"),  # type: ignore[dict-item]  # refused
+    "no inspections": (lambda: plots.gradients({1: 3}), "expected at least one result of nn.inspect"),  # type: ignore[dict-item]  # refused
     "two models": (lambda: plots.activations([killed(), trained(1)[1]]), "different layers"),
     "no such layer": (
         lambda: plots.gradients(killed(), layers="conv*"),
         "the pattern 'conv\\*' does not match any name",
     ),
-    "no gradient": (lambda: plots.gradients(killed(), layers="sigmoid1"), "no gradient that is not 0"),
+    "no gradient": (lambda: plots.gradients(killed(), layers="sigmoid1"), "no non-zero gradient"),
     "no path": (lambda: plots.optimizer_animation(bowl, {}), "at least 1 path"),
 }
 
@@ -430,7 +433,7 @@ def test_drawing_leaves_pyplot_alone() -> None:
 def test_what_is_no_class_is_refused_and_nan_spoils_no_scale() -> None:
     images = np.zeros((2, 8, 8))
     for wrong in ([1.5, 2], [0.1, 0.9], [-1, 0]):
-        with pytest.raises(ValueError, match="predicted has numbers that are no classes"):
+        with pytest.raises(ValueError, match="predicted contains values other than classes"):
             plots.predictions(images, wrong, [0, 1])
     W = np.full((4, 3), 2.0)
     W[0, 0] = np.nan

@@ -101,7 +101,7 @@ def test_lengths_are_what_is_left() -> None:
     assert len(nn.early_stopping(epochs)) == 2
     assert len(nn.minibatches(None, (X, Y), 20)) == 5
     assert len(nn.minibatches(None, (X, Y), None)) == 1
-    with pytest.raises(TypeError, match="not known before the end"):
+    with pytest.raises(TypeError, match="unknown until the end"):
         len(nn.early_stopping(iter(())))
 
 
@@ -112,10 +112,10 @@ def test_nothing_is_imported_and_nothing_is_needed(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("some", [lambda batches: [next(batches)], lambda batches: list(batches)[1:]])
 def test_batches_that_are_left_out_are_an_error(some: Callable[[Counted[Rows]], Iterable[Rows]]) -> None:
-    with pytest.raises(ValueError, match=r"batches= gave back \d of 5 batches"):
+    with pytest.raises(ValueError, match=r"batches= returned \d of 5 batches"):
         list(run(batches=some))
 
 
 def test_batches_that_are_no_function_are_an_error() -> None:
-    with pytest.raises(TypeError, match="batches=True: expected a function around the batches"):
+    with pytest.raises(TypeError, match="batches=True: expected a function that wraps the batches"):
         run(batches=True)  # type: ignore[arg-type]  # what the test is about

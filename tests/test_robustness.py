@@ -186,14 +186,14 @@ def test_nan_is_no_class() -> None:
     ts = ts._replace(params=ts.params * np.nan)
     labels = (X[:, 0] > 0).astype(int)
     for call in (nn.accuracy, nn.metrics.confusion_matrix):
-        with pytest.raises(ValueError, match=r"the outputs contain nan .* which is no class"):
+        with pytest.raises(ValueError, match=r"the outputs contain nan .* which is not a class"):
             call(model, ts, X, labels)
     with pytest.raises(ValueError, match="threshold=nan"):
         nn.predict_classes(model, ts, X, threshold=np.nan)
     step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(1e38))
     start = nn.train_state(model, step.optimizer, nn.key(0), (2,))
     run = nn.train(step, start, (100 * X, labels), epochs=1, batch_size=None, key=nn.key(0), validation=(X, labels))
-    with np.errstate(all="ignore"), pytest.raises(nn.NonFiniteError, match=r"the update of step 0 made .* not finite"):
+    with np.errstate(all="ignore"), pytest.raises(nn.NonFiniteError, match=r"the update of step 0 made .* non-finite"):
         next(run)
     bad, good = (nn.Epoch(i, loss, 0.0, None, start) for i, loss in enumerate([np.nan, 1.0]))
     assert nn.best_epoch([bad, good]) is good
@@ -386,7 +386,7 @@ def test_a_loss_gradient_of_another_shape_is_refused() -> None:
     model = nn.serial(nn.dense(3))
     step = nn.train_step(model, loss, nn.gd())
     with pytest.raises(
-        ValueError, match=r"loss.backward returned shape \(3, 50\), expected that of the outputs, \(50, 3\)"
+        ValueError, match=r"loss.backward returned shape \(3, 50\), expected that of the output, \(50, 3\)"
     ):
         step(nn.train_state(model, nn.gd(), nn.key(0), (2,)), (X, np.ones((50, 3))))
 
@@ -617,7 +617,7 @@ def test_settings_are_those_of_the_moment_when_they_were_given() -> None:
     after = optimizer.step(params, params, optimizer.init(params))[0], penalty.forward(params, 2)
     assert nn.arrays.equal(before[0], after[0])
     np.testing.assert_array_equal(before[1], after[1])
-    with pytest.raises(ValueError, match="settings have the name 'out'"):
+    with pytest.raises(ValueError, match="settings contain 'out'"):
         nn.optimizer(by_its_norm, out=1.0)
 
 
@@ -642,7 +642,7 @@ def test_errors_of_predict_speak_of_all_rows() -> None:
 
 
 def test_batches_of_single_numbers_are_refused() -> None:
-    with pytest.raises(TypeError, match="arrays has a single number among its parts"):
+    with pytest.raises(TypeError, match="arrays contains a single number as"):
         next(nn.minibatches(nn.key(0), (np.array(3.0), np.array(1))))
 
 

@@ -132,9 +132,9 @@ def test_one_cycle_rises_and_falls(steps: int, rising: float) -> None:
 
 
 WRONG: list[tuple[Callable[[], Schedule], str]] = [
-    (lambda: piecewise([5], [0.1]), r"boundaries=\[5\] are 1 for 1 values: expected one less"),
-    (lambda: join([0.1, 0.2], []), r"boundaries=\[\] are 0 for 2 schedules: expected one less"),
-    (lambda: piecewise([5, 5], [0.1] * 3), r"boundaries=\[5, 5\]: expected each to be larger"),
+    (lambda: piecewise([5], [0.1]), r"boundaries=\[5\]: got 1 for 1 values, expected one fewer"),
+    (lambda: join([0.1, 0.2], []), r"boundaries=\[\]: got 0 for 2 schedules, expected one fewer"),
+    (lambda: piecewise([5, 5], [0.1] * 3), r"boundaries=\[5, 5\]: expected increasing steps"),
     (lambda: piecewise([0], [0.1] * 2), r"boundaries\[0\]=0: expected a whole number, 1 or more"),
     (lambda: piecewise([1], [0.1, -0.1]), r"values\[1\]=-0.1: expected a number in \[0, ∞\)"),
     (lambda: join([-0.1, 0.2], [1]), "schedules.*=-0.1: expected"),

@@ -282,7 +282,7 @@ def test_several_labels_at_once() -> None:
     assert net.predict(X).shape == net.predict_proba(X).shape == (300, 3)
     assert net.score(X, labels) > 0.9
     assert net.partial_fit(X, labels).n_iter_ == 41
-    with pytest.raises(ValueError, match="several labels"):
+    with pytest.raises(ValueError, match="multilabel problems"):
         NNClassifier(class_weight="balanced").fit(X, labels)
 
 
@@ -342,7 +342,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"activation": "rleu"}, "unknown activation 'rleu': did you mean 'relu'"),
     ({"optimizer": "adamm"}, "unknown optimizer 'adamm': did you mean 'adam'"),
     ({"optimizer": "adamm", "learning_rate": 0.1}, "unknown optimizer 'adamm': did you mean 'adam'"),
-    ({"optimizer": nn.adam(), "learning_rate": 0.1}, "learning_rate=0.1 beside adam"),
+    ({"optimizer": nn.adam(), "learning_rate": 0.1}, "learning_rate=0.1, but adam"),
     ({"loss": "cross_entropy"}, "unknown loss"),
     ({"epochs": 0}, "epochs=0: expected a whole number"),
     ({"batch_size": 0}, "batch_size=0"),
@@ -352,8 +352,8 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"patience": 2, "validation_fraction": 0.999}, "validation_fraction=0.999 of n_samples=300 leaves nothing"),
     ({"penalty": -1.0}, "penalty=-1.0: expected a number"),
     ({"penalty": nn.l2}, "penalty=<function l2"),
-    ({"random_state": -1}, "random_state=-1: expected a whole number"),
-    ({"random_state": True}, "random_state=True: expected a whole number"),
+    ({"random_state": -1}, "random_state=-1: expected a non-negative integer"),
+    ({"random_state": True}, "random_state=True: expected a non-negative integer"),
     ({"class_weight": np.ones(10)}, "class_weight=.*: expected a dict"),
     ({"class_weight": {0: np.nan}}, r"class_weight\[0\]=nan: expected a number"),
     ({"model": nn.mlp([64, 10], ["sigmoid"])}, "the model ends with sigmoid, .* end it with softmax"),
@@ -362,7 +362,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"model": nn.dense(10), "loss": nn.huber(2.0)}, "the model ends with dense"),
     ({"model": nn.mlp([64, 10], ["sigmoid"]), "loss": "sparse_categorical_cross_entropy"}, "the model ends with sigm"),
     ({"keep_prob": 0.0}, "keep_prob=0.0"),
-    ({"model": nn.dense(3)}, "the model has outputs of shape .3,., but y asks for 10"),
+    ({"model": nn.dense(3)}, "the model has outputs of shape .3,., but y requires 10"),
     ({"class_weight": {"cat": 2.0}}, "are not in class_weight"),
 ]
 
@@ -400,11 +400,11 @@ def test_errors_of_data() -> None:
         net.predict(X)
     with pytest.raises(ValueError, match="y has one class"):
         net.fit(X, np.zeros(300, int))
-    with pytest.raises(ValueError, match="classes=None at the first call"):
+    with pytest.raises(ValueError, match="classes=None in the first call"):
         net.partial_fit(X, Y)
     with pytest.raises(ValueError, match="needs all data"):
         NNClassifier(class_weight="balanced").partial_fit(X, Y, classes=range(10))
-    with pytest.raises(ValueError, match="X_val and y_val belong together"):
+    with pytest.raises(ValueError, match="X_val and y_val must be passed together"):
         net.fit(X, Y, X_val=X)
     with pytest.raises(ValueError, match="several classes in a column"):
         net.fit(X, np.c_[Y, Y])
@@ -413,7 +413,7 @@ def test_errors_of_data() -> None:
         net.partial_fit(X[:2], [1, 7])
     with pytest.raises(ValueError, match="those of the first call"):
         net.partial_fit(X, Y % 3, classes=[0, 1])
-    with pytest.raises(ValueError, match="not that of the y before"):
+    with pytest.raises(ValueError, match="differs from the previous y"):
         net.fit(X, Y % 3, X_val=X, y_val=np.c_[Y, Y] % 2)
 
 
@@ -495,9 +495,9 @@ def test_rows_held_out_stay_so_in_a_warm_start() -> None:
         1,
         2,
     )  # each epoch was one batch, of the other rows, and one of them is best
-    with pytest.raises(ValueError, match="X has no rows but those that the first fit held out"):
+    with pytest.raises(ValueError, match="X contains only rows that the first fit held out"):
         net.fit(first[0], first[1])
-    with pytest.raises(ValueError, match="the fit before held no rows out"):
+    with pytest.raises(ValueError, match="the previous fit held no rows out"):
         NNClassifier(epochs=1, warm_start=True).fit(X, Y).set_params(patience=1).fit(X, Y)
 
 
@@ -513,7 +513,7 @@ def test_a_pipeline_transforms_the_validation_data() -> None:
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
-    ({"optimizer": "momentum"}, "it is that of another optimizer"),
+    ({"optimizer": "momentum"}, "it belongs to another optimizer"),
     ({"hidden_layer_sizes": (7,)}, "dense1: the parameters do not fit the model"),
     ({"dtype": np.float32}, "it is float64"),
 ]
@@ -522,12 +522,12 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("settings", "message"), CHANGES)
 def test_a_warm_start_with_other_arguments_says_how_to_begin_anew(settings: dict[str, Any], message: str) -> None:
     net = NNClassifier(epochs=1, warm_start=True).fit(X, Y).set_params(**settings)
-    with pytest.raises(ValueError, match=f"does not fit these arguments .{message}.*warm_start=False"):
+    with pytest.raises(ValueError, match=f"incompatible with these arguments .{message}.*warm_start=False"):
         net.fit(X, Y)
 
 
 def test_a_regressor_goes_on_with_as_many_outputs_only() -> None:
-    with pytest.raises(ValueError, match="the state of the last fit does not fit"):
+    with pytest.raises(ValueError, match="the last state is incompatible"):
         NNRegressor(epochs=1).partial_fit(X, Y).partial_fit(X, np.c_[Y, Y])
 
 

@@ -154,7 +154,7 @@ def test_no_fit_of_a_warm_start_trains_on_rows_held_out() -> None:
     assert not more & held_out
     assert {row.tobytes() for row in net._held_out[0]} == held_out  # type: ignore[index]  # likewise
     assert rows_trained_on(net, lambda net: net.fit(X, Y, X_val=X, y_val=Y)) >= held_out
-    with pytest.raises(ValueError, match="the fit before held no rows out"):
+    with pytest.raises(ValueError, match="the previous fit held no rows out"):
         net.fit(X, Y)
 
 

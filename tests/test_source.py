@@ -368,13 +368,13 @@ def full(*_: Any, **__: Any) -> Any:
 
 
 UNWRITTEN: list[tuple[nn.Layer, str]] = [
-    (nn.layer(inner(), back), "scaled is defined inside of another function"),
-    (nn.layer(with_nnfunc, back), "uses nn of nnfunc, which the file shall not need"),
-    (nn.layer(with_pytest, back), "uses pytest of pytest, which the file shall not need"),
-    (nn.layer(partial(plain), back), "is no function whose source could be written"),
+    (nn.layer(inner(), back), "scaled is defined inside another function"),
+    (nn.layer(with_nnfunc, back), "uses nn of nnfunc, which the file must not need"),
+    (nn.layer(with_pytest, back), "uses pytest of pytest, which the file must not need"),
+    (nn.layer(partial(plain), back), "is not a function whose source can be written"),
     (
         nn.Layer(lambda *_: (nn.arrays.EMPTY, nn.arrays.EMPTY), full, back),
-        "is a layer of three functions: make it with nn.layer",
+        "is a layer of three functions: create it with nn.layer",
     ),
 ]
 
@@ -485,7 +485,7 @@ def test_every_optimizer(name: str) -> None:
         steps_agree(MLP, (4,), nn.binary_cross_entropy, optimizer, None, ROWS, BITS)
         steps_agree(MLP, (4,), nn.binary_cross_entropy, optimizer, None, ROWS.astype(float), BITS, np.float64)
     else:
-        with pytest.raises(ValueError, match="cannot be written: take a built-in rule"):
+        with pytest.raises(ValueError, match="cannot be written: use a built-in elementwise rule"):
             training_text(optimizer=optimizer)
 
 
@@ -525,11 +525,11 @@ def own_loss(y: Any, target: Any) -> Any:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"loss": None}, "needs both"),
     ({"loss": nn.binary_cross_entropy(label_smoothing=0.1)}, "has options.*label_smoothing"),
-    ({"loss": nn.Loss(own_loss, own_loss)}, "functions of your own"),  # type: ignore[arg-type]  # it is not run
-    ({"loss": nn.losses.ctc()}, "several outputs or of whole sequences"),
-    ({"loss": nn.losses.combined(nn.mean_squared_error)}, "made of others"),
+    ({"loss": nn.Loss(own_loss, own_loss)}, "user-defined"),  # type: ignore[arg-type]  # it is not run
+    ({"loss": nn.losses.ctc()}, "several outputs or whole sequences"),
+    ({"loss": nn.losses.combined(nn.mean_squared_error)}, "a combination"),
     ({"optimizer": nn.adamw(weight_decay={"*W": 0.1, "*": 0.0})}, "weight_decay by name"),
-    ({"penalty": nn.Penalty(own_loss, own_loss)}, "take nn.l2 or nn.l1"),
+    ({"penalty": nn.Penalty(own_loss, own_loss)}, "use nn.l2 or nn.l1"),
 ]
 
 

@@ -165,7 +165,7 @@ def test_a_stack_of_networks_without_parameters_can_step(model: nn.Layer) -> Non
 def test_states_that_make_no_stack_are_refused() -> None:
     model = nn.serial(nn.dense(2))
     a, b = (nn.train_state(model, nn.gd(), nn.key(i), (3,)) for i in range(2))
-    with pytest.raises(ValueError, match="members have made 0, 5 steps"):
+    with pytest.raises(ValueError, match="members are at steps 0, 5"):
         nn.stack([a, b._replace(step=5)])
     with pytest.raises(ValueError, match=r"members\[1\] is a stack"):
         nn.stack([a, nn.stack([a, b])])
@@ -546,5 +546,5 @@ def test_averages_are_estimated_anew() -> None:
     assert (parts["batch_norm2.var"] != ts.state["batch_norm2.var"]).all()
     nine = nn.training.fresh_averages(model, ts, x[:9], 8, key=nn.key(1))  # one is left over
     assert nine == nn.training.fresh_averages(model, ts, x[:8], 8, key=nn.key(1))
-    with pytest.raises(ValueError, match="X has 1 row, expected two or more"):
+    with pytest.raises(ValueError, match="X has 1 row, expected at least two"):
         nn.training.fresh_averages(model, ts, x[:1])

@@ -1,4 +1,4 @@
-"""Processes of MPI, by mpi4py."""
+"""Data parallelism over MPI processes, by mpi4py."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def mpi(
     statistics: Literal["shard", "batch"] = "shard",
     window: bool | None = None,
 ) -> Reduction:
-    """The shards of a batch shared among the processes (ranks) of MPI, for `nn.train_step(..., reduce=mpi())`.
+    """Distributes the shards of a batch over MPI processes (ranks), for `nn.train_step(..., reduce=mpi())`.
 
-    Every rank runs the same program on the same data, of which it reads its own rows, and gets the same parameters:
+    Every rank runs the same program on the same data, reads only its own rows, and obtains the same parameters:
 
         mpiexec -n 2 python -m mpi4py train.py
 
     Args:
         comm: the communicator; None: `MPI.COMM_WORLD`.
-        shards: S, a multiple of the number of ranks; None: one for each rank. The bits depend on S alone: 4 shards on
-            1, 2 and 4 ranks give the same.
-        statistics: of a batch norm in training: those of the rows of each "shard" (its state is their mean by rows),
-            or of all rows of the "batch": then the shards run in step and tell each other their moments, two short
-            messages more for each batch norm.
-        window: whether the ranks add their vectors in shared memory, (S + 1) vectors large; None: where they are on one
-            machine. Else each gets its part of all gradients and collects the sums (all-to-all, all-gather): with a
-            shard for each rank as much as an Allreduce. The bits are the same.
+        shards: S, a multiple of the number of ranks; None: one per rank. The bits depend only on S: 4 shards on 1, 2
+            and 4 ranks give the same result.
+        statistics: the statistics of a batch norm in training: "shard" uses the rows of each shard (the state is the
+            mean weighted by rows), "batch" uses all rows: the shards then run in lockstep and exchange moments, two
+            additional short messages per batch norm.
+        window: whether the ranks sum their vectors in shared memory of (S + 1) vectors; None: if they are on the same
+            machine. Otherwise each rank sums one part of all gradients, and the sums are exchanged (all-to-all,
+            all-gather): with one shard per rank, the same traffic as an Allreduce. The bits are the same.
     Raises:
-        ImportError: mpi4py is not installed: the extra `mpi`.
-        ValueError: shards that the ranks do not divide; another word.
+        ImportError: mpi4py is not installed (extra `mpi`).
+        ValueError: shards not divisible by the number of ranks, or an unknown value of `statistics`.
 
-    Each rank needs a core of its own, and OMP_NUM_THREADS=1. Of Open MPI, `mpiexec --mca mpi_yield_when_idle 1` where
-    cores are shared: a rank that waits looks all the time and else holds up the others by milliseconds a step; and
-    `--mca osc ^ucx` keeps it from warning of networks that it does not find.
+    Each rank needs its own core, and OMP_NUM_THREADS=1. With Open MPI, use `mpiexec --mca mpi_yield_when_idle 1` if
+    cores are shared: waiting ranks poll, which would otherwise delay the others by milliseconds per step. `--mca osc
+    ^ucx` suppresses warnings about networks that it does not find.
 
-    `python -m mpi4py` ends all ranks when one dies by an error outside the step; an error in a step is raised on all of
-    them, with the number of the rank.
+    `python -m mpi4py` ends all ranks when one dies from an error outside the step; an error in a step is raised on all
+    of them, with the number of the rank.
     """
     try:
         from mpi4py import MPI
@@ -57,7 +57,7 @@ def mpi(
     rank, ranks = comm.Get_rank(), comm.Get_size()
     S = ranks if shards is None else positive_int(shards, "shards")
     if S % ranks:
-        raise ValueError(f"shards={S}, but there are {ranks} ranks: expected a multiple")
+        raise ValueError(f"shards={S}: expected a multiple of the number of ranks, {ranks}")
     k = S // ranks
     own = range(rank * k, (rank + 1) * k)
 
@@ -109,10 +109,10 @@ def _by_messages(comm: Comm, S: int) -> Parts:
 
 
 def _by_window(comm: Comm, S: int, own: range) -> Parts:
-    """By shared memory: a row for each shard, and one for their sum, of which each rank adds a part.
+    """By shared memory: a row per shard, and one for their sum, of which each rank computes a part.
 
-    Two barriers hold the order: a rank writes its rows only after all have added the last ones, and the sum only after
-    all have used the last one, since they use it before they come to the next barrier.
+    Two barriers keep the order: a rank writes its rows only after all have added the previous ones, and the sum only
+    after all have used the previous one, since they use it before they reach the next barrier.
     """
     from mpi4py import MPI
 
@@ -122,7 +122,7 @@ def _by_window(comm: Comm, S: int, own: range) -> Parts:
     def rows(length: int, dtype: Any) -> tuple[MPI.Win, Array]:
         which = length, np.dtype(dtype).str
         if which not in windows:
-            width = -(-length * np.dtype(dtype).itemsize // 64) * 64  # so that no line of a cache is in two rows
+            width = -(-length * np.dtype(dtype).itemsize // 64) * 64  # so that no cache line spans two rows
             win = MPI.Win.Allocate_shared((S + 1) * width if rank == 0 else 0, 1, comm=comm)
             win.Lock_all()
             memory, _ = win.Shared_query(0)
@@ -155,7 +155,7 @@ def _by_window(comm: Comm, S: int, own: range) -> Parts:
         return seen
 
     def join(part: Array) -> Array:
-        counts = comm.allgather(len(part))  # which all reach after they have used the last sum
+        counts = comm.allgather(len(part))  # reached by all only after they have used the last sum
         win, memory = rows(sum(counts), part.dtype)
         start = sum(counts[:rank])
         memory[S, start : start + len(part)] = part

@@ -1,4 +1,4 @@
-"""What belongs to all processes together: a divided optimizer state, and files."""
+"""State shared by all processes: a divided optimizer state, and files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ PART = "part"
 
 
 def divided(optimizer: Optimizer, reduce: Reduction) -> Optimizer:
-    """An optimizer whose state is divided: each process keeps and updates a part of the vector, then all are joined.
+    """An optimizer whose state is divided: each process keeps and updates a part of the vector, then they are joined.
 
-    The bits are those of the whole update; memory and time of the rule are divided by the number of processes (stage 1
-    of ZeRO: Rajbhandari et al. 2020).
+    The bits are the same as without it; memory and time of the rule are divided by the number of processes (ZeRO stage
+    1: Rajbhandari et al. 2020).
 
     Args:
-        optimizer: one with a rule for each element, and settings that are numbers or schedules; put clipping around:
+        optimizer: one with an elementwise rule and settings that are numbers or schedules; put clipping around it:
             `nn.clip_by_global_norm(divided(nn.adam(), reduce), 1.0)`.
-        reduce: of the step.
+        reduce: the reduction of the step.
 
     >>> reduce = nn.distributed.sharded(2)
     >>> optimizer, params = nn.distributed.divided(nn.adam(0.1), reduce), nn.ArrayDict({"b": [1.0, 2.0]})
@@ -35,7 +35,7 @@ def divided(optimizer: Optimizer, reduce: Reduction) -> Optimizer:
     True
     """
     if optimizer.inner is not None or optimizer.rule is None or optimizer.shaped or not optimizer.elementwise:
-        raise ValueError(f"optimizer={optimizer!r}: expected a rule for each element, like nn.adam(); clip around it")
+        raise ValueError(f"optimizer={optimizer!r}: expected an elementwise rule, like nn.adam(); put others around it")
     if any(isinstance(value, Mapping) for value in optimizer.settings.values()):
         raise ValueError(f"optimizer={optimizer!r} has settings by name, but a part of the vector has no names")
 
@@ -58,7 +58,7 @@ def _own(reduce: Reduction, size: int) -> slice:
 
 
 def gathered(ts: TrainState, reduce: Reduction) -> TrainState:
-    """A state with the whole of a divided optimizer state, the same on every process: to be saved.
+    """Returns the train state with the whole of a divided optimizer state, the same on every process, for saving.
 
     >>> ts = nn.train_state(nn.dense(2), nn.adam(), nn.key(0), (3,))
     >>> nn.distributed.gathered(ts, nn.distributed.sharded(2)) == ts
@@ -71,7 +71,7 @@ def gathered(ts: TrainState, reduce: Reduction) -> TrainState:
 
 
 def scattered(ts: TrainState, reduce: Reduction) -> TrainState:
-    """This process's part of a state that `gathered` made: to go on, on another number of processes too.
+    """Returns this process's part of a `gathered` state, to resume, also on another number of processes.
 
     >>> ts = nn.train_state(nn.dense(2), nn.adam(), nn.key(0), (3,))
     >>> nn.distributed.scattered(ts, nn.distributed.sharded(2)) == ts
@@ -88,12 +88,12 @@ def _is_divided(ts: TrainState) -> bool:
 
 
 def save(path: str | PathLike[str], ts: TrainState, reduce: Reduction, *, model: Layer | None = None) -> None:
-    """Writes one file, from one process, as `nn.save`; all wait until it is there, and fail if it failed.
+    """Writes one file from one process, like `nn.save`; all wait until it is written, and fail if that failed.
 
     Args:
         path, model: see `nn.save`.
-        ts: of this process; a divided optimizer state is gathered.
-        reduce: of the step.
+        ts: the state of this process; a divided optimizer state is gathered.
+        reduce: the reduction of the step.
     Raises:
         ValueError: the states of the processes differ.
     """

@@ -1,4 +1,4 @@
-"""Sweeps: many settings and seeds, each group of them a stack, on whatever runs tasks."""
+"""Sweeps: many settings and seeds, in groups that are trained as stacks, on any engine that runs tasks."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from nnfunc.keys import key as new_key
 from nnfunc.training.shards import digest
 
 Task: TypeAlias = Callable[..., Sequence[Any]]
-"""(settings, keys, *data) -> results: of a group of trials, in their order; each result is what JSON can hold."""
+"""(settings, keys, *data) -> results: those of a group of trials, in order; each must be representable in JSON."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""The numbers of these settings in malloc.h."""
+"""The constants of these parameters in malloc.h."""
 
 Arrays: TypeAlias = tuple[NDArray[Any], ...]
 
 
 class Trial(NamedTuple):
-    """One setting with one seed, and what came of it: a result, or the text of the error."""
+    """A setting and a seed, and their outcome: a result, or the text of the error."""
 
     setting: Mapping[str, Any]
     seed: int
@@ -50,26 +50,26 @@ def sweep(
     threads: int = 1,
     folder: str | Path | None = None,
 ) -> list[Trial]:
-    """Every setting with every seed, in groups that a task trains as one stack.
+    """Runs every setting with every seed, in groups that a task trains as one stack.
 
     Args:
-        task: a function of a module, or a `functools.partial` of one, `task(settings, keys, *data) -> results`: a list
-            of settings, a tuple of as many keys (a stack's), and the data; it gives a result for each, of numbers,
-            texts, lists and dicts.
-        settings: dicts of numbers and texts.
-        seeds: each setting is tried with each of these.
-        data: arrays, written to temporary files once, which the workers map: they are neither copied nor sent with each
-            task. Workers on other machines must see the folder (TMPDIR).
-        engine: None, here, one group after another; or what runs functions elsewhere: a `joblib.Parallel`, an executor
-            (`concurrent.futures`, `mpi4py.futures`), or a `dask.distributed.Client` (its workers give freed memory back
-            at once, MALLOC_TRIM_THRESHOLD_, which makes small networks slow: in them it is kept from then on).
-        members: how many trials a group has: as many as fit the processor's cache.
-        threads: of BLAS in each worker, set by threadpoolctl where it is installed, else by the caller
-            (OMP_NUM_THREADS=1).
-        folder: where finished groups are kept: a sweep that was stopped goes on from there.
+        task: a module-level function, or a `functools.partial` of one, `task(settings, keys, *data) -> results`. It
+            takes a list of settings, a tuple of as many keys (those of the stack), and the data, and returns a result
+            for each setting, of numbers, strings, lists and dicts.
+        settings: dicts of numbers and strings.
+        seeds: the seeds to try each setting with.
+        data: arrays, written once to temporary files that the workers map: they are neither copied nor sent with each
+            task. Workers on other machines must have access to the directory (TMPDIR).
+        engine: None runs one group after another in this process. Otherwise a `joblib.Parallel`, an executor
+            (`concurrent.futures`, `mpi4py.futures`), or a `dask.distributed.Client` (Dask's workers return freed memory
+            at once, MALLOC_TRIM_THRESHOLD_, which slows down small networks: a sweep makes its workers keep it).
+        members: trials per group: as many as fit in the processor's cache.
+        threads: BLAS threads in each worker, set by threadpoolctl if installed; otherwise set OMP_NUM_THREADS=1
+            yourself.
+        folder: where to keep finished groups: an interrupted sweep resumes from there.
     Returns:
-        a `Trial` for each setting and seed, in their order, the same for every engine and number of workers. Where a
-        group fails, its members are run one by one, and one that fails alone has the text of its error.
+        a `Trial` for each setting and seed, in order, the same for every engine and number of workers. If a group
+        fails, its members are run one by one, and those that fail alone contain the text of their error.
 
     >>> def task(settings, keys, x):
     ...     return [setting["rate"] * float(x.sum()) for setting in settings]
@@ -79,7 +79,7 @@ def sweep(
     """
     trials = [(dict(setting), int(seed)) for setting in settings for seed in seeds]
     if not trials:
-        raise ValueError("no settings or no seeds: expected one at least of each")
+        raise ValueError("no settings or no seeds: expected at least one of each")
     size = positive_int(members, "members")
     groups = [trials[i : i + size] for i in range(0, len(trials), size)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -123,7 +123,7 @@ def _name(task: Task) -> str:
 def run_group(
     task: Task, group: Sequence[tuple[Mapping[str, Any], int]], paths: tuple[str, ...], threads: int
 ) -> list[tuple[Any, str | None]]:
-    """What a worker does: the results of a group, each with the text of an error or None."""
+    """Runs a group in a worker and returns its results, each with the text of an error or None."""
     data = _mapped_files(paths)
 
     def run(part: Sequence[tuple[Mapping[str, Any], int]]) -> Sequence[Any]:
@@ -131,7 +131,7 @@ def run_group(
         results = list(task([setting for setting, _ in part], keys, *data))
         if len(results) != len(part):
             raise ValueError(f"the task returned {len(results)} results for {len(part)} trials")
-        return json.loads(json.dumps(results))  # type: ignore[no-any-return]  # a list, as it was
+        return json.loads(json.dumps(results))  # type: ignore[no-any-return]  # a list, as before
 
     _keep_memory()
     with _threads(threads):
@@ -157,26 +157,26 @@ def _mapped_files(paths: tuple[str, ...]) -> Arrays:
 def _threads(count: int) -> Any:
     try:
         from threadpoolctl import threadpool_limits
-    except ImportError:  # then the environment says how many
+    except ImportError:  # then the environment decides
         return nullcontext()
     return threadpool_limits(count)
 
 
 def _keep_memory() -> None:
-    """Undoes, in this process, what Dask sets for its workers on Linux: that freed memory goes back to the system.
+    """Undoes, in this process, Dask's setting for its workers on Linux that returns freed memory to the system.
 
-    A step frees and takes the same arrays again, so that more than half of the time would go into clearing pages. Both
-    thresholds are set, since glibc no longer fits the second one to the arrays once it is told the first.
+    A step frees and reallocates the same arrays, so that more than half of the time would be spent clearing pages. Both
+    thresholds are set, since glibc stops adapting the second one once the first is set.
     """
     if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" in os.environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not every C library has it
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # missing in some C libraries
         if mallopt is not None:
             for threshold, size in ((M_TRIM_THRESHOLD, 256 << 20), (M_MMAP_THRESHOLD, 32 << 20)):
                 mallopt(threshold, size)
 
 
 def _mapped(engine: Any, calls: Sequence[tuple[Any, ...]]) -> Iterator[list[tuple[Any, str | None]]]:
-    """`run_group` of each of the arguments, on an engine, in order."""
+    """`run_group` of each call's arguments, on an engine, in order."""
     columns = list(zip(*calls, strict=True))
     if not calls:
         return iter(())

@@ -1,4 +1,4 @@
-"""Prediction and evaluation: `predict` gives outputs, `metrics` holds them against what is true."""
+"""Prediction and evaluation: `predict` returns outputs, `metrics` and `scores` compare them with targets."""
 
 from nnfunc.evaluation.generate import generate
 from nnfunc.evaluation.metrics import Evaluation, Metric, accuracy, confusion_matrix, evaluate, predict_classes

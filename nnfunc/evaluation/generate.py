@@ -1,4 +1,4 @@
-"""Generation: a sequence that goes on with what a model makes of it."""
+"""Autoregressive generation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nnfunc.layers.structure import last_layer
 __all__ = ["generate"]
 
 Memory: TypeAlias = dict[int, Any]
-"""What each call of a kernel that goes on step by step remembers, by its place in the program."""
+"""The memory of each call of a kernel with a `step`, by its position in the program."""
 
 
 def generate(
@@ -36,24 +36,24 @@ def generate(
     temperature: float = 1.0,
     top_k: int | None = None,
 ) -> NDArray[np.int64]:
-    """Sequences of ids, continued one by one: each next id is drawn from what the model says after those before it.
+    """Continues sequences of ids, sampling each next id from the model's output for the previous ones.
 
     Args:
-        model: from ids (examples, T) to logits (examples, T, ids), or to probabilities by a softmax at its end.
-        ts: a `TrainState`, or whatever has `params` and `state`, of one network.
-        prompt: ids to begin with, (examples, T), T ≥ 1.
-        steps: how many to add.
-        key: of what is drawn; not needed at temperature 0.
-        temperature: the logits are divided by it: less is more certain; 0 takes the most probable.
-        top_k: draws among so many of the most probable; None: among all.
+        model: maps ids (examples, T) to logits (examples, T, ids), or to probabilities if it ends with a softmax.
+        ts: a `TrainState`, or any object with `params` and `state`, of a single network.
+        prompt: the initial ids, (examples, T), T ≥ 1.
+        steps: the number of ids to append.
+        key: the key for sampling; not needed at temperature 0.
+        temperature: divides the logits: lower values sharpen the distribution; 0 takes the most probable id.
+        top_k: samples from this many of the most probable ids; None: from all.
     Returns:
         (examples, T + steps).
     Raises:
-        ValueError: a layer in which a position depends on others, and that cannot go on step by step, is named (it is
-            looked for over as many positions as are generated, at most 64, or the prompt's). Logits that are not
-            finite.
+        ValueError: a layer whose positions depend on each other and that cannot be evaluated step by step (this is
+            checked over the number of positions to generate, up to 64, or the length of the prompt), or non-finite
+            logits.
 
-    Each step computes the new position alone: attention keeps keys and values, recurrent layers their state.
+    Each step computes only the new position: attention caches keys and values, recurrent layers keep their state.
 
     >>> model = nn.serial(nn.embedding(5, 8), nn.transformer_block(8, heads=2, causal=True), nn.dense(5))
     >>> ts = nn.train_state(model, "adam", nn.key(0), (4,))
@@ -63,7 +63,7 @@ def generate(
     ts = trained(model, ts, "generate(model, ts, prompt, steps)")
     ids = numeric(prompt, "prompt")
     if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "iu":
-        raise ValueError(f"prompt has shape {ids.shape} and dtype {ids.dtype}, expected whole numbers (examples, T)")
+        raise ValueError(f"prompt has shape {ids.shape} and dtype {ids.dtype}, expected integers (examples, T)")
     steps = positive_int(steps, "steps", 0)
     temperature = number(temperature, "temperature", 0, np.inf)
     if top_k is not None:
@@ -71,7 +71,7 @@ def generate(
     if temperature > 0:
         key = check(key)
     if ts.params.stack_shape:
-        raise ValueError("a stack of networks: expected one network, of nn.unstack(ts)")
+        raise ValueError("ts is a stack of networks: expected a single network, one of nn.unstack(ts)")
     ends = last_layer(model)
     logarithm = ends is not None and ends.name == "softmax"
     memory: Memory = {}
@@ -91,7 +91,7 @@ def generate(
 
 
 def _run(model: Layer, ts: HasParams, ids: NDArray[Any], memory: Memory | None) -> tuple[Program, list[Any]]:
-    """All values at the next positions; without a memory, at ids that are the whole sequence."""
+    """All values at the next positions; without a memory, `ids` are the whole sequence."""
     params, state = ts.params, ts.state
     made: Program = program(model, ids.shape[1:], params, state)
     values: list[Any] = [None] * len(made.shapes)
@@ -118,17 +118,17 @@ def _logits(model: Layer, ts: HasParams, ids: NDArray[Any], memory: Memory) -> A
     outputs: Array | tuple[Array, ...] = taken(values, made.output)
     if isinstance(outputs, tuple) or outputs.ndim != 3:
         came = f"{len(outputs)} outputs" if isinstance(outputs, tuple) else f"outputs of shape {outputs.shape}"
-        raise ValueError(f"the model gives {came}, expected logits (examples, T, ids)")
+        raise ValueError(f"the model returns {came}, expected logits (examples, T, ids)")
     return outputs
 
 
 def _counting(count: int, T: int) -> NDArray[np.int64]:
-    """0, 1, 2 ..., again from 0 after `count` ids: a sequence in which no position is like those beside it."""
+    """0, 1, 2 ..., restarting from 0 after `count` ids: a sequence in which neighbouring positions differ."""
     return np.resize(np.arange(count), (1, T))
 
 
 def _check_parts(model: Layer, ts: HasParams, ids: NDArray[Any]) -> None:
-    """Raises an error that names the first layer whose outputs for a sequence in two parts are not those in one."""
+    """Raises an error naming the first layer whose outputs differ between a sequence in two parts and the whole one."""
     made, whole = _run(model, ts, ids, None)
     memory: Memory = {}
     parts = [_run(model, ts, part, memory)[1] for part in np.split(ids, [(ids.shape[1] + 1) // 2], axis=1) if part.size]
@@ -136,26 +136,26 @@ def _check_parts(model: Layer, ts: HasParams, ids: NDArray[Any]) -> None:
         for n in leaves(op.y):
             joined = [values[n] for values in parts]
             if whole[n].ndim < 2 or not _close(np.concatenate(joined, axis=1), whole[n], ts.params.dtype):
-                step = "it has no Kernel.step" if op.kernel.step is None else "Kernel.step gives others"
+                step = "it has no Kernel.step" if op.kernel.step is None else "Kernel.step returns others"
                 raise ValueError(
-                    f"{op.path or op.layer.name}: the outputs for a part of a sequence at a time are not those for "
-                    f"all of it, and {step}: causal attention, rnn, gru and lstm can go on position by position"
+                    f"{op.path or op.layer.name}: the outputs for a sequence in parts differ from those for the whole "
+                    f"sequence, and {step}: causal attention, rnn, gru and lstm can continue position by position"
                 )
 
 
 def _close(y: Array, whole: Array, dtype: DTypeLike) -> bool:
-    """Whether what differs is rounding."""
+    """Whether two outputs are equal up to rounding."""
     tolerance = float(np.sqrt(np.finfo(dtype).eps))
     largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0))
     return y.shape == whole.shape and np.allclose(y, whole, tolerance, tolerance * largest, equal_nan=True)
 
 
 def _next(logits: Array, key: Key | None, temperature: float, top_k: int | None) -> NDArray[np.int64]:
-    """One id for each row."""
+    """Samples one id per row."""
     largest = logits.max(axis=-1, keepdims=True)
     bad = ~np.isfinite(largest[:, 0])
     if bad.any():
-        raise ValueError(f"the largest logit is {first_bad(largest[:, 0], bad)}: nothing to draw")
+        raise ValueError(f"the largest logit is {first_bad(largest[:, 0], bad)}: nothing to sample from")
     if temperature == 0:
         best: NDArray[np.int64] = logits.argmax(axis=-1)
         return best

@@ -1,4 +1,4 @@
-"""What outputs are worth: classes, accuracy, the mean loss."""
+"""Evaluation of outputs: predicted classes, accuracy, the mean loss."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ Metric: TypeAlias = Callable[..., Scalar]
 
 
 class Evaluation(NamedTuple):
-    """The mean loss (without penalty) and the accuracy on some data, NaN where there are no classes; other metrics by
-    their names.
+    """The mean loss (without penalty), the accuracy (NaN if there are no classes), and other metrics by name.
 
     >>> Evaluation(loss=0.5, accuracy=0.9).accuracy
     0.9
@@ -39,17 +38,17 @@ class Evaluation(NamedTuple):
 
 
 def predict_classes(model: Layer, ts: Given, X: Value, threshold: float | None = None) -> NDArray[np.intp]:
-    """The predicted classes: of one output 1 where it is > 0.5, else 0; of several the largest (first of equals).
+    """The predicted classes: for a single output, 1 if it is > 0.5, else 0; for several, the (first) largest.
 
-    Several outputs of a sigmoid are decisions of their own: each is 1 where it is > 0.5.
+    Several outputs of a sigmoid are separate decisions: each is 1 where it is > 0.5.
 
     Args:
         model, ts, X: see `predict`.
-        threshold: each output is a decision, 1 where it is above this; 0.0 for a model whose outputs are logits.
+        threshold: makes each output a decision, 1 where it exceeds this; use 0.0 for models that return logits.
     Returns:
-        (examples,), or (examples, outputs) for several decisions; of a stack with a leading axis K.
+        (examples,), or (examples, outputs) for several decisions; with a leading axis K for a stack.
     Raises:
-        ValueError: one output that is no probability, and no threshold.
+        ValueError: a single output that is not a probability, and no threshold.
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
@@ -63,15 +62,15 @@ def predict_classes(model: Layer, ts: Given, X: Value, threshold: float | None =
 def accuracy(
     model: Layer, ts: Given, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
 ) -> Scalar:
-    """The share of examples whose predicted class is the true one; of several decisions, the share of decisions.
+    """The fraction of examples whose predicted class is correct; for several decisions, the fraction of decisions.
 
     Args:
         model, ts, X: see `predict`.
-        Y: class numbers (examples,), one-hot rows (examples, classes), or 0 and 1 (examples,) or (examples, 1).
+        Y: class indices (examples,), one-hot rows (examples, classes), or 0 and 1 (examples,) or (examples, 1).
         threshold: see `predict_classes`.
-        ignore: a class number whose examples do not count: see `nnfunc.losses.options`.
+        ignore: a class index whose examples are ignored: see `nnfunc.losses.options`.
     Raises:
-        ValueError: labels of another shape or range.
+        ValueError: labels of the wrong shape or range.
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
@@ -91,9 +90,9 @@ def accuracy(
 def confusion_matrix(
     model: Layer, ts: Given, X: Value, Y: ArrayLike, threshold: float | None = None, ignore: int | None = None
 ) -> NDArray[np.intp]:
-    """How often each true class (row) was predicted as each class (column).
+    """Counts of each true class (row) predicted as each class (column).
 
-    Arguments are those of `accuracy`; a single network, one decision for each example.
+    The arguments are those of `accuracy`, for a single network with one decision per example.
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
@@ -133,11 +132,11 @@ def evaluate(
         model, ts, X: see `predict`.
         loss: a loss, or its name.
         Y: the targets of the loss.
-        weights: of the examples, in the mean loss and in the accuracy.
-        class_weights: of the mean loss.
-        metrics: {name: function (y, target) of all outputs and all targets, or (y, target, weights=) with weights},
-            such as `nn.metrics.f1_score` or `partial(nn.metrics.f1_score, average="macro")`; they are called for each
-            member of a stack.
+        weights: per-example weights, for the mean loss and the accuracy.
+        class_weights: class weights, for the mean loss.
+        metrics: a dict from names to functions (y, target) of all outputs and targets, or (y, target, weights=) if
+            weights are given, such as `nn.metrics.f1_score` or `partial(nn.metrics.f1_score, average="macro")`; they
+            are called for each member of a stack.
 
     >>> model = nn.mlp([2, 3], ["softmax"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
@@ -167,7 +166,7 @@ def evaluate(
 
 
 def as_members(ts: HasParams, value: Any, name: str) -> Any:
-    """Targets or weights with the axis of a stack, if the parameters are one."""
+    """Targets or weights with the axis of a stack, if the parameters have one."""
     stack = ts.params.stack_shape
     if stack:
         return with_axis(value, stack[0], name)
@@ -178,7 +177,7 @@ def as_members(ts: HasParams, value: Any, name: str) -> Any:
 
 
 def decision_under(model: Layer, loss: Loss) -> Decision | None:
-    """How the outputs of a model become classes, if its loss (or else its last layer) says so; None: no classes."""
+    """How the outputs of a model become classes, according to its loss (or else its last layer); None: no classes."""
     if loss.decision is not None or loss.parts or loss.outputs > 1 or loss.axes > 1:
         return loss.decision
     last = last_layer(model).kernel
@@ -186,7 +185,7 @@ def decision_under(model: Layer, loss: Loss) -> Decision | None:
 
 
 def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
-    """How the outputs of a model become classes, where the loss is not known."""
+    """How the outputs of a model become classes if the loss is unknown."""
     last = last_layer(model)
     if threshold is None and last.kernel is not None and last.kernel.decision == 0.5:
         return 0.5
@@ -194,34 +193,34 @@ def _decision(model: Layer, y: Array, threshold: float | None) -> Decision:
 
 
 def decision_of(y: Value, threshold: float | None, linear: bool = False) -> Decision:
-    """How outputs become classes, where neither model nor loss is known, or whether the last layer is a linear one."""
+    """How outputs become classes if neither model nor loss is known, except whether the last layer is linear."""
     if threshold is not None:
         return number(threshold, "threshold", -math.inf, math.inf)
     if isinstance(y, tuple):
-        raise ValueError(f"the model has {len(y)} outputs: take one of them, and pass threshold= or compare it by hand")
+        raise ValueError(f"the model has {len(y)} outputs: select one, and pass threshold= or compare it directly")
     if y.shape[-1] > 1:
         return "largest"
     if linear or y.min() < 0 or y.max() > 1:
         raise ValueError(
-            "the model's one output is no probability: end it with nn.sigmoid(), or pass threshold=0.0 if it is a logit"
+            "the single output is not a probability: end the model with nn.sigmoid(), or pass threshold=0.0 for a logit"
         )
     return 0.5
 
 
 LINEAR = ("dense", "identity")
-"""Layers whose one output is no probability, though it may lie between 0 and 1."""
+"""Layers whose single output is not a probability, even if it is between 0 and 1."""
 
 
 def classes_of(y: Array, decision: Decision) -> NDArray[np.intp]:
-    """The classes that outputs stand for."""
+    """The classes that outputs represent."""
     if not np.isfinite(y).all():
         bad = first_bad(y, ~np.isfinite(y))
-        raise ValueError(f"the outputs contain {bad}, which is no class: did the training diverge?")
+        raise ValueError(f"the outputs contain {bad}, which is not a class: did training diverge?")
     return decided(y, decision).astype(np.intp, copy=False)
 
 
-def decided(y: Array, decision: Decision) -> NDArray[Any]:  # class numbers, or booleans
-    """`classes_of` finite outputs, as they come."""
+def decided(y: Array, decision: Decision) -> NDArray[Any]:  # class indices, or booleans
+    """`classes_of` for outputs that are finite, without a cast."""
     if decision == "largest":
         largest: NDArray[np.intp] = np.argmax(y, axis=-1)
         return largest
@@ -230,19 +229,19 @@ def decided(y: Array, decision: Decision) -> NDArray[Any]:  # class numbers, or 
 
 
 def labels(Y: ArrayLike, y: Array, decision: Decision, lead: int, name: str = "Y") -> NDArray[Any]:
-    """True classes in the form of the predicted ones: from class numbers, one-hot rows, or columns of 0 and 1.
+    """True classes in the form of the predicted ones: from class indices, one-hot rows, or columns of 0 and 1.
 
     Args:
         Y: of y's shape, or without its last axis.
-        lead: 1, in a stack 2.
-        name: what Y is called.
+        lead: 1, or 2 in a stack.
+        name: the name of Y in messages.
     """
     T = numeric(Y, name)
     largest, outputs = decision == "largest", y.shape[-1]
     if largest and T.shape == y.shape and not (np.allclose(T.sum(axis=-1), 1, atol=1e-3) and T.min(initial=0) >= 0):
         raise ValueError(
             f"{name} has shape {T.shape[lead - 1 :]} but its rows do not sum to 1: expected one-hot rows or class "
-            "numbers"
+            "indices"
         )
     read = read_labels(T, y, decision)
     if read is None:
@@ -259,7 +258,7 @@ def labels(Y: ArrayLike, y: Array, decision: Decision, lead: int, name: str = "Y
 
 
 def read_labels(T: NDArray[Any], y: Array, decision: Decision) -> NDArray[Any] | None:
-    """True classes in the form of the predicted ones, unchecked; None if the shape is that of no labels."""
+    """True classes in the form of the predicted ones, unchecked; None if the shape does not fit labels."""
     if T.shape == y.shape:
         return T.argmax(axis=-1) if decision == "largest" else T[..., 0] if y.shape[-1] == 1 else T
     return T if T.shape == y.shape[:-1] and (decision == "largest" or y.shape[-1] == 1) else None
@@ -268,7 +267,7 @@ def read_labels(T: NDArray[Any], y: Array, decision: Decision) -> NDArray[Any] |
 def share_right(
     y: Value, Y: Any, weights: Any, decision: Decision, lead: int, loss: Loss
 ) -> tuple[Scalar, Scalar] | None:
-    """Σ w of the decisions that are right, and Σ w, of a stack (K,); None where the targets are no classes."""
+    """Σ w of the correct decisions, and Σ w of all, (K,) for a stack; None if the targets are not classes."""
     if isinstance(y, tuple) or isinstance(Y, tuple):
         return None
     Y, there = known(loss.options, Y)
@@ -292,12 +291,12 @@ def share_right(
 
 
 def ratio(total: Any, weight: Any, empty: float) -> Scalar:
-    """Σ w v / Σ w, of a stack for each member; `empty` where nothing has any weight."""
+    """Σ w v / Σ w, for each member of a stack; `empty` where the total weight is 0."""
     if np.ndim(total) == 0 and np.ndim(weight) == 0:
         return float(total / weight) if weight else empty
     return np.where(weight == 0, empty, total / np.where(np.asarray(weight) == 0, 1, weight))
 
 
 def unknown(params: ArrayDict) -> Scalar:
-    """The accuracy where there are no classes: NaN, for each network of a stack."""
+    """The accuracy if there are no classes: NaN, for each network of a stack."""
     return np.full(params.stack_shape, math.nan) if params.stack_shape else math.nan

@@ -18,7 +18,7 @@ from nnfunc.stacks import PerMember
 
 
 class HasParams(Protocol):
-    """What prediction needs of a `TrainState`: params and state."""
+    """The part of a `TrainState` that prediction needs: params and state."""
 
     @property
     def params(self) -> ArrayDict: ...
@@ -27,11 +27,11 @@ class HasParams(Protocol):
 
 
 Given: TypeAlias = "HasParams | tuple[ArrayDict, ArrayDict]"
-"""A `TrainState`, anything with `params` and `state`, or the pair of these."""
+"""A `TrainState`, any object with `params` and `state`, or a pair of these."""
 
 FEW, ROWS, CACHE = 256, 2048, 4 << 20
-"""Rows that do not depend on each other are predicted in parts whose activations stay in the cache: of as many rows
-as their widest value takes CACHE bytes for, ROWS at most. FEW are predicted at once."""
+"""Independent rows are predicted in parts whose activations stay in cache: as many rows as their widest value fits into
+CACHE bytes, at most ROWS. Up to FEW rows are predicted at once."""
 
 
 class Trained(NamedTuple):
@@ -42,7 +42,7 @@ class Trained(NamedTuple):
 
 
 def trained(model: object, ts: Any, call: str) -> HasParams:
-    """The parameters and the state, given as a `TrainState` or a pair; an error for what is no model and these."""
+    """The parameters and the state, given as a `TrainState` or a pair; raises an error for anything else."""
     if isinstance(ts, tuple) and not hasattr(ts, "params") and len(ts) == 2:
         ts = Trained(*(as_dict(part, name) for part, name in zip(ts, ("params", "state"), strict=True)))
     if not isinstance(model, Layer) or not hasattr(ts, "params") or not hasattr(ts, "state"):
@@ -53,18 +53,18 @@ def trained(model: object, ts: Any, call: str) -> HasParams:
 
 
 def predict(model: Layer, ts: Given, X: Value) -> Value:
-    """The model's outputs for the rows of X, in prediction mode: no dropout, running averages in batch norm.
+    """Returns the model's outputs for the rows of X in prediction mode: no dropout, running averages in batch norm.
 
     Args:
         model: the model.
-        ts: a `TrainState`, or anything with `params` and `state`; or the pair of these.
-        X: (examples, ..., features), or a tuple for several inputs; in a stack shared by all networks, unless it is
-            marked by `nn.stacks.per_member`.
+        ts: a `TrainState`, or any object with `params` and `state`, or a pair of these.
+        X: (examples, ..., features), or a tuple for several inputs; in a stack, shared by all networks unless marked by
+            `nn.stacks.per_member`.
     Returns:
-        (examples, ..., outputs), of a stack (K, examples, ..., outputs), of the parameters' dtype; a tuple of those for
+        (examples, ..., outputs), or (K, examples, ..., outputs) for a stack, of the parameters' dtype; a tuple for
         several outputs.
     Raises:
-        ValueError: NaN or infinity in X, a shape that does not fit.
+        ValueError: NaN or infinity in X, or a shape mismatch.
 
     >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
     >>> ts = nn.train_state(model, nn.gd(), nn.key(0), input_shape=(2,))
@@ -86,18 +86,18 @@ def predict(model: Layer, ts: Given, X: Value) -> Value:
         return program, taken(values, program.output)
 
     if not leaves(x):
-        raise ValueError("X is an empty tuple, expected an array, or one for each input")
+        raise ValueError("X is an empty tuple, expected an array, or one per input")
     first = leaves(x)[0]
     many = not isinstance(first, PerMember) and first.ndim > 1 and len(first) > FEW
     if many and not params.stack_shape and by_rows(model):
-        with suppress(ValueError, TypeError):  # what is wrong is said of all rows below
+        with suppress(ValueError, TypeError):  # errors are raised for all rows together below
             rows = rows_at_once(outputs(slice(0, 1))[0], np.dtype(dtype).itemsize)
             parts = [outputs(slice(i, i + rows))[1] for i in range(0, len(first), rows)]
             return map_leaves(lambda *each: np.concatenate(each), *parts)
-    return map_leaves(np.copy, outputs(slice(None))[1])  # what forward returns is read-only
+    return map_leaves(np.copy, outputs(slice(None))[1])  # outputs of forward are read-only
 
 
 def rows_at_once(program: Program, itemsize: int) -> int:
-    """How many rows have a widest value of CACHE bytes, ROWS at most."""
+    """The number of rows whose widest value takes CACHE bytes, at most ROWS."""
     widest = max(math.prod(shape) for shape in program.shapes)
     return min(max(CACHE // (itemsize * max(widest, 1)), 1), ROWS)

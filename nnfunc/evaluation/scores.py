@@ -1,9 +1,10 @@
-"""Scores of outputs against what is true: `score(y, target, weights=None) -> number`, each of the whole data.
+"""Scores of outputs against targets: `score(y, target, weights=None) -> number`, for the whole data at once.
 
-y is what `nn.predict` gives, (examples, ..., outputs), every position an example; target has class numbers
-(examples, ...), one-hot rows, or 0 and 1 (for `r2_score` numbers). The values are scikit-learn's, where the docstring
-says nothing else. An example of weight 0 is one that is not there; without any example a score is NaN. They are of one
-network: `nn.evaluate(..., metrics={"f1": nn.metrics.f1_score})` calls them for each member of a stack.
+y is the output of `nn.predict`, (examples, ..., outputs), where every position is an example; target contains class
+indices (examples, ...), one-hot rows, or 0 and 1 (numbers for `r2_score`). Values match scikit-learn unless the
+docstring says otherwise. An example of weight 0 is equivalent to a missing one; without any example a score is NaN.
+Scores are those of a single network: `nn.evaluate(..., metrics={"f1": nn.metrics.f1_score})` calls them for each
+member of a stack.
 """
 
 from __future__ import annotations
@@ -46,20 +47,20 @@ def precision(
     threshold: float | None = None,
     ignore: int | None = None,
 ) -> Scalar:
-    """The share of those predicted to be of a class that are: TP/(TP + FP), 0 where none is predicted.
+    """The fraction of the examples predicted as a class that belong to it: TP/(TP + FP), 0 if none is predicted.
 
     Args:
-        y: outputs; or the predicted classes as whole numbers, of the target's shape.
-        target: class numbers, one-hot rows, or 0 and 1.
-        weights: of the examples, or of each position.
+        y: outputs; or the predicted classes as integers, of the target's shape.
+        target: class indices, one-hot rows, or 0 and 1.
+        weights: per-example weights, or one per position.
         average: "binary": the score of class 1, for two classes; None: an array of the scores of all classes; "macro":
-            the mean over the classes that occur in target or prediction; "weighted": over all, each by how often it is
-            the true one; "micro": of the sums over the classes of TP, FP and FN.
-        threshold: each output is a decision, 1 where it is above this: see `nn.predict_classes`. The classes are then
-            the outputs, if there are several.
-        ignore: a class number whose examples do not count.
+            the mean over the classes that occur in target or prediction; "weighted": the mean over all classes,
+            weighted by their number of true examples; "micro": the score of TP, FP and FN summed over the classes.
+        threshold: makes each output a decision, 1 where it exceeds this: see `nn.predict_classes`. If there are several
+            outputs, they are the classes.
+        ignore: a class index whose examples are ignored.
     Raises:
-        ValueError: average="binary" for several classes, labels of another shape or range.
+        ValueError: average="binary" for more than two classes, or labels of the wrong shape or range.
 
     >>> nn.metrics.precision([1, 1, 1, 0], [1, 1, 0, 1])
     0.6666666666666666
@@ -79,9 +80,9 @@ def recall(
     threshold: float | None = None,
     ignore: int | None = None,
 ) -> Scalar:
-    """The share of those of a class that are predicted to be: TP/(TP + FN), 0 where there is none.
+    """The fraction of the examples of a class that are predicted as it: TP/(TP + FN), 0 if there are none.
 
-    Arguments are those of `precision`.
+    The arguments are those of `precision`.
 
     >>> nn.metrics.recall([1, 1, 1, 0], [1, 1, 0, 1])
     0.6666666666666666
@@ -99,10 +100,10 @@ def f1_score(
     threshold: float | None = None,
     ignore: int | None = None,
 ) -> Scalar:
-    """The harmonic mean of precision and recall, 2 TP/(2 TP + FP + FN), 0 where a class does not occur.
+    """The harmonic mean of precision and recall, 2 TP/(2 TP + FP + FN), 0 if a class does not occur.
 
-    Arguments are those of `precision`. The macro average is the mean of the classes' scores, not the score of the mean
-    precision and the mean recall.
+    The arguments are those of `precision`. The macro average is the mean of the classes' scores, not the score of the
+    mean precision and the mean recall.
 
     >>> nn.metrics.f1_score(np.array([[0.9], [0.7], [0.6], [0.2]]), [1, 1, 0, 0])
     0.8
@@ -112,8 +113,8 @@ def f1_score(
 
 
 class Counts(NamedTuple):
-    """Of each class Σ w of the examples that are predicted to be of it and are, are predicted to be, and are; which
-    classes the macro average is over; whether an example is of one of two classes; Σ w of all."""
+    """For each class, Σ w of the examples correctly predicted as it, predicted as it, and belonging to it; the classes
+    of the macro average; whether there are exactly two classes; Σ w of all examples."""
 
     right: Array
     predicted: Array
@@ -136,9 +137,9 @@ def _counts(y: ArrayLike, target: ArrayLike, weights: Any, threshold: float | No
         predicted, true = _whole(outputs, "y"), _whole(numeric(T, "target"), "target")
         classes, several = 1 + int(max(predicted.max(initial=1), true.max(initial=1))), False
     if true.shape != predicted.shape or (there is not None and there.size != true.size):
-        raise ValueError(f"target has shape {np.shape(target)}, expected class numbers of shape {predicted.shape}")
+        raise ValueError(f"target has shape {np.shape(target)}, expected class indices of shape {predicted.shape}")
     w = _weights(weights, (*predicted.shape[:-1], 1) if several else (*predicted.shape, 1))
-    if several:  # each output is a decision of its own, with weights where it is there
+    if several:  # each output is a separate decision, with its own weights
         P, T, cells = predicted.reshape(-1, last), true.reshape(-1, last), np.broadcast_to(w[:, None], (len(w), last))
         cells = cells if there is None else cells * there.reshape(cells.shape)
         right, sums, actual = ((cells * a).sum(axis=0) for a in (P * T, P, T))
@@ -152,12 +153,12 @@ def _counts(y: ArrayLike, target: ArrayLike, weights: Any, threshold: float | No
 
 
 def _averaged(part: Array, whole: Array, counts: Counts, average: Average) -> Scalar:
-    """part/whole of each class, averaged."""
+    """part/whole per class, averaged."""
     choice(average, "average", "binary", "macro", "micro", "weighted", None)
     if average == "binary" and not counts.binary:
         raise ValueError(
             f"average='binary' is the score of class 1 of two, but there are {len(whole)} classes: pass "
-            "average='macro', 'micro' or 'weighted', or None for the score of each class"
+            "average='macro', 'micro' or 'weighted', or None for all scores"
         )
     if counts.total == 0:
         return np.full(len(whole), math.nan) if average is None else math.nan
@@ -173,11 +174,11 @@ def _averaged(part: Array, whole: Array, counts: Counts, average: Average) -> Sc
 
 
 def _divided(part: ArrayLike, whole: ArrayLike) -> Array:
-    """part/whole, 0 where there is nothing."""
+    """part/whole, 0 where whole is 0."""
     return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=np.greater(whole, 0))
 
 
-# -- from scores and numbers -------------------------------------------------------------------------------------------
+# -- from scores and values --------------------------------------------------------------------------------------------
 
 
 def roc_auc(
@@ -188,18 +189,18 @@ def roc_auc(
     average: Literal["macro"] | None = "macro",
     ignore: int | None = None,
 ) -> Scalar:
-    """The area under the ROC curve: how often an example of the class has a larger output than one that is not of it,
-    equal ones counted half.
+    """The area under the ROC curve: the probability that an example of the class has a larger output than one outside
+    it, where ties count half.
 
     Args:
-        y: outputs, probabilities or logits: only their order counts.
-        target: 0 and 1, or class numbers or one-hot rows for several outputs, each of which is then held against all
+        y: outputs, probabilities or logits: only their order matters.
+        target: 0 and 1, or class indices or one-hot rows for several outputs, each of which is compared with all
             others.
-        weights: of the examples, or of each position.
+        weights: per-example weights, or one per position.
         average: "macro": the mean over the outputs; None: an array of the areas of all outputs.
-        ignore: a class number whose examples do not count.
+        ignore: a class index whose examples are ignored.
     Returns:
-        NaN for a class of which there is no example, or nothing else; so is the mean over it.
+        NaN for a class with no examples, or with all of them, and for the mean over such a class.
 
     >>> nn.metrics.roc_auc(np.array([[0.1], [0.4], [0.4], [0.8]]), [0, 0, 1, 1])
     0.875
@@ -230,14 +231,15 @@ def _area(scores: Array, true: Array, w: Array) -> float:
 def top_k_accuracy(
     y: ArrayLike, target: ArrayLike, k: int = 5, weights: ArrayLike | None = None, *, ignore: int | None = None
 ) -> Scalar:
-    """The share of examples whose true class is one of the k with the largest outputs.
+    """The fraction of examples whose true class is among the k with the largest outputs.
 
     Args:
-        y: outputs, probabilities or logits, several.
-        target: class numbers or one-hot rows.
-        k: of equal outputs the first are the larger ones, as in `nn.accuracy`, which k=1 is; in scikit-learn the last.
-        weights: of the examples, or of each position.
-        ignore: a class number whose examples do not count.
+        y: several outputs, probabilities or logits.
+        target: class indices or one-hot rows.
+        k: the number of classes. Among equal outputs the first rank higher, as in `nn.accuracy` (k=1); in scikit-learn,
+            the last.
+        weights: per-example weights, or one per position.
+        ignore: a class index whose examples are ignored.
     Raises:
         ValueError: k larger than the number of classes.
 
@@ -247,7 +249,7 @@ def top_k_accuracy(
     scores = _outputs(numeric(y, "y"))
     last = scores.shape[-1]
     if positive_int(k, "k") > last or last == 1:
-        raise ValueError(f"k={k} of {last} outputs: expected several outputs, one for each class, and at most as many")
+        raise ValueError(f"k={k} of {last} outputs: expected one output per class, and k at most their number")
     T, there = known({} if ignore is None else {"ignore": ignore}, target)
     true = labels(T, scores, "largest", 1, "target").astype(np.intp)[..., None]
     own = np.take_along_axis(scores, true, axis=-1)
@@ -265,14 +267,15 @@ def r2_score(
     *,
     average: Literal["macro"] | None = "macro",
 ) -> Scalar:
-    """The coefficient of determination: 1 − Σ w (target − y)² / Σ w (target − mean)², the share of variance explained.
+    """The coefficient of determination: 1 − Σ w (target − y)² / Σ w (target − mean)², the explained share of variance.
 
     Args:
-        y, target: numbers of one shape; of one output the target may be (examples, ...).
-        weights: of the examples, or of each position.
+        y, target: arrays of the same shape; for a single output, the target may be (examples, ...).
+        weights: per-example weights, or one per position.
         average: "macro": the mean over the outputs; None: an array of the scores of all outputs.
     Returns:
-        where all targets are equal 1 if they are met exactly, else 0; NaN for fewer than two examples.
+        The score; if all targets are equal, 1 if they are predicted exactly, else 0; NaN for fewer than two
+        examples.
 
     >>> nn.metrics.r2_score(np.array([[1.0], [2.0], [4.0]]), [1.0, 2.0, 3.0])
     0.5
@@ -283,7 +286,7 @@ def r2_score(
     T = same_outputs(outputs, target).reshape(len(w), -1)
     if np.count_nonzero(w) < 2:
         return np.full(T.shape[-1], math.nan) if average is None else math.nan
-    shifted = T - T[np.argmax(w > 0)]  # exactly 0 where all that count are equal
+    shifted = T - T[np.argmax(w > 0)]  # exactly 0 if all weighted targets are equal
     spread = (w * (shifted - (w * shifted).sum(axis=0) / w.sum()) ** 2).sum(axis=0)
     missed = (w * (T - outputs.reshape(T.shape)) ** 2).sum(axis=0)
     scores = np.where(spread > 0, 1 - missed / np.where(spread > 0, spread, 1), missed == 0)
@@ -298,14 +301,14 @@ def perplexity(
     logits: bool = False,
     ignore: int | None = None,
 ) -> Scalar:
-    """exp of the mean cross-entropy −log A of the true class: the number of equally probable classes to choose from.
+    """exp of the mean cross-entropy −log A of the true class: the effective number of equally probable classes.
 
     Args:
-        y: probabilities, or with `logits` the values before a softmax.
-        target: class numbers, or one-hot rows (or probabilities).
-        weights: of the examples, or of each position.
+        y: probabilities, or logits if `logits`.
+        target: class indices, or one-hot rows (or probabilities).
+        weights: per-example weights, or one per position.
         logits: whether y are logits.
-        ignore: a class number whose examples do not count, such as that of padding.
+        ignore: a class index whose examples are ignored, such as that of padding.
 
     >>> nn.metrics.perplexity(np.full((3, 4), 1 / 4), [0, 1, 3])
     4.0
@@ -325,23 +328,23 @@ def perplexity(
 
 
 def _outputs(y: NDArray[Any]) -> Array:
-    """y as float64, checked to have an axis of outputs and some examples."""
+    """y as float64, checked to have an axis of outputs and at least one example."""
     if y.ndim < 2 or not y.size:
         hint = ": pass y[:, None]" if y.ndim == 1 and y.size else ""
         raise ValueError(f"y has shape {y.shape}, expected (examples, outputs) and at least one example{hint}")
     if np.isnan(y).any():
-        raise ValueError(f"y contains {first_bad(y, np.isnan(y))}: did the training diverge?")
+        raise ValueError(f"y contains {first_bad(y, np.isnan(y))}: did training diverge?")
     return y.astype(FLOAT, copy=False)
 
 
 def _whole(classes: NDArray[Any], name: str) -> NDArray[np.intp]:
-    """Class numbers."""
+    """Class indices, checked."""
     bad = ~((classes >= 0) & (np.floor(classes) == classes))
     if bad.any():
-        raise ValueError(f"{name} contains {first_bad(classes, bad)}, expected class numbers, 0 or more")
+        raise ValueError(f"{name} contains {first_bad(classes, bad)}, expected class indices, 0 or larger")
     return classes.astype(np.intp)
 
 
 def _weights(weights: Any, shape: tuple[int, ...]) -> Array:
-    """The weights of all examples and positions as one axis; without any they are 1."""
+    """The weights of all examples and positions as a single axis; 1 by default."""
     return np.ones(math.prod(shape[:-1])) if weights is None else weights_of(weights, shape, 1, FLOAT)

@@ -1,10 +1,9 @@
-"""What goes on inside a network: one forward and one backward, each layer's activations and gradients, and what is
-wrong with them, in words.
+"""Inspection of a network: one forward and one backward pass, the activations and gradients of each layer, and a
+description of what is wrong with them.
 
-Units that are dead, outputs that are saturated, gradients that vanish or explode, signals that shrink, grow or become
-constant, numbers that are not finite, parameters that no gradient reaches, inputs that are not scaled. The thresholds
-stand as constants in `nnfunc.inspection.findings`, each with its reason; healthy networks, fresh or trained, have no
-findings.
+Findings are dead units, saturated outputs, vanishing or exploding gradients, signals that shrink, grow or become
+constant, non-finite values, parameters that no gradient reaches, and unscaled inputs. The thresholds are constants in
+`nnfunc.inspection.findings`, each with its rationale; healthy networks, fresh or trained, have no findings.
 """
 
 from nnfunc.inspection.attention import attention_weights

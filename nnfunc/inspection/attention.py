@@ -1,4 +1,4 @@
-"""What attention looks at."""
+"""Attention weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["attention_weights"]
 
 
 def attention_weights(layer: Layer, params: ArrayDict, x: Value) -> Array:
-    """What each position looks at: A (examples, heads, T, S), rows that sum to 1 (or are 0).
+    """The attention weights A (examples, heads, T, S) of each position; rows sum to 1 (or are 0).
 
     Args:
         layer: `nn.attention(...)`.
-        params: its parameters: of a layer in a model `params.group("block1.attention1")`.
+        params: its parameters; for a layer in a model, `params.group("block1.attention1")`.
         x: its input.
 
     >>> layer = nn.attention(heads=1)

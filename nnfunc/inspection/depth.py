@@ -1,6 +1,6 @@
-"""What depth makes of signals and gradients: they shrink, grow, become constant or do not arrive.
+"""The effect of depth on signals and gradients: they shrink, grow, become constant or do not arrive.
 
-Judged are the series of layers that the signal has no way around.
+Only series of layers that the signal cannot bypass are judged.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from nnfunc.layers.activations import SIGMOID
 from nnfunc.report import Finding
 
 TOTAL, PER_LAYER, TOO_MUCH = 100.0, 1.5, 1000.0
-"""Gradients or activations that fall or rise by more than 100 in all and by more than 1.5 for each layer, or by more
-than 1,000 over any number of layers. Fresh He networks of 10 layers of 8 units, by chance alone, stay below 25; a
+"""Gradients or activations that change by a factor of more than 100 in total and more than 1.5 per layer, or of more
+than 1,000 over any number of layers. By chance alone, fresh He networks of 10 layers of 8 units stay below 25; a
 sigmoid divides by 4 or more in each layer."""
 
 ALIKE = 1e-3
-"""A layer is constant if its outputs differ from example to example by less than a thousandth of their size."""
+"""A layer is constant if its outputs differ between examples by less than a thousandth of their size."""
 
 
 def constant(found: Measured, guilty: set[str]) -> list[Finding]:
-    """The first layer whose outputs are the same for all examples, unless what is found already explains it."""
+    """The first layer whose outputs are the same for all examples, unless earlier findings explain it."""
     wired = found.graph
     inputs = [rows(found.trace.values[n]) for n in leaves(found.trace.program.inputs)]
     if len(inputs[0]) < FEW or not any(map(_varies, inputs)):
@@ -37,12 +37,12 @@ def constant(found: Measured, guilty: set[str]) -> list[Finding]:
     inner = [call for call in judged if not any(n in found.outputs for i in call.at for n in leaves(wired.ops[i].y))]
     for call in inner or judged:
         y = rows(call.y).astype(float)
-        if call.path in guilty or _varies(y) or not any(_varies(rows(x)) for x in call.xs):  # what is below it did
+        if call.path in guilty or _varies(y) or not any(_varies(rows(x)) for x in call.xs):  # caused further below
             continue
         if guilty and not y.any():
             return []
         size, spread = norm(y) / math.sqrt(y.size), norm(y.std(axis=0)) / math.sqrt(y.shape[1])
-        said = f"differ by {short(spread)} from example to example, of {short(size)}" if size else "are all 0"
+        said = f"differ by {short(spread)} between examples, at a size of {short(size)}" if size else "are all 0"
         text = f"{call.path}: the outputs {said}: later layers cannot tell the examples apart."
         return [Finding(call.path, "", "constant", text)]
     return []
@@ -54,7 +54,7 @@ def _varies(values: Array) -> bool:
 
 
 def gradients_over_depth(found: Measured, way: Sequence[int]) -> list[Finding]:
-    """What a series of layers with parameters makes of the gradient."""
+    """The effect of a series of layers with parameters on the gradient."""
     norms = [(i, size) for i in way if (size := _gradient(found, found.graph.ops[i].y))]
     if len(norms) < 2:
         return []
@@ -80,19 +80,19 @@ def gradients_over_depth(found: Measured, way: Sequence[int]) -> list[Finding]:
 
 
 def _gradient(found: Measured, numbers: Value) -> float:
-    """The norm of the gradients of values, 0 where there is none."""
+    """The norm of the gradients of values, 0 if there are none."""
     return math.hypot(*(norm(d) for n in leaves(numbers) if (d := found.trace.d[n]) is not None))
 
 
 def _between(found: Measured, first: int, last: int) -> list[int]:
-    """The calls on the way from one to another, which are around by no other way, without the first."""
+    """The calls between two calls, excluding the first, that no other path bypasses."""
     wired = found.graph
     calls = (i for i in range(first + 1, last + 1) if wired.depends(i, first) and wired.depends(last, i))
     return [i for i in calls if not wired.around[i]]
 
 
 def _step(found: Measured, i: int) -> float | None:
-    """What a call makes of the norm of the gradient, if its input goes nowhere else."""
+    """The factor by which a call changes the norm of the gradient, if nothing else uses its input."""
     op = found.graph.ops[i]
     users = [other for other in found.graph.ops if op.x in leaves(other.x)]
     before, after = _gradient(found, op.y), _gradient(found, op.x)
@@ -101,33 +101,33 @@ def _step(found: Measured, i: int) -> float | None:
 
 
 def _each(factor: float, steps: int) -> str:
-    return f"a factor of {short(factor)}" + (f" for each of {steps} layers" if steps > 1 else "")
+    return f"a factor of {short(factor)}" + (f" in each of {steps} layers" if steps > 1 else "")
 
 
 def _why(call: Call, factor: float) -> str:
-    """What is known of a layer that makes signals small (a factor below 1) or large."""
+    """A reason why a layer makes signals small (a factor below 1) or large, if one is known."""
     if call.layer.kernel == SIGMOID and factor < 1:
-        return "the slope of a sigmoid is 1/4 at most"
+        return "the slope of a sigmoid is at most 1/4"
     if (share := saturated(call)) >= 0.1 and factor < 1:
         return f"{share:.0%} of {call.path} is saturated"
     W = weights(call)
     if W is not None:
         size, he = norm(W) / math.sqrt(W.size), math.sqrt(2 / len(W))
         if size < he / 3 if factor < 1 else size > 3 * he:
-            return f"the weights of {call.path} have a root mean square of {short(size)}, with he {short(he)}"
+            return f"the weights of {call.path} have a root mean square of {short(size)}, he has {short(he)}"
     return ""
 
 
 def _factor(end: float, begin: float, steps: int) -> float | None:
-    """By how much something changes in each step, if it is by more than `PER_LAYER`, and by `TOTAL` in all."""
-    if begin == 0 or end == 0:  # nothing goes through, which is said elsewhere
+    """The factor per step, if the change exceeds `PER_LAYER` per step and `TOTAL` in total; None otherwise."""
+    if begin == 0 or end == 0:  # nothing passes through, which is reported elsewhere
         return None
     limit = min(max(TOTAL, PER_LAYER**steps), TOO_MUCH)
     return (end / begin) ** (1 / steps) if end * limit < begin or end > limit * begin else None
 
 
 def activations_over_depth(found: Measured, way: Sequence[int]) -> list[Finding]:
-    """What a series of layers with parameters makes of the activations."""
+    """The effect of a series of layers with parameters on the activations."""
     if len(way) < 2:
         return []
     depth = [found.call(i) for i in way]
@@ -145,19 +145,19 @@ def activations_over_depth(found: Measured, way: Sequence[int]) -> list[Finding]
 
 
 def without_gradient(found: Measured, explained: bool) -> list[Finding]:
-    """Parameters that no gradient reaches; the layer that stops it, unless another finding explains that."""
+    """Parameters that no gradient reaches, and the layer that stops it unless another finding explains that."""
     wrong, uses = [], Counter(full for op in found.graph.ops for full in op.full)
     for call in found.calls:
         if call.dy is None or not call.dy.any():
             continue
         op = found.graph.ops[call.at[0]]
-        once = [k for k, full in zip(op.names, op.full, strict=True) if uses[full] == 1]  # those of several may cancel
+        once = [k for k, full in zip(op.names, op.full, strict=True) if uses[full] == 1]  # several uses may cancel
         for name, g in call.grads.items():
             if name in once and g.size > 1 and not g.any() and any(x.any() for x in call.xs):
                 text = (
-                    f"{call.path}.{name} has the gradient 0 in every element, but that of the layer's output is not 0"
+                    f"{call.path}.{name} has gradient 0 in every element, although that of the layer's output is not 0"
                 )
-                wrong.append(Finding(call.path, name, "no-gradient", f"{text}: does the backward leave it out?"))
+                wrong.append(Finding(call.path, name, "no-gradient", f"{text}: does the backward omit it?"))
         below = [] if explained or dead(call).all() else _stopped(found, call)
         if below:
             weights = [a for a in call.params.values() if a.ndim > 1]
@@ -172,7 +172,7 @@ def without_gradient(found: Measured, explained: bool) -> list[Finding]:
 
 
 def _stopped(found: Measured, call: Call) -> list[str]:
-    """The parameters that get no gradient since a layer passes none on."""
+    """The parameters that get no gradient because a layer passes none on."""
     wired, trained = found.graph, found.trained
     dx = [d for i in call.at for n in leaves(wired.ops[i].x) if (d := found.trace.d[n]) is not None]
     if not dx or any(d.any() for d in dx) or any(wired.around[i] for i in call.at):

@@ -1,4 +1,4 @@
-"""`inspect`: the evaluation of a network, and what is wrong with it."""
+"""`inspect`: evaluates a network and describes what is wrong with it."""
 
 from __future__ import annotations
 
@@ -35,32 +35,33 @@ def inspect(
     key: Key | None = None,
     train: bool | None = None,
 ) -> Inspection:
-    """Looks at the activations and gradients of every layer in one forward and one backward, and says what is wrong.
+    """Inspects the activations and gradients of every layer in one forward and backward pass, and reports problems.
 
     Args:
-        model: a layer or a composition, nested as you like.
-        params: its parameters, or a `TrainState`, which has the state too.
-        x: (examples, ..., features), for several inputs a tuple; some hundred examples are enough. All activations and
+        model: a layer or a composition, arbitrarily nested.
+        params: its parameters, or a `TrainState`, which also contains the state.
+        x: (examples, ..., features), or a tuple for several inputs; a few hundred examples suffice. All activations and
             gradients are kept.
         target, loss: the gradients are those of this loss, computed as in training: a sigmoid or softmax at the end is
-            one with its cross-entropy, and not at fault for being sure. Without them, the gradients are those of
-            Σ c·y/m, c from the normal distribution (of a fixed key), y the outputs (before a sigmoid or softmax at the
-            end), m the examples: no direction is special, so what the layers do to a gradient shows as well. With a
-            target, outputs that are far from it or all alike are findings, and a target that is too large.
-        state: running averages and frozen parameters, if params are no TrainState.
-        key: of dropout masks in training mode; nn.key(0) if not given.
-        train: whether the layers work as in training; without it, as in prediction, but where a model has a state and
-            none is given, or one that no training has moved: batch norm then takes the statistics of x, if it has 10
-            rows or more.
+            fused with its cross-entropy, and its saturation is not a fault. Without them, the gradients are those of
+            Σ c·y/m, with c from the normal distribution (with a fixed key), y the outputs (before a sigmoid or softmax
+            at the end) and m the number of examples: no direction is special, so the effect of the layers on a gradient
+            shows just as well. With a target, findings also include outputs that are far from it or all alike, and a
+            target that is too large.
+        state: running averages and frozen parameters, if params is not a TrainState.
+        key: the key of dropout masks in training mode; nn.key(0) by default.
+        train: whether the layers run in training mode. By default they run in prediction mode, unless the model has a
+            state and none is given, or one that training has not changed: batch norm then uses the statistics of x, if
+            it has at least 10 rows.
     Returns:
         an `Inspection`: layers, findings, ok; print it.
     Raises:
-        ValueError: NaN or infinity in x, a shape that does not fit, a stack of networks, a target without a loss.
-        TypeError: something that is no model, no loss.
+        ValueError: NaN or infinity in x, a shape mismatch, a stack of networks, or a target without a loss.
+        TypeError: an argument that is not a model or not a loss.
 
-    Dead units are those of any layer without parameters, your own too; saturation is known of sigmoid, tanh and softmax
-    alone. Where the signal has another way (inside a residual, in a branch that is joined with others, in a scan), a
-    layer is not judged by what depth makes of it. A layer that is called more than once is judged by all its calls.
+    Dead units are detected in any layer without parameters, including user-defined ones; saturation only in sigmoid,
+    tanh and softmax. Layers that the signal can bypass (inside a residual, in a branch that is joined with others, in
+    a scan) are not judged by the effect of depth. A layer that is called more than once is judged by all its calls.
 
     >>> model = nn.mlp([4, 16, 16, 1], ["relu", "relu", "sigmoid"])
     >>> ts = nn.train_state(model, nn.adam(), nn.key(0), input_shape=(4,))
@@ -86,7 +87,7 @@ def inspect(
     inputs = _inputs(x, "x", arrays.dtype if arrays.size else None)
     fresh = _initial_averages(model, inputs)
     own = fresh if state is None else as_dict(state, "state")
-    if train is None:  # averages that never moved are none
+    if train is None:  # averages that never changed do not count
         unmoved = all(k in own and np.array_equal(own[k], fresh[k]) for k in fresh)
         train = bool(fresh) and unmoved and len(rows(leaves(inputs)[0])) >= FEW
     key = new_key(0) if key is None else check(key)
@@ -113,11 +114,11 @@ def _inputs(x: Value, name: str, dtype: DTypeLike | None) -> Value:
 
 
 def _initial_averages(model: Layer, x: Value) -> ArrayDict:
-    """The state that a model begins with, but for frozen parameters, which no one draws anew; none if it can't be
-    initialised (own layers with parameters made by hand)."""
+    """The initial state of a model without frozen parameters, which are not drawn again; empty if the model cannot be
+    initialized (user-defined layers with parameters created by hand)."""
     try:
         state = model.init(new_key(0), map_leaves(lambda a: a.shape[1:], x))[1]
-    except Exception:  # whatever it is: a model that needs its state will say so in forward
+    except Exception:  # any error: a model that needs its state will raise one in forward
         return EMPTY
     frozen = [name for name in state if name.startswith(FROZEN)]
     return state.without(frozen) if frozen else state

@@ -1,6 +1,6 @@
-"""What is wrong with a network, judged by what its layers saw and returned, and said in words.
+"""Findings: problems of a network, diagnosed from the inputs and outputs of its layers and described in words.
 
-The thresholds stand first, each with its reason; healthy networks, fresh or trained, have no findings.
+The thresholds come first, each with its rationale; healthy networks, fresh or trained, have no findings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = (
     "nonfinite", "inputs", "symmetric", "dead", "saturated", "constant", "vanishing", "exploding", "shrinking",
     "growing", "no-gradient", "targets",
 )  # fmt: skip
-"""The words of `Finding.kind` in an inspection.
+"""The values of `Finding.kind` in an inspection.
 
 >>> from nnfunc.inspection import KINDS
 >>> len(KINDS)
@@ -38,25 +38,25 @@ KINDS = (
 # -- thresholds --------------------------------------------------------------------------------------------------------
 
 DEAD_SHARE, DEAD_CHANCE, DEAD_LAYER = 1 / 3, 1e-5, 0.9
-"""Dead units are a finding if they are a third of the layer or more (on the digits, up to 28 % died with the largest
-learning rate that suited, up to 44 % with three times that), and more than chance makes: units with random weights of
-mean 0 on the same inputs would have as many dead ones with a probability below 1e-5. (Deep in a fresh network all
-inputs are alike, and a third of the units is dead by chance.) A layer that is dead but for a tenth lets no signal
-through, whatever made it so.
+"""Dead units are a finding if they make up at least a third of the layer (on the digits, up to 28 % died with the
+largest suitable learning rate, up to 44 % with three times that) and more than expected by chance: among units with
+random weights of mean 0 on the same inputs, as many would be dead with a probability below 1e-5. (Deep in a fresh
+network all inputs are alike, and a third of the units is dead by chance.) A layer of which at least nine tenths are
+dead lets no signal through, whatever the cause.
 """
 
 SATURATED_SHARE = 0.5
-"""Saturated outputs (see `units.EDGE`) are a finding if they are half of all. Trained networks have up to a third of
-them and still learn."""
+"""Saturated outputs (see `units.EDGE`) are a finding if they make up more than half. In trained networks up to a third
+are saturated, and they still learn."""
 
 SCALES, OFFSET, LARGE = 1e3, 10.0, 30.0
-"""Inputs are not scaled if the range of a feature is 1,000 times that of another, so that no learning rate fits both,
-or if their means are 10 times as large as what differs between examples, which the biases must cancel first. The range,
-as the standard deviation of a rarely inked pixel is small in good data too. Or if their root mean square is above 30,
-like that of pixels from 0 to 255: initial weights and learning rates suit numbers near 1."""
+"""Inputs are not scaled if the range of a feature is 1,000 times that of another, so that no learning rate fits both;
+if their means are 10 times as large as their variation between examples, so that the biases must cancel them first; or
+if their root mean square exceeds 30, like that of pixels from 0 to 255, as initial weights and learning rates suit
+values near 1. The range is used because the standard deviation of a rarely inked pixel is small in good data too."""
 
 RANDOM_UNITS = 512
-"""How many units with random weights are drawn to see how many are dead by chance."""
+"""The number of units with random weights drawn to estimate how many are dead by chance."""
 
 
 # -- the findings ------------------------------------------------------------------------------------------------------
@@ -70,14 +70,14 @@ ADVICE = {
     "nn.residual.",
     "exploding": ' Try initializer="he" (for ReLU) or "glorot" (for tanh), nn.batch_norm or nn.layer_norm, '
     "nn.clip_by_global_norm.",
-    "inputs": " Standardise x: subtract the mean of each feature and divide by its standard deviation, both of the "
+    "inputs": " Standardize x: subtract the mean of each feature and divide by its standard deviation, both of the "
     "training data.",
 }
-"""What to do, said once for each kind."""
+"""Remedies, given once per kind."""
 
 
 def findings(found: Measured, params: ArrayDict, x: Value, target: Any = None) -> list[Finding]:
-    """Everything that is wrong."""
+    """All findings."""
     inputs = _inputs(found, x)
     if bad := _nonfinite(found, params):
         return [*bad, *inputs]  # NaN is neither dead nor small
@@ -85,11 +85,11 @@ def findings(found: Measured, params: ArrayDict, x: Value, target: Any = None) -
     for call in found.calls:
         wrong += _equal_units(call)
         wrong += _dead_units(call, _affine_below(found, call.at[0]))
-        wrong += _saturation(call) if not found.heads.intersection(call.at) else []  # outputs may be decided
+        wrong += _saturation(call) if not found.heads.intersection(call.at) else []  # final outputs may be saturated
     wrong += constant(found, guilty={f.where for f in wrong})
     ways = found.graph.chains([i for i, op in enumerate(found.graph.ops) if op.full and not found.graph.around[i]])
     wrong += _once(f for way in ways for f in gradients_over_depth(found, way))
-    if not {f.kind for f in [*inputs, *wrong]} & {"inputs", "dead", "saturated"}:  # which would be the reason
+    if not {f.kind for f in [*inputs, *wrong]} & {"inputs", "dead", "saturated"}:  # which would be the cause
         wrong += _once(f for way in ways for f in activations_over_depth(found, way[:-1]))
     wrong += without_gradient(found, explained=any(f.kind != "constant" for f in wrong))
     if not {f.kind for f in [*inputs, *wrong]} & {"inputs", "growing", "exploding"}:
@@ -105,7 +105,7 @@ def findings(found: Measured, params: ArrayDict, x: Value, target: Any = None) -
 
 
 def _once(found: Iterator[Finding]) -> list[Finding]:
-    """Of the findings of one kind in one layer the first: several ways lead through it."""
+    """The first of the findings of one kind in one layer: several paths may lead through it."""
     first: dict[tuple[str, str], Finding] = {}
     for finding in found:
         first.setdefault((finding.where, finding.kind), finding)
@@ -117,7 +117,7 @@ def _nonfinite(found: Measured, params: ArrayDict) -> list[Finding]:
         for name, array in call.params.items():
             if not np.isfinite(array).all():
                 bad = first_bad(array, ~np.isfinite(array))
-                text = f"The parameter {call.path}.{name} is not finite ({bad}): did too large a step make it so?"
+                text = f"The parameter {call.path}.{name} is not finite ({bad}): was a step too large?"
                 return [Finding(call.path, name, "nonfinite", text)]
     where, text = first_nonfinite(found.trace, params)
     return [Finding(where, "", "nonfinite", f"{text[0].upper()}{text[1:]}")] if text else []
@@ -128,7 +128,7 @@ def _nonfinite(found: Measured, params: ArrayDict) -> list[Finding]:
 
 def _inputs(found: Measured, x: Value) -> list[Finding]:
     program = found.trace.program
-    # whole numbers that become floats
+    # integers that are cast to floats
     counted = {n for op in program.ops for n, casts in zip(leaves(op.x), op.casts, strict=True) if casts}
     made_of = [n for n in leaves(program.inputs) if any(found.graph.before[m] >> n & 1 for m in counted)]
     wrong = []
@@ -167,8 +167,8 @@ def _input(name: str, x: Array) -> list[Finding]:
         )
         return [Finding(name, "", "inputs", text)]
     if (size := norm(x) / math.sqrt(x.size)) > LARGE:
-        text = f"{name} is large, its root mean square {short(size)}"
-        return [Finding(name, "", "inputs", f"{text}: initial weights and learning rates are made for about 1.")]
+        text = f"{name} is large, with a root mean square of {short(size)}"
+        return [Finding(name, "", "inputs", f"{text}: initial weights and learning rates are chosen for about 1.")]
     return []
 
 
@@ -181,37 +181,37 @@ def _dead_units(call: Call, below: Call | None) -> list[Finding]:
     if count < DEAD_SHARE * total or not count or call.x is None:
         return []
     on = int((y != 0).all(axis=0).sum())
-    # a unit and its negative are equally likely, so at random as many are always on as are dead
+    # a unit and its negative are equally likely, so by chance as many units are always on as are dead
     others, p = (on, 0.5) if below is None else (total - count, _share_dead_at_random(below))
     chance = _chance(count, count + others, p)
     if chance > DEAD_CHANCE and (count < DEAD_LAYER * total or n < FEW):
         return []
     into = rows(call.x)[:, silent].astype(float)
     text = (
-        f"{call.path}: {count} of {total} units are 0 for every one of the {n:,} examples, so they learn nothing more. "
-        f"What goes into them is between {short(into.min())} and {short(into.max())}"
+        f"{call.path}: {count} of {total} units are 0 for all {n:,} examples, so they have stopped learning. "
+        f"Their inputs are between {short(into.min())} and {short(into.max())}"
     )
     b = None if below is None else below.params.get("b")
     if below is not None and b is not None and b.shape == (total,):
         bias = float(b[silent].mean())
-        text += f", mostly because of their biases {below.path}.b" if bias < 0 and 2 * bias < into.mean() else ""
+        text += f", mostly because of the biases {below.path}.b" if bias < 0 and 2 * bias < into.mean() else ""
     return [Finding(call.path, "", "dead", f"{text}.", fraction=count / total)]
 
 
 def _equal_units(call: Call) -> list[Finding]:
-    """A dense layer whose units all have the same weights and biases."""
+    """The finding for a dense layer whose units all have the same weights and biases."""
     W = weights(call)
     if W is None or W.shape[1] < 2 or not W.any() or any(np.ptp(a, axis=-1).any() for a in call.params.values()):
         return []
     text = (
         f"{call.path}: all {W.shape[1]} units have the same weights and biases, so they get the same gradients and "
-        "stay one unit: weights must begin at random."
+        "stay identical: weights must be initialized at random."
     )
     return [Finding(call.path, "W", "symmetric", text)]
 
 
 def _affine_below(found: Measured, i: int) -> Call | None:
-    """The x W + b that a call gets its input from, directly or through layers without weights and normalisations."""
+    """The x W + b from which a call gets its input, directly or through layers without weights and normalizations."""
     ops = found.graph.ops
     makers = {n: j for j, op in enumerate(ops) for n in leaves(op.y)}
     while (x := ops[i].x) in makers:
@@ -225,7 +225,7 @@ def _affine_below(found: Measured, i: int) -> Call | None:
 
 
 def _share_dead_at_random(below: Call) -> float:
-    """The share of units with random weights of mean 0 that would be dead on the inputs of this layer."""
+    """The fraction of units with random weights of mean 0 that would be dead on the inputs of this layer."""
     (x,) = below.xs
     draws = generator(fold_in(new_key(0), 1)).normal(size=(units(x), RANDOM_UNITS))
     hits = (rows(x) @ draws.astype(below.y.dtype) <= 0).all(axis=0).sum()
@@ -233,7 +233,7 @@ def _share_dead_at_random(below: Call) -> float:
 
 
 def _chance(count: int, total: int, p: float) -> float:
-    """The probability that so many units or more are dead, each with probability p."""
+    """The probability that at least `count` of `total` units are dead, each with probability p."""
     k = np.arange(count, total + 1)
     choices = math.lgamma(total + 1) - np.array([math.lgamma(i + 1) + math.lgamma(total - i + 1) for i in k])
     return float(np.exp(choices + k * math.log(p) + (total - k) * math.log1p(-p)).sum())
@@ -244,10 +244,10 @@ def _saturation(call: Call) -> list[Finding]:
     if not share > SATURATED_SHARE or len(rows(call.y)) < FEW or kernel is None or call.x is None:
         return []
     if kernel.limits is None:
-        text = f"{call.path}: in {share:.0%} of the rows one probability is above 99 %"
+        text = f"{call.path}: in {share:.0%} of the rows, one probability is above 99 %"
     else:
         limits = " or ".join(f"{limit:g}".replace("-", "−") for limit in kernel.limits)
         text = f"{call.path}: {share:.0%} of the outputs are within 1 % of {limits}"
     size = norm(call.x) / math.sqrt(call.x.size)
-    text += f", where the slope is almost 0; what goes in has a root mean square of {short(size)}."
+    text += f", where the slope is almost 0; the inputs have a root mean square of {short(size)}."
     return [Finding(call.path, "", "saturated", text, fraction=share)]

@@ -1,4 +1,4 @@
-"""What a model's wiring says of its calls: which stand before which, and around which the signal has another way."""
+"""The graph of a model's calls: which ones depend on which, and which ones the signal can bypass."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nnfunc.core.values import Value, leaves
 
 
 class Graph(NamedTuple):
-    """The calls of a program as a graph. A set of values is a number with the bits of theirs set.
+    """The calls of a program as a graph. A set of values is an integer with their bits set.
 
     Attributes:
-        before: for each value those that it is made of, itself among them.
-        around: for each call whether what goes into it comes together with its output again by another way: inside a
-            residual, in a branch whose outputs are concatenated, in a scan.
+        before: for each value, the values that it is computed from, including itself.
+        around: for each call, whether its input joins its output again by another path: inside a residual, in a branch
+            whose outputs are concatenated, in a scan.
     """
 
     ops: tuple[Op, ...]
@@ -25,13 +25,13 @@ class Graph(NamedTuple):
     around: list[bool]
 
     def depends(self, i: int, j: int) -> bool:
-        """Whether the call i gets, directly or not, what the call j returned; a call depends on itself."""
+        """Whether call i depends, directly or indirectly, on the result of call j; a call depends on itself."""
         return any(self.before[n] & bits(self.ops[j].y) for n in leaves(self.ops[i].y))
 
     def chains(self, calls: Sequence[int]) -> list[list[int]]:
-        """From each of these calls that depends on no other to each on which no other depends, those between.
+        """For each first call (that depends on no other) and last call (on which no other depends), those between them.
 
-        If the signal has no way around any of them, each list is a series.
+        If the signal cannot bypass any of them, each list is a series.
         """
         first = [i for i in calls if not any(self.depends(i, j) for j in calls if j != i)]
         last = [i for i in calls if not any(self.depends(j, i) for j in calls if j != i)]
@@ -40,7 +40,7 @@ class Graph(NamedTuple):
 
 
 def graph(ops: Sequence[Op], inputs: Value, count: int) -> Graph:
-    """The graph of calls in order, between `count` values.
+    """The graph of calls, in order, on `count` values.
 
     >>> made = nn.models.program(nn.serial(nn.dense(2), nn.residual(nn.tanh())), (2,))
     >>> graph(made.ops, made.inputs, len(made.shapes)).around
@@ -51,7 +51,7 @@ def graph(ops: Sequence[Op], inputs: Value, count: int) -> Graph:
         made_of = _union(lambda n: before[n], op.x)
         for n in leaves(op.y):
             before[n] |= made_of
-    for op in reversed(ops):  # of each value what is made of it, and all that goes in there
+    for op in reversed(ops):  # for each value, what is computed from it, and the inputs of those calls
         made, goes_in = bits(op.y) | _union(lambda n: after[n], op.y), bits(op.x) | _union(lambda n: fed[n], op.y)
         for n in leaves(op.x):
             after[n], fed[n] = after[n] | made, fed[n] | goes_in
@@ -65,7 +65,7 @@ def graph(ops: Sequence[Op], inputs: Value, count: int) -> Graph:
 
 
 def bits(value: Value) -> int:
-    """The set of the numbers of a value.
+    """The set of the indices of a value.
 
     >>> bits((0, (2,)))
     5

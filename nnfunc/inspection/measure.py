@@ -1,4 +1,4 @@
-"""One forward and one backward, and what each layer saw and returned in them."""
+"""One forward and backward pass, with the inputs, outputs and gradients of each layer."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from nnfunc.training.gradients import Trace, value_and_grad
 
 
 class Call(NamedTuple):
-    """All calls of one layer on values of one shape, their arrays joined along the axis of the examples.
+    """All calls of one layer on values of one shape, their arrays concatenated along the axis of the examples.
 
     Attributes:
-        path, layer: its name in the model, and itself.
-        xs, y: what went in, an array for each input, and what came out; `x` is the only input, if there is one.
-        params: its arrays by its own names, frozen ones too.
-        dy: the gradient of y, None where none is computed.
-        grads: the gradients of those of params that are trained; empty where dy is None.
-        at: which calls of the program they are.
+        path, layer: its name in the model, and the layer itself.
+        xs, y: an array per input, and the output; `x` is the input if there is only one.
+        params: its arrays by their names in the layer, including frozen ones.
+        dy: the gradient of y, None if it is not computed.
+        grads: the gradients of its trained parameters; empty if dy is None.
+        at: the indices of these calls in the program.
     """
 
     path: str
@@ -45,21 +45,21 @@ class Call(NamedTuple):
 
     @property
     def x(self) -> Array | None:
-        """The input, if there is one alone."""
+        """The input, if there is only one."""
         return self.xs[0] if len(self.xs) == 1 else None
 
 
 class Measured(NamedTuple):
-    """What an evaluation computed, and how its calls hang together.
+    """The results of an evaluation, and the graph of its calls.
 
     Attributes:
-        trace: all values and gradients by their numbers, behind them those of `heads`.
-        graph: of the calls, `heads` among them.
-        heads: the output activations that are no part of what a gradient is taken of: a sigmoid or softmax that is one
-            with its loss. By the place in the calls.
-        outputs: the numbers of the model's outputs.
-        calls: what each layer saw, in the order of the data.
-        trained: the names of the parameters that are.
+        trace: all values and gradients by index, followed by those of `heads`.
+        graph: the graph of the calls, including `heads`.
+        heads: the output activations that gradients do not pass through, since a sigmoid or softmax is fused with its
+            loss, as indices of calls.
+        outputs: the indices of the model's outputs.
+        calls: the calls of each layer, in data-flow order.
+        trained: the names of the trained parameters.
     """
 
     trace: Trace
@@ -70,7 +70,7 @@ class Measured(NamedTuple):
     trained: tuple[str, ...]
 
     def call(self, i: int) -> Call:
-        """What the layer that is called at that place saw."""
+        """The calls of the layer that is called at index i."""
         return next(call for call in self.calls if i in call.at)
 
 
@@ -84,8 +84,8 @@ def measured(
     key: Key,
     train: bool,
 ) -> Measured:
-    """One evaluation: with a loss as in training, without one the gradients of a random sum of the outputs."""
-    with np.errstate(all="ignore"):  # what is not finite is a finding
+    """Evaluates a model: with a loss as in training, otherwise with the gradients of a random sum of the outputs."""
+    with np.errstate(all="ignore"):  # non-finite values become findings
         if loss is None:
             trace, outputs, heads = _of_random_sum(model, params, state, x, key, train)
             ops = trace.program.ops
@@ -95,7 +95,7 @@ def measured(
             trace, ops, outputs, heads = _with_heads(
                 trace, [*_heads(model, function.computed[0], trace.program.output)]
             )
-    if not all(np.isfinite(trace.values[n]).all() for n in outputs):  # gradients of what is no number are none
+    if not all(np.isfinite(trace.values[n]).all() for n in outputs):  # gradients of non-finite outputs are meaningless
         trace = trace._replace(d=[None] * len(trace.d), vector=None)
     wired = graph(ops, trace.program.inputs, len(trace.values))
     held = {name.removeprefix(FROZEN): state[name] for name in state if name.startswith(FROZEN)}
@@ -110,7 +110,7 @@ def measured(
 def _of_random_sum(
     model: Layer, params: ArrayDict, state: ArrayDict, x: Value, key: Key, train: bool
 ) -> tuple[Trace, tuple[int, ...], frozenset[int]]:
-    """The gradients of Σ c·y/m; y are the outputs, but of a sigmoid or softmax that makes some what goes into it."""
+    """The gradients of Σ c·y/m, where y are the outputs, or the inputs of a final sigmoid or softmax."""
     program, values, caches, new = model.run(params, state, x, key, train)
     outputs = tuple(leaves(program.output))
     heads = {
@@ -134,7 +134,7 @@ def _of_random_sum(
 def _with_heads(
     trace: Trace, found: Sequence[tuple[str, Layer, int]]
 ) -> tuple[Trace, tuple[Op, ...], tuple[int, ...], frozenset[int]]:
-    """The evaluation, its calls and its outputs with the output activations that the loss has taken over."""
+    """The evaluation, its calls and its outputs, including the output activations fused with the loss."""
     values, ops, outputs = [*trace.values], [*trace.program.ops], leaves(trace.program.output)
     for path, layer, n in found:
         y, _, _ = layer.forward(EMPTY, EMPTY, values[n])
@@ -149,7 +149,7 @@ def _with_heads(
 
 
 def _heads(model: Layer, body: Layer, output: Value, path: str = "") -> Iterator[tuple[str, Layer, int]]:
-    """The output activations that a body is without: path, layer, and the number of what would go into it."""
+    """The output activations that a body lacks: path, layer, and the index of the value that would be its input."""
     prefix = within(path)
     if model == body:
         return
@@ -160,7 +160,7 @@ def _heads(model: Layer, body: Layer, output: Value, path: str = "") -> Iterator
         else:
             yield from _heads(last, body.layers[-1][1], output, prefix + name)
         return
-    for (name, layer), (_, inner), n in zip(model.layers, body.layers, output, strict=True):  # an output of each
+    for (name, layer), (_, inner), n in zip(model.layers, body.layers, output, strict=True):  # one output per layer
         yield from _heads(layer, inner, n, prefix + name)
 
 
@@ -168,7 +168,7 @@ def _heads(model: Layer, body: Layer, output: Value, path: str = "") -> Iterator
 
 
 def _calls(trace: Trace, ops: Sequence[Op], arrays: Mapping[str, Array], grads: Mapping[str, Array]) -> Iterator[Call]:
-    """What each layer saw: the calls of one layer together, but those on values of another shape by themselves."""
+    """The calls of each layer, grouped by layer and shape of the values."""
     groups: dict[Any, list[tuple[int, int]]] = {}
     for i, op in enumerate(ops):
         xs = [trace.values[n].shape[1:] for n in leaves(op.x)]

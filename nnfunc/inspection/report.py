@@ -1,4 +1,4 @@
-"""What an inspection gives back: a row for each layer, and the findings, printed and shown in notebooks."""
+"""The result of an inspection: a row per layer, and the findings, as text and for notebooks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ HEAD = ("layer", "output shape", "mean", "std", "flat", "gradient", "dW/W")
 
 
 class LayerInspection(NamedTuple):
-    """One layer: what it returned for the examples, and the gradient of that.
+    """One layer: its output for the examples, and the gradient of the output.
 
     Attributes:
         name: the path of the layer in the model, like "dense2" or "residual1.dense1".
-        output: its activations (examples, ..., units), read-only. Of a layer that is called more than once, those of
-            all calls, one after another along the axis of the examples.
-        gradient: the gradient of the loss with respect to `output`, read-only; None where none is computed: for what
-            stands before all parameters that are trained, and for an output activation that is one with its loss.
+        output: its activations (examples, ..., units), read-only. For a layer that is called more than once, those of
+            all calls, concatenated along the axis of the examples.
+        gradient: the gradient of the loss with respect to `output`, read-only; None if it is not computed: before all
+            trained parameters, and for an output activation that is fused with its loss.
         units: the length of the last axis.
-        dead: how many units are 0 for all examples, though their inputs are not.
-        saturated: the share of the outputs of a sigmoid or tanh within 1 % of a limit, of the rows of a softmax with a
-            probability above 99 %; NaN for other layers.
-        params, grads: of the layer; grads is empty where gradient is None, and has no frozen parameters.
+        dead: the number of units that are 0 for all examples although their inputs are not.
+        saturated: the fraction of the outputs of a sigmoid or tanh within 1 % of a limit, or of the rows of a softmax
+            with a probability above 99 %; NaN for other layers.
+        params, grads: the parameters of the layer, and their gradients: empty if gradient is None, without frozen ones.
 
     >>> model = nn.serial(nn.dense(3), nn.relu(), nn.dense(1))
     >>> params, state = model.init(nn.key(0), (2,))
@@ -54,38 +54,38 @@ class LayerInspection(NamedTuple):
 
     @property
     def std(self) -> float:
-        """The standard deviation of all activations."""
+        """The standard deviation of the activations."""
         with np.errstate(all="ignore"):
             return float(np.std(self.output, dtype=float))
 
     @property
     def flat(self) -> str:
-        """How many units are dead or outputs saturated, in words: "22/32 dead"; "" where none are."""
+        """The number of dead units or fraction of saturated outputs, like "22/32 dead"; "" if there are none."""
         if self.dead:
             return f"{self.dead}/{self.units} dead"
         return f"{self.saturated:.0%} saturated" if self.saturated >= 0.01 else ""
 
     @property
     def gradient_norm(self) -> float:
-        """√Σg² of `gradient`; unlike the mean square it keeps its size where layers differ in width. NaN if None."""
+        """√Σg² of `gradient`; unlike the mean square, comparable across layers of different width. NaN if None."""
         return math.nan if self.gradient is None else norm(self.gradient)
 
     @property
     def relative_gradient(self) -> float:
-        """The norm of the gradients of the parameters over that of the parameters; NaN without them."""
+        """The norm of the parameters' gradients divided by that of the parameters; NaN if there are none."""
         size = norm(self.params.vector)
         return norm(self.grads.vector) / size if self.grads and size else math.nan
 
 
 class Inspection(NamedTuple):
-    """What `inspect` found: immutable, printed as a table and the findings in words, shown as a table in notebooks.
+    """The result of `inspect`: immutable, printed as a table followed by the findings, shown as a table in notebooks.
 
     Attributes:
-        layers: every layer that is no composition, in the order of the data. One that is called on values of
-            different shapes stands once for each.
-        findings: what is wrong, () if nothing is; each has `where` (the layer, or "x"), `kind` (see
-            `nnfunc.inspection.KINDS`), `message`, and `fraction`, the share of dead units or saturated outputs.
-        examples: how many there were.
+        layers: every layer that is not a composition, in data-flow order; a layer that is called on values of different
+            shapes is listed once per shape.
+        findings: the problems found, () if there are none; each has `where` (the layer, or "x"), `kind` (see
+            `nnfunc.inspection.KINDS`), `message`, and `fraction`, the fraction of dead units or saturated outputs.
+        examples: the number of examples.
 
     >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
     >>> params, state = model.init(nn.key(0), (2,))
@@ -107,13 +107,13 @@ class Inspection(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no findings."""
         return not self.findings
 
     def table(self) -> str:
-        """A row for each layer: the shape of its output for one example, mean and standard deviation of the
-        activations, its dead units or saturated outputs, the norm of the gradient of its output, and the norm of the
-        gradient of its parameters relative to theirs.
+        """A row per layer: the shape of its output for one example, mean and standard deviation of its activations, its
+        dead units or saturated outputs, the norm of the gradient of its output, and the norm of the gradient of its
+        parameters relative to theirs.
 
         >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
         >>> params, state = model.init(nn.key(0), (2,))

@@ -1,4 +1,4 @@
-"""What is seen in the outputs of one layer: units that are dead, outputs that are saturated."""
+"""Measures of the outputs of one layer: dead units, saturated outputs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nnfunc.layers.affine import DENSE
 from nnfunc.layers.reshaping import ZEROS
 
 FEW = 10
-"""Below this number of examples units are not judged: at random one unit in 2¹⁰ is 0 for ten independent examples."""
+"""With fewer examples units are not judged: by chance, one unit in 2¹⁰ is 0 for ten independent examples."""
 
 EDGE = 0.01
-"""Within 1 % of a limit of sigmoid or tanh the slope is at most 4 % of its largest."""
+"""Within 1 % of a limit of sigmoid or tanh, the slope is at most 4 % of its maximum."""
 
 
 def rows(array: Array) -> Array:
@@ -26,11 +26,11 @@ def rows(array: Array) -> Array:
 
 def units(array: Array) -> int:
     """The length of the last axis."""
-    return array.shape[-1] if array.ndim else 1  # a loss as the last layer gives one number
+    return array.shape[-1] if array.ndim else 1  # a loss as the last layer returns a scalar
 
 
 def dead(call: Call) -> NDArray[np.bool_]:
-    """For each unit whether it is 0 for all examples, though its inputs are not."""
+    """Mask of the units that are 0 for all examples although their inputs are not."""
     kernel, x, y = call.layer.kernel, call.x, call.y
     masks = kernel is None or "key" in kernel.asks or kernel == ZEROS  # 0 on purpose
     if x is None or call.params or x.shape != y.shape or masks or not math.isnan(saturated(call)):
@@ -40,7 +40,7 @@ def dead(call: Call) -> NDArray[np.bool_]:
 
 
 def saturated(call: Call) -> float:
-    """The share of the outputs near a limit, or of rows with one sure probability; NaN where there are no limits."""
+    """The fraction of outputs near a limit, or of rows with a probability near 1; NaN for layers without limits."""
     kernel, y = call.layer.kernel, call.y
     if kernel is not None and kernel.limits is not None:
         low, high = kernel.limits
@@ -63,5 +63,5 @@ def norm(array: ArrayLike) -> float:
 
 
 def short(number: float) -> str:
-    """A number to two digits."""
+    """A number formatted to two significant digits."""
     return f"{number:.2g}"

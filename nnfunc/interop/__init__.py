@@ -1,5 +1,5 @@
-"""nnfunc and other libraries: a module for each, and nothing here is imported by `import nnfunc`.
+"""Interoperability with other libraries: one module per library, none of which `import nnfunc` imports.
 
-`arrays` reads the files of others; `source` writes a model as a file of Python;
-`weights` is what the modules for PyTorch, Keras and Flax share.
+`arrays` reads files of other libraries, `source` writes a model as a Python file, and `_weights` contains the shared
+parts of the modules for PyTorch, Keras and Flax.
 """

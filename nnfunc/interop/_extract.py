@@ -1,9 +1,9 @@
-"""The source of functions of this package, with all that they use, as the text of one file that needs NumPy alone.
+"""Extracts functions of this package and all their dependencies into the source of one file that requires only NumPy.
 
-`Extract.use(function)` notes a function and gives the name by which it is called there. What it uses is found by name
-in the source of its module: functions, classes and constants of this package come along, everything else is imported.
-Annotations are left out, of docstrings the first paragraph is kept. Where two modules have one name for different
-things, the second gets that of its module before it.
+`Extract.use(function)` adds a function and returns its name in the file. Dependencies are found by name in the source
+of its module: functions, classes and constants of this package are copied, everything else is imported. Annotations
+are removed, and only the first paragraph of docstrings is kept. If two modules use one name for different things, the
+second is prefixed with the name of its module.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PACKAGE = __name__.partition(".")[0]
 
 
 class Module(NamedTuple):
-    """The source of a module: its lines as UTF-8, and for each name at its top what says it, and what stands below."""
+    """The source of a module: its lines as UTF-8, and for each top-level name its statement and the one after it."""
 
     lines: list[bytes]
     says: dict[str, tuple[ast.stmt, ast.stmt | None]]
 
 
 def module(name: str) -> Module:
-    """A module that is imported already; one of yours is read anew each time, as it may have changed."""
+    """The source of an imported module; a user's module is read again each time, as it may have changed."""
     return _read(name) if name.partition(".")[0] == PACKAGE else _read.__wrapped__(name)
 
 
@@ -51,7 +51,7 @@ def _read(name: str) -> Module:
 
 
 def _bound(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement at the top of a module binds."""
+    """The names that a top-level statement of a module binds."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         yield statement.name
     elif isinstance(statement, (ast.Import, ast.ImportFrom)):
@@ -59,16 +59,16 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
     elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         yield from (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
-    elif isinstance(statement, ast.If):  # what stands under TYPE_CHECKING is for annotations alone
+    elif isinstance(statement, ast.If):  # names under TYPE_CHECKING are only for annotations
         return
 
 
 class Extract:
-    """What a file is made of.
+    """The contents of a file.
 
     Args:
-        taken: names that are not to be used.
-        backward: whether backward functions are wanted: without it, constants that hold one have None there.
+        taken: names that must not be used.
+        backward: whether to include backward functions; otherwise they are None in constants that contain one.
 
     >>> from nnfunc._internal.numerics import logistic
     >>> extract = Extract()
@@ -81,7 +81,7 @@ class Extract:
     """
 
     def __init__(self, taken: set[str] | None = None, backward: bool = True) -> None:
-        self.taken = {"np", "_forward", "_backward", *(taken or ())}  # the last two would say too little
+        self.taken = {"np", "_forward", "_backward", *(taken or ())}  # the last two would be too generic
         self.backward = backward
         self.imports: set[str] = {"import numpy as np"}
         self.pieces: list[str] = []
@@ -91,15 +91,15 @@ class Extract:
         self.called: dict[str, str] = {}
 
     def use(self, function: Callable[..., Any], name: str | None = None) -> str:
-        """The name of a function in the file."""
+        """Adds a function and returns its name in the file."""
         function = inspect.unwrap(function)
         if not inspect.isfunction(function):
-            raise ValueError(f"{function!r} is no function whose source could be written: define it with def")
+            raise ValueError(f"{function!r} is not a function whose source can be written: define it with def")
         home = function.__module__
         if getattr(function, "__closure__", None) or function.__qualname__ != function.__name__:
             raise ValueError(
-                f"{function.__qualname__} is defined inside of another function, and what it uses of that cannot be "
-                "written: define it at the top of a module"
+                f"{function.__qualname__} is defined inside another function, whose variables cannot be written: "
+                "define it at the top level of a module"
             )
         try:
             module(home)
@@ -110,10 +110,10 @@ class Extract:
         return self.global_name(home, function.__name__, name)
 
     def use_with(self, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[str, set[str]]:
-        """The name of a function with some of its arguments decided, where they can be, and which these are.
+        """Adds a function with some of its arguments fixed, if possible, and returns its name and these arguments.
 
         Args:
-            given: keywords. None, booleans and strings decide branches; numbers only what is handed on.
+            given: keywords. None, booleans and strings select branches; numbers are only passed on.
         """
         function = inspect.unwrap(function)
         if inspect.isfunction(function) and function.__module__ in sys.modules:
@@ -126,14 +126,14 @@ class Extract:
         return self.use(function), set()
 
     def decided(self, home: str, name: str, fixed: Mapping[str, Any]) -> str | None:
-        """What a function is called that has some of its arguments decided; None if that cannot be."""
+        """The name of a function with some of its arguments fixed; None if that is not possible."""
         statement, _ = module(home).says[name]
         if isinstance(statement, ast.ImportFrom) and str(statement.module).partition(".")[0] == PACKAGE:
             original = next(a.name for a in statement.names if (a.asname or a.name) == name)
             return self.decided(str(statement.module), original, fixed)
         if not isinstance(statement, ast.FunctionDef) or not fixed or statement.decorator_list:
             return None
-        if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement)):  # it calls itself
+        if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(statement)):  # it is recursive
             return None
         which = home, name, tuple(sorted((k, repr(v)) for k, v in fixed.items()))
         if which not in self.special:
@@ -149,7 +149,7 @@ class Extract:
         return self.special[which]
 
     def _inner_calls(self, home: str, text: str) -> str:
-        """The text with calls of functions that have the marks among their arguments decided."""
+        """The text after specializing calls of functions that have marks among their arguments."""
         done: set[int] = set()
         while True:
             here = Text(text)
@@ -164,7 +164,7 @@ class Extract:
                 return text
 
     def _said(self, home: str, node: ast.Call, here: Text) -> str | None:
-        """A call without the arguments that are marks; None if it stays as it is."""
+        """A call without the arguments that are marks; None if it is unchanged."""
         assert isinstance(node.func, ast.Name)
         function = self._function(home, node.func.id)
         if function is None:
@@ -188,7 +188,7 @@ class Extract:
         return f"{place}({', '.join(said)})"
 
     def _function(self, home: str, name: str) -> ast.FunctionDef | None:
-        """The function that a name at the top of a module is, of this package."""
+        """The function that a top-level name of a module refers to, in this package."""
         statement, _ = module(home).says.get(name, (None, None))
         if isinstance(statement, ast.ImportFrom) and str(statement.module).partition(".")[0] == PACKAGE:
             original = next(a.name for a in statement.names if (a.asname or a.name) == name)
@@ -196,7 +196,7 @@ class Extract:
         return statement if isinstance(statement, ast.FunctionDef) else None
 
     def global_name(self, home: str, name: str, wanted: str | None = None) -> str:
-        """What a name at the top of a module is called in the file; it is written there, with what it uses."""
+        """Adds a top-level name of a module, with its dependencies, and returns its name in the file."""
         statement, below = module(home).says[name]
         if isinstance(statement, ast.ImportFrom) and (source := self._source(home, statement)) is not None:
             original = next(a.name for a in statement.names if (a.asname or a.name) == name)
@@ -217,20 +217,20 @@ class Extract:
         return self.names[home, name]
 
     def _source(self, home: str, statement: ast.ImportFrom) -> str | None:
-        """The module that names are taken from, if its source is to be written: of this package, or yours."""
+        """The module that names are imported from, if its source is to be copied: of this package, or the user's."""
         parents = home.split(".")[: -statement.level] if statement.level else []
         name = ".".join([*parents, *([statement.module] if statement.module else [])])
         top = name.partition(".")[0]
         return None if top == "numpy" or top in sys.stdlib_module_names or name not in sys.modules else name
 
     def _imported(self, home: str, name: str, statement: ast.Import | ast.ImportFrom) -> str:
-        """What something is called that the file imports: of NumPy or of the standard library."""
+        """The name in the file of an import from NumPy or the standard library."""
         alias = next(a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name)
         place = alias.name if isinstance(statement, ast.Import) else f"{'.' * statement.level}{statement.module or ''}"
         if place.partition(".")[0] not in ("numpy", *sys.stdlib_module_names):
             raise ValueError(
-                f"{home} uses {name} of {place}, which the file shall not need: NumPy, the standard library and "
-                "functions at the top of modules are what can be written"
+                f"{home} uses {name} of {place}, which the file must not need: only NumPy, the standard library and "
+                "top-level functions of modules can be written"
             )
         said = "" if isinstance(statement, ast.Import) else f"from {place} "
         if said + f"import {ast.unparse(alias)}" not in self.imports and name in self.taken:
@@ -241,7 +241,7 @@ class Extract:
         return found
 
     def _free(self, home: str, name: str) -> str:
-        """A name that is not taken yet."""
+        """An unused name."""
         place, bare = home.rpartition(".")[2], name.lstrip("_")
         candidates = [name, f"{'_' * (len(name) - len(bare))}{place}_{bare}"]
         found = next((c for c in candidates if c not in self.taken), None)
@@ -253,7 +253,7 @@ class Extract:
         return found
 
     def _text(self, home: str, statement: ast.stmt, own: str | None = None, name: str | None = None) -> str:
-        """The source of a statement, of the module or of its own, as it stands in the file."""
+        """The source of a statement, from the module or given, as written to the file."""
         lines = module(home).lines if own is None else own.encode().splitlines(keepends=True)
         starts = [0]
         for line in lines:
@@ -272,7 +272,7 @@ class Extract:
         renamed = self._renamed(home, statement, name)
         fields = statement.body if _is_record(statement) else []
         edits: list[tuple[int, int, str]] = []
-        inside: list[tuple[int, int]] = []  # what an edit has written anew already
+        inside: list[tuple[int, int]] = []  # spans already replaced by an edit
         for node in ast.walk(statement):
             if isinstance(node, ast.FunctionDef):
                 last = max([stop(a) for a in ast.walk(node.args) if hasattr(a, "end_lineno")], default=start(node) + 4)
@@ -320,7 +320,7 @@ class Extract:
         return re.sub(r"(?m)[ \t]+$", "", text).strip() + "\n"
 
     def _renamed(self, home: str, statement: ast.stmt, own: str | None = None) -> dict[str, str]:
-        """What the module's names that stand in a statement are called in the file; what they are is written too."""
+        """The names in the file of the module's names that a statement uses, which are added too."""
         annotations = {id(node) for part in ast.walk(statement) for node in _annotation(part)}
         local = {
             name
@@ -364,7 +364,7 @@ class Extract:
         return found
 
     def _record(self, home: str, statement: ast.ClassDef) -> str:
-        """A NamedTuple, as `namedtuple` makes it."""
+        """A NamedTuple, as a call of `namedtuple`."""
         above = _comment(statement.body[0].value) if isinstance(statement.body[0], ast.Expr) else ""
         return f"{above}{self.names[home, statement.name]} = {self._base(home, statement)}\n"
 
@@ -379,7 +379,7 @@ class Extract:
 
 
 def decides(value: object) -> bool:
-    """Whether an argument of this value decides branches."""
+    """Whether an argument with this value selects branches."""
     return value is None or isinstance(value, (bool, str))
 
 
@@ -389,7 +389,7 @@ def _is_record(node: ast.AST) -> TypeGuard[ast.ClassDef]:
 
 
 def _annotation(node: ast.AST) -> Iterator[ast.AST]:
-    """All that stands in the annotations of a part of a statement."""
+    """The nodes in the annotations of a part of a statement."""
     parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
     yield from (inner for part in parts if isinstance(part, ast.AST) for inner in ast.walk(part))
 
@@ -407,7 +407,7 @@ def _comment(node: ast.expr) -> str:
 
 
 def _docstring(node: ast.FunctionDef | ast.ClassDef, indent: int) -> str:
-    """The first paragraph of a docstring, in its place."""
+    """The first paragraph of a docstring, indented."""
     said = textwrap.indent(_first_paragraph(ast.get_docstring(node) or ""), " " * indent).lstrip()
     raw = "r" if "\\" in said else ""
     return f'{raw}"""{said}"""'
@@ -427,7 +427,7 @@ def _signature(node: ast.FunctionDef, renamed: dict[str, str]) -> str:
 
 
 def called(target: str, function: str, arguments: list[str], indent: int = 0, end: str = "") -> str:
-    """A call, on one line if it fits.
+    """The source of a call, on one line if it fits.
 
     >>> called("y = ", "f", ["x", "2"], indent=4)
     '    y = f(x, 2)'
@@ -440,7 +440,7 @@ def called(target: str, function: str, arguments: list[str], indent: int = 0, en
 
 
 def quoted(name: str) -> str:
-    """A name as a string in the file.
+    """A name as a string literal in the file.
 
     >>> print(quoted('a "b"'))
     "a \\"b\\""
@@ -449,7 +449,7 @@ def quoted(name: str) -> str:
 
 
 def letters(text: str) -> Iterator[tuple[int, str, int]]:
-    """The place of each letter outside of strings, the letter, and how many brackets are open behind it.
+    """For each letter outside of strings: its position, the letter, and the number of open brackets after it.
 
     >>> [letter for _, letter, depth in letters('f("(", x)') if depth]
     ['(', ',', ' ', 'x']
@@ -465,7 +465,7 @@ def letters(text: str) -> Iterator[tuple[int, str, int]]:
 
 
 def parted(text: str) -> list[str]:
-    """What stands between the commas of a tuple, or of a call, without its brackets.
+    """The parts between the commas of a tuple or a call, given without brackets.
 
     >>> parted('a, f(b, c), "d, e",')
     ['a', 'f(b, c)', '"d, e"']
@@ -475,7 +475,7 @@ def parted(text: str) -> list[str]:
 
 
 def packed(parts: list[str], indent: int) -> list[str]:
-    """Parts of a call as lines, as many on each as fit; a tuple that fits on none is broken itself.
+    """Parts of a call as lines, as many on each as fit; a tuple too long for a line is broken itself.
 
     >>> packed(["1", "2"], 4)
     ['    1, 2,']
@@ -495,7 +495,7 @@ def packed(parts: list[str], indent: int) -> list[str]:
 
 
 def line(target: str, expression: str, comment: str = "", sign: str = "=") -> list[str]:
-    """The lines of an assignment inside a function, broken before its operators where it is too long.
+    """The lines of an assignment inside a function, broken before its operators if it is too long.
 
     >>> line("y", "x.dot(W) + b", "(rows, 3)")
     ['y = x.dot(W) + b  # (rows, 3)']

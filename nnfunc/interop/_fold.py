@@ -1,7 +1,7 @@
-"""Functions with some of their arguments known: what these decide is decided, and the arguments are gone.
+"""Specialization of functions: with some arguments known, branches are resolved and the arguments removed.
 
-The text of a function is changed step by step, so that what stays keeps its comments: known names become marks, what
-is decided by marks alone goes, and a local that is known by then is known too.
+The text of a function is changed step by step, so that the remaining code keeps its comments: known names become marks,
+expressions and branches determined by marks alone are resolved, and local variables that become known are marked too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ UNKNOWN = object()
 
 
 class Known:
-    """The values that marks stand for."""
+    """The values that marks represent."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
 
     def mark(self, value: Any) -> str:
-        """The name that stands for a value.
+        """The mark of a value.
 
         >>> known = Known()
         >>> known.mark(None), known.of(ast.parse("_known_0_").body[0].value)
@@ -36,19 +36,19 @@ class Known:
         return f"_known_{len(self.values) - 1}_"
 
     def of(self, node: ast.AST, literals: bool = False) -> Any:
-        """The value of a mark, and of a literal if these count; else UNKNOWN."""
+        """The value of a mark, or of a literal if `literals`; otherwise UNKNOWN."""
         found = MARK.fullmatch(node.id) if isinstance(node, ast.Name) else None
         if found:
             return self.values[int(found[1])]
         return node.value if literals and isinstance(node, ast.Constant) else UNKNOWN
 
     def spelled(self, text: str) -> str:
-        """The text with the values in the place of their marks."""
+        """The text with values in place of marks."""
         return MARK.sub(lambda found: repr(self.values[int(found[1])]).replace("'", '"'), text)
 
 
 class Text:
-    """The source of a function, and where its parts stand in it."""
+    """The source of a function, and the positions of its parts."""
 
     def __init__(self, text: str) -> None:
         self.source = text.encode()
@@ -74,7 +74,7 @@ class Text:
         return source.decode()
 
     def lines(self, statements: list[ast.stmt], indent: int) -> str:
-        """Statements with the comments between them, at another indentation, without the first's own."""
+        """Statements with the comments between them, at another indentation, without that of the first line."""
         first, last = statements[0], statements[-1]
         assert last.end_lineno is not None
         text = self.source[self.starts[first.lineno - 1] : self.starts[last.end_lineno]].decode()
@@ -89,8 +89,8 @@ def parameters(function: ast.FunctionDef) -> dict[str, ast.arg]:
 
 
 def folded(text: str, fixed: Mapping[str, Any], known: Known) -> str | None:
-    """The text of a function without the arguments that are fixed, with marks where they are left; None if they are
-    used in another way than this can follow.
+    """The text of a function without the fixed arguments, with marks where they remain; None if they are used in a way
+    that is not supported.
 
     >>> text = "def f(x, *, double):\\n    if double:\\n        x = 2 * x\\n    return x"
     >>> print(folded(text, {"double": False}, Known()))
@@ -118,7 +118,7 @@ def folded(text: str, fixed: Mapping[str, Any], known: Known) -> str | None:
             return None
         said = ", ".join(f"{k}={known.mark(v)}" for k, v in into_rest.items())
         for keyword in passed:
-            start = here.start(keyword.value) - 2  # of its two stars
+            start = here.start(keyword.value) - 2  # of the two stars
             start = start if said else here.source.rindex(b",", 0, start)
             edits.append((start, here.stop(keyword.value), said))
     text = here.edited(*edits)
@@ -133,7 +133,7 @@ def _stores(node: ast.Name) -> bool:
 
 
 def _colon(here: Text) -> int:
-    """Behind the colon of `def name(...):`, and what is said after it on the line."""
+    """The position after the colon of `def name(...):`."""
     ends = [here.stop(a) for a in ast.walk(here.function.args) if hasattr(a, "end_lineno")]
     last = max(ends, default=here.start(here.function) + 4)
     after = here.stop(here.function.returns) if here.function.returns is not None else last
@@ -160,7 +160,7 @@ def _argument(a: ast.arg, default: ast.expr | None) -> str:
 
 
 def _marked(text: str, values: Mapping[str, Any], known: Known) -> str:
-    """The text with marks where names are read that are known."""
+    """The text with marks in place of known names that are read."""
     here = Text(text)
     edits = [
         (here.start(n), here.stop(n), known.mark(values[n.id]))
@@ -182,7 +182,7 @@ def _marked(text: str, values: Mapping[str, Any], known: Known) -> str:
 
 
 def walked(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but what stands in strings with braces, whose places are not known, and in annotations."""
+    """All nodes except those in f-strings, whose positions are unknown, and in annotations."""
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns") or isinstance(node, ast.JoinedStr):
@@ -193,7 +193,7 @@ def walked(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def in_braces(text: str, renamed: Callable[[str], str]) -> str:
-    """A string with braces, with other names inside of these.
+    """An f-string with the names inside its braces renamed.
 
     >>> in_braces('f"a is {a.b + a!r}"', lambda name: "c" if name == "a" else name)
     'f"a is {c.b + c!r}"'
@@ -205,11 +205,11 @@ def in_braces(text: str, renamed: Callable[[str], str]) -> str:
     )
 
 
-# -- what is decided ---------------------------------------------------------------------------------------------------
+# -- resolution --------------------------------------------------------------------------------------------------------
 
 
 def _step(text: str, known: Known) -> str | None:
-    """The text after one decision; None if there is none left."""
+    """The text after resolving one expression or branch; None if none is left."""
     here = Text(text)
     for node in walked(here.function):
         decided = _decided(node, here, known)
@@ -232,7 +232,7 @@ def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
 
 
 def _decided(node: ast.AST, here: Text, known: Known) -> str | None:
-    """What an expression is that marks decide."""
+    """The text of an expression whose value marks determine; None otherwise."""
     if isinstance(node, ast.IfExp) and (found := known.of(node.test)) is not UNKNOWN:
         chosen = node.body if found else node.orelse
         value = known.of(chosen, literals=True)
@@ -253,7 +253,7 @@ def _decided(node: ast.AST, here: Text, known: Known) -> str | None:
         same = {"Is": a is b, "IsNot": a is not b, "Eq": a == b, "NotEq": a != b}.get(type(node.ops[0]).__name__)
         return None if same is None else known.mark(same)
     if isinstance(node, ast.BoolOp):
-        ends = isinstance(node.op, ast.Or)  # the value that ends it
+        ends = isinstance(node.op, ast.Or)  # the value that short-circuits
         for i, part in enumerate(node.values):
             found = known.of(part)
             if found is not UNKNOWN and (bool(found) != ends or i == 0):
@@ -263,7 +263,7 @@ def _decided(node: ast.AST, here: Text, known: Known) -> str | None:
 
 
 def _taken(here: Text, block: list[ast.stmt], i: int, found: bool) -> str:
-    """The text with the part of an if that is taken, and without what is never reached behind it."""
+    """The text with an if replaced by the branch taken, and without unreachable code after it."""
     statement = block[i]
     assert isinstance(statement, ast.If)
     chosen = statement.body if found else statement.orelse
@@ -282,7 +282,7 @@ def _taken(here: Text, block: list[ast.stmt], i: int, found: bool) -> str:
 
 
 def _local(here: Text, known: Known) -> str | None:
-    """The text without a local that is known, and with marks where it is read."""
+    """The text without a local variable that is known, with marks where it is read."""
     names = [n for n in walked(here.function) if isinstance(n, ast.Name)]
     for statement in here.function.body[:-1]:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
@@ -298,7 +298,7 @@ def _local(here: Text, known: Known) -> str | None:
 
 
 def _unused(here: Text) -> str | None:
-    """The text without an assignment to a local that is never read."""
+    """The text without an assignment to a local variable that is never read."""
     read = {n.id for n in ast.walk(here.function) if isinstance(n, ast.Name) and not _stores(n)}
     for statement in here.function.body[:-1]:
         if isinstance(statement, ast.Assign) and all(

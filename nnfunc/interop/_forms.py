@@ -1,6 +1,6 @@
-"""What the commonest layers are as one line of NumPy, of the same bits as their kernels: for a file that is to be read.
+"""The most common layers as one line of NumPy, with the same bits as their kernels, for readable generated files.
 
-All others are called as functions. A form says the expression of y, and in training those of the gradients.
+All others are called as functions. A form returns the expression of y and, in training, those of the gradients.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from nnfunc.layers import activations, affine, joining, normalization, reshaping
 
 
 class Said(NamedTuple):
-    """A call of a layer, in the words of the file.
+    """A call of a layer, in terms of the generated file.
 
     Attributes:
-        x: the names of its inputs; y, dy: of its output, and of its gradient.
-        arrays: what its parameters and the arrays of its state are called there, by their names in the layer.
-        settings: of the layer.
-        shapes: of one example of each input; after: of the output.
-        train: whether it works as in training.
-        use: writes a function into the file and gives its name there.
+        x: the names of its inputs; y, dy: those of its output and its gradient.
+        arrays: the names of its parameters and state in the file, by their names in the layer.
+        settings: the settings of the layer.
+        shapes: the shapes of one example of each input; after: that of the output.
+        train: whether it runs in training mode.
+        use: adds a function to the file and returns its name there.
     """
 
     x: list[str]
@@ -37,7 +37,7 @@ class Said(NamedTuple):
 
 
 class Form(NamedTuple):
-    """y as an expression, None where this call has none; and the gradients of the inputs, and of parameters."""
+    """The expressions of y (None if this call has none), of the gradients of the inputs, and of the parameters."""
 
     y: Callable[[Said], str | None]
     dx: Callable[[Said], list[str]]
@@ -51,7 +51,7 @@ def _dense(c: Said) -> str:
 
 
 def _flat(name: str, c: Said) -> str:
-    """x or dy as a matrix, all axes but the last joined."""
+    """x or dy as a matrix, with all axes but the last merged."""
     return name if len(c.after) == 1 else f"{name}.reshape(-1, {c.after[-1] if name == c.dy else c.shapes[0][-1]})"
 
 
@@ -108,4 +108,4 @@ FORMS: dict[Callable[..., Any], Form] = {
     reshaping.RESHAPE.forward: BACK,
     stochastic.DROPOUT.forward: Form(lambda c: None if c.train else c.x[0], lambda _: []),
 }
-"""By the forward functions of kernels."""
+"""Forms by the forward functions of kernels."""

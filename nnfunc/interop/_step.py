@@ -1,4 +1,4 @@
-"""A training step in the words of a file: loss, penalty and update around the calls of forward and backward."""
+"""A training step as generated source: loss, penalty and update around the calls of forward and backward."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nnfunc.training.gradients import value_and_grad
 
 
 class Training(NamedTuple):
-    """What a step is made of: model and loss as they are computed together, the optimizer, the penalty."""
+    """The parts of a training step: model and loss as they are computed together, the optimizer, the penalty."""
 
     model: Layer
     loss: Loss
@@ -29,42 +29,42 @@ class Training(NamedTuple):
     penalty: Penalty | None
 
     def said(self) -> str:
-        """What the file says of it."""
+        """Its description in the file."""
         over = "" if self.penalty is None else f", {self.penalty!r}"
-        return f"train_step is an update by {self.optimizer!r} of {self.loss!r}{over}."
+        return f"train_step makes one update by {self.optimizer!r} for {self.loss!r}{over}."
 
 
 def training_of(
     model: Layer, loss: Loss | LossName | None, optimizer: Optimizer | OptimizerName | None, penalty: Penalty | None
 ) -> Training | None:
-    """What a step is made of, checked to be such as can be written; None if none is asked for."""
+    """The parts of a training step, checked to be supported; None if no step is requested."""
     if loss is None and optimizer is None and penalty is None:
         return None
     if loss is None or optimizer is None:
-        raise ValueError(f"a training step needs both, but loss={loss!r} and optimizer={optimizer!r}")
+        raise ValueError(f"a training step needs both, got loss={loss!r} and optimizer={optimizer!r}")
     optimizer = named_optimizer(optimizer)
     model, loss = value_and_grad(model, loss, penalty).computed
     if loss.values is None or loss.gradient is None:
-        raise ValueError(f"{loss!r} is made of others or of functions of your own, which cannot be written: take one")
+        raise ValueError(f"{loss!r} is a combination or user-defined, which cannot be written: use a built-in loss")
     if loss.outputs > 1 or loss.axes > 1 or loss.targets not in ("outputs", "bits", "one-hot", "classes"):
-        raise ValueError(f"{loss!r} is of several outputs or of whole sequences, which cannot be written")
+        raise ValueError(f"{loss!r} is for several outputs or whole sequences, which cannot be written")
     if loss.options:
-        raise ValueError(f"{loss!r} has options, which cannot be written: leave out {', '.join(loss.options)}")
+        raise ValueError(f"{loss!r} has options, which cannot be written: omit {', '.join(loss.options)}")
     own = optimizer.rule is None or optimizer.inner is not None or not optimizer.elementwise or optimizer.shaped
     if own or optimizer.constants is None:
-        raise ValueError(f"{optimizer!r} cannot be written: take a built-in rule of elements, like nn.adam, alone")
+        raise ValueError(f"{optimizer!r} cannot be written: use a built-in elementwise rule, like nn.adam, unwrapped")
     bent = [k for k, v in optimizer.settings.items() if k != "learning_rate" and not isinstance(v, float)]
     if bent:
-        raise ValueError(f"{optimizer!r} has {', '.join(bent)} by name or with a schedule, expected a number")
+        raise ValueError(f"{optimizer!r} has {', '.join(bent)} by name or as a schedule, expected a number")
     if penalty is not None and (penalty.value is None or np.ndim(penalty.settings["strength"])):
-        raise ValueError(f"{penalty!r} cannot be written: take nn.l2 or nn.l1 with a number")
+        raise ValueError(f"{penalty!r} cannot be written: use nn.l2 or nn.l1 with a number")
     return Training(model, loss, optimizer, penalty)
 
 
 def training(
     wanted: Training, made: Program, dtype: np.dtype[Any], extract: Extract, names: tuple[str, ...]
 ) -> tuple[str, list[str]]:
-    """The functions `begin` and `train_step`, and the lines that say how they are used."""
+    """The functions `begin` and `train_step`, and the lines that show how to use them."""
     written = Written(made, dtype, extract, True, names)
     _, loss, optimizer, penalty = wanted
     if not isinstance(made.output, int):
@@ -76,7 +76,7 @@ def training(
     arguments += ["state=STATE"] if has_state else []
     arguments += ["key=None"] if made.asks_key else []
     gives = ["params", "slots", "value"] + ["state"] * moves
-    body = [f'"""One update; gives {", ".join(gives)} after it. value is the loss before."""', *written.inputs()]
+    body = [f'"""One update; returns {", ".join(gives)} after it. value is the loss before it."""', *written.inputs()]
     if made.asks_key:
         extract.use(keys.key, "new_key")
         body.append(f'key = {extract.use(keys.fold_in)}(key, slots["t"])  # of new_key(seed)')
@@ -90,7 +90,7 @@ def training(
     slots = [f'        "{slot}": {{name: np.zeros_like(w) for name, w in params.items()}},' for slot in optimizer.slots]
     begin = "\n".join(['    return {\n        "t": 0,', *slots, "    }"])
     head = called("", "def train_step", arguments, 0, ":")
-    lines = ["def begin(params):", f'    """What {optimizer.name} remembers, at the beginning."""', begin, "", "", head]
+    lines = ["def begin(params):", f'    """The initial state of {optimizer.name}."""', begin, "", "", head]
     rate_given = [] if isinstance(rate, float) else ["lr"]
     passed = ["params", "slots", "x", "target", *rate_given]
     passed += ["state=state"] * moves + ["key=key"] * made.asks_key
@@ -104,7 +104,7 @@ def training(
 
 
 def _loss(loss: Loss, written: Written, extract: Extract) -> list[str]:
-    """The lines of the loss's value and of its gradient."""
+    """The lines that compute the loss and its gradient."""
     n = written.program.output
     y, d, dtype = written.names[n], written.gradient(n), f"np.{written.dtype}"
     values, gone = extract.use_with(_of(loss.values), loss.settings)
@@ -153,7 +153,7 @@ def _penalty(penalty: Penalty, names: tuple[str, ...], dtype: np.dtype[Any]) -> 
 
 
 def _update(optimizer: Optimizer, extract: Extract) -> list[str]:
-    """The lines of the update, in which w becomes new[name]."""
+    """The lines of the update from w to new[name]."""
     given = {k: v for k, v in optimizer.settings.items() if k != "learning_rate"}
     lines = ['t = slots["t"] + 1']
     moved = ", ".join(['"t": t', *(f'"{slot}": {{}}' for slot in optimizer.slots)])
@@ -209,4 +209,4 @@ STRAIGHT: dict[str, Callable[..., tuple[list[str], list[str]]]] = {
     "gd": _gd,
     "momentum": _momentum,
 }
-"""The commonest rules as lines, of the same bits; others are called."""
+"""The most common rules as lines, with the same bits; others are called."""

@@ -1,10 +1,10 @@
-"""Weights under the names of other libraries: the mechanism behind `torch`, `keras` and `flax` beside this file.
+"""Weights under the names of other libraries: the shared mechanism of `torch`, `keras` and `flax`.
 
-How a library calls its arrays is data, a `Convention`. Weights are a flat dict {"layer.array": array} here, whatever a
-library makes of it. The name of a layer is its own and those of the compositions around it, joined; arrays of a layer
-of a user's own keep their names and are not transposed. Everything is paired by name, and nothing may be left over.
-What is frozen here is a weight there like any other. A layer that is used twice has its arrays once; so has a tied
-array, under the name of the one that it is, but where a library has both names.
+The naming of a library is data, a `Convention`. Weights are a flat dict {"layer.array": array} here, whatever a library
+uses. A layer's full name consists of the names of the compositions around it and its own; arrays of user-defined layers
+keep their names and are not transposed. Everything is paired by name, and nothing may be left over. Frozen arrays are
+ordinary weights there. The arrays of a layer that is used twice occur once, and so do tied arrays, under the name of
+the original, unless a library has both names.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 
 class There(NamedTuple):
-    """An array in the other library: its name, the order of our axes there (() for the same), the order of the blocks
-    of our last axis, where gates stand side by side (() for the same), and which of our axes, of the heads side by
-    side, is two there, (heads, size)."""
+    """An array in the other library: its name, the order of our axes there (() if the same), the order of the blocks of
+    our last axis, for concatenated gates (() if the same), and the axis of concatenated heads that is split in two
+    there, (heads, size)."""
 
     name: str
     axes: tuple[int, ...] = ()
@@ -46,7 +46,7 @@ class There(NamedTuple):
 
 
 def by_heads(out: str) -> dict[str, There]:
-    """Attention as four dense layers inside, with an axis for the heads; `out` is what the last one is called.
+    """Attention as four inner dense layers, with an axis for the heads; `out` is the name of the last one.
 
     >>> by_heads("out")["out_W"]
     There(name='out/kernel', axes=(), blocks=(), by_heads=0)
@@ -58,13 +58,13 @@ def by_heads(out: str) -> dict[str, There]:
 
 
 class Convention(NamedTuple):
-    """How a library calls the arrays of a network.
+    """The naming convention of a library for the arrays of a network.
 
-    argument: what it calls such a dict, for messages. arrays: for each kind of layer {our array: theirs}. default: the
-    name of a layer that is given none, from its position in its composition, its kind, and its number among those of
-    this kind there, both from 0. directions: the names of the two layers inside `nn.bidirectional`. both_of_tied:
-    whether an array that two layers share stands under the names of both. channels_first: whether an image has its
-    channels before its places, and so another order when it is flattened.
+    argument: its term for such a dict, for messages. arrays: for each kind of layer {our array: theirs}. default: the
+    default name of a layer, from its position in its composition, its kind, and its index among those of this kind,
+    both from 0. directions: the names of the two layers inside `nn.bidirectional`. both_of_tied: whether an array
+    shared by two layers is listed under both names. channels_first: whether images have the channel axis before the
+    spatial axes, and thus another order when flattened.
     """
 
     argument: str
@@ -77,8 +77,8 @@ class Convention(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """An array of ours, its layer, whether it is of the state, its name there, how it stands there, the heads, and,
-    where they come first there (else 1), the channels of the flattened image whose features its first axis is, and of
+    """An array of ours, its layer, whether it is part of the state, its name and its form there, the number of heads,
+    and, if channels come first there (otherwise 1), the channels of the flattened image along its first axis, and of
     the image that its last axis becomes."""
 
     ours: str
@@ -92,7 +92,7 @@ class Pair(NamedTuple):
 
 
 def layers(model: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
-    """A model, whose path is "", and all layers inside it, those inside compositions too.
+    """A model, with path "", and all layers inside it, including those in compositions.
 
     >>> [path for path, _ in layers(nn.serial(nn.dense(2), nn.residual(nn.relu())))]
     ['', 'dense1', 'residual1', 'residual1.relu1']
@@ -123,7 +123,7 @@ def read(
     arrays = {str(k): _numbers(v, f"{what}[{k!r}]") for k, v in given.items()}
     for again, once in _tied(convention, model, pairs.values(), names).items():
         if again in arrays and once in arrays and not np.array_equal(arrays.pop(again), arrays[once]):
-            raise ValueError(f"{what}[{again!r}] is not {what}[{once!r}], but in the model the two are tied")
+            raise ValueError(f"{what}[{again!r}] differs from {what}[{once!r}], but the two are tied in the model")
     arrays = _without_prefix(arrays, expected.keys(), convention.separator)
     if arrays.keys() != expected.keys():
         raise ValueError(_difference(convention, pairs, expected, arrays))
@@ -133,12 +133,12 @@ def read(
         if a.shape != expected[k].shape
     ]
     if wrong:
-        raise ValueError(f"{what} has other shapes than the model: {'; '.join(wrong)}")
+        raise ValueError(f"{what} has shapes that differ from the model's: {'; '.join(wrong)}")
     try:
         dtype = None if dtype is None else np.dtype(dtype)
     except TypeError:
-        raise TypeError(f"dtype={dtype!r}: expected a dtype of NumPy, like np.float64") from None
-    if dtype is None:  # that of the floats, which float32 holds if they are shorter
+        raise TypeError(f"dtype={dtype!r}: expected a NumPy dtype, like np.float64") from None
+    if dtype is None:  # that of the floats; shorter ones become float32
         floats = [a.dtype for k, a in arrays.items() if expected[k].dtype.kind == "f"]
         dtype = np.float32 if np.result_type(np.float32, *floats) == np.float32 else np.float64
     params, state = params.astype(dtype), state.astype(dtype)
@@ -150,7 +150,7 @@ def read(
 def write(
     convention: Convention, model: Layer, params: ArrayDict | HasParams, state: ArrayDict, names: Names | None
 ) -> dict[Pair, NDArray[np.generic]]:
-    """Copies of all arrays as they are in the other library, in the order of the layers."""
+    """Copies of all arrays in the form of the other library, in the order of the layers."""
     model, params, state = single(model, params, state)
     names, both = check_names(names, model), {**params, **state}
     pairs = {p.theirs: p for p in _pairs(convention, model, params, state, names)}
@@ -160,10 +160,10 @@ def write(
 
 
 def single(model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY) -> tuple[Layer, ArrayDict, ArrayDict]:
-    """The model without frozen parts, and its parameters and state of one network, which are checked to be the model's.
+    """The model without frozen parts, and the parameters and state of one network, checked against the model.
 
     Args:
-        params: the parameters, or something that has params and state, like a `TrainState`.
+        params: the parameters, or an object with params and state, like a `TrainState`.
     """
     if not isinstance(model, Layer):
         raise TypeError(f"model is {type(model).__name__}, expected a layer or a composition of nnfunc")
@@ -171,13 +171,13 @@ def single(model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY
         if not hasattr(params, "params") or not isinstance(getattr(params, "state", None), Mapping):
             raise TypeError(f"params is {type(params).__name__}, expected an ArrayDict or a TrainState")
         if state:
-            raise ValueError("params is a TrainState, which has its state, beside another: pass ts.params and state")
+            raise ValueError("params is a TrainState, which has a state, but state is given too: pass ts.params, state")
         state, params = params.state, params.params
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     state = state if isinstance(state, ArrayDict) else ArrayDict(state)
     check_stacks(params, state)
     if params.stack_shape or state.stack_shape:
-        raise ValueError("params are a stack of networks, expected one: take a member, nn.unstack(params)[0]")
+        raise ValueError("params are a stack of networks, expected one: pass a member, nn.unstack(params)[0]")
     check_params(model, params, state)
     model, params, state = unfreeze(model, params, state)
     for name, array in (*params.items(), *state.items()):
@@ -189,7 +189,7 @@ def single(model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY
 
 
 def _check_state(model: Layer, params: ArrayDict, state: ArrayDict) -> None:
-    """Raises an error for a state that has not the arrays and shapes of the model's layers; their own say nothing."""
+    """Raises an error if the state does not fit the model's layers; user-defined layers are not checked."""
     known: set[str] = set()
     for path, layer in kernels(model):
         own = _group(state, path)
@@ -197,7 +197,7 @@ def _check_state(model: Layer, params: ArrayDict, state: ArrayDict) -> None:
         if said is None or layer.kernel is None or layer.kernel.named:
             known |= {_joined(path, k, ".") for k in own if layer.kernel is None or layer.kernel.named}
             continue
-        hint = "pass the state that model.init returned or training has moved, ts.state"
+        hint = "pass the state from model.init or training, ts.state"
         missing = [k for k in said.state if k not in own]
         if missing:
             raise ValueError(f"{path or layer.name}: the state has no {' and no '.join(missing)}: {hint}")
@@ -214,7 +214,7 @@ def _check_state(model: Layer, params: ArrayDict, state: ArrayDict) -> None:
 
 
 def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: ArrayDict, names: Names) -> Iterator[Pair]:
-    """Every array of the model, in the order of its layers, and its name there; no name comes twice."""
+    """Every array of the model, in the order of its layers, with its name there; names are unique."""
     seen: dict[str, str] = {}
     flattened = _flattened(model, params) if convention.channels_first else {}
     shaped = _shaped(model, params) if convention.channels_first else {}
@@ -239,7 +239,7 @@ def _pairs(convention: Convention, model: Layer, params: ArrayDict, state: Array
 
 
 def _tied(convention: Convention, model: Layer, pairs: Iterable[Pair], names: Names) -> dict[str, str]:
-    """Of tied arrays that are one array there too, the second name and the first."""
+    """For tied arrays that are a single array there too, a dict from the second name to the first."""
     if not convention.both_of_tied:
         return {}
     ties, once, found = all_ties(model), {p.ours: p for p in pairs}, {}
@@ -249,7 +249,7 @@ def _tied(convention: Convention, model: Layer, pairs: Iterable[Pair], names: Na
             if layer.wire is not None or "." in array or to not in once:
                 continue
             there = _called(convention, layer, array)
-            if transposed == (there.axes != once[to].there.axes):  # transposed here and there, or nowhere
+            if transposed == (there.axes != once[to].there.axes):  # transposed on both sides, or on neither
                 found[_joined(theirs, there.name, convention.separator)] = once[to].theirs
     return found
 
@@ -260,9 +260,9 @@ OTHER_ORDER = ("reshape", "take")
 
 
 def _flattened(model: Layer, params: ArrayDict) -> dict[str, int]:
-    """{path: channels} of the layers that a flattened image goes into, which comes out of a convolution before."""
+    """{path: channels} of the layers whose input is a flattened image from an earlier convolution."""
     found: dict[str, int] = {}
-    channels, features = 1, 1  # of an image, and of an image that is flattened
+    channels, features = 1, 1  # of an image, and of a flattened image
     for path, layer in layers(model):
         if layer.wire is not None:
             continue
@@ -273,13 +273,13 @@ def _flattened(model: Layer, params: ArrayDict) -> dict[str, int]:
         elif layer.name == "dense" or layer.name in NORMS:
             found[path] = features
         ends = layer.name not in (*CONVOLUTIONS, *NORMS, "group_norm", "instance_norm") and _group(params, path)
-        if ends or layer.name in OTHER_ORDER:  # new features, or the old ones in another order
+        if ends or layer.name in OTHER_ORDER:  # new features, or reordered ones
             channels, features = 1, 1
     return found
 
 
 def _shaped(model: Layer, params: ArrayDict) -> dict[str, int]:
-    """{path: channels} of the layers whose features are made an image, which goes into a convolution."""
+    """{path: channels} of the layers whose features are reshaped to an image, the input of a convolution."""
     found: dict[str, int] = {}
     before: list[str] = []
     channels = 1
@@ -301,7 +301,7 @@ def _shaped(model: Layer, params: ArrayDict) -> dict[str, int]:
 
 
 def _called(convention: Convention, layer: Layer, array: str) -> There:
-    """How an array of a layer stands there."""
+    """The form of a layer's array there."""
     table = convention.arrays.get(layer.name, {}) if is_built_in(layer) else {}
     return table.get(array, There(array))
 
@@ -309,7 +309,7 @@ def _called(convention: Convention, layer: Layer, array: str) -> There:
 def _named(
     convention: Convention, layer: Layer, names: Names, path: str, theirs: str
 ) -> Iterator[tuple[str, Layer, str]]:
-    """Every layer with its path and its name there."""
+    """All layers with their paths and names there."""
     yield path, layer, theirs
     for position, (name, inner) in enumerate(layer.layers):
         own, digits = _joined(path, name, "."), re.search(r"\d*$", name)
@@ -323,12 +323,12 @@ def _named(
 
 
 def check_names(names: Names | None, model: Layer) -> Names:
-    """`names`, if it is a dict of strings whose keys are layers of the model."""
+    """`names`, checked to be a dict of strings whose keys are layers of the model."""
     known = [path for path, _ in layers(model)]
     if names is None:
         return {}
     if not isinstance(names, Mapping) or not all(isinstance(n, str) for pair in names.items() for n in pair):
-        raise TypeError(f"names={names!r}: expected a dict, layers of the model to names, like {{'dense1': 'fc'}}")
+        raise TypeError(f"names={names!r}: expected a dict from layers of the model to names, like {{'dense1': 'fc'}}")
     for name in names:
         if name not in known:
             raise ValueError(f"names: {nearest('layer', name, filter(None, known))}")
@@ -347,7 +347,7 @@ def _group(arrays: ArrayDict, path: str) -> ArrayDict:
 
 
 def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
-    """An array of ours as it is there."""
+    """Converts an array of ours to the form there."""
     _, axes, blocks, at = pair.there
     array = _places_and_channels(array.T, -1, pair.image).T
     array = _in_blocks(_places_and_channels(array, -1, pair.channels), blocks)
@@ -358,7 +358,7 @@ def _theirs(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
 
 
 def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
-    """An array of theirs as it is here."""
+    """Converts an array of theirs to the form here."""
     _, axes, blocks, at = pair.there
     array = array.transpose(np.argsort(axes)) if axes else array
     if at is not None:
@@ -368,14 +368,14 @@ def _ours(array: NDArray[np.generic], pair: Pair) -> NDArray[np.generic]:
 
 
 def _places_and_channels(array: NDArray[np.generic], outer: int, inner: int) -> NDArray[np.generic]:
-    """The first axis, which joins two of these lengths, with the two exchanged."""
+    """Exchanges the two axes of these lengths that the first axis merges."""
     if 1 in (outer, inner):
         return array
     return array.reshape(outer, inner, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
 
 
 def _in_blocks(array: NDArray[np.generic], order: tuple[int, ...]) -> NDArray[np.generic]:
-    """The blocks of the last axis in another order."""
+    """Reorders the blocks of the last axis."""
     if not order:
         return array
     parts = np.split(array, len(order), axis=-1)
@@ -383,7 +383,7 @@ def _in_blocks(array: NDArray[np.generic], order: tuple[int, ...]) -> NDArray[np
 
 
 def _without_prefix(arrays: Arrays, expected: Set[str], separator: str) -> Arrays:
-    """The arrays without the first parts of their names ("module."), if all share these and then are those expected."""
+    """The arrays without a shared prefix of their names ("module."), if the rest are the expected names."""
     short = arrays
     while short.keys() != expected:
         parts = [name.partition(separator) for name in short]
@@ -395,46 +395,46 @@ def _without_prefix(arrays: Arrays, expected: Set[str], separator: str) -> Array
 
 def _numbers(value: ArrayLike, name: str) -> NDArray[np.generic]:
     if isinstance(value, Mapping):
-        raise TypeError(f"{name} is a dict, expected an array: pass the inner dict, of arrays alone")
-    array = value if isinstance(value, np.ma.MaskedArray) else np.asarray(value)  # `numeric` refuses a mask
-    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):  # bfloat16, which NumPy does not know
+        raise TypeError(f"{name} is a dict, expected an array: pass the inner dict, which contains only arrays")
+    array = value if isinstance(value, np.ma.MaskedArray) else np.asarray(value)  # `numeric` rejects masks
+    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.float32):  # bfloat16, which NumPy lacks
         array = array.astype(np.float32)
     return numeric(array, name)
 
 
 def _finite(array: NDArray[np.generic], name: str, dtype: DTypeLike) -> NDArray[np.generic]:
-    """Floats in a dtype, whole numbers as they are."""
+    """Floats cast to a dtype; integers are unchanged."""
     if array.dtype.kind != "f":
         return array
     with np.errstate(over="ignore"):
         result = array.astype(dtype)
     bad = ~np.isfinite(result)
     if bad.any():
-        cause = "the network that it is from has diverged" if not np.isfinite(array).all() else f"too large for {dtype}"
+        cause = "its network has diverged" if not np.isfinite(array).all() else f"too large for {dtype}"
         raise ValueError(f"{name} contains {first_bad(array, bad)}: {cause}")
     return result
 
 
-# -- what does not fit -------------------------------------------------------------------------------------------------
+# -- mismatches --------------------------------------------------------------------------------------------------------
 
 
 def _difference(convention: Convention, pairs: Mapping[str, Pair], expected: Arrays, given: Arrays) -> str:
-    """The sentences for a dict that has other names: what is missing, what is too much, and what may be meant."""
+    """The message for a dict with other names: missing and unexpected names, and a suggestion."""
     missing = _listed(f"{k} {a.shape} for {pairs[k].ours}" for k, a in expected.items() if k not in given)
     extra = _listed(f"{k} {a.shape}" for k, a in given.items() if k not in expected)
     parts = [f"it has no {missing}"] * bool(missing) + [f"the model has nothing for {extra}"] * bool(extra)
     meant = _proposal(convention.separator, pairs, expected, given)
-    hint = f"By their shapes it may be names={meant}" if meant else "Say which layer is which by names="
+    hint = f"Judging by shapes, try names={meant}" if meant else "Use names= to say which layer is which"
     if not missing:
-        hint = "Drop what is no weight of these layers; or does the model lack a layer or a bias?"
+        hint = "Remove arrays that are not weights of these layers; or does the model lack a layer or a bias?"
     if not extra:
         hint = "A layer without a bias is nn.dense(units, bias=False); a norm without scale or shift has ones and zeros"
     return f"{convention.argument} does not fit the model: {'; '.join(parts)}. {hint}"
 
 
 def _proposal(separator: str, pairs: Mapping[str, Pair], expected: Arrays, given: Arrays) -> dict[str, str] | None:
-    """Which layer may be which: those with arrays of the same names and shapes. Of several such, those whose names
-    differ by their numbers alone, in the order of these; None if some are left, or nothing tells them apart."""
+    """A proposal for `names`: layers with arrays of the same names and shapes. Several such layers are matched in the
+    order of their numbers, if their names differ only in these; None if some remain unmatched or ambiguous."""
     ours: dict[str, set[tuple[str, Shape]]] = {}
     theirs: dict[str, set[tuple[str, Shape]]] = {}
     for name, array in expected.items():

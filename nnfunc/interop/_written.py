@@ -1,4 +1,4 @@
-"""A program as straight lines of Python: its calls in order, and those of its backward."""
+"""A program as straight-line Python: its calls in order, and those of its backward."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ RESERVED = {
     "train_step", "grads", "new", "moved", "name", "w", "g", "m", "v", "t", "c", "y", "T", "values", "residual",
     "value", "rows", "step", "share",
 }  # fmt: skip
-"""What the file says itself."""
+"""Names that the file defines itself."""
 
 
 class Written:
-    """A program in the words of a file.
+    """A program as the source of a file.
 
     Args:
-        program: of one network.
-        dtype: of its parameters.
-        extract: what functions are taken from.
-        train: whether the layers work as in training, and leave what backward needs.
-        arrays: the names of the arrays, of the parameters and then of the state.
+        program: the program of a single network.
+        dtype: the dtype of its parameters.
+        extract: collects the functions used.
+        train: whether the layers run in training mode and keep what backward needs.
+        arrays: the names of the parameters, followed by those of the state.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Written:
             self.names.update(_indexed(op.y, self.labels[-1]))
         extract.taken.update(self.labels)
 
-    # -- what things are called ----------------------------------------------------------------------------------------
+    # -- names ---------------------------------------------------------------------------------------------------------
 
     def array(self, op: Op, i: int) -> str:
-        """The i-th parameter of a call, as its layer sees it."""
+        """The i-th parameter of a call, in the form that its layer uses."""
         at = op.params[i]
         where = "params" if at < self.program.arrays else "state"
         return f"{where}[{quoted(self.arrays[at])}]" + (".mT" if op.turned[i] else "")
@@ -69,7 +69,7 @@ class Written:
         return [f"state[{quoted(self.arrays[self.program.arrays + i])}]" for i in op.state]
 
     def value(self, numbers: Value, casts: Iterator[bool] | None = None) -> str:
-        """A value; what is made of integers where floats are asked for is cast."""
+        """A value; integers are cast where floats are required."""
         if isinstance(numbers, tuple):
             parts = [self.value(n, casts) for n in numbers]
             return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
@@ -77,7 +77,7 @@ class Written:
         return f"{name}.astype(np.{self.dtype})" if casts and next(casts) and self.integers[numbers] else name
 
     def gradient(self, n: int) -> str:
-        """What the gradient of a value is called."""
+        """The name of the gradient of a value."""
         return f"d_{identifier(self.names[n])}"
 
     def said(self, op: Op) -> Said:
@@ -100,7 +100,7 @@ class Written:
         return self.train and not op.predicts
 
     def form(self, op: Op) -> tuple[Form, Said, str] | None:
-        """How a call is said in one line, None where it is called as a function."""
+        """The one-line form of a call; None if it is called as a function."""
         form = FORMS.get(op.kernel.forward)
         if form is None or not isinstance(op.y, int):
             return None
@@ -116,7 +116,7 @@ class Written:
     # -- forward -------------------------------------------------------------------------------------------------------
 
     def inputs(self) -> list[str]:
-        """Lines that take the arrays out of x."""
+        """Lines that extract the arrays from x."""
         lines = []
         if isinstance(self.program.inputs, tuple):
             lines.append(f"{self.value(self.program.inputs)[1:-1]} = x")
@@ -165,11 +165,11 @@ class Written:
         return said
 
     def named(self, op: Op, label: str) -> list[str]:
-        """A call of a layer of one's own, whose functions take dicts."""
+        """A call of a user-defined layer, whose functions take dicts."""
         settings = op.layer.settings
         asks = settings.get("asks", ())
         if op.kernel.forward is not custom._forward or isinstance(op.y, tuple):
-            raise ValueError(f"{op.path or op.layer.name} is a layer of three functions: make it with nn.layer")
+            raise ValueError(f"{op.path or op.layer.name} is a layer of three functions: create it with nn.layer")
         names = [f"{quoted(k)}: {s}" for k, s in zip(op.state_names, self.state(op), strict=True)]
         asked = {
             "train": repr(self.trains(op)),
@@ -187,7 +187,7 @@ class Written:
         return lines + self.cast(label)
 
     def own(self, op: Op) -> str:
-        """The arrays of a layer of one's own, as a dict."""
+        """The arrays of a user-defined layer, as a dict."""
         items = [f"{quoted(k)}: {self.array(op, i)}" for i, k in enumerate(op.names)]
         return f"{{{', '.join(items)}}}"
 
@@ -197,7 +197,7 @@ class Written:
     # -- backward ------------------------------------------------------------------------------------------------------
 
     def backward(self) -> list[str]:
-        """The lines of the calls in reverse, which make of the outputs' gradients those of the parameters, `grads`."""
+        """The lines of the calls in reverse, from the gradients of the outputs to those of the parameters, `grads`."""
         plan, lines = planned(self.program, False, True), []
         known = set(leaves(self.program.output))
         for step in plan.calls:
@@ -275,14 +275,14 @@ class Written:
         return found
 
     def dy(self, numbers: Value, known: set[int]) -> str:
-        """The gradient of a call's output; 0 of an output that nothing depends on."""
+        """The gradient of a call's output; 0 if nothing depends on it."""
         if isinstance(numbers, tuple):
             return f"({', '.join(self.dy(n, known) for n in numbers)},)"
         return self.gradient(numbers) if numbers in known else f"np.zeros_like({self.names[numbers]})"
 
 
 def keywords(values: Mapping[str, Any], gone: set[str]) -> list[str]:
-    """Arguments by name, without those that are gone.
+    """Keyword arguments, without those in `gone`.
 
     >>> keywords({"eps": 1e-5, "mode": "same"}, {"eps"})
     ['mode="same"']
@@ -291,7 +291,7 @@ def keywords(values: Mapping[str, Any], gone: set[str]) -> list[str]:
 
 
 def identifier(name: str) -> str:
-    """A name as one that Python takes.
+    """A name converted to a valid Python identifier.
 
     >>> identifier("residual1.dense1"), identifier("lambda"), identifier("x")
     ('residual1_dense1', 'lambda_', 'x_')
@@ -303,7 +303,7 @@ def identifier(name: str) -> str:
 
 
 def input_names(numbers: Value) -> list[str]:
-    """x alone, or of several x0, x1, ...
+    """x, or x0, x1, ... for several inputs.
 
     >>> input_names(0), input_names((0, (1, 2)))
     (['x'], ['x0', 'x1', 'x2'])
@@ -312,7 +312,7 @@ def input_names(numbers: Value) -> list[str]:
 
 
 def integers(program: Program) -> list[bool]:
-    """Which values are made of integers: also what goes into a layer that takes anything and gives them on."""
+    """Flags of the integer values, including inputs of layers that accept any dtype and pass it on."""
     found = list(program.integers)
     for op in reversed(program.ops):
         if op.kernel.takes == "any" and not op.kernel.named and all(found[n] for n in leaves(op.y)):
@@ -322,7 +322,7 @@ def integers(program: Program) -> list[bool]:
 
 
 def _indexed(numbers: Value, name: str) -> dict[int, str]:
-    """The names of a call's outputs: its own, or of several name[0], name[1], ..."""
+    """The names of a call's outputs: its own name, or name[0], name[1], ... for several."""
     if not isinstance(numbers, tuple):
         return {numbers: name}
     return {n: said for i, part in enumerate(numbers) for n, said in _indexed(part, f"{name}[{i}]").items()}

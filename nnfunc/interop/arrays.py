@@ -1,11 +1,11 @@
-"""Arrays by name from files that others wrote: `.npz` of NumPy, `.safetensors` of PyTorch, Hugging Face and others.
+"""Named arrays from files of other libraries: NumPy's `.npz`, and `.safetensors` of PyTorch, Hugging Face and others.
 
     arrays = read_arrays("model.safetensors")
     params, state = nnfunc.interop.torch.from_state_dict(model, arrays, input_shape=(64,), prefix="encoder.")
 
-The readers for PyTorch, Keras and Flax take such a dict. NumPy alone is needed; nothing in a file is run, and no pickle
-is opened: a `.pt` or `.h5` is to be saved anew by its own library, by `safetensors.torch.save_file(net.state_dict(),
-path)` or `np.savez(path, **{w.path: w.numpy() for w in net.weights})`.
+The readers for PyTorch, Keras and Flax take such a dict. Only NumPy is required; nothing in a file is executed, and no
+pickle is loaded: save a `.pt` or `.h5` file again with its own library, by
+`safetensors.torch.save_file(net.state_dict(), path)` or `np.savez(path, **{w.path: w.numpy() for w in net.weights})`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ DTYPES = {
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of a file, under their names there.
+    """Reads all arrays of a file, by name.
 
     Args:
         path: ends in .npz or .safetensors.
     Returns:
-        floats of float32 or float64; float16 and bfloat16 become float32, which holds them exactly. Whole numbers and
-        truth values as they are.
+        floats as float32 or float64; float16 and bfloat16 become float32, which represents them exactly. Integers and
+        booleans are unchanged.
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another suffix, a file that is damaged or no such file, an array of objects (a pickle), of text, or
-            of floats of 8 bits, which are nothing without their scales.
+        ValueError: another suffix, a damaged file or one of another format, an array of objects (a pickle), of text, or
+            of 8-bit floats, which are meaningless without their scales.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -63,40 +63,40 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 
 
 def _of_npz(data: bytes) -> dict[str, NDArray[Any]]:
-    if data[:2] != b"PK":  # np.load would take it for a pickle
-        raise ValueError("it does not begin as an npz does: it is damaged, cut short, or of another format")
+    if data[:2] != b"PK":  # np.load would treat it as a pickle
+        raise ValueError("it does not begin like an npz file: it is damaged, truncated, or of another format")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as members:
             arrays = {k: members[k] for k in members.files}
     except zipfile.BadZipFile as error:
-        raise ValueError(f"it is damaged or cut short ({error})") from error
+        raise ValueError(f"it is damaged or truncated ({error})") from error
     for k, a in arrays.items():
-        if isinstance(a, np.ndarray) and a.dtype.kind == "V" and a.dtype.itemsize == 2:  # bfloat16, as NumPy saves it
+        if isinstance(a, np.ndarray) and a.dtype.kind == "V" and a.dtype.itemsize == 2:  # bfloat16, as saved by NumPy
             arrays[k] = _from_bfloat16(a.view(np.uint16))
         elif not isinstance(a, np.ndarray) or a.dtype.kind not in "fiub":
-            raise ValueError(f"{k!r} is no array of numbers, but of {getattr(a, 'dtype', 'bytes')}")
+            raise ValueError(f"{k!r} is not an array of numbers, but of {getattr(a, 'dtype', 'bytes')}")
     return arrays
 
 
 def _of_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
-    """The format: the length of a header, 8 bytes; the header, JSON of dtypes, shapes and offsets; the bytes of all."""
+    """The format: the length of the header in 8 bytes; the header, JSON with dtypes, shapes and offsets; all bytes."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
-        raise ValueError("it is damaged, cut short, or no .safetensors: its header is longer than the file")
+        raise ValueError("it is damaged, truncated, or not a .safetensors file: its header is longer than the file")
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
     body, arrays = memoryview(data)[8 + length :], {}
     for name, about in header.items():
         kind, (start, end) = about["dtype"], about["data_offsets"]
         if kind not in DTYPES:
-            raise ValueError(f"{name!r} is of {kind}, expected one of {', '.join(DTYPES)}")
+            raise ValueError(f"{name!r} has dtype {kind}, expected one of {', '.join(DTYPES)}")
         if not 0 <= start <= end <= len(body):
-            raise ValueError(f"{name!r} ends behind the end of the file: it is damaged or cut short")
+            raise ValueError(f"{name!r} extends beyond the end of the file: it is damaged or truncated")
         array = np.frombuffer(body[start:end], DTYPES[kind]).reshape(about["shape"])
         arrays[name] = _from_bfloat16(array) if kind == "BF16" else array.astype(array.dtype.newbyteorder("="))
     return arrays
 
 
 def _from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """bfloat16 is the first half of float32."""
+    """Converts bfloat16, which is the first half of float32."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,4 +1,4 @@
-"""Rules as HIPS autograd takes them (`defvjp`), for the gradient laboratory."""
+"""Gradient rules of HIPS autograd (`defvjp`), for the gradient checks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ __all__ = ["pair"]
 
 
 def pair(f: Callable[..., Any], *makers: Callable[..., Any] | None) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A function and its rules as a forward and a backward for `nn.check_function`.
+    """Converts a function and its rules into a forward and a backward for `nn.check_function`.
 
     Args:
         f: inputs -> y.
-        makers: for each input (y, *inputs) -> (dy -> gradient), as in `defvjp(f, ...)`; None for one without.
+        makers: for each input, (y, *inputs) -> (dy -> gradient), as in `defvjp(f, ...)`; None for inputs without
+            gradient.
 
     >>> def product(x, w):
     ...     return x @ w

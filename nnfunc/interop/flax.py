@@ -1,26 +1,28 @@
-"""Weights from and to Flax: the variables of a Linen module.
+"""Weights from and to Flax, as the variables of a Linen module.
 
     params, state = from_variables(model, variables, input_shape=(4,))
     y = module.apply(to_variables(model, params, state), x)
 
-Without `names` the layers are called as in a module whose `__call__` makes them in the order of the model ("Dense_0",
-"BatchNorm_0"; Flax numbers layers in the order in which they are made, and in `Dense(2)(Dense(4)(x))` the outer is made
-first), or as in an `nn.Sequential` of the same layers ("layers_0", "layers_2"; nested "layers_2/layers_0"). `names`
-gives other names: {"dense1": "encoder", "residual1.dense1": "Block_0/Dense_0"}.
+Without `names`, layers are named as in a module whose `__call__` creates them in the order of the model ("Dense_0",
+"BatchNorm_0"; Flax numbers layers in order of creation, and in `Dense(2)(Dense(4)(x))` the outer one is created first),
+or as in an `nn.Sequential` of the same layers ("layers_0", "layers_2"; nested "layers_2/layers_0"). Use `names` for
+other names: {"dense1": "encoder", "residual1.dense1": "Block_0/Dense_0"}.
 
-What weights do not tell: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-6 in the others, which is
-`nn.layer_norm(eps=1e-6)`; `momentum=0.99` of `BatchNorm` is `nn.batch_norm(momentum=0.99)`; `nn.gelu` there is the form
-with tanh, `nn.gelu(True)` here. `PReLU` there has one slope for all features, `nn.prelu` one for each: repeat it.
-`MultiHeadDotProductAttention(num_heads, qkv_features)` is `nn.attention(num_heads, size=qkv_features // num_heads)`, of
-two different inputs with `cross=True`.
+Differences that weights do not show: the eps of Flax's norms is 1e-5 in `BatchNorm` and 1e-6 in the others, which is
+`nn.layer_norm(eps=1e-6)`. `momentum=0.99` of `BatchNorm` is `nn.batch_norm(momentum=0.99)`. `nn.gelu` there is the tanh
+form, `nn.gelu(True)` here. `PReLU` there has a single slope for all features, `nn.prelu` one per feature: repeat it.
+`MultiHeadDotProductAttention(num_heads, qkv_features)` is `nn.attention(num_heads, size=qkv_features // num_heads)`,
+with `cross=True` for two different inputs.
 
-The weights of `RNN(LSTMCell(units))` are those of the cell, "LSTMCell_0" or, in an `nn.Sequential`, "layers_0/cell"; an
-`OptimizedLSTMCell` in a `__call__` is named, {"lstm1": "OptimizedLSTMCell_0"}, and so are the two layers of an
+The weights of `RNN(LSTMCell(units))` are those of the cell, "LSTMCell_0" or, in an `nn.Sequential`, "layers_0/cell".
+Name an `OptimizedLSTMCell` in a `__call__`, {"lstm1": "OptimizedLSTMCell_0"}, as well as the two layers of an
 `nn.bidirectional` there. `GRUCell` is `nn.gru` with the reset after the product, `SimpleCell` is `nn.rnn`.
 
 A module of Flax NNX has the same names without collections: read
-`nnx.to_pure_dict(nnx.state(module, (nnx.Param, nnx.BatchStat)))` with `names`; what `to_variables` gives is for Linen.
-A pytree of one's own, by layer and array, takes no function:
+`nnx.to_pure_dict(nnx.state(module, (nnx.Param, nnx.BatchStat)))` with `names`; the result of `to_variables` is for
+Linen.
+
+A custom pytree, by layer and array, needs no function:
 
 >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
 >>> params, state = model.init(nn.key(0), (2,))
@@ -60,7 +62,7 @@ KINDS = {
     "prelu": "PReLU",
     "rms_norm": "RMSNorm",
 }
-"""What the layers are called there whose kind is called otherwise."""
+"""Flax's names of layers, where they differ."""
 
 CELLS = {"rnn": "SimpleCell", "gru": "GRUCell", "lstm": "LSTMCell"}
 
@@ -97,7 +99,7 @@ CONVENTION = Convention(
         f"{''.join(w[:1].upper() + w[1:] for w in {**KINDS, **CELLS}.get(kind, kind).split('_'))}_{number}"
     ),
 )
-"""In "i{rzn}/kernel" stand several arrays of gates side by side: "ir/kernel", "iz/kernel", "in/kernel"."""
+""""i{rzn}/kernel" denotes several concatenated arrays of gates: "ir/kernel", "iz/kernel", "in/kernel"."""
 
 SEQUENTIAL = CONVENTION._replace(
     default=lambda position, kind, number: f"layers_{position}{'/cell' * (kind in CELLS)}",
@@ -116,20 +118,20 @@ def from_variables(
     names: Names | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[ArrayDict, ArrayDict]:
-    """Parameters and state of a model from a Flax module's variables, like `model.init`.
+    """Returns parameters and state of a model from a Flax module's variables, like `model.init`.
 
     Args:
-        model: with the layers of the module.
-        variables: {"params": {...}, "batch_stats": {...}} of nested dicts, as from `module.init`; or, without these
-            collections, one tree of all arrays; also flat, {"params/Dense_0/kernel": array}, as from a file.
-        input_shape: the shape of one example, a tuple of shapes for several inputs.
-        names: {layer of the model: its name in Flax}; without it, "Dense_0" or "layers_0", as they are called there.
-        dtype: of the parameters; None: float64 if any array is float64, else float32.
+        model: a model with the layers of the module.
+        variables: {"params": {...}, "batch_stats": {...}} of nested dicts, as from `module.init`; or a single tree of
+            all arrays, without these collections; or flat, {"params/Dense_0/kernel": array}, as from a file.
+        input_shape: the shape of one example, or a tuple of shapes for several inputs.
+        names: {layer of the model: its name in Flax}; by default "Dense_0" or "layers_0", as named there.
+        dtype: the dtype of the parameters; None: float64 if any array is float64, otherwise float32.
     Returns:
         (params, state), the state with the running averages of batch norm.
     Raises:
-        ValueError: names or shapes that do not fit, NaN or infinity, an unknown layer in `names`.
-        TypeError: something that is no dict of arrays.
+        ValueError: mismatched names or shapes, NaN or infinity, or an unknown layer in `names`.
+        TypeError: not a dict of arrays.
 
     >>> variables = {"params": {"Dense_0": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}}}
     >>> params, state = from_variables(nn.serial(nn.dense(3), nn.relu()), variables, (2,))
@@ -142,7 +144,7 @@ def from_variables(
     arrays: dict[str, ArrayLike] = {}
     for name, array in (pair for tree in trees for pair in _flat(tree)):
         if name in arrays:
-            raise ValueError(f"variables has two arrays named {name!r}")
+            raise ValueError(f"variables contains two arrays named {name!r}")
         arrays[name] = array
     if all(name.startswith(COLLECTIONS) for name in arrays):  # of a flat dict
         arrays = {name.partition("/")[2]: array for name, array in arrays.items()}
@@ -158,19 +160,19 @@ def to_variables(
     names: Names | None = None,
     sequential: bool = False,
 ) -> Tree:
-    """The variables of a Flax module with the layers of a model, for `module.apply`.
+    """Returns the variables of a Flax module with the layers of a model, for `module.apply`.
 
     Args:
         model: the model.
-        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        params: its parameters, of a single network; or a `TrainState`, which also contains the state.
         state: its state.
         names: {layer of the model: its name in Flax}.
-        sequential: the module is an `nn.Sequential`: layers that are given no name are called "layers_0".
+        sequential: the module is an `nn.Sequential`: layers are named "layers_0" by default.
     Returns:
-        {"params": nested dicts of arrays} and, where there is a state, "batch_stats"; NumPy arrays of the parameters'
-        dtype, copies.
+        {"params": nested dicts of arrays} and, if there is a state, "batch_stats"; copies as NumPy arrays of the
+        parameters' dtype.
     Raises:
-        ValueError: parameters that do not fit the model, a stack, an unknown layer or one name for two in `names`.
+        ValueError: parameters that do not fit the model, a stack, or an unknown layer or a duplicate name in `names`.
 
     >>> model = nn.serial(nn.dense(3), nn.batch_norm())
     >>> variables = to_variables(model, *model.init(nn.key(0), (2,)))
@@ -183,7 +185,7 @@ def to_variables(
     flat = {name for name, _, _ in named}
     inside = [k for k in flat if any(k[:i] in flat for i, letter in enumerate(k) if letter == "/")]
     if inside:
-        raise ValueError(f"names: {inside[0]!r} would be inside an array: let no layer's name begin with an array's")
+        raise ValueError(f"names: {inside[0]!r} would be inside an array: no layer's name may begin with an array's")
     variables: Tree = {"params": {}}
     for whole, pair, array in named:
         tree = variables.setdefault("batch_stats" if pair.of_state else "params", {})
@@ -195,7 +197,7 @@ def to_variables(
 
 
 def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, ArrayLike]]:
-    """The arrays of nested dicts, each with the names on its way."""
+    """The arrays of nested dicts, with their paths."""
     if not isinstance(tree, Mapping):
         yield path, tree
         return
@@ -207,7 +209,7 @@ SEVERAL = re.compile(r"\{(\w+)\}")
 
 
 def _parted(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The arrays that stand side by side in one whose name says so, each under its own."""
+    """Splits an array whose name denotes several, each under its own name."""
     found = SEVERAL.search(name)
     letters = found[1] if found else ""
     for letter, part in zip(letters, np.split(array, len(letters), axis=-1) if letters else (), strict=True):
@@ -217,7 +219,7 @@ def _parted(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
 
 
 def _side_by_side(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """The other way round."""
+    """The inverse of `_parted`."""
     found = dict(arrays)
     for there in (there.name for kind in CELLS for there in CONVENTION.arrays[kind].values()):
         several = SEVERAL.search(there)
@@ -234,7 +236,7 @@ DENSE = re.compile(r"(^|.*/)dense_([ih])/(kernel|bias)$")
 
 
 def _named_gates(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """The cells of Flax NNX under the names of Linen: all gates are one array there, and f's is called "if_"."""
+    """The cells of Flax NNX under the names of Linen: NNX has one array for all gates, and names that of f "if_"."""
     found: dict[str, ArrayLike] = {}
     for name, array in arrays.items():
         dense = DENSE.match(name)
@@ -243,7 +245,7 @@ def _named_gates(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
             units, columns = recurrent.shape
             letters = {3: "{rzn}", 4: "{ifgo}"}.get(columns // units, "")
             found[f"{dense[1]}{dense[2]}{letters}/{dense[3]}"] = array
-            if letters == "{rzn}":  # of a product without a bias
+            if letters == "{rzn}":  # that product has no bias
                 found[f"{dense[1]}hn/bias"] = np.zeros(units, np.float32)
         else:
             found[re.sub(r"(^|/)if_/", r"\1if/", name)] = array

@@ -1,4 +1,4 @@
-"""JAX's gradients for the gradient laboratory: `jax.custom_vjp` and all that `jax.vjp` takes."""
+"""Gradients of JAX for the gradient checks: `jax.custom_vjp`, and any function that `jax.vjp` accepts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["pair"]
 
 
 def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A JAX function as a forward and a backward for `nn.check_function`, in float64.
+    """Converts a JAX function into a forward and a backward for `nn.check_function`, in float64.
 
     Args:
-        f: arrays, or tuples, lists and dicts of them -> arrays; with `jax.custom_vjp` it is your rule that is checked.
+        f: arrays, or tuples, lists and dicts of them -> arrays; with `jax.custom_vjp`, your rule is checked.
 
     >>> import jax
     >>> @jax.custom_vjp
@@ -25,7 +25,7 @@ def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]
     >>> [(finding.name, finding.kind) for finding in nn.check_function(*pair(cube), np.array([0.5, -1.0])).findings]
     [('x', 'scale')]
     """
-    import jax  # this module can be read without it
+    import jax  # this module can be imported without it
 
     @wraps(f)
     def forward(*inputs: Any) -> tuple[Any, Any]:

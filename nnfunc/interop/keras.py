@@ -1,4 +1,4 @@
-"""Weights from and to Keras: the weights of a model, each under its path.
+"""Weights from and to Keras, by the paths of a model's weights.
 
     params, state = from_weights(model, {w.path: w.numpy() for w in net.weights}, input_shape=(4,))
 
@@ -6,19 +6,18 @@
     for w in net.weights:
         w.assign(weights[w.path])
 
-Keras numbers the layers that are given no name by kind and in the order in which they were made ("dense", "dense_1"),
-goes on where the last model ended, and takes no notice of nesting. So does `layer_names`: the layers of a kind here are
-those of the kind there in the order of their numbers, which must be that in which they stand there (unless the paths
-are sorted, as files do it). That is wrong if layers of one shape are called in another order than they were made in:
-compare an output. For other layers `names` says which they are: {"dense1": "fc1", "residual1.dense1": "block/fc"}; what
-stands before a name, like the model's, may be left out.
+Keras numbers unnamed layers by kind in order of creation ("dense", "dense_1"), continues where the last model ended,
+and ignores nesting. `layer_names` does the same: layers of a kind here correspond to those of the kind there in the
+order of their numbers, which must be the order of the paths (unless the paths are sorted, as in files). This is wrong
+if layers of the same shape are called in another order than they were created: compare an output. For other layers,
+use `names`: {"dense1": "fc1", "residual1.dense1": "block/fc"}; a prefix, like the model's name, may be omitted.
 
-What weights do not tell: the eps of Keras's norms is 1e-3, which is `nn.batch_norm(eps=1e-3)` and
-`nn.layer_norm(eps=1e-3)`, but for RMSNormalization, where it is 1e-6 as here; `GroupNormalization(-1)` is
-`nn.instance_norm(eps=1e-3)`; their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`; "gelu" is `nn.gelu()`,
-"leaky_relu" is `nn.leaky_relu(0.2)` ("LeakyReLU" `nn.leaky_relu(0.3)`).
-`MultiHeadAttention(heads, key_dim)` is `nn.attention(heads, size=key_dim)`, and with another value than query
-`cross=True`; a `value_dim` of its own has no counterpart.
+Differences that weights do not show: the eps of Keras's norms is 1e-3, which is `nn.batch_norm(eps=1e-3)` and
+`nn.layer_norm(eps=1e-3)`, except for RMSNormalization, where it is 1e-6 as here. `GroupNormalization(-1)` is
+`nn.instance_norm(eps=1e-3)`. Their `momentum=0.99` is `nn.batch_norm(momentum=0.99)`. "gelu" is `nn.gelu()`,
+"leaky_relu" is `nn.leaky_relu(0.2)` ("LeakyReLU" is `nn.leaky_relu(0.3)`). `MultiHeadAttention(heads, key_dim)` is
+`nn.attention(heads, size=key_dim)`, with `cross=True` if value and query differ; a separate `value_dim` has no
+counterpart.
 """
 
 from __future__ import annotations
@@ -52,19 +51,19 @@ KINDS = {
     "conv_transpose2d": "conv2d_transpose",
     "rnn": "simple_rnn",
 }
-"""What the layers are called there whose kind is called otherwise."""
+"""Keras's names of layers, where they differ."""
 
 KERNEL_AND_BIAS = {"W": There("kernel"), "b": There("bias")}
 SCALE_AND_SHIFT = {"gamma": There("gamma"), "beta": There("beta")}
 
 CELLS = ("rnn", "simple_rnn_cell", ()), ("gru", "gru_cell", (1, 0, 2)), ("lstm", "lstm_cell", ())
-"""A recurrent layer, its cell there, and the order of the gates there: z, r, h of our r, z, n, else as here."""
+"""A recurrent layer, its cell in Keras, and the order of its gates: z, r, h for our r, z, n, otherwise the same."""
 
 CANDIDATE = "candidate_bias"
-"""What a GRU with the reset after the product has beside its bias: there a row of it."""
+"""The additional bias of a GRU with the reset after the product: a row of its bias in Keras."""
 
 OUT = "attention_output"
-"""What the last of the four dense layers inside attention is called there."""
+"""The name of the last of the four dense layers inside attention in Keras."""
 
 CONVENTION = Convention(
     argument="weights",
@@ -93,7 +92,7 @@ CONVENTION = Convention(
         "prelu": {"slope": There("alpha")},
         "rms_norm": {"gamma": There("scale")},
     },
-    default=lambda position, kind, number: kind,  # of compositions, whose layers have whole names: see `layer_names`
+    default=lambda position, kind, number: kind,  # for compositions, whose layers have full names: see `layer_names`
 )
 
 
@@ -105,19 +104,19 @@ def from_weights(
     names: Names | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[ArrayDict, ArrayDict]:
-    """Parameters and state of a model from a Keras model's weights, like `model.init`.
+    """Returns parameters and state of a model from a Keras model's weights, like `model.init`.
 
     Args:
-        model: with the layers of the Keras model.
+        model: a model with the layers of the Keras model.
         weights: `{w.path: w.numpy() for w in net.weights}`.
-        input_shape: the shape of one example, a tuple of shapes for several inputs.
-        names: {layer of the model: its name in Keras}; without it, see `layer_names`.
-        dtype: of the parameters; None: float64 if any array is float64, else float32.
+        input_shape: the shape of one example, or a tuple of shapes for several inputs.
+        names: {layer of the model: its name in Keras}; by default, see `layer_names`.
+        dtype: the dtype of the parameters; None: float64 if any array is float64, otherwise float32.
     Returns:
         (params, state), the state with the moving averages of batch norm.
     Raises:
-        ValueError: names or shapes that do not fit, NaN or infinity, an unknown layer in `names`.
-        TypeError: something that is no dict of arrays.
+        ValueError: mismatched names or shapes, NaN or infinity, or an unknown layer in `names`.
+        TypeError: not a dict of arrays.
 
     >>> weights = {"sequential/dense_4/kernel": np.ones((2, 3)), "sequential/dense_4/bias": np.zeros(3)}
     >>> params, state = from_weights(nn.serial(nn.dense(3), nn.relu()), weights, (2,))
@@ -134,18 +133,18 @@ def from_weights(
 def to_weights(
     model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, names: Names | None = None
 ) -> dict[str, NDArray[np.generic]]:
-    """The weights of a Keras model with the layers of a model, each under its path.
+    """Returns the weights of a Keras model with the layers of a model, by path.
 
     Args:
         model: the model.
-        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        params: its parameters, of a single network; or a `TrainState`, which also contains the state.
         state: its state.
-        names: {layer of the model: its name in Keras}, from `layer_names` for the names of a certain Keras model;
-            without it, those that Keras gives in a new session, without a model's name before them.
+        names: {layer of the model: its name in Keras}, from `layer_names` for the names of a particular Keras model; by
+            default those that Keras assigns in a new session, without the name of a model as prefix.
     Returns:
-        arrays of the parameters' dtype, copies.
+        copies of the arrays, of the parameters' dtype.
     Raises:
-        ValueError: parameters that do not fit the model, a stack, an unknown layer or one name for two in `names`.
+        ValueError: parameters that do not fit the model, a stack, or an unknown layer or a duplicate name in `names`.
 
     >>> model = nn.serial(nn.dense(3), nn.batch_norm(), nn.dense(1, bias=False))
     >>> list(to_weights(model, *model.init(nn.key(0), (2,))))  # doctest: +NORMALIZE_WHITESPACE
@@ -160,7 +159,7 @@ CELL = re.compile(r"/(simple_rnn|gru|lstm)_cell/")
 
 
 def _one_bias(weights: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """A GRU's two rows of biases as their sum, but for that of its candidate."""
+    """A GRU's two rows of biases summed, except for that of its candidate."""
     found = {str(path): value for path, value in weights.items()}
     for path, value in weights.items():
         if str(path).endswith("/gru_cell/bias") and np.ndim(value) == 2:
@@ -173,7 +172,7 @@ def _one_bias(weights: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 
 
 def _two_biases(weights: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """The other way round."""
+    """The inverse of `_one_bias`."""
     found: dict[str, NDArray[np.generic]] = {}
     for path, value in weights.items():
         if path.endswith("/" + CANDIDATE):
@@ -186,15 +185,14 @@ def _two_biases(weights: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray
 
 
 def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = None) -> dict[str, str]:
-    """The name in Keras of every layer of a model that has weights.
+    """Returns the name in Keras of every layer of a model that has weights.
 
     Args:
         model: the model.
-        paths: those of the weights of a Keras model; without them, the names are those of a new session.
-        names: names that are known.
+        paths: the paths of a Keras model's weights; by default, names are those of a new session.
+        names: known names.
     Raises:
-        ValueError: an unknown layer in `names`, or layers of a kind there that do not stand in the order of their
-            numbers.
+        ValueError: an unknown layer in `names`, or layers of a kind there that are not in the order of their numbers.
 
     >>> model = nn.serial(nn.dense(4), nn.relu(), nn.dense(2))
     >>> layer_names(model, ["net/dense_7/kernel", "net/dense_7/bias", "net/dense_8/kernel", "net/dense_8/bias"])
@@ -206,7 +204,7 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
     inner = {path: layer for path, layer in layers(model) if layer.wire is None}
     around = [path for path in names if path not in inner]
     if around:
-        raise ValueError(f"names: {around[0]!r} is a composition, and Keras takes no notice of these: name its layers")
+        raise ValueError(f"names: {around[0]!r} is a composition, which Keras ignores: name its layers")
     there = list(dict.fromkeys(_layers_of(paths)))
     found = {path: _whole(name, there) for path, name in names.items()}
     numbered: dict[str, list[tuple[int, str]]] = {}
@@ -215,11 +213,11 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
         kind = re.sub(r"_\d+$", "", last)
         if name not in found.values():
             numbered.setdefault(kind, []).append((int(last[len(kind) + 1 :] or 0), name))
-    if there == sorted(there):  # as files and trees sort them, which says nothing: then the numbers do
+    if there == sorted(there):  # sorted as in files and trees, which carries no information: use the numbers
         numbered = {kind: sorted(those) for kind, those in numbered.items()}
     count: Counter[str] = Counter()
     wrappers = {path: i for i, path in enumerate(p for p, layer in layers(model) if layer.name == "bidirectional")}
-    made: Counter[str] = Counter()  # of both directions together
+    made: Counter[str] = Counter()  # both directions together
     for path, layer in inner.items():
         if path not in found and (layer.name in CONVENTION.arrays or not is_built_in(layer)):  # it has weights
             kind, (outer, _, direction) = KINDS.get(layer.name, layer.name), path.rpartition(".")
@@ -235,8 +233,8 @@ def layer_names(model: Layer, paths: Iterable[str] = (), names: Names | None = N
     for (number, name), (next_number, after) in (pair for kind in count for pair in pairwise(numbered.get(kind, []))):
         if number > next_number:
             raise ValueError(
-                f"weights has {name!r} before {after!r}, so there they were not made in this order: say which is "
-                f"which. As they stand there it is names={found}"
+                f"weights lists {name!r} before {after!r}, so layers are not in order of creation: say which is "
+                f"which. In the order listed, it is names={found}"
             )
     return found
 
@@ -246,13 +244,13 @@ def _numbered(kind: str, i: int) -> str:
 
 
 def _layers_of(paths: Iterable[str]) -> list[str]:
-    """The layer of each weight: of one inside attention or a recurrent cell the layer around it."""
+    """The layer of each weight; for weights inside attention or a recurrent cell, the enclosing layer."""
     inner = [CELL.sub("/", path).rpartition("/")[0] for path in paths]
     attention = {name.removesuffix(f"/{OUT}") for name in inner if name.endswith(f"/{OUT}")}
     return [around if (around := name.rpartition("/")[0]) in attention else name for name in inner]
 
 
 def _whole(name: str, there: Iterable[str]) -> str:
-    """The one of the names there that ends with this name; else the name itself."""
+    """The unique name there that ends with this name; otherwise the name itself."""
     ends = [k for k in there if k == name or k.endswith(f"/{name}")]
     return ends[0] if len(ends) == 1 else name

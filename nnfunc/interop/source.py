@@ -1,26 +1,26 @@
-"""The way out: a trained model as one readable Python file that needs NumPy alone.
+"""Export of a trained model as one readable Python file that requires only NumPy.
 
     write_source("digits.py", model, ts, input_shape=(64,))
 
     import digits
-    y = digits.predict(x)                         # where no nnfunc is installed
+    y = digits.predict(x)                         # without nnfunc installed
 
-The file is the model's program written out: a line for each call of a layer, like `relu1 = np.maximum(dense1, 0)`, with
-shapes beside it. Dense layers, simple activations, sums and reshapes stand there as one line of NumPy; any other layer
-is a call of its kernel's function, whose source is taken from this package with all that it uses, once, above. So the
-file gives the bits of `forward`. Up to 200 numbers stand in it as they are read; more in a `.npz` beside it, or in the
-file as base64.
+The file is the model's program written out: a line per call of a layer, like `relu1 = np.maximum(dense1, 0)`, with
+shapes as comments. Dense layers, simple activations, sums and reshapes are one line of NumPy each; any other layer is a
+call of its kernel's function, whose source is copied from this package once, with all its dependencies. The file
+therefore returns the same bits as `forward`. Up to 200 values are written as literals; larger models use a `.npz` next
+to the file, or base64 within it.
 
-With a loss and an optimizer the file has the training step too, with backward and update written out straight:
+With a loss and an optimizer, the file also contains the training step, with backward and update written out:
 
     params, slots = PARAMS, begin(PARAMS)
     params, slots, value = train_step(params, slots, x, target, lr=0.1)
 
-A model with a state (batch norm) takes and returns it as the last, one that draws (dropout) takes a key: the docstring
-of the file says it. Its steps have the bits of `nn.train_step`'s. What stands in the way is said: a layer of
-three functions (`nn.Layer(init, forward, backward)`), functions of your own that are no plain functions at the top of a
-module, or that use nnfunc; options of losses, losses of several outputs and of whole sequences; optimizers around
-others and settings by name or with a schedule (but for the learning rate, which is an argument of the step).
+Models with a state (batch norm) take and return it as the last value, models with randomness (dropout) take a key, as
+documented in the file. Its steps have the same bits as those of `nn.train_step`. Errors name what is not supported:
+layers of three functions (`nn.Layer(init, forward, backward)`), user-defined functions that are not plain top-level
+functions of a module or that use nnfunc, options of losses, losses of several outputs or whole sequences, wrapped
+optimizers, and settings by name or as a schedule (except for the learning rate, an argument of the step).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from nnfunc.penalties import Penalty
 __all__ = ["to_source", "write_source"]
 
 LITERALS = 200
-"""Up to so many numbers stand in the file as they are read."""
+"""The maximum number of values written as literals."""
 
 
 def to_source(
@@ -65,19 +65,18 @@ def to_source(
     optimizer: Optimizer | OptimizerName | None = None,
     penalty: Penalty | None = None,
 ) -> str:
-    """A model with its parameters as the text of a Python file, the weights inside.
+    """Returns a model with its parameters as the text of a Python file that includes the weights.
 
     Args:
-        model: of built-in layers, or of layers from functions of your own (`nn.layer`), at the top of a module.
-        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        model: a model of built-in layers, or of layers from your own top-level functions of a module (`nn.layer`).
+        params: its parameters, of a single network; or a `TrainState`, which also contains the state.
         state: its state.
-        input_shape: the shape of one example, a tuple of shapes for several inputs.
-        loss, optimizer, penalty: of the training step, which is written if loss and optimizer are given.
+        input_shape: the shape of one example, or a tuple of shapes for several inputs.
+        loss, optimizer, penalty: those of the training step, which is written if loss and optimizer are given.
     Returns:
-        the source of a module with `predict(x)`, `PARAMS`, and `train_step` and `begin` if asked for.
+        the source of a module with `predict(x)`, `PARAMS`, and `train_step` and `begin` if requested.
     Raises:
-        ValueError: what cannot be written (the module says what that is); parameters or an input_shape that do not fit;
-            a stack.
+        ValueError: an unsupported part (see the module's docstring), mismatched parameters or input_shape, or a stack.
 
     >>> model = nn.mlp([2, 2, 1], ["relu", "sigmoid"])
     >>> params, state = model.init(nn.key(0), (2,))
@@ -106,13 +105,13 @@ def write_source(
     optimizer: Optimizer | OptimizerName | None = None,
     penalty: Penalty | None = None,
 ) -> None:
-    """Writes `to_source` into a file; more than 200 numbers go into a `.npz` beside it, of the same name.
+    """Writes `to_source` to a file; more than 200 values go into a `.npz` of the same name next to it.
 
     Args:
-        path: of the file, `something.py`.
+        path: the path of the file, `something.py`.
         model, params, state, input_shape, loss, optimizer, penalty: see `to_source`.
     Raises:
-        ValueError: as `to_source`; a path that does not end in .py.
+        ValueError: as in `to_source`, or a path that does not end in .py.
 
     >>> import pathlib, tempfile
     >>> model = nn.serial(nn.dense(20))
@@ -129,7 +128,7 @@ def write_source(
     text, arrays = _text(model, params, state, input_shape, loss, optimizer, penalty, beside.name)
     if arrays:
         with beside.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  # none is named allow_pickle
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none of them is named allow_pickle
     path.write_text(text, encoding="utf-8")
 
 
@@ -143,10 +142,10 @@ def _text(
     penalty: Penalty | None,
     beside: str | None,
 ) -> tuple[str, dict[str, NDArray[Any]]]:
-    """The text of the file, and the arrays that go beside it."""
+    """The text of the file, and the arrays for the file next to it."""
     whole, all_params, all_state = single(model, params, state)
     wanted = training_of(model, loss, optimizer, penalty)
-    if wanted is not None:  # what is frozen stays in the state
+    if wanted is not None:  # frozen arrays stay in the state
         given, held = (params, state) if isinstance(params, Mapping) else (params.params, params.state)
         whole, all_params, all_state = model, ArrayDict(given), ArrayDict(held)
     shapes, dtype = check_shapes(input_shape), np.dtype(all_params.dtype if all_params.size else np.float32)
@@ -174,13 +173,13 @@ def _text(
         )
     ]
     if extract.pieces:
-        parts += [_heading("what layers are made of"), *_grouped(extract.pieces)]
-    parts += [_heading("the numbers"), weights, _heading("the network"), *functions]
+        parts += [_heading("functions of the layers"), *_grouped(extract.pieces)]
+    parts += [_heading("the parameters"), weights, _heading("the network"), *functions]
     return "\n\n\n".join(part.strip("\n") for part in parts) + "\n", {} if inside else arrays
 
 
 def _grouped(pieces: list[str]) -> list[str]:
-    """Constants that follow each other stand together; messages speak of what is there."""
+    """Groups consecutive constants, and adapts messages to the names in the file."""
     found: list[str] = []
     for piece in pieces:
         text = piece.replace("nn.key(", "new_key(")
@@ -198,10 +197,10 @@ def _heading(said: str) -> str:
 def _docstring(predicts: Written, wanted: Training | None, use: list[str]) -> str:
     made = predicts.program
     x, y = _named_shapes(made, predicts, made.inputs, "x"), _named_shapes(made, predicts, made.output, "y")
-    takes = f"Takes {x}, of {predicts.dtype} or integers; gives {y}. Values are named for the layers that make them."
+    takes = f"Takes {x}, of {predicts.dtype} or integers; returns {y}. Values are named after their layers."
     said = [] if wanted is None else ["", textwrap.fill(wanted.said(), 120)]
-    first = '"""A neural network written out in NumPy (2.0 or later), which is all that it needs.'
-    by = f"Written by nnfunc {__version__}, from whose source its functions are taken (MIT licence)."
+    first = '"""A neural network written out in NumPy (2.0 or later), its only requirement.'
+    by = f"Written by nnfunc {__version__}, from whose source its functions are copied (MIT licence)."
     lines = [first, "", *(f"    {line}" for line in use), "", textwrap.fill(takes, 120), *said, "", by, '"""']
     return "\n".join(lines)
 
@@ -212,7 +211,7 @@ def _named_shapes(made: Program, written: Written, numbers: Any, name: str) -> s
 
 
 def _predict(written: Written, has_state: bool) -> str:
-    """The function that predicts."""
+    """The function `predict`."""
     made = written.program
     x, y = (_named_shapes(made, written, n, name) for n, name in ((made.inputs, "x"), (made.output, "y")))
     given = "x, params=PARAMS, state=STATE" if has_state else "x, params=PARAMS"
@@ -220,7 +219,7 @@ def _predict(written: Written, has_state: bool) -> str:
     return "\n".join([f"def predict({given}):", *(f"    {line}" for line in body)])
 
 
-# -- the numbers -------------------------------------------------------------------------------------------------------
+# -- parameters --------------------------------------------------------------------------------------------------------
 
 
 def _weights(extract: Extract, params: ArrayDict, state: ArrayDict, beside: str | None) -> str:
@@ -246,7 +245,7 @@ def _weights(extract: Extract, params: ArrayDict, state: ArrayDict, beside: str 
 
 
 def _entry(name: str, array: NDArray[Any], many: bool) -> list[str]:
-    """An array of a dict."""
+    """The lines of an array in a dict."""
     if many or not array.size:
         text = base64.b64encode(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()).decode()
         kind = array.dtype.newbyteorder("<").str
@@ -260,7 +259,7 @@ def _entry(name: str, array: NDArray[Any], many: bool) -> list[str]:
 
 
 def _literal(array: NDArray[Any]) -> str:
-    """An array as nested lists of the shortest numbers that are it."""
+    """An array as nested lists of the shortest literals that represent it exactly."""
     if array.dtype == np.float32:
         short = np.array([float(str(v)) for v in array.ravel()]).reshape(array.shape)
         if (short.astype(np.float32) == array).all():

@@ -1,4 +1,4 @@
-"""Thinc's models for the gradient laboratory: forward(model, X, is_train) -> (Y, backprop)."""
+"""Thinc models for the gradient checks: forward(model, X, is_train) -> (Y, backprop)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["pair"]
 
 
 def pair(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A Thinc model as a forward and a backward for `nn.check_function`: of its parameters, then of X.
+    """Converts a Thinc model into a forward and a backward for `nn.check_function`, taking its parameters, then X.
 
-    Without parameters, or to check dX alone, it is `nn.check_function(model.begin_update, None, X)`.
+    Without parameters, or to check only dX, use `nn.check_function(model.begin_update, None, X)`.
 
     Args:
-        model: an initialised `thinc.api.Model`. The parameters are those of all its nodes by "name" or, of a node
-            inside, "1.name".
+        model: an initialized `thinc.api.Model`. The parameters are those of all its nodes, named "name" or, in an inner
+            node, "1.name".
 
     >>> def check(model, X):
     ...     params = {name: model.get_param(name) for name in model.param_names}

@@ -1,27 +1,28 @@
-"""Weights from and to PyTorch: the `state_dict` of a module.
+"""Weights from and to PyTorch, as the `state_dict` of a module.
 
     params, state = from_state_dict(model, module.state_dict(), input_shape=(4,))
     module.load_state_dict(to_state_dict(model, params, state))
 
-The names are those of an `nn.Sequential` with the same layers at the same positions ("0.weight"; a nested composition
-is a nested one, "2.0.weight"), in which what follows the last layer with weights, like a softmax, may be missing. For
-any other module `names` says how its attributes are called, in full: {"dense1": "fc1", "residual1.dense1": "block.fc"};
-the name of a composition stands before the positions of the layers in it, and {"": "net"} before those of the model.
-Two tied arrays that are one tensor there have both names, as in the `state_dict` of such a module; one may be missing.
+The default names are those of an `nn.Sequential` with the same layers at the same positions ("0.weight"; "2.0.weight"
+in a nested one for a nested composition); layers after the last one with weights, like a softmax, may be missing
+there. For any other module, `names` gives the full names of its attributes: {"dense1": "fc1", "residual1.dense1":
+"block.fc"}; the name of a composition is prefixed to the positions of its layers, and that of {"": "net"} to those of
+the model. Two tied arrays that are a single tensor there have both names, as in the `state_dict` of such a module; one
+may be missing.
 
-What weights do not tell: eps is 1e-5 in both, but for `nn.RMSNorm`, whose default for float32 is `nn.rms_norm(1.19e-7)`
-here; a norm of instances has weights with `affine=True`; `nn.GELU()` is `nn.gelu()` and `nn.GELU("tanh")` is
-`nn.gelu(True)`; a module for a cross-entropy ends with logits, so `nn.predict` gives logits if the model has no softmax
-either. When training goes on, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here, `num_batches_tracked`
-begins at 0 again (which counts with `momentum=None`), and PyTorch's running variance moves towards the unbiased
-variance, ours towards the biased. Of the two biases of a recurrent layer only the sum counts, but for a GRU's
-candidate: they are one array here, and the second is 0 there. An `nn.LSTM` is `nn.lstm` or, in both directions,
-`nn.bidirectional(nn.lstm(units))`; one of several layers (`num_layers`) has no counterpart: it is several modules. An
-image has its channels first there: what follows an `nn.Flatten` behind a convolution, and what stands before the
-`nn.Unflatten` of a decoder (here `nn.reshape(H, W, C)`), has its weights in another order, which is seen to where the
-layers stand in the order in which they are used.
+Differences that weights do not show: eps is 1e-5 in both, except for `nn.RMSNorm`, whose default for float32 is
+`nn.rms_norm(1.19e-7)` here. Instance norms have weights with `affine=True`. `nn.GELU()` is `nn.gelu()`, and
+`nn.GELU("tanh")` is `nn.gelu(True)`. A module for a cross-entropy ends with logits, so `nn.predict` returns logits
+unless the model has a softmax. If training continues, a `momentum` of 0.1 there is `nn.batch_norm(momentum=0.9)` here,
+`num_batches_tracked` restarts at 0 (which matters with `momentum=None`), and PyTorch's running variance tracks the
+unbiased variance, ours the biased one. Only the sum of a recurrent layer's two biases matters, except for a GRU's
+candidate: they are a single array here, and the second is 0 there. An `nn.LSTM` is `nn.lstm` or, if bidirectional,
+`nn.bidirectional(nn.lstm(units))`; one with several layers (`num_layers`) has no counterpart: it corresponds to several
+modules. Images have the channel axis first there: the weights after an `nn.Flatten` that follows a convolution, and
+before the `nn.Unflatten` of a decoder (here `nn.reshape(H, W, C)`), are in another order. They are reordered if the
+layers are listed in the order in which they are used.
 
-And a gradient of PyTorch's, of a module or an `autograd.Function`, for the gradient laboratory: `pair`.
+`pair` provides gradients of PyTorch, of a module or an `autograd.Function`, for the gradient checks.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["from_state_dict", "pair", "to_state_dict"]
 
 BOTH, CANDIDATE = "bias_hh_l0", "bias_hh_candidate"
-"""PyTorch's second bias of a recurrent layer, and the part of it that is not only added to the first: a GRU's."""
+"""PyTorch's second bias of a recurrent layer, and the part of it that is not simply added to the first, in a GRU."""
 
 SCALE_AND_SHIFT = {"gamma": There("weight"), "beta": There("bias")}
 
@@ -89,7 +90,7 @@ CONVENTION = Convention(
 )
 
 COUNT, BESIDE = "num_batches_tracked", "running_mean"
-"""What a batch norm of PyTorch has beside its averages: how many batches there were, which nothing here depends on."""
+"""The count of batches that PyTorch's batch norm has in addition to its averages, which nothing here depends on."""
 
 
 def from_state_dict(
@@ -101,22 +102,22 @@ def from_state_dict(
     prefix: str = "",
     dtype: DTypeLike | None = None,
 ) -> tuple[ArrayDict, ArrayDict]:
-    """Parameters and state of a model from a PyTorch module's `state_dict`, like `model.init`.
+    """Returns parameters and state of a model from a PyTorch module's `state_dict`, like `model.init`.
 
     Args:
-        model: with the layers of the module.
+        model: a model with the layers of the module.
         state_dict: `module.state_dict()`; tensors of any floating dtype on any device, or NumPy arrays, such as those
             of `nnfunc.interop.arrays.read_arrays`.
-        input_shape: the shape of one example, a tuple of shapes for several inputs.
-        names: {layer of the model: its name in the module}; without it, that of an `nn.Sequential`.
-        prefix: what the names of this part begin with, "encoder."; the others are left out. Without it, what all names
-            begin with is left out where it is in the way: the "module." of a `DataParallel`.
-        dtype: of the parameters; None: float64 if any tensor is float64, else float32.
+        input_shape: the shape of one example, or a tuple of shapes for several inputs.
+        names: {layer of the model: its name in the module}; by default those of an `nn.Sequential`.
+        prefix: selects the names that begin with it, like "encoder."; others are ignored. By default, a prefix shared
+            by all names is removed if necessary, like the "module." of a `DataParallel`.
+        dtype: the dtype of the parameters; None: float64 if any tensor is float64, otherwise float32.
     Returns:
         (params, state), the state with the running averages of batch norm.
     Raises:
-        ValueError: names or shapes that do not fit, NaN or infinity, an unknown layer in `names`.
-        TypeError: something that is no dict of tensors.
+        ValueError: mismatched names or shapes, NaN or infinity, or an unknown layer in `names`.
+        TypeError: not a dict of tensors.
 
     >>> tensors = {"fc.weight": np.ones((3, 2)), "fc.bias": np.zeros(3)}
     >>> params, state = from_state_dict(nn.serial(nn.dense(3)), tensors, (2,), names={"dense1": "fc"})
@@ -127,7 +128,7 @@ def from_state_dict(
     >>> from_state_dict(nn.serial(nn.dense(3)), tensors, (2,))
     Traceback (most recent call last):
     ValueError: state_dict does not fit the model: it has no 0.weight (3, 2) for dense1.W, 0.bias (3,) for dense1.b; \
-the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may be names={'dense1': 'fc'}
+the model has nothing for fc.weight (3, 2), fc.bias (3,). Judging by shapes, try names={'dense1': 'fc'}
     """
     if not isinstance(state_dict, Mapping):
         hint = ": pass module.state_dict()" if hasattr(state_dict, "state_dict") else ""
@@ -142,18 +143,18 @@ the model has nothing for fc.weight (3, 2), fc.bias (3,). By their shapes it may
 def to_state_dict(
     model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, names: Names | None = None
 ) -> dict[str, torch.Tensor]:
-    """The `state_dict` of a PyTorch module with the layers of a model: `module.load_state_dict` takes it as it is.
+    """Returns the `state_dict` of a PyTorch module with the layers of a model, for `module.load_state_dict`.
 
     Args:
         model: the model.
-        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        params: its parameters, of a single network; or a `TrainState`, which also contains the state.
         state: its state.
-        names: {layer of the model: its name in the module}; without it, that of an `nn.Sequential`.
+        names: {layer of the model: its name in the module}; by default those of an `nn.Sequential`.
     Returns:
-        tensors of the parameters' dtype, copies; a float64 network needs `module.double()`.
+        copies of the arrays as tensors of the parameters' dtype; a float64 network needs `module.double()`.
     Raises:
         ImportError: PyTorch is not installed.
-        ValueError: parameters that do not fit the model, a stack, an unknown layer or one name for two in `names`.
+        ValueError: parameters that do not fit the model, a stack, or an unknown layer or a duplicate name in `names`.
 
     >>> model = nn.serial(nn.dense(3), nn.batch_norm())
     >>> list(to_state_dict(model, *model.init(nn.key(0), (2,)), names={"batch_norm1": "bn"}))
@@ -171,17 +172,17 @@ def to_state_dict(
 
 
 def _part(state_dict: Mapping[str, torch.Tensor | ArrayLike], prefix: str) -> dict[str, torch.Tensor | ArrayLike]:
-    """What is below a prefix, without it."""
+    """The entries with a prefix, without it."""
     begin = f"{prefix.removesuffix('.')}."
     found = {name.removeprefix(begin): value for name, value in state_dict.items() if name.startswith(begin)}
     if not found:
         known = sorted({name.rpartition(".")[0] for name in state_dict})
-        raise ValueError(f"prefix={prefix!r}: no name begins with it; there are {', '.join(known[:8])}")
+        raise ValueError(f"prefix={prefix!r}: no name begins with it; expected one of {', '.join(known[:8])}")
     return found
 
 
 def _directions(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """The two directions of a recurrent layer, which PyTorch tells apart at the end of a name, as two layers."""
+    """The two directions of a recurrent layer, which PyTorch distinguishes by a suffix, as two layers."""
     found: dict[str, ArrayLike] = {}
     for name, array in arrays.items():
         prefix, _, own = str(name).rpartition(".")
@@ -196,7 +197,7 @@ def _directions(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 
 
 def _side_by_side(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The other way round."""
+    """The inverse of `_directions`."""
     ends = {"forward": "", "backward": "_reverse"}
     found: dict[str, NDArray[Any]] = {}
     for name, array in arrays.items():
@@ -209,7 +210,7 @@ def _side_by_side(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
 
 
 def _one_bias(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """A recurrent layer's two biases as one, but for that of a GRU's candidate."""
+    """A recurrent layer's two biases summed, except for that of a GRU's candidate."""
     found = dict(arrays)
     for name in arrays:
         prefix = str(name).removesuffix(BOTH)
@@ -226,7 +227,7 @@ def _one_bias(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 
 
 def _two_biases(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The other way round: the second bias is 0, but for that of a GRU's candidate."""
+    """The inverse of `_one_bias`: the second bias is 0, except for that of a GRU's candidate."""
     found: dict[str, NDArray[Any]] = {}
     for name, array in arrays.items():
         prefix = name.removesuffix("bias_ih_l0")
@@ -245,7 +246,7 @@ PARTS = ("q", "k", "v")
 
 
 def _parted(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
-    """Attention's three weights and biases, which PyTorch keeps as one, by themselves."""
+    """Attention's three weights and biases, which PyTorch concatenates, as separate arrays."""
     found = dict(arrays)
     for name in arrays:
         for what in ("weight", "bias"):
@@ -257,7 +258,7 @@ def _parted(arrays: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
 
 
 def _fused(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The other way round; the weights only where all have one shape, as there."""
+    """The inverse of `_parted`; weights are fused only if all have the same shape, as there."""
     found = dict(arrays)
     for name in arrays:
         for what in ("weight", "bias"):
@@ -268,8 +269,8 @@ def _fused(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch need not be there
-    """A tensor as an array; NumPy has no bfloat16, so what is shorter than float32 becomes that."""
+def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch may not be installed
+    """A tensor as an array; NumPy lacks bfloat16, so shorter floats become float32."""
     array: ArrayLike = value
     if not hasattr(value, "detach"):
         return array
@@ -277,15 +278,15 @@ def _array(value: Any, name: str) -> ArrayLike:  # Any: PyTorch need not be ther
         short = value.is_floating_point() and value.element_size() < 4
         return np.asarray((value.float() if short else value).numpy(force=True))
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise TypeError(f"{name} is no plain tensor: {error}") from error
+        raise TypeError(f"{name} is not a plain tensor: {error}") from error
 
 
 def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A PyTorch function as a forward and a backward for `nn.check_function`, in float64.
+    """Converts a PyTorch function into a forward and a backward for `nn.check_function`, in float64.
 
     Args:
-        f: an `autograd.Function` (the class), any function of tensors, or a module, whose parameters then come first:
-            a dict of arrays by the names of `named_parameters`.
+        f: an `autograd.Function` (the class), any function of tensors, or a module; its parameters are then the first
+            argument, a dict of arrays by the names of `named_parameters`.
 
     >>> import torch
     >>> class Cube(torch.autograd.Function):
@@ -299,7 +300,7 @@ def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]
     >>> [(finding.name, finding.kind) for finding in nn.check_function(*pair(Cube), np.array([0.5, -1.0])).findings]
     [('x', 'scale')]
     """
-    import torch  # weights are read without it
+    import torch  # reading weights does not need it
 
     def tensors(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -344,5 +345,5 @@ def pair(f: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]
     names = [p.name for p in inspect.signature(said).parameters.values() if p.kind in kinds and p.name != "ctx"]
     names = ["params", *names] if isinstance(f, torch.nn.Module) else names
     own = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in dict.fromkeys(names)]
-    forward.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # the reports' names
+    forward.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # names for the reports
     return forward, backward

@@ -1,4 +1,4 @@
-"""A model's program, and its readers: its table, its listing, its description in files, and where NaN began."""
+"""A model's program, its summary and listing, its description in files, and the origin of NaN."""
 
 from nnfunc.core.build import output_shape, program
 from nnfunc.core.program import Op, Program

@@ -1,9 +1,9 @@
-"""Models as JSON: by which constructors, with which arguments, the built-in layers of a model are made.
+"""Models as JSON: the constructors of a model's built-in layers, with their arguments.
 
     {"serial": {"layers": [{"dense": {"units": 16, "initializer": "he", ...}}, {"relu": {}}]}}
 
-The arguments are the settings of a layer. Named layers of a composition stand under "names", ties and frozen parts
-under "tie" and "freeze" around a model. Rebuilding calls only what `nnfunc.layers` and `INITIALIZERS` export.
+The arguments are the settings of a layer. Named layers of a composition are listed under "names"; "tie" and "freeze"
+wrap a model with ties and frozen parts. Rebuilding calls only exports of `nnfunc.layers` and `INITIALIZERS`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from nnfunc.layers.parts import freeze, tie
 T = TypeVar("T")
 
 Description: TypeAlias = dict[str, dict[str, Any]]
-"""{name: arguments}, made of what JSON has."""
+"""{name: arguments}, of JSON types."""
 
 NOT_CONSTRUCTORS = {"layer", "wired", "map_layers", "mlp", "freeze", "unfreeze", "tie", "swish"}
 
 
 def constructors() -> dict[str, Callable[..., Layer]]:
-    """What makes the built-in layers, by the name that these carry; `mlp` makes a `serial`."""
+    """The constructors of the built-in layers, by layer name (`mlp` returns a `serial`)."""
     return {
         name: getattr(layers, name) for name in layers.__all__ if name[0].islower() and name not in NOT_CONSTRUCTORS
     } | {
@@ -39,7 +39,7 @@ def constructors() -> dict[str, Callable[..., Layer]]:
 
 
 def is_built_in(layer: Layer) -> bool:
-    """Whether a layer, or a composition but for its layers, is what the built-in constructor of its name makes."""
+    """Whether a layer (or a composition, ignoring its layers) is what the built-in constructor of its name returns."""
     make = constructors().get(layer.name)
     if make is None:
         return False
@@ -53,17 +53,17 @@ def is_built_in(layer: Layer) -> bool:
 def _made(
     make: Callable[..., Layer], inner: list[Layer], settings: dict[str, Any], names: dict[str, Layer] | None = None
 ) -> Layer:
-    """The call of a constructor, in which a setting may be its arguments one by one, like the lengths of a shape."""
+    """Calls a constructor; a setting may hold its variadic arguments, like the lengths of a shape."""
     several = [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.VAR_POSITIONAL]
     spread = [n for k in several if k in settings for n in settings.pop(k)]
     return make(*inner, *spread, **settings, **(names or {}))
 
 
 def describe(model: Layer) -> Description:
-    """The description of a model of built-in layers.
+    """Returns the description of a model of built-in layers.
 
     Raises:
-        ValueError: layers or initializers of your own, which are named.
+        ValueError: user-defined layers or initializers; the message lists them.
 
     >>> describe(nn.serial(nn.dropout(0.5), nn.relu()))
     {'serial': {'layers': [{'dropout': {'keep_prob': 0.5}}, {'relu': {}}]}}
@@ -72,18 +72,18 @@ def describe(model: Layer) -> Description:
     description = _described(model, "", own)
     if own:
         raise ValueError(
-            f"model contains what is not built in, so a file cannot hold it: {', '.join(own)}. Save without model=, "
-            "make the model in code, and pass it to nn.load(path, model=model)"
+            f"model contains parts that are not built in and cannot be saved: {', '.join(own)}. Save without model=, "
+            "create the model in code, and pass it to nn.load(path, model=model)"
         )
     return description
 
 
 def build(description: object) -> Layer:
-    """The model of a description.
+    """Builds the model of a description.
 
     Raises:
-        ValueError: no description, an unknown name, an argument outside its range.
-        TypeError: arguments that are missing or unknown.
+        ValueError: not a description, an unknown name, or an argument out of range.
+        TypeError: missing or unexpected arguments.
 
     >>> build({"serial": {"layers": [{"dropout": {"keep_prob": 0.5}}, {"relu": {}}]}})
     serial(dropout(keep_prob=0.5), relu())
@@ -104,7 +104,7 @@ def build(description: object) -> Layer:
 
 
 def _described(layer: Layer, path: str, own: list[str]) -> Description:
-    """The description of a layer; what has none is noted in `own`."""
+    """The description of a layer; parts that have none are appended to `own`."""
     if layer.frozen:
         bare = layer._replace(frozen=())
         return {"freeze": {"where": list(layer.frozen), "model": _described(bare, path, own)}}
@@ -148,12 +148,12 @@ def _initializer(description: object) -> Callable[..., object]:
     function = INITIALIZERS[name]
     unknown = keywords.keys() - inspect.getfullargspec(function).kwonlyargs
     if unknown:
-        raise TypeError(f"{function.__name__} takes no {', '.join(sorted(unknown))}")
+        raise TypeError(f"{function.__name__} got unexpected arguments {', '.join(sorted(unknown))}")
     return partial(function, **keywords) if keywords else function
 
 
 def _plain(value: object) -> bool:
-    """Whether JSON has the value: a NumPy number is none of these, and would come back as another."""
+    """Whether JSON can represent the value: a NumPy scalar cannot, since it would be loaded as another type."""
     if type(value) is tuple:
         return all(type(n) in (int, tuple) and _plain(n) for n in value)
     return value is None or type(value) in (bool, int, float, str)
@@ -164,4 +164,4 @@ def _one(description: object, kind: str) -> tuple[str, dict[str, Any]]:
         [(name, arguments)] = description.items()
         if isinstance(arguments, dict):
             return str(name), dict(arguments)
-    raise ValueError(f"{description!r} describes no {kind}: expected {{name: {{argument: value}}}}")
+    raise ValueError(f"{description!r} does not describe a {kind}: expected {{name: {{argument: value}}}}")

@@ -1,4 +1,4 @@
-"""A program as a table: a line for each call of a layer."""
+"""A program as a table with one row per call of a layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HEAD = ("value", "layer", "formula", "of", "arrays", "shapes", "backward")
 LONGEST = 32
-"""Calls in a row that are looked at for repetitions."""
+"""The longest series of calls that is searched for repetitions."""
 
 
 def listing(program: Program) -> str:
@@ -29,7 +29,7 @@ def html_listing(program: Program) -> str:
 
 
 def rows(program: Program) -> list[tuple[str, ...]]:
-    """What is printed. A series of calls that repeats itself, as in a scan, stands once, with how often it does."""
+    """The rows of the table. A repeated series of calls, as in a scan, is shown once with its number of repetitions."""
     needed = needs(program, need_dx=False, need_grads=True)
     found = [
         (
@@ -50,7 +50,7 @@ def rows(program: Program) -> list[tuple[str, ...]]:
 
 
 def series(paths: Sequence[str]) -> list[tuple[int, int, int]]:
-    """The calls of these layers cut into series that repeat themselves: where one begins, its length, how often it is.
+    """Splits calls, given by the layers' paths, into repeated series: (start, length, repetitions).
 
     >>> series(["a", "b", "c", "b", "c", "b", "c"])
     [(0, 1, 1), (1, 2, 3)]
@@ -64,13 +64,13 @@ def series(paths: Sequence[str]) -> list[tuple[int, int, int]]:
 
 
 def _array(op: Op, k: int) -> str:
-    """An array by its name in the layer; a tied one by that in the model."""
+    """The name of an array in the layer, or in the model if it is tied."""
     own = op.full[k] == (f"{op.path}.{op.names[k]}" if op.path else op.names[k])
     return f"{op.names[k] if own else op.full[k]}{'ᵀ' * op.turned[k]}"
 
 
 def _repetition(paths: Sequence[str]) -> tuple[int, int]:
-    """The longest series of calls at the beginning that comes three times or more: its length, and how often."""
+    """The initial series of calls, repeated at least three times, that covers most: its length and repetitions."""
     best = 1, 1
     for length in range(1, min(LONGEST, len(paths) // 3) + 1):
         times = 1
@@ -87,7 +87,7 @@ def _numbers(value: Value) -> str:
 
 
 def shapes_text(shapes: Sequence[tuple[int, ...]], value: Value) -> str:
-    """The shapes of the parts of a value, in short.
+    """The shapes of the parts of a value, abbreviated.
 
     >>> shapes_text([(3,), (4,)], (0, 1))
     '(3,), (4,)'

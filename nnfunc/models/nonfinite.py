@@ -1,4 +1,4 @@
-"""When a loss or a gradient is not finite: where it began."""
+"""The origin of a loss or gradient that is not finite."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from nnfunc.training.gradients import Trace, ValueAndGrad
     from nnfunc.training.state import TrainState
 
-ACTIVATION = "is the learning rate too large, or are the data not scaled?"
+ACTIVATION = "is the learning rate too large, or is the data not scaled?"
 GRADIENT = "does the backward divide by 0, or take the root or logarithm of 0?"
 LOSS = "does the loss take the logarithm of 0, or the square of a huge number?"
 WEIGHTS = "are the weights of the examples so large that their products with the values overflow?"
 
 
 def where_it_began(function: ValueAndGrad, ts: TrainState, batch: tuple[Any, ...], trace: Trace) -> str:
-    """Says which number was the first that is not finite: of the data, the parameters, an activation, a gradient."""
+    """Describes the first value that is not finite: in the data, the parameters, an activation or a gradient."""
     what = f"at step {ts.step} the loss {_loss(trace)}"
     for name, value in zip(("x", "target", "weights"), batch, strict=False):
         for leaf in leaves(value):
@@ -34,7 +34,7 @@ def where_it_began(function: ValueAndGrad, ts: TrainState, batch: tuple[Any, ...
     for name, parameter in ts.params.items():
         if not np.isfinite(parameter).all():
             bad = first_bad(parameter, ~np.isfinite(parameter))
-            cause = "it came in so" if ts.step == 0 else "an update before made it so, by too large a step or gradient"
+            cause = "it was so initially" if ts.step == 0 else "an earlier update made it so, by too large a step"
             return f"{what}: the parameter {name} is not finite ({bad}); {cause}"
     _, text = first_nonfinite(trace, ts.params)
     if text:
@@ -51,12 +51,12 @@ def _loss(trace: Trace) -> str:
     bad = np.flatnonzero(~np.isfinite(np.asarray(trace.total)))
     if not bad.size and trace.vector is not None:
         bad = np.flatnonzero(~np.isfinite(trace.vector).all(axis=-1))
-        return f"is finite, but the gradient is not, of member {', '.join(map(str, bad))}"
+        return f"is finite, but the gradient is not finite for member {', '.join(map(str, bad))}"
     return f"of member {', '.join(map(str, bad))} is {np.asarray(trace.total)[bad[0]]}"
 
 
 def first_nonfinite(trace: Trace, params: ArrayDict) -> tuple[str, str]:
-    """The layer (or "the loss") where an evaluation first met what is not finite, and what in words; "" if all is.
+    """The layer (or "the loss") where an evaluation first became non-finite, and a description; "" if all is finite.
 
     The order is that of the computation: activations, the loss, then the gradients from the last layer to the first.
     """
@@ -92,6 +92,6 @@ def first_nonfinite(trace: Trace, params: ArrayDict) -> tuple[str, str]:
 
 
 def _bad(array: Array | NDArray[Any]) -> str:
-    """The first element that is not finite and where it is; "" if there is none."""
+    """The first element that is not finite and its index; "" if there is none."""
     good = np.isfinite(array)
     return "" if good.all() else first_bad(np.asarray(array), ~good)

@@ -13,14 +13,14 @@ from nnfunc.keys import key
 
 
 def summary(model: Layer, input_shape: InputShape, file: TextIO | None = None) -> None:
-    """Prints each layer's name, output shape and number of parameters, and the total.
+    """Prints the name, output shape and number of parameters of each layer, and the total.
 
     Args:
         model: a layer or a composition.
         input_shape: the shape of one example, like (64,); a tuple of shapes for several inputs.
-        file: where to print; None: the screen.
+        file: the file to print to; None: standard output.
 
-    A layer that is called more than once stands once. `nn.models.program` prints every call.
+    A layer that is called more than once is listed once. `nn.models.program` prints every call.
 
     >>> nn.summary(nn.mlp([2, 3, 1], ["relu", "sigmoid"]), (2,))
     layer     output shape  parameters

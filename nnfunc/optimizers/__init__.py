@@ -1,6 +1,6 @@
-"""Optimizers: rules that move parameters along their gradient. `rules`, `adaptive` and `orthogonal` have the formulas;
-`base` says what an optimizer is, `update` how a step goes; `schedules` has rates that change; `clipping`, `averaging`,
-`plateau` and `groups` optimizers around others."""
+"""Optimizers. `rules`, `adaptive` and `orthogonal` contain the update rules; `base` defines the `Optimizer` type and
+`update` performs a step; `schedules` contains learning-rate schedules; `clipping`, `averaging`, `plateau` and `groups`
+contain optimizers that wrap others."""
 
 from typing import TYPE_CHECKING
 

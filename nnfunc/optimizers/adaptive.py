@@ -1,6 +1,6 @@
-"""Relatives of Adam, as rules on vectors: see `nnfunc.optimizers.rules` for how they are written, and for ε.
+"""Relatives of Adam, as rules on vectors: see `nnfunc.optimizers.rules` for their form, and for ε.
 
-Their values are those of PyTorch and Optax where these agree; each docstring says where they do not.
+Values match PyTorch and Optax where these agree; the docstrings note where they differ.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def nadam(
     eps_root: float = 1e-8,
     momentum_decay: float | None = 0.004,
 ) -> Optimizer:
-    """Adam with Nesterov's momentum (Dozat, ICLR workshop 2016).
+    """Adam with Nesterov momentum (Dozat, ICLR workshop 2016).
 
     V and S as in `adam`;  W − α (μₜ₊₁ V/(1 − μ₁⋯μₜ₊₁) + (1 − μₜ) dW/(1 − μ₁⋯μₜ)) / (√(Ŝ + eps_root) + eps), with
-    the momentum's warm-up μₜ = β₁(1 − ½·0.96^(t·momentum_decay)).
+    the momentum warm-up μₜ = β₁(1 − ½·0.96^(t·momentum_decay)).
 
     Args:
         momentum_decay: 0.004 as in the paper, PyTorch and Keras; None: μₜ = β₁ from the start, as in Optax.
@@ -58,7 +58,7 @@ def _nadam_numbers(
 ) -> Numbers:  # fmt: skip
     now = _momentum_at(t, beta1, momentum_decay)
     next_ = _momentum_at(t + 1, beta1, momentum_decay)
-    # where β₁ᵗ is below a rounding of 1, so is the product
+    # once β₁ᵗ is below the rounding error of 1, so is the product
     product = float(np.prod(_momentum_at(np.arange(1, t + 1), beta1, momentum_decay))) if beta1**t > 1e-17 else 0.0
     *averages, _ = adam_numbers(t, learning_rate, beta1, beta2, eps, eps_root)
     root = math.sqrt(1 - beta2**t)
@@ -66,7 +66,7 @@ def _nadam_numbers(
 
 
 def _momentum_at(t: Any, beta1: float, decay: float) -> Any:
-    """μₜ, of one t or of many."""
+    """μₜ, for a single t or an array of them."""
     return beta1 * (1 - 0.5 * 0.96 ** (t * decay))
 
 
@@ -77,10 +77,10 @@ def amsgrad(
     eps: float = 0.0,
     eps_root: float = 1e-8,
 ) -> Optimizer:
-    """`adam` with the largest S so far in place of S (Reddi et al., ICLR 2018).
+    """`adam` with the maximum of S so far in place of S (Reddi et al., ICLR 2018).
 
-    As in PyTorch's `Adam(amsgrad=True)` the bias is corrected of the largest S; Optax takes the largest of those that
-    are corrected already.
+    As in PyTorch's `Adam(amsgrad=True)`, the maximum is taken first and then bias-corrected; Optax takes the maximum of
+    the bias-corrected values.
 
     >>> nn.optimizers.amsgrad(1e-3)
     amsgrad(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
@@ -103,7 +103,7 @@ def adamax(learning_rate: Setting = 0.002, beta1: float = 0.9, beta2: float = 0.
     """V = β₁V + (1 − β₁) dW;  U = max(β₂U, |dW| + eps);  W − α V̂/U (Kingma & Ba, ICLR 2015, alg. 2).
 
     Args:
-        eps: > 0; it stands beside the gradient, as in PyTorch and Optax.
+        eps: > 0, added to |dW|, as in PyTorch and Optax.
 
     >>> nn.optimizers.adamax()
     adamax(learning_rate=0.002, beta1=0.9, beta2=0.999, eps=1e-08)
@@ -129,14 +129,15 @@ def adadelta(learning_rate: Setting = 1.0, beta2: float = 0.9, eps_root: float =
     """S = βS + (1 − β) dW²;  Δ = √(D + ε)/√(S + ε) dW;  D = βD + (1 − β) Δ²;  W − α Δ (Zeiler 2012).
 
     Args:
-        learning_rate: α; the paper has none, which is 1. Keras's default of 0.001 stands still.
-        beta2: β in [0, 1), ρ elsewhere.
-        eps_root: ε > 0: how fast it starts.
+        learning_rate: α; the paper has none, which corresponds to 1. With Keras's default of 0.001, parameters barely
+            move.
+        beta2: β in [0, 1), called ρ elsewhere.
+        eps_root: ε > 0, which determines the size of the first steps.
 
     >>> nn.optimizers.adadelta()
     adadelta(learning_rate=1.0, beta2=0.9, eps_root=1e-06)
     """
-    eps_root = number(eps_root, "eps_root", LEAST_EPS, math.inf, why="from a D of 0 nothing would ever move")
+    eps_root = number(eps_root, "eps_root", LEAST_EPS, math.inf, why="from a D of 0, parameters would never move")
     return built_in(
         _adadelta,
         _adadelta_numbers,
@@ -167,11 +168,11 @@ def radam(
     eps: float = 0.0,
     eps_root: float = 1e-8,
 ) -> Optimizer:
-    """`adam` whose step is shorter as long as Ŝ is known from few gradients (Liu et al., ICLR 2020).
+    """`adam` with shorter steps while Ŝ is estimated from few gradients (Liu et al., ICLR 2020).
 
     With ρ∞ = 2/(1 − β₂) − 1 and ρ = ρ∞ − 2tβ₂ᵗ/(1 − β₂ᵗ):  W − α r V̂/(√(Ŝ + eps_root) + eps) where ρ > 5, with
     r² = (ρ − 4)(ρ − 2)ρ∞ / ((ρ∞ − 4)(ρ∞ − 2)ρ), and W − α V̂ in the first steps. PyTorch adds its ε to the root
-    before the bias is corrected, Optax after, as here.
+    before the bias correction, Optax after it, as here.
 
     >>> nn.optimizers.radam()
     radam(learning_rate=0.001, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)
@@ -206,10 +207,11 @@ def lion(
 ) -> Optimizer:
     """W − α (sign(β₁V + (1 − β₁) dW) + λW);  V = β₂V + (1 − β₂) dW (Chen et al., NeurIPS 2023).
 
-    Every element moves by α at each step: rates are 3 to 10 times smaller than those of `adamw`, and λ as much larger.
+    Every element moves by α at each step: use learning rates 3 to 10 times smaller than for `adamw`, and λ larger by
+    the same factor.
 
     Args:
-        weight_decay: λ ≥ 0, for all parameters; by name: `{"*W": 0.1, "*": 0.0}` leaves out the biases.
+        weight_decay: λ ≥ 0, for all parameters or by name: `{"*W": 0.1, "*": 0.0}` excludes the biases.
 
     >>> nn.optimizers.lion(weight_decay=0.1)
     lion(learning_rate=0.0001, weight_decay=0.1, beta1=0.9, beta2=0.99)

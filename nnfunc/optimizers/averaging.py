@@ -1,4 +1,4 @@
-"""Averages of parameters: optimizers around another, with copies of the parameters beside its own state."""
+"""Parameter averaging: optimizers that wrap another and keep averaged parameters in the state."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from nnfunc.optimizers.names import named_optimizer
 
 
 def lookahead(optimizer: Optimizer | OptimizerName, every: int = 5, rate: float = 0.5) -> Optimizer:
-    """`optimizer`, of which every k-th step goes on from slow weights (Zhang et al., NeurIPS 2019).
+    """`optimizer` that returns to slow weights every k steps (Zhang et al., NeurIPS 2019).
 
-    After each k updates Φ = Φ + rate·(W − Φ) and W = Φ; Φ begins as the parameters. What `optimizer` remembers stays as
-    it is. Between two such steps the slow weights are `opt_state.group("slow")`.
+    After every k updates Φ = Φ + rate·(W − Φ) and W = Φ, where Φ starts as a copy of the parameters. The state of
+    `optimizer` is not reset. Between these updates, the slow weights are `opt_state.group("slow")`.
 
     Args:
-        optimizer: the fast one, an optimizer or a name.
+        optimizer: the fast optimizer, or its name.
         every: k ≥ 1.
-        rate: in [0, 1], how far the slow weights go; with 1 nothing changes.
+        rate: in [0, 1], the step size of the slow weights; 1 has no effect.
 
     >>> optimizer = nn.optimizers.lookahead(nn.gd(1.0), every=2)
     >>> params = nn.ArrayDict({"b": [0.0]})
@@ -42,16 +42,16 @@ def _lookahead(w: Array, moved: Array, slow: Array, *, t: int, every: int, rate:
 
 
 def ema(optimizer: Optimizer | OptimizerName, decay: float = 0.999, bias_correction: bool = True) -> Optimizer:
-    """`optimizer`, with an exponential moving average of the parameters beside its state: read it with `averaged`.
+    """`optimizer` that also keeps an exponential moving average of the parameters: read it with `averaged`.
 
     A = A + r (W − A) after each update, with r = (1 − decay)/(1 − decayᵗ): the average of W₁ … Wₜ with the weights
-    decayᵗ⁻ⁱ, as Optax's `ema` of the parameters. The parameters themselves move as without it. Running averages of
-    layers (batch norm) are those of the training, not of A.
+    decayᵗ⁻ⁱ, like Optax's `ema` of the parameters. The updates themselves are unaffected. Running averages of layers
+    (batch norm) are those of training, not of A.
 
     Args:
         optimizer: an optimizer or a name.
         decay: in [0, 1).
-        bias_correction: False: r = 1 − decay after the first update, which A = W₁ weighs most for long: PyTorch's
+        bias_correction: False: r = 1 − decay after the first update, so that W₁ dominates A for a long time: PyTorch's
             `AveragedModel` with `get_ema_avg_fn`.
 
     >>> optimizer = nn.optimizers.ema(nn.gd(1.0), decay=0.5)
@@ -62,7 +62,7 @@ def ema(optimizer: Optimizer | OptimizerName, decay: float = 0.999, bias_correct
     >>> params["b"], nn.optimizers.averaged(opt_state)["b"]
     (array([6.]), array([5.]))
     """
-    decay = number(decay, "decay", 0, 1, open_high=True, why="with 1 nothing new would ever count")
+    decay = number(decay, "decay", 0, 1, open_high=True, why="with 1, new values would have no weight")
     settings = Settings(decay=decay, bias_correction=flag(bias_correction, "bias_correction"))
     return _around(optimizer, "ema", _ema, "average", settings)
 
@@ -73,12 +73,12 @@ def _ema(w: Array, moved: Array, average: Array, *, t: int, decay: float, bias_c
 
 
 def averaged(opt_state: Mapping[str, Array]) -> ArrayDict:
-    """The average of the parameters that an optimizer with `ema` keeps in its state; before an update, the parameters.
+    """The average of the parameters from the state of an optimizer with `ema`; before the first update, the parameters.
 
-    Predict and evaluate with them in place of the parameters: `ts._replace(params=averaged(ts.opt_state))`.
+    Use it in place of the parameters to predict and evaluate: `ts._replace(params=averaged(ts.opt_state))`.
 
     Raises:
-        ValueError: the state has no average.
+        ValueError: the state contains no average.
 
     >>> optimizer = nn.optimizers.ema(nn.adam())
     >>> params = nn.ArrayDict({"dense1.W": [[1.0]], "dense1.b": [2.0]})
@@ -88,7 +88,7 @@ def averaged(opt_state: Mapping[str, Array]) -> ArrayDict:
     state = opt_state if isinstance(opt_state, ArrayDict) else ArrayDict(opt_state)
     average = state.group("average")
     if not average.names and state.names:
-        raise ValueError("opt_state has no average: train with nn.optimizers.ema(optimizer), and pass ts.opt_state")
+        raise ValueError("opt_state contains no average: train with nn.optimizers.ema(optimizer) and pass ts.opt_state")
     return average
 
 

@@ -1,26 +1,25 @@
-"""What an optimizer is, and what all of them share.
+"""The `Optimizer` type.
 
     init(params) -> opt_state
     step(params, grads, opt_state) -> (params, opt_state)
 
 A rule is a function on vectors: `rule(w, g, *slots, t=…, **settings) -> (w, *slots)`, where w are the parameters, g
-the gradient, the slots what the rule remembers (for Adam the moments m and v), all vectors of one shape, and t the
-number of this update, from 1. The built-in rules are formulas, `(w, g, *slots, *numbers) -> (w, *slots)`, with a
-function `(t, **settings) -> numbers`, so that the calls of a formula are the same in all updates: they are written down
-once (`tracing`) and run as a program that needs no memory of its own (`straight`). Everything else is done once, in
-`update`: the names, the step count, the settings, and going through long vectors in blocks that stay in the processor's
-cache.
+is the gradient, the slots are the rule's state (for Adam the moments m and v), all vectors of the same shape, and t is
+the number of this update, counted from 1. The built-in rules are formulas, `(w, g, *slots, *numbers) -> (w, *slots)`,
+with a function `(t, **settings) -> numbers`. The operations of a formula are therefore the same in all updates: they
+are traced once (`tracing`) and run as a program that reuses memory (`straight`). Everything else is shared and lives
+in `update`: names, step count, settings, and processing long vectors in blocks that fit in the processor's cache.
 
-An optimizer may stand around another, `inner`: it changes the gradient before (`transform`, as in clipping), or it has
-a rule of its own, `rule(w, moved, *slots, t, **settings) -> (w, *slots)`, on the parameters as they were and as `inner`
-has moved them (`lookahead`, `ema`). Or it is a partition, whose parts have some of the parameters each.
+An optimizer may wrap another, `inner`: it either changes the gradient first (`transform`, as in clipping), or has a
+rule of its own, `rule(w, moved, *slots, t, **settings) -> (w, *slots)`, on the parameters before and after the update
+by `inner` (`lookahead`, `ema`). A partition gives each of its parts a subset of the parameters.
 
-The state is a dict of arrays: "step" (updates so far) and for each slot an array like each parameter ("m.dense1.W").
+The state is a dict of arrays: "step" (updates so far) and for each slot an array per parameter ("m.dense1.W").
 
-A setting (learning rate, weight decay) is a number; or a schedule, a function of the number of updates so far; or an
-array (K,), a number for each network of a stack; or a dict of name patterns to any of these, of which the first that
-matches counts: `{"dense1.*": 1e-4, "*": 1e-3}`. A rate of 0 keeps parameters where they are, but their layers still
-work as in training (a batch norm's averages move): `nn.freeze` makes a part constant.
+A setting (learning rate, weight decay) is a number; a schedule, a function of the number of updates so far; an array
+(K,), one value per network of a stack; or a dict from name patterns to any of these, where the first matching pattern
+applies: `{"dense1.*": 1e-4, "*": 1e-3}`. A learning rate of 0 keeps parameters fixed, but their layers still run in
+training mode (a batch norm's averages change): use `nn.freeze` to make a part constant.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ OptimizerName: TypeAlias = Literal[
 """The names that stand for optimizers with their default settings."""
 
 Numbers: TypeAlias = "tuple[float | Array, ...]"
-"""The constants of a formula in one update: numbers, or arrays of one for each element or for each network."""
+"""The constants of a formula in one update: scalars, or arrays with one value per element or per network."""
 
 
 class Fields(NamedTuple):
@@ -73,25 +72,25 @@ class Fields(NamedTuple):
 
 
 class Optimizer(Fields):
-    """An optimizer: a named tuple whose fields say what it is, with `init` and `step`.
+    """An optimizer: a named tuple of its defining fields, with the methods `init` and `step`.
 
     Attributes:
-        name, settings: what it is called, and its settings.
-        rule, slots: `rule(w, g, *slots, t, **settings) -> (w, *slots)`, and the names of what it remembers.
-        elementwise: whether the rule treats each element by itself (each array, if it is `shaped`).
-        constants: `constants(t, **settings)` are the numbers of a rule that is a formula,
+        name, settings: its name and its settings.
+        rule, slots: `rule(w, g, *slots, t, **settings) -> (w, *slots)`, and the names of the slots of its state.
+        elementwise: whether the rule acts on each element independently (on each array, if `shaped`).
+        constants: `constants(t, **settings)` returns the numbers of a rule that is a formula,
             `rule(w, g, *slots, *numbers)`.
-        inner, transform: an optimizer that gets another gradient, `transform(g, optimizer, params, t, **settings)`.
-            With a rule: it gets the parameters that `inner` moved in place of the gradient, and its slots begin as the
-            parameters.
-        own: the two functions of an optimizer of your own.
-        shaped: whether the rule is called for each array by itself, in its shape.
-        numbers: the names and first values of single numbers that are remembered; its rule gets them as settings.
-        parts: of a partition, the patterns and their optimizers.
-        loop: what computes the rule instead, `loop((w, g, *slots), (new w, *new slots), numbers)`: see `compiled`.
+        inner, transform: the wrapped optimizer, whose gradient is replaced by `transform(g, optimizer, params, t,
+            **settings)`. If there is a rule as well, it receives the parameters moved by `inner` in place of the
+            gradient, and its slots start as copies of the parameters.
+        own: the two functions of a user-defined optimizer.
+        shaped: whether the rule is called once per array, with the array's shape.
+        numbers: the names and initial values of scalars in the state; the rule receives them as settings.
+        parts: the patterns and optimizers of a partition.
+        loop: computes the rule instead, `loop((w, g, *slots), (new w, *new slots), numbers)`: see `compiled`.
 
-    One of your own is made by `nn.optimizer` from a rule, or is `Optimizer(init, step)`: `init(params) -> opt_state`,
-    `step(params, grads, opt_state) -> (params, opt_state)`; in a stack both are called for each network.
+    To define your own, pass a rule to `nn.optimizer`, or use `Optimizer(init, step)` with `init(params) -> opt_state`
+    and `step(params, grads, opt_state) -> (params, opt_state)`; in a stack, both are called once per network.
 
     >>> optimizer = nn.gd(learning_rate=0.5)
     >>> params = nn.ArrayDict({"b": [1.0, 2.0]})
@@ -102,10 +101,10 @@ class Optimizer(Fields):
     """
 
     def __new__(cls, init: Callable[[ArrayDict], Arrays], step: Callable[..., tuple[Arrays, Arrays]]) -> Optimizer:
-        """An optimizer from two functions of your own."""
+        """An optimizer from two user-defined functions."""
         for name, function in (("init", init), ("step", step)):
             if not callable(function):
-                raise TypeError(f"{name}={function!r} is not callable: an Optimizer is made of two functions")
+                raise TypeError(f"{name}={function!r} is not callable: an Optimizer is built from two functions")
         return make("Optimizer", own=(init, step))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -122,8 +121,8 @@ class Optimizer(Fields):
         return f"{self.name}({', '.join([*given, *filter(None, [arguments(self.settings)])])})"
 
     def init(self, params: ArrayDict) -> ArrayDict:
-        """The state to begin with: "step", and for each slot an array like each parameter ("m.dense1.W"): zeros, or the
-        parameters where the slot is that of an optimizer around another."""
+        """The initial state: "step", and for each slot an array per parameter ("m.dense1.W"): zeros, or copies of the
+        parameters where the slot belongs to an optimizer that wraps another."""
         params = trainable(params)
         own = self.root.own
         if own is not None:
@@ -139,21 +138,21 @@ class Optimizer(Fields):
 
     @property
     def root(self) -> Optimizer:
-        """The innermost optimizer, around which the others stand."""
+        """The innermost optimizer, which the others wrap."""
         return self if self.inner is None else self.inner.root
 
     def step(
         self, params: ArrayDict, grads: Mapping[str, ArrayLike], opt_state: ArrayDict, donate: bool = False
     ) -> tuple[ArrayDict, ArrayDict]:
-        """The parameters and the state after one update.
+        """Returns the parameters and the state after one update.
 
         Args:
             params: the parameters.
-            grads: their gradients, a dict of the same names and shapes.
+            grads: their gradients, a dict with the same names and shapes.
             opt_state: from `init` or the last step.
-            donate: gives the memory of opt_state away for the new one: see `TrainStep.__call__`.
+            donate: reuse the memory of opt_state for the new state: see `TrainStep.__call__`.
         Raises:
-            ValueError: names or shapes that differ, a state of another optimizer.
+            ValueError: mismatched names or shapes, or a state of another optimizer.
         """
         params = trainable(params)
         return update(self, params, params.like(grads, "grads")._vector, opt_state, donate)
@@ -186,20 +185,20 @@ def make(
     parts: tuple[tuple[str, Optimizer], ...] = (),
     loop: Run | None = None,
 ) -> Optimizer:
-    """The optimizer of these fields; its settings are checked. One around others does what all of them can."""
+    """An `Optimizer` of these fields, after checking its settings. A wrapper is elementwise if all that it wraps is."""
     around = [inner] if inner is not None else [part for _, part in parts]
     if around:
         elementwise = all(o.elementwise for o in around)
         if (rule is not None or parts) and any(o.root.own is not None for o in around):
             raise TypeError(
-                f"{name} around an Optimizer(init, step), whose state it does not know: make that one with "
-                "nn.optimizer, from a rule and the names of its slots"
+                f"{name} cannot wrap an Optimizer(init, step), because the layout of its state is unknown: create it "
+                "with nn.optimizer, from a rule and the names of its slots"
             )
         names = [o.name for part in around for o in chain(part) if o.numbers]  # in the state by these names
         if len(set(names)) < len(names):
-            raise ValueError(f"{name} of more than one {names[0]}: put one around the {name}")
+            raise ValueError(f"{name} contains more than one {names[0]}: wrap the {name} in a single one")
         if rule is not None and any(name == o.name for o in chain(around[0])):
-            raise ValueError(f"{name} around an optimizer that has {name} already: once is enough")
+            raise ValueError(f"{name} wraps an optimizer that contains {name} already: apply it once")
     elif rule is not None:
         for k, v in settings.items():
             check_setting(k, v)
@@ -210,7 +209,7 @@ def make(
 
 
 def chain(optimizer: Optimizer) -> list[Optimizer]:
-    """The optimizer and all that it stands around.
+    """The optimizer, followed by all optimizers inside it.
 
     >>> [o.name for o in chain(nn.optimizers.clip_by_value(nn.adam(), 1.0))]
     ['clip_by_value', 'adam']
@@ -227,15 +226,15 @@ def optimizer(
     shaped: bool = False,
     **settings: Setting,
 ) -> Optimizer:
-    """An optimizer from a rule of your own.
+    """Creates an optimizer from a user-defined rule.
 
     Args:
-        rule: a module-level function `rule(w, g, *slots, t, **settings) -> (w, *slots)` on vectors, without changing
-            them.
-        slots: the names of what it remembers; all start at 0.
-        elementwise: the rule treats each element by itself, so it may be called on parts of the vector.
-        shaped: the rule is called for each array by itself, in its shape, as one on matrices wants it.
-        settings: numbers, schedules, arrays (K,) or dicts of name patterns, handed to the rule by name.
+        rule: a module-level function `rule(w, g, *slots, t, **settings) -> (w, *slots)` on vectors, which must not
+            modify its arguments.
+        slots: the names of the vectors in its state; all start at 0.
+        elementwise: the rule acts on each element independently, so it may be called on parts of the vector.
+        shaped: the rule is called once per array, with the array's shape, as rules on matrices require.
+        settings: numbers, schedules, arrays (K,) or dicts of name patterns, passed to the rule by keyword.
 
     >>> def sign_descent(w, g, *, t, learning_rate):
     ...     return (w - learning_rate * np.sign(g),)
@@ -248,11 +247,11 @@ def optimizer(
         raise TypeError(f"rule={rule!r} is not callable: pass a function (w, g, *slots, t, **settings) -> (w, *slots)")
     reserved = {"t", "out"} & settings.keys()
     if reserved:
-        raise ValueError(f"settings have the name {reserved.pop()!r}, which has a meaning of its own: choose another")
+        raise ValueError(f"settings contain {reserved.pop()!r}, which is a reserved name: choose another")
     if not isinstance(slots, tuple) or not all(isinstance(slot, str) for slot in slots):
         raise TypeError(f"slots={slots!r}: expected a tuple of names, like ('m', 'v')")
     if len(set(slots)) < len(slots) or any("." in slot or not slot or slot == "step" for slot in slots):
-        raise ValueError(f"slots={slots!r}: expected names that differ, without dots, and not 'step'")
+        raise ValueError(f"slots={slots!r}: expected distinct names without dots, other than 'step'")
     return make(shown(rule), rule, slots, Settings(**settings), elementwise or shaped, shaped=shaped)
 
 
@@ -265,8 +264,8 @@ def _as_state(state: object) -> ArrayDict:
 
 
 def trainable(params: Mapping[str, ArrayLike]) -> ArrayDict:
-    """The parameters as a dict of arrays, all of floats."""
+    """The parameters as an `ArrayDict`, checked to contain only floats."""
     params = params if isinstance(params, ArrayDict) else ArrayDict(params)
     if params.counts:
-        raise TypeError(f"params has whole numbers in {', '.join(params.counts)}: only floats can be trained")
+        raise TypeError(f"params contains integers in {', '.join(params.counts)}: only floats can be trained")
     return params

@@ -1,4 +1,4 @@
-"""Gradient clipping: wrappers that make of any optimizer one that sees shorter gradients."""
+"""Gradient clipping: wrappers that pass clipped gradients to an optimizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from nnfunc.optimizers.setting import resolved
 def clip_by_global_norm(optimizer: Optimizer | OptimizerName, max_norm: float) -> Optimizer:
     """`optimizer` with gradients g · min(1, max_norm/‖g‖), ‖g‖ over all parameters (Pascanu et al., ICML 2013).
 
-    In a stack each network has its own norm. Parameters whose learning rate is 0 by name do not count in the norm.
+    In a stack, each network has its own norm. Parameters whose learning rate is set to 0 by name are excluded from the
+    norm.
 
     >>> optimizer = nn.clip_by_global_norm(nn.gd(1.0), max_norm=1.0)
     >>> params = nn.ArrayDict({"a": [0.0], "b": [0.0]})
@@ -34,7 +35,7 @@ def _by_global_norm(g: Array, optimizer: Optimizer, params: ArrayDict, t: int, *
     long = g.astype(np.float64)
     counted = np.where(_moves(optimizer, params, t), long, 0.0)
     largest = np.maximum.reduce(np.abs(counted), axis=-1, keepdims=True, initial=max_norm)
-    # the squares alone might overflow
+    # unscaled squares might overflow
     norm = largest * np.sqrt(np.square(counted / largest).sum(axis=-1, keepdims=True))
     clipped = new_vector(g.shape, g.dtype)
     clipped[...] = long * (max_norm / np.maximum(norm, max_norm))
@@ -42,7 +43,7 @@ def _by_global_norm(g: Array, optimizer: Optimizer, params: ArrayDict, t: int, *
 
 
 def _moves(optimizer: Optimizer, params: ArrayDict, t: int) -> Array | bool:
-    """Which elements an optimizer moves: those whose learning rate is not 0."""
+    """Mask of the elements that an optimizer moves: those whose learning rate is not 0."""
     while optimizer.inner is not None:
         optimizer = optimizer.inner
     rate = optimizer.settings.get("learning_rate")

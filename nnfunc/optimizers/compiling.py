@@ -17,28 +17,28 @@ from nnfunc.optimizers.straight import zeros_in
 from nnfunc.optimizers.tracing import Kind, Trace, traced
 
 THREADED = 1 << 20
-"""From so many numbers on threads pay."""
+"""The number of elements from which threads pay off."""
 
 
 def compiled(optimizer: Optimizer | OptimizerName, threads: int | None = None) -> Optimizer:
-    """The optimizer, whose rules numba compiles into one pass over memory: the same bits, and the same state.
+    """`optimizer` with its rules compiled by numba into one pass over memory: the same bits, and the same state.
 
     Args:
-        optimizer: one whose rules treat each element by itself, your own too. `clip_by_global_norm`, `ema`, `partition`
-            and the like reach those that they stand around.
-        threads: how many to use from a million parameters on; None: NUMBA_NUM_THREADS, which by default is the number
-            of processors.
+        optimizer: one with elementwise rules, including user-defined ones. In wrappers such as `clip_by_global_norm`,
+            `ema` and `partition`, the wrapped optimizers are compiled.
+        threads: the number of threads from a million parameters on; None: NUMBA_NUM_THREADS, by default the number of
+            processors.
     Raises:
         ImportError: without numba: `pip install "nnfunc[fast]"`.
-        ValueError: an optimizer without such a rule; at the first update, a rule that is not compiled.
+        ValueError: an optimizer without such a rule; at the first update, a rule that cannot be compiled.
 
-    A rule of your own is called once an update with values that note what is done to them, so it may use NumPy's
-    operators and ufuncs, `np.where` and `np.clip`, and anything of Python on t and settings that are numbers. The bits
-    are those of NumPy where a ufunc is rounded as IEEE 754 demands (all of arithmetic, roots); exp, log and powers may
-    differ by a rounding.
+    A user-defined rule is called once per update with tracers that record the operations, so it may use NumPy's
+    operators and ufuncs, `np.where` and `np.clip`, and any Python on t and on settings that are numbers. The bits are
+    those of NumPy where a ufunc is correctly rounded as IEEE 754 demands (arithmetic, roots); exp, log and powers may
+    differ in the last bit.
 
-    The first update takes a second or two. What is compiled stays on the disk for the next process, for rules in
-    notebooks too: in the folder NUMBA_CACHE_DIR, or `.cache/nnfunc` in your home.
+    The first update takes a second or two. Compiled code is cached on disk for later processes, also for rules defined
+    in notebooks: in the directory NUMBA_CACHE_DIR, or `~/.cache/nnfunc`.
 
     >>> from importlib.util import find_spec
     >>> if find_spec("numba"):
@@ -52,7 +52,7 @@ def compiled(optimizer: Optimizer | OptimizerName, threads: int | None = None) -
     optimizer = named_optimizer(optimizer)
     threads = None if threads is None else positive_int(threads, "threads")
     try:
-        import numba  # noqa: F401  # asked for before anything is done
+        import numba  # noqa: F401  # fails early
     except ImportError as error:
         raise ImportError('compiled needs numba: pip install "nnfunc[fast]"') from error
     return _compiled(optimizer, threads)
@@ -65,7 +65,7 @@ def _compiled(optimizer: Optimizer, threads: int | None) -> Optimizer:
         return optimizer._replace(inner=_compiled(optimizer.inner, threads))
     if optimizer.rule is None or optimizer.shaped or not optimizer.elementwise:
         raise ValueError(
-            f"optimizer={optimizer!r} has no rule for each element by itself, which alone is compiled: expected one "
+            f"optimizer={optimizer!r} has no elementwise rule, the only kind that can be compiled: expected one "
             "like nn.adam(), or nn.optimizer(rule, ..., elementwise=True)"
         )
     names = None if optimizer.constants is not None else ("t", *optimizer.settings)
@@ -73,9 +73,9 @@ def _compiled(optimizer: Optimizer, threads: int | None) -> Optimizer:
 
 
 class Loop(NamedTuple):
-    """The loop of a rule: `loop((w, g, *slots), (new w, *new slots), numbers)`; equal where the rules are.
+    """The loop of a rule: `loop((w, g, *slots), (new w, *new slots), numbers)`. Loops of equal rules are equal.
 
-    `names` are those of the numbers of a rule of your own, which takes them by keyword.
+    `names` are the keywords of `numbers` in a user-defined rule.
     """
 
     rule: Callable[..., Any]
@@ -83,7 +83,7 @@ class Loop(NamedTuple):
     threads: int | None
 
     def __call__(self, old: Sequence[Array], out: Sequence[Array], numbers: Numbers, /) -> None:
-        if old[0].ndim > 1:  # of a stack each network
+        if old[0].ndim > 1:  # a stack: each network separately
             for k in range(len(old[0])):
                 own = tuple(n[k] if isinstance(n, np.ndarray) and n.ndim > 1 else n for n in numbers)
                 self([a[k] for a in old], [a[k] for a in out], own)
@@ -128,7 +128,7 @@ def _loop_of_formula(
 def _traced(
     rule: Callable[..., Any], numbers: Mapping[str, Any], arrays: int, dtype: np.dtype[Any]
 ) -> tuple[Trace, tuple[Any, ...]]:
-    """The trace of a rule of your own, with the numbers of this update; those that are arrays are arguments of it."""
+    """The trace of a user-defined rule, with the numbers of this update; those that are arrays become arguments."""
     plain = {name: n for name, n in numbers.items() if not isinstance(n, np.ndarray)}
     others = [name for name in numbers if name not in plain]
 
@@ -137,7 +137,7 @@ def _traced(
 
     try:
         return traced(formula, (dtype,) * (arrays + len(others)))
-    except Exception as error:  # whatever a rule does that is not of each element
+    except Exception as error:  # from anything in a rule that is not elementwise
         raise _refused(rule, error) from error
 
 
@@ -149,18 +149,18 @@ def _loop_of(
 
     try:
         return loop_of(trace, vectors, in_place, dtype)
-    except Exception as error:  # numba has many
+    except Exception as error:  # numba raises many types
         raise _refused(rule, error) from error
 
 
 def _refused(rule: Callable[..., Any], error: Exception) -> ValueError:
     lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Failed in ")]
     said = lines[0] if lines else type(error).__name__
-    return ValueError(f"numba does not compile the rule {shown(rule)}: {said}")
+    return ValueError(f"numba cannot compile the rule {shown(rule)}: {said}")
 
 
 def _run(loop: Callable[..., None], arrays: list[Array], numbers: Array, threads: int | None) -> None:
-    """The loop, on a part of long vectors for each thread."""
+    """Runs the loop; long vectors are split among threads."""
     size = arrays[0].size
     if size < THREADED:
         loop(*arrays, numbers)
@@ -170,7 +170,7 @@ def _run(loop: Callable[..., None], arrays: list[Array], numbers: Array, threads
 
         threads = int(numba.config.NUMBA_NUM_THREADS)
     parts = [slice(size * i // threads, size * (i + 1) // threads) for i in range(threads)]
-    from concurrent.futures import ThreadPoolExecutor  # it takes 8 ms
+    from concurrent.futures import ThreadPoolExecutor  # the import takes 8 ms
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda part: loop(*[a[part] for a in arrays], numbers), parts))

@@ -9,14 +9,14 @@ from nnfunc.optimizers.names import named_optimizer
 
 
 def partition(optimizers: Mapping[str, Optimizer | OptimizerName]) -> Optimizer:
-    """An optimizer for each group of parameters.
+    """An optimizer that applies a different optimizer to each group of parameters.
 
     Args:
-        optimizers: name patterns to optimizers (or names of them); of those that match a parameter the first counts.
+        optimizers: a dict from name patterns to optimizers or their names; the first matching pattern applies.
     Raises:
-        ValueError: when used: a pattern that matches no parameter, a parameter that no pattern matches.
+        ValueError: on use: a pattern that matches no parameter, or a parameter that no pattern matches.
 
-    What stands around one of them (clipping) is for its parameters alone; what stands around the partition is for all.
+    A wrapper around one of them (clipping) acts on its parameters alone; a wrapper around the partition acts on all.
 
     >>> optimizer = nn.optimizers.partition({"*W": nn.momentum(0.5, dampening=0.0), "*": nn.gd(1.0)})
     >>> params = nn.ArrayDict({"W": [[1.0]], "b": [1.0]})

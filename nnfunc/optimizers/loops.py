@@ -17,10 +17,10 @@ from nnfunc.optimizers.tracing import Call, Trace
 
 @lru_cache(maxsize=256)
 def loop_of(trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.dtype[Any]) -> Callable[..., None]:
-    """`loop(*vectors, *results, numbers)`: of the arguments of a formula some are vectors; the results are vectors.
+    """`loop(*vectors, *results, numbers)`, where `vectors` are the vector arguments of a formula.
 
-    `numbers` are the other arguments and then the constants, as float64. In place, new slots are written where the old
-    ones are, and only the new w is passed; the others must not overlap.
+    `numbers` are the scalar arguments followed by the constants, as float64. If in place, new slots overwrite the old
+    ones, and only the new w is passed; otherwise arrays must not overlap.
     """
     import numba
 
@@ -37,7 +37,7 @@ def loop_of(trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.d
 
 
 def source(trace: Trace, vectors: tuple[bool, ...], in_place: bool, dtype: np.dtype[Any]) -> str:
-    """The loop as Python. Each value is cast to the dtype in which NumPy's ufunc would take it.
+    """The loop as Python source. Each value is cast to the dtype that NumPy's ufunc would cast it to.
 
     >>> from nnfunc.optimizers.tracing import traced
     >>> kind = np.dtype("f4")
@@ -85,12 +85,12 @@ def _called(call: Call, values: dict[str, tuple[str, np.dtype[Any]]]) -> str:
         return "{1} if {0} else {2}".format(*taken)
     name = call.function.__name__
     if getattr(np, name, None) is not call.function:
-        raise TypeError(f"it calls {name}, which is not NumPy's")
+        raise TypeError(f"it calls {name}, which is not a NumPy function")
     return f"np.{name}({', '.join(taken)})"
 
 
 def _function(text: str) -> tuple[Callable[..., None], bool]:
-    """The function of a source, which stands in a file, so that numba keeps what it compiles beside it; if it can."""
+    """The function of a source, written to a file so that numba can cache compiled code on disk, and whether it can."""
     name = f"loop_{hashlib.sha256(text.encode()).hexdigest()[:24]}.py"
     path = Path(os.environ.get("NUMBA_CACHE_DIR") or Path.home() / ".cache" / "nnfunc") / name
     try:
@@ -99,8 +99,8 @@ def _function(text: str) -> tuple[Callable[..., None], bool]:
             with replaced(path, str(path)) as file:
                 file.write(text.encode())
         on_disk = os.access(path.parent, os.W_OK)
-    except (OSError, RuntimeError):  # a home that cannot be written to, or none
+    except (OSError, RuntimeError):  # no home directory, or not writable
         on_disk = False
-    names: dict[str, Any] = {"np": np, "__name__": __name__}  # numba looks for what is on the disk by module and file
+    names: dict[str, Any] = {"np": np, "__name__": __name__}  # numba finds cached code by module and file
     exec(compile(text, str(path), "exec"), names)
     return names["loop"], on_disk

@@ -1,4 +1,4 @@
-"""The optimizers that a name stands for."""
+"""The optimizers that can be given by name."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "radam": radam,
     "rmsprop": rmsprop,
 }
-"""The names that stand for optimizers with their default settings."""
+"""Names of optimizers, with their default settings."""
 
 
 def named_optimizer(optimizer: Optimizer | OptimizerName, argument: str = "optimizer") -> Optimizer:
-    """The optimizer, or the one of a name.
+    """Returns the optimizer, or the one with this name.
 
     >>> named_optimizer("gd")
     gd(learning_rate=0.01)

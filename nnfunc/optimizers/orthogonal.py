@@ -1,4 +1,4 @@
-"""Muon: momentum made orthogonal, for matrices."""
+"""Muon: orthogonalized momentum, for matrices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnfunc.optimizers.formulas import Rate, beta_settings
 from nnfunc.optimizers.setting import Setting
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
-"""Of the polynomial whose five-fold iteration takes singular values in (0, 1] near 1."""
+"""Coefficients of the polynomial whose five-fold iteration brings singular values in (0, 1] close to 1."""
 
 ITERATIONS = 5
 
@@ -21,19 +21,19 @@ ITERATIONS = 5
 def muon(learning_rate: Setting = 0.02, beta1: float = 0.95, weight_decay: Setting = 0.0) -> Optimizer:
     """V = βV + (1 − β) dW;  W − α (√max(1, out/in) · orthogonalized(βV + (1 − β) dW) + λW) (Jordan 2024).
 
-    It is for matrices, weights of shape (in, out); a kernel of more axes is the matrix (all others, out). The other
-    parameters, and by its author's advice embeddings and the last layer, want another rule:
+    For matrices, weights of shape (in, out); a kernel with more axes is treated as a matrix (all others, out). Use
+    another rule for other parameters and, as its author advises, for embeddings and the last layer:
     `partition({"embedding*": nn.adamw(), "*W": muon(), "*": nn.adamw()})`.
 
     Args:
-        learning_rate: α ≥ 0. The scaled singular values of each update are about α.
+        learning_rate: α ≥ 0, about the size of the scaled singular values of each update.
         beta1: β in [0, 1).
         weight_decay: λ ≥ 0.
     Raises:
-        ValueError: when used: a parameter with fewer than two axes.
+        ValueError: on use: a parameter with fewer than two axes.
 
-    The values are those of `torch.optim.Muon`, but that that computes in bfloat16, and has other defaults.
-    Optax's corrects the biases of V and of dW.
+    Values match `torch.optim.Muon`, except that it computes in bfloat16 and has other defaults. Optax's version applies
+    bias correction to V and dW.
 
     >>> optimizer = nn.optimizers.partition({"*W": nn.optimizers.muon(0.02), "*": nn.adamw(1e-3)})
     >>> optimizer.parts[0]
@@ -46,7 +46,7 @@ def muon(learning_rate: Setting = 0.02, beta1: float = 0.95, weight_decay: Setti
 def _muon(w: Array, g: Array, m: Array, keep: float, new: float, rate: Rate, decay: Rate) -> tuple[Array, ...]:
     if w.ndim < 2:
         raise ValueError(
-            f"it has shape {w.shape}, but muon is for matrices: give the others another rule, as in "
+            f"it has shape {w.shape}, but muon is for matrices: use another rule for the others, as in "
             "nn.optimizers.partition({'*W': nn.optimizers.muon(), '*': nn.adamw()})"
         )
     m = m * keep + g * new
@@ -62,11 +62,11 @@ def _muon_numbers(t: int, learning_rate: Rate, weight_decay: Rate, beta1: float)
 
 
 def orthogonalized(a: Array) -> Array:
-    """About U Vᵀ, if U S Vᵀ is the singular value decomposition.
+    """An approximation of U Vᵀ, where U S Vᵀ is the singular value decomposition.
 
-    Singular values above 2 % of ‖a‖ come between 0.68 and 1.14, those below smaller.
+    Singular values above 2 % of ‖a‖ become 0.68 to 1.14, smaller ones less than that.
 
-    Five iterations of Newton and Schulz with a polynomial of degree 5.
+    Five Newton-Schulz iterations with a polynomial of degree 5.
 
     >>> np.linalg.svd(orthogonalized(np.diag([3.0, 1.0, 0.1])))[1].round(2)
     array([1.13, 1.13, 0.75])

@@ -1,4 +1,4 @@
-"""Smaller steps when what is watched gets no better: an optimizer around another, and the function that tells it."""
+"""Smaller steps when a monitored value stops improving: a wrapper, and the function that reports values to it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ def reduce_on_plateau(
     cooldown: int = 0,
     min_scale: float = 0.0,
 ) -> Optimizer:
-    """`optimizer`, whose updates are scaled by a number that `observe` makes smaller: PyTorch's `ReduceLROnPlateau`.
+    """`optimizer` with its updates multiplied by a scale that `observe` reduces: PyTorch's `ReduceLROnPlateau`.
 
     Args:
         optimizer: an optimizer or a name.
-        factor: in (0, 1), by what the scale is multiplied when more than `patience` values in a row were no better.
-        patience: how many values without improvement to bear.
-        threshold: in [0, 1): a value is better if it is below best − threshold·|best|.
-        cooldown: for how many values after that none is counted.
-        min_scale: in [0, 1], below which the scale never goes: PyTorch's `min_lr` divided by the learning rate. However
-            small a change is, it is made: PyTorch's `eps` is 0 here.
+        factor: in (0, 1), multiplies the scale after more than `patience` values in a row without improvement.
+        patience: the number of values without improvement to tolerate.
+        threshold: in [0, 1): a value below best − threshold·|best| is an improvement.
+        cooldown: the number of values after a reduction that do not count.
+        min_scale: in [0, 1], the lower bound of the scale: PyTorch's `min_lr` divided by the learning rate. Arbitrarily
+            small reductions are made: PyTorch's `eps` is 0 here.
 
-    The scale and what it depends on are part of the state (`opt_state["reduce_on_plateau.scale"]`), so they are saved
-    and go on with it. W + scale·(W′ − W), where `optimizer` would go to W′, is what a smaller learning rate gives with
-    all rules here (a decoupled weight decay is scaled with it). In a stack each network has its own.
+    The scale and the values behind it are part of the state (`opt_state["reduce_on_plateau.scale"]`), so they are saved
+    and restored with it. The update is W + scale·(W′ − W), where W′ are the parameters that `optimizer` returns: for
+    all rules here, this equals a smaller learning rate (a decoupled weight decay is scaled too). In a stack, each
+    network has its own scale.
 
     Raises:
-        ValueError: around `ema` or `lookahead`, which would see other parameters than there will be.
+        ValueError: around `ema` or `lookahead`, which would not see the parameters after scaling.
 
     >>> optimizer = nn.optimizers.reduce_on_plateau(nn.gd(1.0), factor=0.5, patience=1)
     >>> params = nn.ArrayDict({"b": [0.0]})
@@ -62,22 +63,23 @@ def reduce_on_plateau(
     averages = [o.name for o in chain(inner) if o.inner is not None and o.slots]
     if averages:
         raise ValueError(
-            f"reduce_on_plateau around {averages[0]}, which must see what it makes: put {averages[0]} around"
+            f"reduce_on_plateau cannot wrap {averages[0]}, which must see scaled values: put {averages[0]} around it"
         )
     return make(NAME, _scaled, settings=settings, inner=inner, numbers=NUMBERS)
 
 
 def _scaled(w: Array, moved: Array, *, t: int, scale: Array, **rest: float | Array) -> tuple[Array, ...]:
-    return (moved - (moved - w) * (1 - scale),)  # so that with a scale of 1 not a bit changes
+    return (moved - (moved - w) * (1 - scale),)  # so that a scale of 1 changes no bit
 
 
 def observe(optimizer: Optimizer, opt_state: ArrayDict, value: ArrayLike) -> ArrayDict:
-    """The state of an optimizer with `reduce_on_plateau` after it has seen a value: a validation loss, once per epoch.
+    """Reports a value, such as the validation loss of an epoch, to `reduce_on_plateau` and returns the new state.
 
     Args:
-        optimizer: with `reduce_on_plateau` at any place.
+        optimizer: one that contains `reduce_on_plateau` anywhere.
         opt_state: its state.
-        value: what is to become small (for an accuracy, its negative); of a stack an array (K,). NaN is no better.
+        value: the value to minimize (for an accuracy, its negative); an array (K,) for a stack. NaN is not an
+            improvement.
 
     With `nn.train`, where `step.optimizer` is such an optimizer:
 
@@ -85,7 +87,7 @@ def observe(optimizer: Optimizer, opt_state: ArrayDict, value: ArrayLike) -> Arr
             opt_state=observe(step.optimizer, epoch.state.opt_state, epoch.validation.loss)))
 
     Raises:
-        ValueError: an optimizer without `reduce_on_plateau`, a value of another shape.
+        ValueError: an optimizer without `reduce_on_plateau`, or a value of the wrong shape.
 
     >>> optimizer = nn.optimizers.reduce_on_plateau("adam")
     >>> opt_state = optimizer.init(nn.ArrayDict({"b": [0.0]}))
@@ -94,13 +96,13 @@ def observe(optimizer: Optimizer, opt_state: ArrayDict, value: ArrayLike) -> Arr
     """
     around = [o for o in chain(instance(optimizer, Optimizer, "optimizer")) if o.name == NAME]
     if not around:
-        raise ValueError(f"optimizer={optimizer!r} has no reduce_on_plateau, which alone looks at a value")
+        raise ValueError(f"optimizer={optimizer!r} has no reduce_on_plateau, so it has no use for a value")
     factor, patience, threshold, cooldown, min_scale = around[0].settings.values()
     opt_state = instance(opt_state, ArrayDict, "opt_state")
     scale, best, waited, resting = (opt_state[f"{NAME}.{name}"] for name, _ in NUMBERS)
     now = numeric(value, "value").astype(opt_state.dtype)
     if now.shape != best.shape:
-        raise ValueError(f"value has shape {now.shape}, expected {best.shape}: a number for each network")
+        raise ValueError(f"value has shape {now.shape}, expected {best.shape}: one value per network")
     better = now < best - threshold * np.abs(best)
     waited = np.where(better | (resting > 0), 0, waited + 1)
     too_long = waited > patience

@@ -1,8 +1,8 @@
-"""The update rules. Each is a formula, `(w, g, *slots, *numbers) -> (w, *slots)`, of arrays or of single numbers: w the
-parameters, g the gradient, then what the rule remembers. The `numbers` are made of the settings and of t, which counts
-updates from 1, by a function beside it; they are all the constants that a formula has.
+"""The update rules. Each is a formula, `(w, g, *slots, *numbers) -> (w, *slots)`, of arrays or scalars: w are the
+parameters, g is the gradient, followed by the rule's state. The `numbers`, all the constants of the formula, are
+computed from the settings and from t, which counts updates from 1, by the function that follows it.
 
-By default ε stands inside the root (`eps_root`) and momentum averages (its gradient has the factor 1 − β). The forms
+By default ε is inside the root (`eps_root`) and momentum is an average (its gradient has the factor 1 − β). The forms
 of Kingma & Ba, PyTorch and Optax: `adam(..., eps=1e-8, eps_root=0.0)`, `momentum(..., dampening=0.0)`.
 Every learning rate and weight decay is a `Setting`: see `nnfunc.optimizers.base`.
 """
@@ -45,7 +45,7 @@ def momentum(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float
 
     Args:
         learning_rate: α ≥ 0.
-        beta1: β in [0, 1): how much of the old direction stays.
+        beta1: β in [0, 1), the weight of the old direction.
         dampening: in [0, 1]; None: β, so that V is an average, (1 − β) dW. 0: the form of PyTorch and Optax.
 
     >>> nn.momentum(0.1)
@@ -67,7 +67,7 @@ def _momentum_numbers(t: int, learning_rate: Rate, beta1: float, dampening: floa
 def nesterov(learning_rate: Setting = 0.01, beta1: float = 0.9, dampening: float | None = None) -> Optimizer:
     """V = βV + (1 − dampening) dW;  W − α(βV + (1 − dampening) dW) (Nesterov 1983; Sutskever et al., ICML 2013).
 
-    Arguments are those of `momentum`; dampening=0.0 is PyTorch's and Optax's form.
+    The arguments are those of `momentum`; dampening=0.0 is the form of PyTorch and Optax.
 
     >>> nn.nesterov(0.1, dampening=0.0)
     nesterov(learning_rate=0.1, beta1=0.9, dampening=0.0)
@@ -156,7 +156,8 @@ def _adam(
 
 
 def adam_numbers(t: int, learning_rate: Rate, beta1: float, beta2: float, eps: float, eps_root: float) -> Numbers:
-    """√(v/c + eps_root) + eps, times √c: so both corrections are in the learning rate.
+    """The numbers of `adam`. √(v/c + eps_root) + eps is multiplied by √c, so that the learning rate contains both bias
+    corrections.
 
     >>> adam_numbers(1, 0.1, 0.5, 0.75, 0.0, 1.0)
     (0.5, 0.5, 0.75, 0.25, 0.0, 0.25, 0.1)
@@ -177,7 +178,7 @@ def adamw(
     """`adam` with decoupled weight decay: W − α (V̂/(√(Ŝ + eps_root) + eps) + λW) (Loshchilov & Hutter, ICLR 2019).
 
     Args:
-        weight_decay: λ ≥ 0, for all parameters; by name: `{"*W": 0.01, "*": 0.0}` leaves out the biases.
+        weight_decay: λ ≥ 0, for all parameters or by name: `{"*W": 0.01, "*": 0.0}` excludes the biases.
 
     >>> nn.adamw(1e-3, weight_decay={"*W": 0.01, "*": 0.0})
     adamw(learning_rate=0.001, weight_decay={'*W': 0.01, '*': 0.0}, beta1=0.9, beta2=0.999, eps=0.0, eps_root=1e-08)

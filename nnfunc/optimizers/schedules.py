@@ -1,6 +1,6 @@
-"""Learning-rate schedules: functions of the number of updates so far (0 at the first update) that give a number.
+"""Learning-rate schedules: functions from the number of updates so far (0 at the first update) to a number.
 
-Any function of that kind will do wherever a learning rate is taken; these are the usual ones.
+Wherever a learning rate is accepted, any such function will do; these are the common ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nnfunc.optimizers.setting import Schedule
 
 
 class Formula(partial[float]):
-    """A function of the step with its numbers, equal by value and printed as the call that made it.
+    """A function of the step with its constants, compared by value and printed as the call that created it.
 
     >>> nn.schedules.step_decay(0.1, factor=0.5, every=10)
     step_decay(initial=0.1, factor=0.5, every=10)
@@ -64,7 +64,7 @@ def _step_decay(step: int, *, initial: float, factor: float, every: int) -> floa
 
 
 def exponential_decay(initial: float, factor: float, every: int) -> Schedule:
-    """initial · factor^(step/every): `step_decay` without the steps.
+    """initial · factor^(step/every): a continuous `step_decay`.
 
     >>> [round(nn.schedules.exponential_decay(0.1, factor=0.25, every=10)(t), 3) for t in (0, 5, 10)]
     [0.1, 0.05, 0.025]
@@ -94,10 +94,10 @@ def _cosine_decay(step: int, *, initial: float, steps: int, final: float) -> flo
 
 
 def linear_warmup(steps: int, then: float | Schedule) -> Schedule:
-    """then(0)·(step + 1)/steps for the first `steps` updates; after them then(step − steps).
+    """then(0)·(step + 1)/steps for the first `steps` updates, then(step − steps) afterwards.
 
     Args:
-        steps: how many updates the warm-up takes.
+        steps: the number of warm-up updates.
         then: the learning rate afterwards: a number or a schedule.
 
     >>> warm = nn.schedules.linear_warmup(4, nn.schedules.cosine_decay(0.1, steps=10))
@@ -113,7 +113,7 @@ def _linear_warmup(step: int, *, steps: int, then: Callable[[int], float]) -> fl
 
 
 def inverse_time_decay(initial: float, factor: float, every: int) -> Schedule:
-    """initial/(1 + factor·step/every), as Keras's.
+    """initial/(1 + factor·step/every), as in Keras.
 
     >>> [nn.schedules.inverse_time_decay(0.1, factor=1.0, every=10)(t) for t in (0, 10, 30)]
     [0.1, 0.05, 0.025]
@@ -128,7 +128,7 @@ def _inverse_time_decay(step: int, *, initial: float, factor: float, every: int)
 
 
 def polynomial_decay(initial: float, steps: int, final: float = 0.0, power: float = 1.0) -> Schedule:
-    """final + (initial − final)·(1 − step/steps)^power, then final; with power 1 a straight line, also upwards.
+    """final + (initial − final)·(1 − step/steps)^power, then final; with power 1, a straight line. May also increase.
 
     >>> [nn.schedules.polynomial_decay(0.5, steps=10, power=2.0)(t) for t in (0, 5, 10, 99)]
     [0.5, 0.125, 0.0, 0.0]
@@ -145,13 +145,14 @@ def _polynomial_decay(step: int, *, initial: float, steps: int, final: float, po
 
 
 def warmup_cosine(peak: float, warmup: int, steps: int, initial: float = 0.0, final: float = 0.0) -> Schedule:
-    """From `initial` in a straight line to `peak` at step `warmup`, then along a cosine to `final` at step `steps`.
+    """A linear rise from `initial` to `peak` at step `warmup`, then a cosine decay to `final` at step `steps`.
 
     Args:
         peak: the largest value.
-        warmup: how many updates the rise takes.
-        steps: of all of it, `warmup` included: more than that.
-        initial, final: where it begins and ends. The first update has `initial`: 0 moves nothing yet, as in Optax.
+        warmup: the number of updates of the rise.
+        steps: the total number of updates, including `warmup` and larger than it.
+        initial, final: the first and the last value. With an `initial` of 0 the first update has no effect, as in
+            Optax.
 
     >>> [round(nn.schedules.warmup_cosine(0.1, warmup=4, steps=14)(t), 3) for t in (0, 2, 4, 9, 14)]
     [0.0, 0.05, 0.1, 0.05, 0.0]
@@ -171,16 +172,16 @@ def _warmup_cosine(step: int, *, peak: float, warmup: int, steps: int, initial: 
 def one_cycle(
     peak: float, steps: int, rising: float = 0.3, initial_divisor: float = 25.0, final_divisor: float = 1e4
 ) -> Schedule:
-    """Along a cosine from peak/initial_divisor up to `peak`, along another down to almost 0 (Smith & Topin 2018).
+    """A cosine rise from peak/initial_divisor to `peak`, then a cosine decay to almost 0 (Smith & Topin 2018).
 
     Args:
         peak: the largest value, at step rising·steps.
-        steps: of all of it. At step `steps`, and from there on, the value is peak/(initial_divisor·final_divisor).
-        rising: in (0, 1), which part of the steps it rises.
-        initial_divisor, final_divisor: how much below it begins, and how much below that it ends.
+        steps: the total number of updates. From step `steps` on, the value is peak/(initial_divisor·final_divisor).
+        rising: in (0, 1), the fraction of the steps spent rising.
+        initial_divisor, final_divisor: peak/initial and initial/final.
 
-    Optax's values. PyTorch's end a step earlier: its `OneCycleLR(…, total_steps=T, pct_start=p)` is that of T − 1 steps
-    and rising=(p·T − 1)/(T − 1).
+    Values match Optax. PyTorch's end one step earlier: its `OneCycleLR(…, total_steps=T, pct_start=p)` corresponds to
+    steps=T − 1 and rising=(p·T − 1)/(T − 1).
 
     >>> [round(nn.schedules.one_cycle(1.0, steps=10)(t), 3) for t in (0, 3, 10)]
     [0.04, 1.0, 0.0]
@@ -210,12 +211,12 @@ def _one_cycle(
 
 
 def warm_restarts(initial: float, steps: int, growth: int = 1, final: float = 0.0) -> Schedule:
-    """Cosines from `initial` to `final`, one after another (SGDR: Loshchilov & Hutter, ICLR 2017).
+    """Repeated cosine decay from `initial` to `final` (SGDR: Loshchilov & Hutter, ICLR 2017).
 
     Args:
-        initial, final: of each; `final` itself is not reached, since there the next begins.
-        steps: of the first.
-        growth: how many times as long each is as the one before it.
+        initial, final: the ends of each cycle; `final` itself is not reached, since the next cycle begins there.
+        steps: the length of the first cycle.
+        growth: the ratio of the length of each cycle to that of the previous one.
 
     >>> [round(nn.schedules.warm_restarts(0.1, steps=2, growth=2)(t), 3) for t in range(7)]
     [0.1, 0.05, 0.1, 0.085, 0.05, 0.015, 0.1]
@@ -235,11 +236,11 @@ def _warm_restarts(step: int, *, initial: float, steps: int, growth: int, final:
 
 
 def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
-    """values[i] from step boundaries[i − 1] on; values[0] before the first boundary.
+    """Piecewise constant: values[0] before the first boundary, values[i] from step boundaries[i − 1] on.
 
     Args:
-        boundaries: rising steps of at least 1.
-        values: one more.
+        boundaries: increasing steps of at least 1.
+        values: one more than boundaries.
 
     >>> [nn.schedules.piecewise([10, 20], [0.1, 0.01, 0.001])(t) for t in (0, 9, 10, 19, 20)]
     [0.1, 0.1, 0.01, 0.01, 0.001]
@@ -253,11 +254,11 @@ def _piecewise(step: int, *, boundaries: tuple[int, ...], values: tuple[float, .
 
 
 def join(schedules: Sequence[float | Schedule], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after another: schedules[i] from step boundaries[i − 1] on, where its own step is 0.
+    """Concatenates schedules: schedules[i] starts at step boundaries[i − 1], as its own step 0.
 
     Args:
         schedules: schedules, or numbers for constant ones.
-        boundaries: rising steps of at least 1, one less than schedules.
+        boundaries: increasing steps of at least 1, one fewer than schedules.
 
     >>> joined = nn.schedules.join([0.1, nn.schedules.step_decay(0.2, factor=0.5, every=1)], [3])
     >>> [joined(t) for t in range(6)]
@@ -277,11 +278,11 @@ def _join(step: int, *, schedules: tuple[Schedule, ...], boundaries: tuple[int, 
 
 
 def _boundaries(boundaries: Sequence[int], parts: int, name: str) -> tuple[int, ...]:
-    """The steps at which something else begins, checked: one less than what begins."""
+    """The boundaries as a tuple, checked: increasing, and one fewer than the parts."""
     boundaries = sequence(boundaries, "boundaries")
     steps = tuple(positive_int(step, f"boundaries[{i}]") for i, step in enumerate(boundaries))
     if len(steps) != parts - 1:
-        raise ValueError(f"boundaries={list(boundaries)} are {len(steps)} for {parts} {name}: expected one less")
+        raise ValueError(f"boundaries={list(boundaries)}: got {len(steps)} for {parts} {name}, expected one fewer")
     if any(a >= b for a, b in pairwise(steps)):
-        raise ValueError(f"boundaries={list(boundaries)}: expected each to be larger than the one before")
+        raise ValueError(f"boundaries={list(boundaries)}: expected increasing steps")
     return steps

@@ -1,4 +1,4 @@
-"""Settings of optimizers: numbers, schedules, arrays of a stack, and any of these by name."""
+"""Settings of optimizers: numbers, schedules, arrays for a stack, and any of these by name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Setting: TypeAlias = "Plain | Mapping[str, Plain]"
 
 
 def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float | Array:
-    """What a setting is at this update: a number, or an array of the parameters' dtype that goes with their vector."""
+    """The value of a setting at this update: a number, or an array that broadcasts with the parameters."""
     if isinstance(setting, Mapping):
         vector = np.full_like(params.vector, np.nan)
-        for pattern in reversed(list(setting)):  # the first that matches counts, so it is written last
+        for pattern in reversed(list(setting)):  # the first match applies, so it is written last
             for s in params.layout.slices(pattern):
                 vector[..., s] = resolved(name, setting[pattern], done, params)
         if np.isnan(vector).any():
@@ -45,7 +45,7 @@ def resolved(name: str, setting: Setting, done: int, params: ArrayDict) -> float
 
 
 def fixed(setting: Setting) -> Setting:
-    """A setting that no one can change later: numbers as floats, arrays as read-only copies."""
+    """An immutable copy of a setting: numbers as floats, arrays as read-only copies."""
     if isinstance(setting, Mapping):
         return {pattern: fixed(value) for pattern, value in setting.items()}  # type: ignore[misc]  # plain ones stay so
     if callable(setting):

@@ -1,7 +1,7 @@
-"""A formula as a straight program of NumPy's calls, each of which writes where memory is free already.
+"""A formula as a straight-line program of NumPy calls that write into memory that is already allocated.
 
-Passes over memory are what a step costs: so the results stand where they belong, and what is computed on the way in the
-memory of a result to come.
+The cost of a step is its passes over memory: so results are written directly to their destination, and intermediate
+values to the memory of later results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Run: TypeAlias = Callable[[Sequence[Array], Sequence[Array], Sequence[Any]], Non
 
 
 def zeros_in(numbers: Sequence[Any]) -> tuple[bool, ...]:
-    """Which numbers are 0: in ε and the like, which most forms of a rule are without.
+    """Flags of the numbers that are 0, such as an ε that most forms of a rule lack.
 
     >>> zeros_in((0.0, 0.5, np.zeros(2)))
     (True, False, False)
@@ -32,9 +32,9 @@ def zeros_in(numbers: Sequence[Any]) -> tuple[bool, ...]:
 
 @lru_cache(maxsize=256)
 def straight(formula: Callable[..., Any], arrays: int, zeros: tuple[bool, ...]) -> Run:
-    """The program of a formula of so many arrays, and of numbers of which these are 0; they may be arrays too.
+    """The program of a formula of that many arrays and of numbers, which may be arrays; those flagged in `zeros` are 0.
 
-    The memory of a new slot may be that of the old one; that of the new w is another.
+    A new slot may share the memory of the old one; the new w must not share memory with the old.
 
     >>> old, out = [np.array([1.0]), np.array([2.0])], [np.empty(1)]
     >>> straight(lambda w, g, rate: (w - g * rate,), 2, (False,))(old, out, (0.25,))
@@ -50,7 +50,7 @@ def straight(formula: Callable[..., Any], arrays: int, zeros: tuple[bool, ...]) 
 
 
 def source(trace: Trace, arrays: int, numbers: int) -> str:
-    """The program as Python.
+    """The program as Python source.
 
     >>> print(source(traced(lambda w, g, rate: (w - g * rate,), (FLOAT, FLOAT, float))[0], 2, 1))
     def run(arrays, out, numbers):
@@ -79,13 +79,13 @@ def _several(names: list[str]) -> str:
 
 
 def homes_of(trace: Trace) -> list[str]:
-    """The array that each call writes to: y0, y1, … are the results of the formula, others scratch."""
+    """The name of the array that each call writes to: y0, y1, … are the results of the formula, the rest is scratch."""
     count, end = len(trace.results), len(trace.calls)
     homes = [""] * end
-    taken: dict[str, list[tuple[int, int]]] = {}  # from which call to which a memory is in use
+    taken: dict[str, list[tuple[int, int]]] = {}  # the first and last call of each use of an array
     for i, chain in enumerate(chains_of(trace)):
         first, last = chain[-1] if chain else end, end if i < count else last_use(trace, chain)
-        unused = (  # the memory of new slots may be that of old ones
+        unused = (  # new slots may share the memory of old ones
             y
             for y, spans in taken.items()
             if (y == "y0" or int(y[1:]) >= count) and all(last <= a or b <= first for a, b in spans)
@@ -98,10 +98,10 @@ def homes_of(trace: Trace) -> list[str]:
 
 
 def chains_of(trace: Trace) -> list[list[int]]:
-    """Calls that write to the same memory, the last first: of each result of the formula, then others.
+    """Chains of calls that write to the same memory, last call first: one for each result of the formula, then others.
 
-    A value makes room for what is computed of it where it is used for the last time; results stay, and a new slot is
-    not written before the old one was read for the last time.
+    At its last use, a value is overwritten by what is computed from it. Results are never overwritten, and a new slot
+    is not written before the last read of the old one.
     """
     chains: list[list[int]] = [[] for _ in trace.results]
     not_before = [-1, *(trace.last_use(f"a{i}") for i in range(2, len(trace.results) + 1))]
@@ -125,7 +125,7 @@ def chains_of(trace: Trace) -> list[list[int]]:
 
 
 def last_use(trace: Trace, chain: list[int]) -> int:
-    """The last call that takes a value of a chain; the end if it is a result."""
+    """The index of the last call that uses a value of a chain; the number of calls if a value is a result."""
     values = [f"x{i}" for i in chain]
     if any(value in trace.results for value in values):
         return len(trace.calls)

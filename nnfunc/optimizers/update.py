@@ -1,7 +1,7 @@
-"""One update: which slices of the state belong to what, and the rules called on them, in blocks where vectors are long.
+"""One update: the layout of the state, and the application of rules to its slices, in blocks for long vectors.
 
-The state's vector holds what the rule remembers, slot after slot; then what an optimizer around it remembers, the slots
-first and then the single numbers. That of a partition holds the states of its parts, sorted into groups by name.
+The state's vector contains the slots of the rule, one after another, followed by those of each wrapper: its slots,
+then its scalars. The vector of a partition contains the states of its parts, grouped by name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from nnfunc.optimizers.base import Optimizer
 
 BLOCK = 1 << 15
-"""How many numbers of the vector are updated at once: a block, and what a formula makes on the way, stays in cache."""
+"""The number of elements updated at once: a block and the temporaries of a formula stay in cache."""
 
 
-# -- what is remembered, and where -------------------------------------------------------------------------------------
+# -- the layout of the state -------------------------------------------------------------------------------------------
 
 
 def state_layout(optimizer: Optimizer, where: Layout) -> Layout:
-    """The layout of the state, for parameters of a layout."""
+    """The layout of the state, given that of the parameters."""
     if optimizer.inner is None and not optimizer.parts:
         return where._repeated.get(optimizer.slots) or where.repeated(optimizer.slots)
     return _state_layout(optimizer, where)
@@ -48,7 +48,7 @@ def _state_layout(optimizer: Optimizer, where: Layout) -> Layout:
 
 
 class Share(NamedTuple):
-    """The parameters of one part of a partition, and its state: the layouts, and the slices of the whole vectors."""
+    """The parameters and the state of one part of a partition: their layouts, and their slices of the whole vectors."""
 
     params: Layout
     state: Layout
@@ -62,7 +62,7 @@ class Share(NamedTuple):
 
 @lru_cache(maxsize=256)
 def shares(optimizer: Optimizer, where: Layout) -> tuple[Share, ...]:
-    """The shares of the parts; of the patterns that match a name the first counts."""
+    """The shares of the parts; the first pattern that matches a name applies."""
     left, found = list(where.names), []
     for pattern, part in optimizer.parts:
         names = [k for k in matching(where.names, pattern) if k in left]
@@ -77,12 +77,12 @@ def shares(optimizer: Optimizer, where: Layout) -> tuple[Share, ...]:
 
 
 def _slices(whole: Layout, part: Layout) -> tuple[slice, ...]:
-    """Where the arrays of a part stand in the whole, in the part's order."""
+    """The slices of the arrays of a part in the whole, in the part's order."""
     return tuple(slice(*whole.entries[k][:2]) for k in part.names)
 
 
 def gathered(vector: Array, slices: tuple[slice, ...], size: int) -> Array:
-    """The numbers of some slices, one after another."""
+    """The concatenation of some slices."""
     part = new_vector((*vector.shape[:-1], size), vector.dtype)
     if slices:
         np.concatenate([vector[..., s] for s in slices], axis=-1, out=part)
@@ -90,7 +90,7 @@ def gathered(vector: Array, slices: tuple[slice, ...], size: int) -> Array:
 
 
 def scatter(part: Array, slices: tuple[slice, ...], out: Array) -> None:
-    """Puts the numbers back where `gathered` took them from."""
+    """Writes the values back to where `gathered` took them from."""
     start = 0
     for s in slices:
         stop = start + s.stop - s.start
@@ -99,7 +99,7 @@ def scatter(part: Array, slices: tuple[slice, ...], out: Array) -> None:
 
 
 def begin(optimizer: Optimizer, params: ArrayDict, out: Array) -> None:
-    """Writes the state to begin with: slots of rules are 0, those of an optimizer around another the parameters."""
+    """Writes the initial state: slots of rules are 0, those of wrappers are copies of the parameters."""
     where = params.layout
     if optimizer.parts:
         for (_, part), share in zip(optimizer.parts, shares(optimizer, where), strict=True):
@@ -114,7 +114,7 @@ def begin(optimizer: Optimizer, params: ArrayDict, out: Array) -> None:
         numbers = inner + len(optimizer.slots) * where.size
         for start in range(inner, numbers, where.size or 1):
             out[..., start : start + where.size] = params._vector
-        largest = float(np.finfo(out.dtype).max)  # a state is finite
+        largest = float(np.finfo(out.dtype).max)  # a state must be finite
         out[..., numbers:] = [min(value, largest) for _, value in optimizer.numbers]
 
 
@@ -126,7 +126,7 @@ def update(
 ) -> tuple[ArrayDict, ArrayDict]:
     """One update, from the vector of the gradients.
 
-    The built-in rules may write what they remember where the old one was: they read each slot once, before they write.
+    The built-in rules may overwrite the old slots: they read each slot before they write to it.
     """
     if optimizer.root.own is not None:
         return _of_own(optimizer, params, g, opt_state)
@@ -137,11 +137,11 @@ def update(
     before, count = opt_state._vector, opt_state._integers["step"]
     if before.ndim != w.ndim or before.shape[:-1] != w.shape[:-1]:
         raise ValueError(
-            f"opt_state has the stack shape {opt_state.stack_shape}, but the parameters {params.stack_shape}: begin "
-            "with optimizer.init(params)"
+            f"opt_state has stack shape {opt_state.stack_shape}, but the parameters have {params.stack_shape}: start "
+            "from optimizer.init(params)"
         )
     if count.ndim or (w.ndim > 1 and not optimizer.elementwise):
-        alike = not count.ndim or (count == count.flat[0]).all()  # else members that were trained for different times
+        alike = not count.ndim or (count == count.flat[0]).all()  # otherwise members differ in their number of updates
         if not alike or not optimizer.elementwise:
             return _each(optimizer, params, g, opt_state)
     t = int(count.flat[0]) + 1 if count.ndim else count.item() + 1
@@ -155,7 +155,7 @@ def update(
 
 
 def _overwrites(optimizer: Optimizer) -> bool:
-    """Whether what all of its rules remember may be written where the old is: see `straight`."""
+    """Whether the slots of all of its rules may be overwritten: see `straight`."""
     if optimizer.parts:
         return all(_overwrites(part) for _, part in optimizer.parts)
     return optimizer.constants is not None if optimizer.inner is None else _overwrites(optimizer.inner)
@@ -164,7 +164,7 @@ def _overwrites(optimizer: Optimizer) -> bool:
 def _advance(
     optimizer: Optimizer, params: ArrayDict, g: Array, before: Array, after: Array, new: Array, t: int
 ) -> None:
-    """Writes the new parameters, and what is remembered after `before`, which may be the same memory."""
+    """Writes the new parameters to `new`, and the new state to `after`, which may share the memory of `before`."""
     where = params._layout
     if optimizer.parts:
         for (_, part), share in zip(optimizer.parts, shares(optimizer, where), strict=True):
@@ -203,7 +203,7 @@ def _apply(
     t: int,
     values: Mapping[str, Any],
 ) -> None:
-    """The rule on whole vectors, on blocks of them, or on each array."""
+    """Applies the rule to whole vectors, to blocks of them, or to each array."""
     n = where.size
     for i in range(len(optimizer.slots)):
         part: Any = slice(i * n, (i + 1) * n) if before.ndim == 1 else (..., slice(i * n, (i + 1) * n))
@@ -229,7 +229,7 @@ def _apply(
 
 
 def _on_each_array(run: Run, where: Layout, old: list[Array], out: list[Array], numbers: Sequence[Any]) -> None:
-    """The rule on each array, in its shape; of a stack on those of each member."""
+    """Applies the rule to each array, in its shape; in a stack, to those of each member."""
     if old[0].ndim > 1:
         for k in range(len(old[0])):
             own = [v[k] if isinstance(v, np.ndarray) and v.ndim > 1 else v for v in numbers]
@@ -245,7 +245,7 @@ def _on_each_array(run: Run, where: Layout, old: list[Array], out: list[Array], 
 
 
 def _part(value: Any, where: slice, shape: tuple[int, ...]) -> Any:
-    """What a setting is for one array."""
+    """The value of a setting for one array."""
     if not isinstance(value, np.ndarray):
         return value
     return value[where].reshape(shape) if value.size > 1 else value.item()
@@ -258,7 +258,7 @@ def _call(
     out: Sequence[Array],
     numbers: Sequence[Any],
 ) -> None:
-    """A rule, whose numbers may have names. What it returns is copied to where it belongs."""
+    """Calls a rule, with its numbers by position or by name, and copies its results to `out`."""
     assert optimizer.rule is not None
     if names is None:
         result = optimizer.rule(*old, *numbers)
@@ -277,23 +277,23 @@ def _wrong_result(optimizer: Optimizer, result: object) -> None:
 
 
 def _fitting(optimizer: Optimizer, params: ArrayDict, opt_state: ArrayDict) -> ArrayDict:
-    """A state that came in another order, dtype or as a plain dict, as `init` would have it."""
+    """A state in another order, of another dtype or in a plain dict, converted to the form that `init` returns."""
     if not isinstance(opt_state, Mapping) or "step" not in opt_state:
-        raise ValueError("opt_state has no 'step': pass what optimizer.init(params) or the last step returned")
+        raise ValueError("opt_state has no 'step': pass the state returned by optimizer.init(params) or the last step")
     where = state_layout(optimizer, params._layout)
     if isinstance(opt_state, ArrayDict) and opt_state._layout is where:
         return opt_state.astype(params.dtype)
-    steps: Any = np.array(opt_state["step"])  # whole numbers
+    steps: Any = np.array(opt_state["step"])  # integers
     steps.setflags(write=False)
     expected = ArrayDict._of(where, optimizer.init(params)._vector, {"step": steps})
-    return expected.like(opt_state, "opt_state (of another optimizer? begin with optimizer.init(params))")
+    return expected.like(opt_state, "opt_state (of another optimizer? start from optimizer.init(params))")
 
 
-# -- each network of a stack by itself ---------------------------------------------------------------------------------
+# -- each network of a stack separately --------------------------------------------------------------------------------
 
 
 def _each(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
-    """The update of each member of a stack by itself."""
+    """Updates each member of a stack separately."""
     results = [
         update(_of_member(optimizer, k), member(params, k), g[k], member(opt_state, k))
         for k in range(params.stack_shape[0])
@@ -311,7 +311,7 @@ def _of_member(optimizer: Optimizer, k: int) -> Optimizer:
 
 
 def _of_own(optimizer: Optimizer, params: ArrayDict, g: Array, opt_state: ArrayDict) -> tuple[ArrayDict, ArrayDict]:
-    """The update of an optimizer of your own, with what is done to its gradient."""
+    """The update of a user-defined optimizer, after the transforms of its gradient."""
     done = opt_state["step"] if isinstance(opt_state, Mapping) and "step" in opt_state else 0
     while optimizer.inner is not None:
         assert optimizer.transform is not None

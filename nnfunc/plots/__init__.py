@@ -1,8 +1,8 @@
 """Plots: functions of arrays that draw with matplotlib (`pip install "nnfunc[plot]"`) and return the Axes.
 
-Each takes `ax=`, the Axes to draw on; without it, it draws on a new figure. Figures are made without pyplot, so nothing
-is global and no window or screen is needed: save one by `ax.figure.savefig("name.png")`. To see one in a window, hand
-in pyplot's: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(history, ax=ax); plt.show()`.
+Each takes `ax=`, the Axes to draw on; by default it draws on a new figure. Figures are created without pyplot, so there
+is no global state and no display is needed: save one with `ax.figure.savefig("name.png")`. To show one in a window,
+pass pyplot's Axes: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(history, ax=ax); plt.show()`.
 """
 
 from nnfunc.plots.axes import COLOURS, MARKERS, WRONG, figure

@@ -1,4 +1,4 @@
-"""What all plots do: colours, figures, and arrays of the right shape."""
+"""Shared parts of the plots: colours, figures, and checks of shapes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-"""The colours of Okabe & Ito (2008), which colour-blind people tell apart.
+"""The colour-blind safe palette of Okabe & Ito (2008).
 
 >>> nn.plots.COLOURS[0]
 '#0072B2'
 """
 
 WRONG = COLOURS[1]
-"""The colour of what is wrong.
+"""The colour of errors.
 
 >>> nn.plots.WRONG
 '#D55E00'
 """
 
 MARKERS = "os^DvP*X"
-"""One for each colour, so that lines and classes can be told apart without colours.
+"""One marker per colour, so that lines and classes can be distinguished without colours.
 
 >>> len(nn.plots.MARKERS) == len(nn.plots.COLOURS)
 True
@@ -35,7 +35,7 @@ True
 
 
 def figure(width: float = 6.4, height: float = 4.8) -> Figure:
-    """An empty figure of that size in inches, independent of pyplot, which keeps its parts from overlapping.
+    """An empty figure of this size in inches, independent of pyplot, with a layout that prevents overlaps.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -52,12 +52,12 @@ def figure(width: float = 6.4, height: float = 4.8) -> Figure:
 
 
 def axes(ax: Axes | None, width: float = 5.6, height: float = 4.2) -> Axes:
-    """`ax`, or one on a new figure of that size."""
+    """`ax`, or Axes on a new figure of this size."""
     return figure(width, height).add_subplot() if ax is None else ax
 
 
 def plain(ax: Axes) -> Axes:
-    """`ax` with a pale grid and without the frame on top and at the right."""
+    """`ax` with a light grid and without the top and right spines."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
@@ -65,7 +65,7 @@ def plain(ax: Axes) -> Axes:
 
 
 def shaped(value: ArrayLike, name: str, expected: str, ndim: int, *lengths: int | None) -> NDArray[Any]:
-    """`value` as an array with that many axes, of those lengths (None: any), not empty."""
+    """`value` as a non-empty array with `ndim` axes of the given lengths (None: any)."""
     array = numeric(value, name)
     pairs = zip(array.shape, lengths, strict=False)
     if array.ndim != ndim or not array.size or any(length not in (None, came) for came, length in pairs):

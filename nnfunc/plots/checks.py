@@ -1,4 +1,4 @@
-"""What the gradient laboratory found: claimed against numeric gradients, where they differ, a Taylor test."""
+"""Plots of gradient checks: claimed against numeric gradients, a map of their differences, a Taylor test."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
 
 
 def gradient_scatter(finding: Finding, *, ax: Axes | None = None) -> Axes:
-    """The claimed gradient of each element against its numeric derivative; right ones lie on the line.
+    """Plots the claimed gradient of each element against its numeric derivative; correct ones lie on the line.
 
     Args:
-        finding: of a report of `nn.check_gradients`, `check_layer` or `check_model`.
+        finding: a finding of `nn.check_gradients`, `check_layer` or `check_model`.
         ax: the Axes to draw on.
     Raises:
         ValueError: the finding has no measured elements (nothing was compared).
@@ -51,12 +51,12 @@ def gradient_scatter(finding: Finding, *, ax: Axes | None = None) -> Axes:
 
 
 def error_map(finding: Finding, *, ax: Axes | None = None) -> Axes:
-    """Where in an array the gradient is wrong: claimed − numeric, in colours symmetric about 0 (not measured: grey).
+    """Maps the error of a gradient over an array: claimed − numeric, in colours symmetric about 0 (not measured: grey).
 
-    An array of one axis is drawn as a row; one of more than two axes with all but the last in one.
+    An array of one axis is drawn as a row; if there are more than two axes, all but the last are merged.
 
     Args:
-        finding: of a report.
+        finding: a finding of a report.
         ax: the Axes to draw on.
     Raises:
         ValueError: the finding has no measured elements.
@@ -87,7 +87,7 @@ def error_map(finding: Finding, *, ax: Axes | None = None) -> Axes:
 
 
 def taylor(test: TaylorTest, *, ax: Axes | None = None) -> Axes:
-    """The remainders of a Taylor test over the step, each direction a line, beside lines of order 1 and 2.
+    """Plots the remainders of a Taylor test against the step, one line per direction, with lines of order 1 and 2.
 
     Args:
         test: from `nn.taylor_test`.
@@ -120,7 +120,7 @@ def _measured(finding: Finding) -> tuple[Array, Array]:
     claimed, numeric = getattr(finding, "analytic_array", None), getattr(finding, "numeric_array", None)
     if claimed is None or numeric is None or not np.isfinite(numeric).any():
         raise ValueError(
-            "this finding has no measured elements to draw: pass report.findings[i] of a gradient that was compared"
+            "finding has no measured elements to draw: pass the report.findings[i] of a gradient that was compared"
         )
     return claimed, numeric
 

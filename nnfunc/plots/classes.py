@@ -1,4 +1,4 @@
-"""What a classifier predicts: the plane in the colours of the classes, and the confusion matrix."""
+"""Plots of classifiers: decision boundaries and confusion matrices."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def decision_boundary(
     ax: Axes | None = None,
     resolution: int = 200,
 ) -> Axes:
-    """The classes that a model predicts over the plane, the paler the less certain, and the examples on it.
+    """Plots the classes that a model predicts over the plane, paler where it is less certain, and the examples.
 
     Args:
-        predict: a function of points (n, 2) to the probability of class 1, (n,) or (n, 1), or to the probabilities of C
-            classes, (n, C): `lambda x: nn.predict(model, ts, x)`.
+        predict: a function from points (n, 2) to the probability of class 1, (n,) or (n, 1), or to the probabilities
+            of C classes, (n, C): `lambda x: nn.predict(model, ts, x)`.
         X: (examples, 2).
-        Y: the classes of the examples: numbers (examples,) or (examples, 1), or one-hot rows (examples, C).
+        Y: the classes of the examples: indices (examples,) or (examples, 1), or one-hot rows (examples, C).
         ax: the Axes to draw on.
-        resolution: how many points the plane is sampled at in each direction.
+        resolution: the number of sample points in each direction.
     Raises:
-        ValueError: X or Y of another shape, predictions that are no probabilities, more than 8 classes.
+        ValueError: X or Y of the wrong shape, predictions that are not probabilities, or more than 8 classes.
 
     >>> from nnfunc import plots
     >>> X, Y = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1])
@@ -83,7 +83,7 @@ def _classes(Y: ArrayLike, examples: int) -> NDArray[np.intp]:
     if labels.shape != (examples,):
         raise ValueError(f"Y has shape {np.shape(Y)} but X has {examples} rows, expected ({examples},)")
     if not ((labels >= 0) & (np.floor(labels) == labels)).all():
-        raise ValueError(f"Y contains values from {labels.min()} to {labels.max()}, expected class numbers 0, 1, ...")
+        raise ValueError(f"Y contains values from {labels.min()} to {labels.max()}, expected class indices 0, 1, ...")
     return labels.astype(np.intp)
 
 
@@ -104,14 +104,14 @@ def _probabilities(output: ArrayLike, points: int) -> NDArray[np.float64]:
 
 
 def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """A confusion matrix: the counts in the cells, their colour the share of the true class.
+    """Plots a confusion matrix, with the counts in the cells, coloured by their fraction of the true class.
 
     Args:
         matrix: (classes, classes) counts, from `nn.metrics.confusion_matrix`: the true class is the row.
-        names: of the classes; without them, their numbers.
+        names: the names of the classes; their indices by default.
         ax: the Axes to draw on.
     Raises:
-        ValueError: a matrix that is not square, or another number of names.
+        ValueError: a matrix that is not square, or the wrong number of names.
 
     >>> from nnfunc import plots
     >>> ax = plots.confusion([[8, 2], [1, 9]], names=["cat", "dog"])
@@ -124,18 +124,18 @@ def confusion(matrix: ArrayLike, *, names: Sequence[str] | None = None, ax: Axes
         raise ValueError(f"matrix has shape {counts.shape}, expected (classes, classes)")
     labels = [str(i) for i in range(size)] if names is None else [str(name) for name in names]
     if len(labels) != size:
-        raise ValueError(f"names has {len(labels)} names, expected {size}, one for each class of the matrix")
+        raise ValueError(f"names has {len(labels)} names, expected {size}, one per class of the matrix")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     side = min(max(4.4, 0.32 * size), 12)
     ax = axes(ax, side + 0.8, side + 0.4)
     box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
-    cell = 72 * min(box.width, box.height) / size  # in points, as fonts are
+    cell = 72 * min(box.width, box.height) / size  # in points, like font sizes
     digits = max(len(f"{count:g}") for count in counts.flat)
     fontsize = min(max(cell / (0.75 * digits), 4), 11)
     from matplotlib.colors import PowerNorm
 
-    ax.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the root makes rare mistakes visible
+    ax.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the square root makes rare mistakes visible
     for (i, j), count in np.ndenumerate(counts):
         colour = "white" if shares[i, j] > 0.35 else "black" if count else "0.7"
         ax.text(j, i, f"{count:g}", ha="center", va="center", color=colour, fontsize=fontsize)

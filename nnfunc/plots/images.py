@@ -1,4 +1,4 @@
-"""Images: weights, filters and what they make of an image, what attention looks at, pictures with predictions."""
+"""Image plots: weights, filters, feature maps, attention maps, images with predictions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
 
 
 def _class_numbers(value: ArrayLike, name: str, count: int) -> list[int]:
-    classes = shaped(value, name, "(images,), a class for each image", 1, count)
+    classes = shaped(value, name, "(images,), one class per image", 1, count)
     if (classes != np.round(classes)).any() or (classes < 0).any():
-        raise ValueError(f"{name} has numbers that are no classes, 0, 1, 2 ...: pass nn.predict_classes(model, ts, X)")
+        raise ValueError(f"{name} contains values other than classes 0, 1, 2 ...: use nn.predict_classes(model, ts, X)")
     numbers: list[int] = classes.astype(int).tolist()
     return numbers
 
@@ -33,14 +33,14 @@ def weight_images(
     limit: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The weights that go into each unit as an image, all on one scale that is symmetric about 0.
+    """Plots the input weights of each unit as an image, all on one scale that is symmetric about 0.
 
     Args:
         W: (inputs, units), the weights of a first layer: `ts.params["dense1.W"]`.
         shape: (height, width) of an image; height · width = inputs.
-        count: how many units to show, from the first; without it, all.
-        columns: how many images stand in a row; without it, about as many as rows.
-        limit: the colours range from −limit to limit; without it, to the largest weight.
+        count: the number of units to show, from the first; by default all.
+        columns: the number of images in a row; by default about as many as rows.
+        limit: the colours range from −limit to limit; by default, the largest weight.
         ax: the Axes to draw on.
     Raises:
         ValueError: W is not two-dimensional, or its inputs do not fill an image.
@@ -62,15 +62,15 @@ def weight_images(
 
 
 def filters(W: ArrayLike, *, count: int | None = None, limit: float | None = None, ax: Axes | None = None) -> Axes:
-    """The kernels of a convolution as images: of several channels a row for each filter, an image for each channel.
+    """Plots the filters of a convolution as images; with several channels, a row per filter and an image per channel.
 
     Args:
         W: (kh, kw, channels, filters): `ts.params["conv2d1.W"]`.
-        count: how many filters to show, from the first; without it, all.
-        limit: the colours range from −limit to limit; without it, to the largest weight.
+        count: the number of filters to show, from the first; by default all.
+        limit: the colours range from −limit to limit; by default, the largest weight.
         ax: the Axes to draw on.
     Raises:
-        ValueError: W has another shape.
+        ValueError: W has the wrong shape.
 
     >>> from nnfunc import plots
     >>> ax = plots.filters(np.ones((3, 3, 2, 8)))
@@ -85,14 +85,14 @@ def filters(W: ArrayLike, *, count: int | None = None, limit: float | None = Non
 
 
 def feature_maps(y: ArrayLike, *, columns: int | None = None, ax: Axes | None = None) -> Axes:
-    """What a convolution makes of one image: an image for each feature, all on one scale.
+    """Plots the output of a convolution for one image: an image per feature, all on one scale.
 
     Args:
         y: (height, width, features), the outputs for one example.
-        columns: how many images stand in a row; without it, about as many as rows.
+        columns: the number of images in a row; by default about as many as rows.
         ax: the Axes to draw on.
     Raises:
-        ValueError: y has another shape.
+        ValueError: y has the wrong shape.
 
     >>> from nnfunc import plots
     >>> layer = nn.conv2d(8, 3)
@@ -117,17 +117,17 @@ def predictions(
     columns: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Images with the class that was predicted for each; a wrong one has a frame and says what is true.
+    """Plots images with their predicted classes; wrong ones are framed and show the true class.
 
     Args:
-        images: (images, height, width), the larger the darker.
-        predicted: (images,) class numbers, from `nn.predict_classes`.
-        true: (images,) class numbers.
-        names: of the classes; without them, their numbers.
-        columns: how many images stand in a row; without it, about as many as rows.
+        images: (images, height, width); larger values are darker.
+        predicted: (images,) class indices, from `nn.predict_classes`.
+        true: (images,) class indices.
+        names: the names of the classes; their indices by default.
+        columns: the number of images in a row; by default about as many as rows.
         ax: the Axes to draw on.
     Raises:
-        ValueError: images of another shape, or lengths that differ.
+        ValueError: images of the wrong shape, or mismatched lengths.
 
     >>> from nnfunc import plots
     >>> ax = plots.predictions(np.zeros((2, 8, 8)), [3, 5], [3, 8])
@@ -137,7 +137,7 @@ def predictions(
     grey = shaped(images, "images", "(images, height, width)", 3)
     guess, truth = (_class_numbers(v, n, len(grey)) for v, n in ((predicted, "predicted"), (true, "true")))
     if names is not None and max(guess + truth) >= len(names):
-        raise ValueError(f"names has {len(names)} names, expected one for each class from 0 to {max(guess + truth)}")
+        raise ValueError(f"names has {len(names)} names, expected one per class from 0 to {max(guess + truth)}")
     pairs = [(str(g), str(t)) if names is None else (names[g], names[t]) for g, t in zip(guess, truth, strict=True)]
     between = ", not " if names is None else "\nnot "
     said = [g if g == t else f"{g}{between}{t}" for g, t in pairs]
@@ -157,7 +157,7 @@ def predictions(
 
     box = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
     unit = 72 * min(box.width / np.ptp(ax.get_xlim()), box.height / np.ptp(ax.get_ylim()))  # the height of an image
-    fontsize = min(9, 1.25 * unit * LETTER * 9 / 5.2)  # the layout makes the Axes larger by a quarter
+    fontsize = min(9, 1.25 * unit * LETTER * 9 / 5.2)  # the layout enlarges the Axes by a quarter
     for image, text, g, t in zip(ax.images, said, guess, truth, strict=True):
         left, right, bottom, top = image.get_extent()
         colour = "black" if g == t else WRONG
@@ -177,14 +177,14 @@ def predictions(
 
 
 def attention_maps(A: ArrayLike, *, words: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """What each position looks at, an image for each head: a row for each position, darker where it looks.
+    """Plots attention weights, an image per head: a row per position, darker where it attends.
 
     Args:
         A: (heads, T, S), the weights of one example: `nn.inspection.attention_weights(layer, params, x)[0]`.
-        words: what stands at the S positions, below the image at the lower left; where T = S also beside its rows.
+        words: labels of the S positions, below the image at the lower left; if T = S, also next to its rows.
         ax: the Axes to draw on.
     Raises:
-        ValueError: A has another shape, or is no weights, from 0 to 1; another number of words.
+        ValueError: A has the wrong shape or is not in [0, 1]; the wrong number of words.
 
     >>> from nnfunc import plots
     >>> ax = plots.attention_maps(np.ones((4, 3, 3)) / 3, words=["the", "old", "man"])
@@ -196,7 +196,7 @@ def attention_maps(A: ArrayLike, *, words: Sequence[str] | None = None, ax: Axes
         raise ValueError(f"A ranges from {A.min():g} to {A.max():g}, expected weights from 0 to 1")
     T, S = A.shape[1:]
     if words is not None and len(words) != S:
-        raise ValueError(f"words has {len(words)} words, expected one for each of the {S} positions that are looked at")
+        raise ValueError(f"words has {len(words)} words, expected one per attended position, {S}")
     unit = min(max(0.18 * T, 1.2), 4)
     ax = _tiles(ax, A, None, label=0.2, unit=unit, cmap="Greys", vmin=0.0, vmax=1.0)
     from matplotlib.patches import Rectangle
@@ -207,7 +207,7 @@ def attention_maps(A: ArrayLike, *, words: Sequence[str] | None = None, ax: Axes
         ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="0.7", linewidth=0.6))
     left, right, bottom, top = max((image.get_extent() for image in ax.images), key=lambda at: (at[2], -at[0]))
     letters: dict[str, Any] = {"fontsize": min(8, 0.5 * 72 * unit / T)}
-    for i, word in enumerate(words or ()):  # at the image below at the left
+    for i, word in enumerate(words or ()):  # at the image at the lower left
         ax.text(
             left + (i + 0.5) / S * (right - left), bottom + 0.03, word, ha="center", va="top", rotation=90, **letters
         )
@@ -218,7 +218,7 @@ def attention_maps(A: ArrayLike, *, words: Sequence[str] | None = None, ax: Axes
 
 
 LETTER = 0.105
-"""The width of a letter of 9 points on an image 0.7 inches high, in heights of the image."""
+"""The width of a 9-point letter on an image 0.7 inches high, in heights of the image."""
 
 
 def _tiles(
@@ -231,8 +231,8 @@ def _tiles(
     unit: float = 0.7,
     **look: Any,
 ) -> Axes:
-    """Images in rows and columns on one Axes, above each a free strip of `label` times its height for `letters`;
-    a new figure has `unit` inches for the height of an image."""
+    """Images in rows and columns on one Axes, each below a strip of `label` times its height for `letters`; in a new
+    figure, an image is `unit` inches high."""
     n, height, width = images.shape
     across = math.ceil(math.sqrt(n)) if columns is None else positive_int(columns, "columns")
     down, gap = math.ceil(n / across), 0.12

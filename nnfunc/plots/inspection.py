@@ -1,4 +1,4 @@
-"""The inside of a network: how activations and gradients are distributed, layer by layer, over training."""
+"""Plots of inspections: distributions of activations and gradients by layer, over training."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
     from nnfunc.inspection import Inspection, LayerInspection
 
 Inspections: TypeAlias = "Inspection | Sequence[Inspection] | Mapping[int, Inspection]"
-"""One inspection; or one for each epoch, from the first; or those of the epochs that are the keys."""
+"""One inspection; a sequence with one per epoch, from the first; or a dict from epochs to inspections."""
 
 
 def activations(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | None = None) -> Axes:
-    """How the activations of each layer are distributed: a row for each layer, a curve for each epoch (dark: late).
+    """Plots the distribution of each layer's activations: a row per layer, a curve per epoch (later ones darker).
 
-    Each row has its own scale, the same for all epochs, so that layers of any size can be read: the number at its left
-    is the activation at ±1. A curve shows the activations that are not 0, and is the lower the more of them are 0,
-    which a line at 0 stands for. At the right stand the dead units and the saturated outputs of the last epoch.
+    Each row has its own scale, the same for all epochs, so that layers of any magnitude are readable: the number on its
+    left is the activation at ±1. A curve shows the non-zero activations and is lower if more of them are 0; a line
+    marks 0. Dead units and saturated outputs of the last epoch are noted on the right.
 
     Args:
-        inspections: from `nn.inspect`: one; a sequence, one for each epoch; or a dict of epoch to inspection.
-        layers: which layers, by patterns of their names: "relu*", or a list of such.
+        inspections: from `nn.inspect`: one; a sequence with one per epoch; or a dict from epochs to inspections.
+        layers: the layers to show, as a pattern of their names, "relu*", or a list of patterns.
         ax: the Axes to draw on.
     Raises:
-        ValueError: no inspection, inspections of different models, a pattern that no layer has.
+        ValueError: no inspections, inspections of different models, or a pattern that matches no layer.
 
     >>> from nnfunc import plots
     >>> model = nn.mlp([2, 8, 1], ["relu", "sigmoid"])
@@ -55,21 +55,21 @@ def activations(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | 
     )  # fmt: skip
     ax.axvline(0, color="0.6", linewidth=0.6, zorder=0.5)
     ax.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−½", "0", "½", "1"])
-    ax.set(xlabel="activation, as a share of the number at the left")
+    ax.set(xlabel="activation, relative to the number on the left")
     return ax
 
 
 def gradients(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | None = None) -> Axes:
-    """How the gradients of each layer's output are distributed by size, a row for each layer, a curve for each epoch.
+    """Plots the distribution of the gradients of each layer's output by size: a row per layer, a curve per epoch.
 
-    All rows share the axis of log₁₀ |gradient|: where the curves move to the left from the last layer up to the first,
-    gradients vanish on their way. A curve shows the gradients that are not 0, and is the lower the more are 0; their
-    share in the last epoch stands at the right.
+    All rows share the axis of log₁₀ |gradient|: if the curves move left from the last layer up to the first, gradients
+    vanish. A curve shows the non-zero gradients and is lower if more of them are 0; their fraction in the last epoch is
+    noted on the right.
 
     Args:
         inspections, layers, ax: see `activations`.
     Raises:
-        ValueError: as in `activations`, or no gradient at all.
+        ValueError: as in `activations`, or no gradients.
 
     >>> from nnfunc import plots
     >>> model = nn.mlp([2, 8, 1], ["relu", "sigmoid"])
@@ -88,7 +88,7 @@ def gradients(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | No
     sizes = [[_magnitude(a) for a in rows[i]] for i in kept]
     finite = [f for arrays in sizes for a in arrays if (f := a[np.isfinite(a)]).size]
     if not finite:
-        raise ValueError("the inspections have no gradient that is not 0: nothing to draw")
+        raise ValueError("inspections contain no non-zero gradient: nothing to draw")
     low, high = min(np.quantile(f, 0.25) for f in finite) - 1.5, max(f.max() for f in finite)
     last = [arrays[-1] for arrays in sizes]
     ax = _ridges(
@@ -105,23 +105,23 @@ def gradients(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | No
 
 
 def _inspections(inspections: Inspections, layers: Patterns) -> dict[int, list[LayerInspection]]:
-    """The chosen layers for each epoch."""
+    """The selected layers of each epoch."""
     if isinstance(inspections, Mapping):
         by_epoch = dict(inspections)
     else:
         one = hasattr(inspections, "findings")
         by_epoch = {1: inspections} if one else dict(enumerate(inspections, 1))  # type: ignore[dict-item, arg-type]  # a tuple itself
     if not by_epoch or not all(hasattr(i, "layers") for i in by_epoch.values()):
-        raise ValueError("inspections: expected what nn.inspect returns, one or one for each epoch, and at least one")
+        raise ValueError("inspections: expected at least one result of nn.inspect, or one per epoch")
     names = [[layer.name for layer in inspection.layers] for inspection in by_epoch.values()]
     if any(other != names[0] for other in names):
-        raise ValueError("inspections are of models with different layers, expected one model at different epochs")
+        raise ValueError("inspections are of models with different layers: expected one model at different epochs")
     chosen = set(matching(names[0], layers))
     return {epoch: [layer for layer in i.layers if layer.name in chosen] for epoch, i in by_epoch.items()}
 
 
 def _scale(arrays: Sequence[Array]) -> float:
-    """What all but a thousandth of the numbers stay below, to two digits."""
+    """The 99.9th percentile of the magnitudes, to two digits."""
     sizes = [np.quantile(np.abs(a[np.isfinite(a)]), 0.999) for a in arrays if np.isfinite(a).any()]
     return float(f"{max(sizes, default=1.0):.2g}") or 1.0
 
@@ -150,7 +150,7 @@ def _ridges(
     notes: Sequence[str],
     limits: tuple[float, float],
 ) -> Axes:
-    """Densities one below the other, the first row on top; each curve fills its row but for the share of NaN and −∞."""
+    """Densities in rows, the first on top; each curve fills its row except for the fraction of NaN and −∞."""
     ax = axes(ax, 6.4, min(max(0.42 * len(rows) + 1.2, 2.4), 12))
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -197,7 +197,7 @@ BINS = 160
 
 
 def _density(values: Array, at: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """A smoothed histogram with its peak at 1, of what is finite, and the share of that."""
+    """A smoothed histogram of the finite values with its peak at 1, and their fraction."""
     shown = values[np.isfinite(values)]
     counts, _ = np.histogram(shown, at)
     kernel = np.exp(-0.5 * (np.arange(-6, 7) / 1.7) ** 2)

@@ -1,4 +1,4 @@
-"""The wiring of a model as a diagram: boxes for the calls of layers, arrows for the values between them."""
+"""Diagrams of models: boxes for calls of layers, arrows for the values between them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.axes import Axes
 
 HEIGHT, BETWEEN, GAP, MARGIN = 0.62, 0.4, 0.4, 0.15
-"""In inches: of a box, between rows, between boxes side by side, inside a box."""
+"""In inches: the height of a box, the space between rows, between adjacent boxes, and inside a box."""
 
 LETTERS, SIZE = 32, 8.0
-"""How long a line may be, and the size of the letters in points."""
+"""The maximum length of a line in letters, and the font size in points."""
 
 SHADES = ("#AADAF4", "#F5D58C", "#8CD3BE", "#E8C1D6", "#F7F0A0", "#8CBDDB", "#EDB48C")
-"""Of the sets of parameters that several calls share: pale forms of `COLOURS`."""
+"""The colours of parameters that several calls share: pale versions of `COLOURS`."""
 
 
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 class Box(NamedTuple):
-    """A box: what it stands for, its lines, its fill, whether that is frozen, or an input or output."""
+    """A box: its name, lines of text, and fill, whether it is frozen, and whether it is an input or output."""
 
     name: str
     lines: tuple[str, ...]
@@ -45,7 +45,7 @@ class Box(NamedTuple):
 
 
 class Arrow(NamedTuple):
-    """An arrow from box to box: which inputs of the second it stands for; `back`: to the next step of a scan."""
+    """An arrow between boxes: the inputs of the second that it represents; `back`: to the next step of a scan."""
 
     start: int
     end: int
@@ -61,20 +61,20 @@ def wiring(
     state: ArrayDict | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The wiring of a model: a box for each call of a layer, with its path, its formula and the shape of its output for
+    """Draws a model as a diagram: a box per call of a layer, with its path, its formula and the shape of its output for
     one example, and arrows for the values, from the inputs at the top to the outputs at the bottom.
 
-    Calls that use the same parameters have one colour; what is frozen is grey. A series of calls that goes on from
-    itself, as in a scan, is drawn once, with how often it comes and an arrow back. An arrow to one of several inputs
-    says which.
+    Calls that use the same parameters have the same colour; frozen ones are grey. A repeated series of calls in which
+    each continues the previous one, as in a scan, is drawn once, with the number of repetitions and an arrow back.
+    Arrows to one of several inputs are labelled with it.
 
     Args:
         model: a layer or a composition.
-        input_shape: the shape of one example, for several inputs a tuple of shapes.
-        params, state: of the model, if it has layers of your own with parameters that `init` does not make.
+        input_shape: the shape of one example, or a tuple of shapes for several inputs.
+        params, state: those of the model, if it has user-defined layers with parameters that `init` does not create.
         ax: the Axes to draw on.
     Raises:
-        ValueError: a shape that a layer does not take.
+        ValueError: a shape that a layer does not accept.
 
     >>> from nnfunc import plots
     >>> ax = plots.wiring(nn.serial(nn.dense(3), nn.residual(nn.tanh())), (2,))
@@ -89,12 +89,12 @@ def wiring(
     return _drawn(ax, boxes, arrows, widths, at)
 
 
-# -- what is drawn -----------------------------------------------------------------------------------------------------
+# -- boxes and arrows --------------------------------------------------------------------------------------------------
 
 
 def _diagram(program: Program) -> tuple[list[Box], list[Arrow], list[int]]:
-    """The boxes in the order of the data, the arrows between them, and which boxes are the outputs."""
-    maker = {n: i for i, n in enumerate(leaves(program.inputs))}  # of each value the box that it comes from
+    """The boxes in data-flow order, the arrows between them, and the boxes of the outputs."""
+    maker = {n: i for i, n in enumerate(leaves(program.inputs))}  # for each value, the box that it comes from
     boxes = [Box(name, (name, str(program.shapes[n])), end=True) for name, n in _named(program.inputs, "x")]
     shades = _shades(program)
     drawn: dict[tuple[int, int, bool], list[int]] = {}
@@ -127,7 +127,7 @@ def _box(program: Program, op: Op, times: int, shades: Mapping[str, str]) -> Box
 
 
 def _steps(program: Program) -> list[tuple[int, int, int]]:
-    """Where a series of calls begins, its length, how often it comes: once, unless each goes on from the one before."""
+    """Series of calls as (start, length, repetitions): one, unless each repetition continues the previous one."""
     found = []
     for first, length, times in series([op.path for op in program.ops]):
         one, two = (program.ops[i : i + length] for i in (first, first + length))
@@ -138,7 +138,7 @@ def _steps(program: Program) -> list[tuple[int, int, int]]:
 
 
 def _shades(program: Program) -> dict[str, str]:
-    """Of each array that several boxes use its colour; arrays that one box uses have the same."""
+    """The colour of each array that several boxes use; arrays of the same box share it."""
     boxes = [op.full for i, length, _ in _steps(program) for op in program.ops[i : i + length]]
     uses = Counter(name for full in boxes for name in full)
     shades: dict[str, str] = {}
@@ -151,7 +151,7 @@ def _shades(program: Program) -> dict[str, str]:
 
 
 def _named(value: Value, name: str) -> list[tuple[str, int]]:
-    """The numbers of a value with names: x, or x[0], x[1], ..."""
+    """The indices of a value with names: x, or x[0], x[1], ..."""
     if not isinstance(value, tuple):
         return [(name, value)]
     return [pair for i, part in enumerate(value) for pair in _named(part, f"{name}[{i}]")]
@@ -170,7 +170,7 @@ def _width(text: str, bold: bool) -> float:
     return float(np.ptp(np.asarray(TextPath((0, 0), text, prop=font).vertices)[:, 0])) / 72
 
 
-# -- how it is drawn ---------------------------------------------------------------------------------------------------
+# -- drawing -----------------------------------------------------------------------------------------------------------
 
 
 def _drawn(ax: Axes | None, boxes: Sequence[Box], arrows: Sequence[Arrow], widths: Sequence[float], at: Places) -> Axes:
@@ -205,9 +205,9 @@ def _drawn(ax: Axes | None, boxes: Sequence[Box], arrows: Sequence[Arrow], width
         drawn = FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=size, color="0.35", linewidth=0.9, zorder=1)
         drawn.set_gid(f"{boxes[arrow.start].name} → {boxes[arrow.end].name}")
         ax.add_patch(drawn)
-        if sum(other.end == arrow.end for other in arrows) > 1:  # which of several inputs it is
+        if sum(other.end == arrow.end for other in arrows) > 1:  # to label which of several inputs it is
             tip, middle = path.vertices[-1]
-            right = (tip > at.x[arrow.end]) if arrow.back else (tip < at.x[arrow.end])  # of the arrow, where room is
+            right = (tip > at.x[arrow.end]) if arrow.back else (tip < at.x[arrow.end])  # the side with room
             label = ", ".join(f"x{i + 1}".translate(SUBSCRIPT) for i in arrow.inputs[:3])
             where = tip + (0.04 if right else -0.04), middle + 0.03
             side = "left" if right else "right"
@@ -216,7 +216,7 @@ def _drawn(ax: Axes | None, boxes: Sequence[Box], arrows: Sequence[Arrow], width
 
 
 def _way(arrow: Arrow, arrows: Sequence[Arrow], at: Places, y: Sequence[float], widths: Sequence[float]) -> Any:
-    """From the bottom of a box through the bends of its arrow to the top of another, each to a point of its own."""
+    """The path from the bottom of a box through the bends of its arrow to the top of another, each to its own point."""
     from matplotlib.path import Path
 
     def comes_from(other: Arrow) -> float:
@@ -231,7 +231,7 @@ def _way(arrow: Arrow, arrows: Sequence[Arrow], at: Places, y: Sequence[float], 
     points.append((at.x[arrow.end] + 0.75 * port * widths[arrow.end], y[arrow.end] + HEIGHT / 2))
     vertices, codes = [points[0]], [Path.MOVETO]
     for i, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
-        if i % 2:  # beside a row of boxes
+        if i % 2:  # next to a row of boxes
             vertices, codes = [*vertices, (x1, y1)], [*codes, Path.LINETO]
         else:
             half = (y0 + y1) / 2
@@ -240,7 +240,7 @@ def _way(arrow: Arrow, arrows: Sequence[Arrow], at: Places, y: Sequence[float], 
 
 
 def _way_back(arrow: Arrow, at: Places, y: Sequence[float], widths: Sequence[float]) -> Any:
-    """From the side of a box, beside those between, to the side of the one at which the next step begins."""
+    """The path from the side of a box, around those between, to the side of the box where the next step begins."""
     from matplotlib.path import Path
 
     start, end = arrow.start, arrow.end

@@ -1,4 +1,4 @@
-"""Optimizers on their way down a surface."""
+"""Animations of optimizers descending a surface."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def optimizer_animation(
     ax: Axes | None = None,
     losses_ax: Axes | None = None,
 ) -> FuncAnimation:
-    """Optimizers that walk down a surface, as an animation, to be saved by `animation.save("name.gif", "pillow")`.
+    """Animates optimizers descending a surface; save with `animation.save("name.gif", "pillow")`.
 
     Args:
-        surface: a function of the coordinates x and y, arrays of one shape, to the heights.
-        paths: for each name (steps, 2): where it was before the first step, after it, ...
-        limits: ((x from, x to), (y from, y to)) of what is shown; without it, what the paths need.
-        minimum: (x, y) of a star.
-        losses: for each name (steps,): a curve that grows beside the surface, as far along as the path.
-        frames: how many pictures the animation has.
+        surface: a function from the coordinates x and y, arrays of the same shape, to heights.
+        paths: for each name (steps, 2): its position before the first step, after it, ...
+        limits: ((x from, x to), (y from, y to)) of the region shown; by default it fits the paths.
+        minimum: (x, y), marked by a star.
+        losses: for each name (steps,): a curve next to the surface that grows along with the path.
+        frames: the number of frames.
         ax: the Axes of the surface.
-        losses_ax: the Axes of the curves; needed with `losses` where `ax` is given.
+        losses_ax: the Axes of the curves; required with `losses` if `ax` is given.
     Returns:
-        a `matplotlib.animation.FuncAnimation`; its figure shows the end of all paths.
+        a `matplotlib.animation.FuncAnimation`; its figure shows the complete paths.
     Raises:
-        ValueError: no path, or one of another shape.
+        ValueError: no paths, or one of the wrong shape.
 
     >>> from nnfunc import plots
     >>> paths = {"gd": np.array([[1.0, 1.0], [0.5, 0.5], [0.25, 0.25]])}
@@ -56,7 +56,7 @@ def optimizer_animation(
     if not tracks or len(names) > len(COLOURS):
         raise ValueError(f"paths and losses have {len(names)} names, expected 1 to {len(COLOURS)}, and at least 1 path")
     if curves and ax is not None and losses_ax is None:
-        raise ValueError("losses_ax is None, expected the Axes of the losses, as ax is given too")
+        raise ValueError("losses_ax is None: expected the Axes of the losses, since ax is given")
     last = positive_int(frames, "frames", 2) - 1
     if ax is None:
         beside = bool(curves) and losses_ax is None
@@ -74,11 +74,11 @@ def optimizer_animation(
         drawn += [(path[:, 0], path[:, 1], trail), (path[:, 0], path[:, 1], head)]
     if losses_ax is None:
         ax.legend(loc="lower right", framealpha=0.9)
-    else:  # one legend, beside the surface, for both
+    else:  # one legend for both, next to the surface
         for name, curve in curves.items():
             (line,) = losses_ax.plot(
                 curve, color=colour[name], linewidth=1.6, label=name
-            )  # sets the limits of the Axes
+            )  # to set the limits of the Axes
             drawn += [(np.arange(len(curve)), curve, line)]
         fixed = {"xlim": losses_ax.get_xlim(), "ylim": losses_ax.get_ylim()}
         losses_ax.set(xlabel="step", ylabel="loss", **fixed)
@@ -100,7 +100,7 @@ def _limits(paths: list[NDArray[Any]]) -> tuple[tuple[float, float], tuple[float
     points = np.concatenate(paths)
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
-        raise ValueError("paths have no finite point")
+        raise ValueError("paths contain no finite point")
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.15 * max(float((high - low).max()), 1e-6)
     (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
@@ -113,7 +113,7 @@ def _contours(
     limits: tuple[tuple[float, float], tuple[float, float]],
     minimum: tuple[float, float] | None,
 ) -> None:
-    """Contours at quantiles of the height, so that a deep valley has as many as the slopes."""
+    """Contours at quantiles of the height, so that a deep valley has as many of them as the slopes."""
     (x0, x1), (y0, y1) = limits
     x, y = np.meshgrid(np.linspace(x0, x1, 200), np.linspace(y0, y1, 200))
     z = shaped(surface(x, y), "surface's result", "the shape of x and y", 2, 200, 200)

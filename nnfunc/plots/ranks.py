@@ -1,4 +1,4 @@
-"""Where the boxes of a diagram stand: in rows from top to bottom, those that follow others below them."""
+"""Layered layout of a diagram: boxes in rows from top to bottom, successors below their predecessors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 BOX, BEND = 1000.0, 1.0
-"""How much a box wants to stand straight below its neighbours, and a bend of a long arrow."""
+"""The weights of the alignment with neighbours, of a box and of a bend in a long arrow."""
 
 SWEEPS = 12
 BEND_WIDTH = 0.15
 
 
 class Places(NamedTuple):
-    """The row of each box and where its middle is in it, and the bends of each arrow, one in each row between."""
+    """The row of each box and the position of its centre, and the bends of each arrow, one in each row between."""
 
     rows: list[int]
     x: list[float]
@@ -22,13 +22,13 @@ class Places(NamedTuple):
 
 
 def places(widths: Sequence[float], edges: Sequence[tuple[int, int]], last: Sequence[int], gap: float) -> Places:
-    """Places of boxes of these widths, so that arrows from one to another (a < b) lead down and few of them cross.
+    """Positions boxes of these widths so that arrows from one to another (a < b) lead down and few of them cross.
 
     Args:
-        widths: of the boxes.
-        edges: (from, to) of the arrows, each once.
-        last: which boxes stand in the last row.
-        gap: between two that stand side by side.
+        widths: the widths of the boxes.
+        edges: (from, to) of the arrows, without duplicates.
+        last: the boxes in the last row.
+        gap: the space between adjacent boxes.
 
     >>> places([1.0, 1.0, 1.0], [(0, 1), (1, 2), (0, 2)], [2], 0.5).rows
     [0, 1, 2]
@@ -36,7 +36,7 @@ def places(widths: Sequence[float], edges: Sequence[tuple[int, int]], last: Sequ
     rows = _rows(len(widths), edges, last)
     all_rows, all_widths, pairs = [*rows], [*widths], list[tuple[int, int]]()
     bends: dict[tuple[int, int], list[int]] = {}
-    for a, b in edges:  # a long arrow takes a place in each row that it goes through
+    for a, b in edges:  # a long arrow occupies a place in each row that it crosses
         new = list(range(len(all_rows), len(all_rows) + rows[b] - rows[a] - 1))
         all_rows += range(rows[a] + 1, rows[b])
         all_widths += [BEND_WIDTH] * len(new)
@@ -65,7 +65,8 @@ def _rows(count: int, edges: Sequence[tuple[int, int]], last: Sequence[int]) -> 
 
 
 def _ordered(rows: Sequence[int], above: Mapping[int, list[int]], below: Mapping[int, list[int]]) -> list[list[int]]:
-    """Each row in an order in which few arrows cross: a box goes to the mean place of its neighbours, down and up."""
+    """Orders each row so that few arrows cross: boxes move to the mean position of their neighbours, in sweeps down and
+    up."""
     levels: list[list[int]] = [[] for _ in range(max(rows) + 1)]
     for n, row in enumerate(rows):
         levels[row].append(n)
@@ -99,7 +100,7 @@ def _positions(
     boxes: int,
     gap: float,
 ) -> list[float]:
-    """The middles, each as near to those of its neighbours as the order and the widths allow."""
+    """The centres, each as close to those of its neighbours as the order and the widths allow."""
     x = [0.0] * len(widths)
     for sweep in range(2 * SWEEPS):
         last = sweep >= 2 * SWEEPS - 2
@@ -116,7 +117,7 @@ def _positions(
 
 
 def _apart(wanted: Sequence[float], weights: Sequence[float], widths: Sequence[float], gap: float) -> list[float]:
-    """The positions nearest to those wanted, in this order and without overlap: neighbours that collide move as one."""
+    """The positions closest to those wanted, in this order and without overlap: colliding neighbours move together."""
     offsets, groups = [0.0], list[tuple[float, float, int]]()  # (position, weight, how many)
     for a, b in pairwise(widths):
         offsets.append(offsets[-1] + (a + b) / 2 + gap)
@@ -139,7 +140,7 @@ def _straightened(
     widths: Sequence[float],
     gap: float,
 ) -> None:
-    """Puts the bends of an arrow one below the other, if there is room on one side of what stands beside them."""
+    """Aligns the bends of an arrow vertically, if there is room on one side of their neighbours."""
     for middle in sorted({x[n] for n in bends}, key=lambda at: -sum(abs(at - x[n]) for n in bends)):
         near = [(n, m) for n in bends for m in levels[rows[n]] if m != n]
         if all(abs(middle - x[m]) >= (widths[n] + widths[m]) / 2 + gap / 2 for n, m in near):

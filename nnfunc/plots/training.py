@@ -1,4 +1,4 @@
-"""Curves of training: losses, accuracies, and the spread of several runs."""
+"""Training curves: losses, accuracies, and the spread of several runs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
 
 
 def loss_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None) -> Axes:
-    """The training and (if there is one) the validation loss over the epochs.
+    """Plots the training loss and, if present, the validation loss over the epochs.
 
     Args:
-        history: from `nn.history(epochs)`: "epoch" (epochs,), "loss" and perhaps "validation_loss", each (epochs,), or
-            (epochs, K) for a stack of K networks, which gives a line for each.
+        history: from `nn.history(epochs)`: "epoch" (epochs,), "loss" and optionally "validation_loss", each (epochs,),
+            or (epochs, K) for a stack of K networks, drawn as K lines.
         ax: the Axes to draw on.
     Raises:
-        ValueError: a name is missing, lengths differ.
+        ValueError: a missing name, or mismatched lengths.
 
     >>> from nnfunc import plots
     >>> ax = plots.loss_curves({"epoch": [1, 2], "loss": [0.7, 0.5], "validation_loss": [0.8, 0.6]})
@@ -33,7 +33,7 @@ def loss_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None) -> 
 
 
 def accuracy_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None) -> Axes:
-    """The training and (if there is one) the validation accuracy over the epochs; arguments as in `loss_curves`.
+    """Plots the training accuracy and, if present, the validation accuracy over the epochs, like `loss_curves`.
 
     >>> from nnfunc import plots
     >>> ax = plots.accuracy_curves({"epoch": [1, 2], "accuracy": [0.7, 0.9]})
@@ -44,23 +44,23 @@ def accuracy_curves(history: Mapping[str, ArrayLike], *, ax: Axes | None = None)
 
 
 def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axes:
-    named = hasattr(history, "keys")  # a dict, or a DataFrame of pandas
+    named = hasattr(history, "keys")  # a dict, or a pandas DataFrame
     if not named or not {"epoch", what} <= set(history.keys()):
         came = ", ".join(history) or "nothing" if named else type(history).__name__
-        raise ValueError(f"history has {came}, expected epoch and {what}: pass nn.history(epochs)")
+        raise ValueError(f"history contains {came}, expected epoch and {what}: pass nn.history(epochs)")
     epoch = shaped(history["epoch"], "history['epoch']", "(epochs,)", 1)
     columns = [(what, "training", COLOURS[0]), (f"validation_{what}", "validation", COLOURS[1])]
     drawn = [(numeric(history[name], name), name, label, colour) for name, label, colour in columns if name in history]
     for values, name, _, _ in drawn:
         if values.ndim not in (1, 2) or len(values) != len(epoch):
             raise ValueError(
-                f"history[{name!r}] has shape {values.shape}, expected ({len(epoch)},), a value for each epoch"
+                f"history[{name!r}] has shape {values.shape}, expected ({len(epoch)},), one value per epoch"
             )
     ax = axes(ax)
     from matplotlib.ticker import MaxNLocator
 
     for values, _, label, colour in drawn:
-        marker = "o" if len(epoch) == 1 else ""  # a line of one point can't be seen
+        marker = "o" if len(epoch) == 1 else ""  # a line of one point is invisible
         lines = ax.plot(epoch, values, color=colour, linewidth=1.8 if values.ndim == 1 else 0.8, marker=marker)
         lines[0].set_label(label)
     ax.set(xlabel="epoch", ylabel=what)
@@ -71,15 +71,15 @@ def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axe
 
 
 def spread(x: ArrayLike, runs: ArrayLike, *, label: str | None = None, ax: Axes | None = None) -> Axes:
-    """The mean of several runs as a line, and one standard deviation (with K − 1) around it as a band.
+    """Plots the mean of several runs as a line, and one standard deviation (with K − 1) around it as a band.
 
     Args:
-        x: (points,), like the epochs or the learning rates.
-        runs: (K, points), a row for each run.
-        label: of the line, for a legend.
-        ax: the Axes to draw on; each call takes the next colour and marker.
+        x: (points,), like epochs or learning rates.
+        runs: (K, points), a row per run.
+        label: the label of the line, for a legend.
+        ax: the Axes to draw on; each call uses the next colour and marker.
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: mismatched shapes.
 
     >>> from nnfunc import plots
     >>> ax = plots.spread([1, 2], [[0.5, 0.75], [0.5, 0.25]])
@@ -87,7 +87,7 @@ def spread(x: ArrayLike, runs: ArrayLike, *, label: str | None = None, ax: Axes 
     array([0.5, 0.5])
     """
     at = shaped(x, "x", "(points,)", 1)
-    values = shaped(runs, "runs", "(K, points), a row for each run", 2, None, len(at))
+    values = shaped(runs, "runs", "(K, points), a row per run", 2, None, len(at))
     mean, std = values.mean(axis=0), values.std(axis=0, ddof=min(len(values) - 1, 1))
     ax = axes(ax)
     i = len(ax.lines)

@@ -1,4 +1,4 @@
-"""Training: a step as a pure function, batches, the loop as an iterator of epochs, and when to stop."""
+"""Training: the training step as a pure function, mini-batches, the loop as an iterator of epochs, early stopping."""
 
 from nnfunc.training.averages import fresh_averages
 from nnfunc.training.batches import minibatches

@@ -1,4 +1,4 @@
-"""The running averages of a batch norm, estimated anew for parameters that no step has seen."""
+"""Re-estimation of batch norm's running averages for parameters that did not occur in training."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from nnfunc.training.batches import minibatches, row_count
 def fresh_averages(
     model: Layer, ts: Given, X: Value, batch_size: int | None = 64, *, key: Key | None = None
 ) -> ArrayDict:
-    """The state with the means and variances of the batches of X, weighted by their rows, as its running averages.
+    """Re-estimates running averages from X: the means and variances of its batches, weighted by their number of rows.
 
     For parameters that are themselves averages (`nn.optimizers.ema`, `lookahead`, or the mean of several states, as in
-    stochastic weight averaging, Izmailov et al., UAI 2018), of which the averages of training are not those.
+    stochastic weight averaging, Izmailov et al., UAI 2018), which the running averages from training do not fit.
 
     Args:
-        model, ts: see `nn.predict`; of one network.
-        X: the inputs to estimate from, those of the training data.
-        batch_size: rows at a time; a last batch of one row is left out.
-        key: of dropout masks, for a model that draws some.
+        model, ts: see `nn.predict`; a single network.
+        X: the inputs to estimate from, usually the training data.
+        batch_size: rows per batch; a last batch with a single row is skipped.
+        key: the key of dropout masks, for models with dropout.
     Raises:
-        ValueError: fewer than two rows; a stack of networks.
+        ValueError: fewer than two rows, or a stack of networks.
 
     >>> model = nn.serial(nn.batch_norm(), nn.dense(1))
     >>> ts = nn.train_state(model, nn.optimizers.ema("adam"), nn.key(0), (2,), np.float64)
@@ -42,12 +42,12 @@ def fresh_averages(
     """
     given = trained(model, ts, "fresh_averages(model, ts, X)")
     if given.params.stack_shape:
-        raise ValueError("a stack of networks: expected one network, of nn.unstack(ts)")
+        raise ValueError("ts is a stack of networks: expected a single network, one of nn.unstack(ts)")
     count = row_count(leaves(X)[0])
     if count < 2:
-        raise ValueError(f"X has {count} row, expected two or more: of one row there are no statistics")
+        raise ValueError(f"X has {count} row, expected at least two: a single row has no statistics")
 
-    def at_once(_: str, layer: Layer) -> Layer:  # its averages become those of the last batch
+    def at_once(_: str, layer: Layer) -> Layer:  # momentum 0: the averages are those of the last batch
         return batch_norm(layer.settings["eps"], momentum=0.0) if layer.name == "batch_norm" else layer
 
     moving, total, rows = map_layers(at_once, model), np.zeros(given.state.vector.shape), 0

@@ -1,4 +1,4 @@
-"""Mini-batches: a pass over the data in random order."""
+"""Mini-batches: one pass over the data in random order."""
 
 from __future__ import annotations
 
@@ -60,31 +60,30 @@ def minibatches(
     drop_last: bool = False,
     reduce: Reduction | None = None,
 ) -> Counted[Any]:
-    """The rows of the arrays in random order, in batches; together they are every row once.
+    """Iterates over the rows of the arrays in random order, in batches; each row occurs once.
 
-    The iterator has a length, so a progress bar knows its end.
+    The iterator has a length, for progress bars.
 
     Args:
-        key: of the order; None keeps the order of the rows.
-        arrays: (X, Y), or any number of parts with as many rows: arrays, or tuples of arrays. Arrays on disk
-            (`np.memmap`) are read batch by batch; the order takes 8 bytes for each row. Of what is marked by
-            `nn.stacks.per_member` the rows are on the second axis.
-        batch_size: the number of rows of a batch; the last one may be smaller. None: one batch of all rows.
-        rows: the numbers of the rows to go through, instead of all; for a stack of networks
-            `nn.stacks.per_member(rows)`, (K, n): those of each, as for the folds of a
-            cross-validation or the bootstrap.
-        drop_last: leaves out a last batch that would be smaller than the others.
-        reduce: of a step that is shared among processes: only the rows of this one are read.
+        key: the key of the random order; None keeps the order of the rows.
+        arrays: (X, Y), or any number of parts with the same number of rows: arrays, or tuples of arrays. Arrays on disk
+            (`np.memmap`) are read batch by batch; the order takes 8 bytes per row. In parts marked by
+            `nn.stacks.per_member`, the rows are the second axis.
+        batch_size: rows per batch; the last batch may be smaller. None: one batch of all rows.
+        rows: the indices of the rows to use; by default all. For a stack of networks, `nn.stacks.per_member(rows)` of
+            shape (K, n) gives each network its own, as in cross-validation or the bootstrap.
+        drop_last: drops a last batch that is smaller than the others.
+        reduce: the reduction of a step that is distributed over processes: only the rows of this process are read.
     Yields:
-        a tuple with the batch of each part; with `reduce`, the `Shards` of this process.
+        a tuple with a batch of each part; with `reduce`, the `Shards` of this process.
     Raises:
-        ValueError: no array, no row, lengths that differ, a batch_size below 1.
+        ValueError: no arrays, no rows, mismatched lengths, or a batch_size below 1.
 
     >>> X, Y = np.arange(10).reshape(5, 2), np.arange(5)
     >>> [y for x, y in nn.minibatches(nn.key(0), (X, Y), batch_size=2)]
     [array([1, 4]), array([2, 0]), array([3])]
 
-    A step takes batches from anywhere: those of a Parquet file, which is never in memory as a whole,
+    A step accepts batches from any source, such as a Parquet file that is never loaded as a whole:
 
         def from_parquet(path, key, batch_size=64):
             file = pyarrow.parquet.ParquetFile(path)
@@ -111,12 +110,12 @@ def minibatches(
 
 
 def batch_count(total: int, size: int | None, drop_last: bool) -> int:
-    """How many batches an epoch has."""
+    """The number of batches of an epoch."""
     flag(drop_last, "drop_last")
     if size is None:
         return 1
     if drop_last and total < size:
-        raise ValueError(f"batch_size={size}, but there are {total} rows: drop_last=True would leave out all of them")
+        raise ValueError(f"batch_size={size}, but there are {total} rows: drop_last=True would drop all of them")
     return total // size if drop_last else math.ceil(total / size)
 
 
@@ -129,18 +128,18 @@ def _rows(rows: ArrayLike | PerMember, count: int) -> NDArray[np.intp]:
     axes = 2 if isinstance(rows, PerMember) else 1
     if numbers.ndim != axes or numbers.dtype.kind not in "iu" or not numbers.size:
         raise ValueError(
-            f"rows has shape {numbers.shape} and dtype {numbers.dtype}, expected the numbers of rows (n,), or "
+            f"rows has shape {numbers.shape} and dtype {numbers.dtype}, expected row indices (n,), or "
             "nn.stacks.per_member(rows) of shape (K, n)"
         )
     if numbers.min() < 0 or numbers.max() >= count:
-        raise ValueError(f"rows contains {numbers.min()} to {numbers.max()}, expected numbers from 0 to {count - 1}")
+        raise ValueError(f"rows contains {numbers.min()} to {numbers.max()}, expected indices from 0 to {count - 1}")
     return numbers.astype(np.intp)
 
 
 def _batch(
     parts: list[Any], order: NDArray[np.intp] | None, span: tuple[int, int], rows: NDArray[np.intp] | None, own: bool
 ) -> tuple[Any, ...]:
-    """The rows of the parts from one place of the order to another."""
+    """The rows of the parts at the positions `span` of the order."""
     chosen: Any = slice(*span) if order is None else order[slice(*span)]
     return tuple(map_leaves(lambda a: _part(a, chosen, rows, own), part) for part in parts)
 
@@ -153,14 +152,14 @@ def _shards(
     own: bool,
     reduce: Reduction,
 ) -> Shards:
-    """The same of this process's shards alone."""
+    """Like `_batch`, for the shards of this process only."""
     start, stop = span
     places = [reduce.rows(number, stop - start) for number in reduce.own]
     return Shards(tuple(_batch(parts, order, (start + p.start, start + p.stop), rows, own) for p in places))
 
 
 def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:
-    """The chosen rows of one array."""
+    """The selected rows of one array."""
     at = chosen if rows is None else rows[..., chosen]
     if isinstance(a, PerMember):
         members = np.arange(len(a.array))[:, None]
@@ -171,22 +170,22 @@ def _part(a: Any, chosen: Any, rows: NDArray[np.intp] | None, own: bool) -> Any:
 
 
 def axes_of(a: Any, name: str) -> int:
-    """How many axes an array has."""
+    """The number of axes of an array."""
     try:
         return np.ndim(a)
     except ValueError as error:
-        raise TypeError(f"{name} is no array: its rows have different lengths ({error})") from None
+        raise TypeError(f"{name} is not an array: its rows have different lengths ({error})") from None
 
 
 def row_count(a: Any) -> int:
-    """How many rows one array has."""
+    """The number of rows of an array."""
     if isinstance(a, PerMember):
         return a.array.shape[1] if a.array.ndim > 1 else 0
     return len(a) if isinstance(a, np.ndarray) and a.ndim else len(np.atleast_1d(a))
 
 
 def same_length(arrays: Sequence[Any], names: Sequence[str] = ("X", "Y", "weights")) -> int:
-    """The number of rows of the arrays, checked to be the same for all and not 0."""
+    """The number of rows of the arrays, checked to be equal for all and positive."""
     if isinstance(arrays, np.ndarray) or not isinstance(arrays, Sequence) or not arrays:
         raise TypeError(f"arrays is {type(arrays).__name__}, expected a tuple of arrays, like (X, Y)")
     named = [*names, *map(str, range(len(names), len(arrays)))]
@@ -196,11 +195,11 @@ def same_length(arrays: Sequence[Any], names: Sequence[str] = ("X", "Y", "weight
                 said = (
                     "a single number" if isinstance(leaf, (int, float, np.generic, np.ndarray)) else type(leaf).__name__
                 )
-                raise TypeError(f"arrays has {said} among its parts, for {name}; expected arrays of rows, like (X, Y)")
+                raise TypeError(f"arrays contains {said} as {name}: expected arrays of rows, like (X, Y)")
     lengths = [(name, row_count(leaf)) for name, part in zip(named, arrays, strict=False) for leaf in leaves(part)]
     if len({n for _, n in lengths}) > 1:
         said = ", ".join(f"{name} has {n} rows" for name, n in lengths)
         raise ValueError(f"lengths differ: {said}: rows are examples")
     if lengths[0][1] == 0:
-        raise ValueError("the data have no rows: expected at least one example")
+        raise ValueError("the data has no rows: expected at least one example")
     return lengths[0][1]

@@ -1,10 +1,10 @@
-"""A step bound once to the layouts and shapes that it is called with, so that it is straight on from there.
+"""The fast path of a training step, bound once to the layouts and shapes of its arguments.
 
-What depends on these alone (which program, which reader of targets, which rule with which numbers) is looked up when
-it is bound. It covers the plain case: one network, one array in, one row of outputs for each example, a built-in loss
-without weights. The plain mean of a loss stands in line here, as in `loss_of`: a call of it would cost 5 % of a small
-step. It checks nothing and says nothing: where anything is out of the ordinary it gives up, and the step goes the
-general way, which gives the same bits or the error.
+Everything that depends on these alone (the program, the reader of targets, the update rule and its numbers) is looked
+up when the step is bound. This covers the plain case: one network, one input array, one row of outputs per example, a
+built-in loss without weights. The plain mean of a loss is inlined here, as in `loss_of`: a call would cost 5 % of a
+small step. There are no checks and no messages: in any other case it gives up, and the step takes the general path,
+which returns the same bits or raises the error.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from nnfunc.training.step import TrainStep
 
 Straight: TypeAlias = "Callable[[TrainState, Array, Any, bool], tuple[Any, ...] | None]"
-"""(ts, x, target, donate) -> (params, state, opt_state, value, outputs, examples), or None where it gives up."""
+"""(ts, x, target, donate) -> (params, state, opt_state, value, outputs, examples), or None if it gives up."""
 
 Advance: TypeAlias = Callable[[ArrayDict, Array, ArrayDict, bool], tuple[ArrayDict, ArrayDict]]
 """(params, gradient, opt_state, donate) -> (params, opt_state)"""
 
 
 def layouts_of(ts: TrainState, x: Any) -> tuple[Any, ...] | None:
-    """What a step is bound to; None for what is not plain."""
+    """The layouts and shapes that a step is bound to; None if the case is not plain."""
     params, state, opt_state, key, _ = ts
     if type(x) is not np.ndarray or type(key) is tuple or x.ndim < 2 or not x.size or x.dtype.kind != "f":
         return None
@@ -50,7 +50,7 @@ def layouts_of(ts: TrainState, x: Any) -> tuple[Any, ...] | None:
 
 
 def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
-    """The step for states and inputs like these; None for one that is not plain."""
+    """The step bound to states and inputs like these; None if the case is not plain."""
     _, loss = step.computed
     function = step.value_and_grad
     output = program.output
@@ -82,7 +82,7 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
         g = np.empty(size, dtype)
         run_backward(program, params, state, caches, dy, g, False)
         if penalty is not None:
-            value = value + penalty.forward(params, rows)  # type: ignore[assignment]  # one network: one number
+            value = value + penalty.forward(params, rows)  # type: ignore[assignment]  # one network: a scalar
             g += penalty.backward(params, rows)._vector
         if not (math.isfinite(value) and all_finite(g) and (moved is state or all_finite(moved._vector))):
             return None
@@ -92,7 +92,7 @@ def bind(step: TrainStep, ts: TrainState, program: Program) -> Straight | None:
 
 
 def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
-    """The update of an optimizer, bound to the layout if its settings are plain numbers."""
+    """The update of an optimizer, bound to the layout if all settings are plain numbers."""
     rule, settings, n = optimizer.rule, optimizer.settings._items, ts.params.size
     where, stacked = ts.params._layout, ts.params._layout.repeated(optimizer.slots)
     constants, loop = optimizer.constants, optimizer.loop

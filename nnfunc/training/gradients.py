@@ -1,7 +1,7 @@
-"""The first half of a step as one function: forward, loss, backward, penalty.
+"""The first half of a training step as one function: forward, loss, backward, penalty.
 
-`value_and_grad` is what a training step, the search for NaN, `inspect`, `check_model`, gradient accumulation and
-optimizers of other libraries are made of.
+`value_and_grad` is the basis of training steps, the search for NaN, `inspect`, `check_model`, gradient accumulation and
+the use of optimizers from other libraries.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from nnfunc.penalties import Penalty
 from nnfunc.stacks import with_axis, without_axis
 
 Batch: TypeAlias = "tuple[Value, Value] | tuple[Value, Value, Any]"
-"""(x, target), or (x, target, weights) with a weight for each example; x and target are values."""
+"""(x, target), or (x, target, weights) with one weight per example; x and target are values."""
 
 
 class Result(NamedTuple):
-    """What `value_and_grad` gives.
+    """The result of `value_and_grad`.
 
     Attributes:
-        value: the loss and the penalty; of a stack an array (K,).
-        grads: a dict like the parameters.
+        value: the loss plus the penalty; an array (K,) for a stack.
+        grads: the gradients, a dict like the parameters.
         state: the model's new state.
-        output: what the loss saw (where a sigmoid or softmax is one with its cross-entropy, logits), read-only.
-        dx: the gradient of x, None if it was not asked for.
+        output: the input of the loss (logits where a sigmoid or softmax is fused with its cross-entropy), read-only.
+        dx: the gradient of x, None unless requested.
         weight: m, the number of examples or the sum of their weights.
     """
 
@@ -51,14 +51,14 @@ class Result(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """All that an evaluation computed: for whoever looks inside.
+    """All intermediate results of an evaluation, for inspection.
 
     Attributes:
-        program: of the model.
-        values, d: of each value of the program itself, and its gradient (None where there is none).
-        caches: of each call.
-        output, value, loss_cache, dy: of the loss, without the penalty.
-        total: the value with the penalty.
+        program: the program of the model.
+        values, d: the values of the program, and their gradients (None where there is none).
+        caches: the cache of each call.
+        output, value, loss_cache, dy: those of the loss, without the penalty.
+        total: the loss plus the penalty.
         vector: the gradients of the parameters.
         state, weight: see `Result`.
     """
@@ -78,10 +78,10 @@ class Trace(NamedTuple):
 
 
 class ValueAndGrad(NamedTuple):
-    """The loss and its gradients as a function of parameters, state and a batch. Made by `value_and_grad`.
+    """The loss and its gradients as a function of parameters, state and a batch. Created by `value_and_grad`.
 
-    `computed` are the model and the loss as they are computed: without the output activation and on logits, where the
-    two belong together.
+    `computed` are the model and the loss as they are evaluated: where output activation and loss are fused, the model
+    without the activation, and the loss on logits.
     """
 
     model: Layer
@@ -101,21 +101,21 @@ class ValueAndGrad(NamedTuple):
         need_dx: bool = False,
         need_grads: bool = True,
     ) -> Result:
-        """The value and its gradients.
+        """Computes the value and its gradients.
 
         Args:
-            params, state: of the model; of a stack those of all networks.
-            batch: (x, target) or (x, target, weights); in a stack shared by all networks, unless a part is marked by
+            params, state: those of the model, or of all networks of a stack.
+            batch: (x, target) or (x, target, weights); in a stack, shared by all networks except for parts marked by
                 `nn.stacks.per_member`.
-            key: of dropout masks and the like. A training step uses `nn.fold_in(ts.key, ts.step)`; in it each layer's
-                key is that one with the layer's place folded in, of each composition around it first.
-            train: whether the layers work as in training.
-            need_dx: whether `dx` is wanted.
-            need_grads: without it `grads` is empty, and nothing is computed for it alone.
+            key: the key of dropout masks and the like. A training step uses `nn.fold_in(ts.key, ts.step)`; the key of a
+                layer is obtained from it by folding in the layer's position, after those of the enclosing compositions.
+            train: whether the layers run in training mode.
+            need_dx: whether to compute `dx`.
+            need_grads: whether to compute `grads`, which is empty otherwise.
         """
         check_keys(key)
         train, need_dx, need_grads = flag(train, "train"), flag(need_dx, "need_dx"), flag(need_grads, "need_grads")
-        with np.errstate(all="ignore"):  # what is not finite shows in the result
+        with np.errstate(all="ignore"):  # non-finite values show in the result
             trace = self.trace(params, state, batch, key, train, need_dx, need_grads)
         params = as_dict(params, "params")
         dx = None
@@ -142,9 +142,9 @@ class ValueAndGrad(NamedTuple):
         folds: tuple[int, ...] = (),
         sums: Array | None = None,
     ) -> Trace:
-        """The evaluation with everything that it computed; `folds` are numbers to fold into the key first.
+        """The evaluation with all intermediate results; `folds` are integers to fold into the key first.
 
-        `sums` is where to write the gradients of the sum over the examples, Σ w times those of the mean, of a shard.
+        `sums` is an array for the gradients of the sum over the examples of a shard, Σ w times those of the mean.
         """
         if type(batch) is tuple and len(batch) == 2:
             (x, target), weights = batch, None
@@ -189,18 +189,18 @@ def value_and_grad(
     penalty: Penalty | None = None,
     class_weights: Numbers | None = None,
 ) -> ValueAndGrad:
-    """The function (params, state, batch, key=, train=) -> Result(value, grads, state, output, dx, weight).
+    """Returns the function (params, state, batch, key=, train=) -> Result(value, grads, state, output, dx, weight).
 
     Args:
         model: a layer or a composition.
         loss: a loss or its name. A sigmoid or softmax at the end of the model and its cross-entropy are computed
             together, from the logits.
-        penalty: `nn.l2(λ)`, `nn.l1(λ)`, or one of your own.
+        penalty: `nn.l2(λ)`, `nn.l1(λ)`, or a user-defined one.
         class_weights: (classes,), the weight of the examples of each class.
     Raises:
-        ValueError: an unknown name, an output activation that does not go with the loss.
+        ValueError: an unknown name, or an output activation that does not match the loss.
 
-    The gradients of two batches, added, are one update of both:
+    Accumulating the gradients of two batches for a single update:
 
     >>> model, optimizer = nn.mlp([2, 3, 1], ["tanh", "sigmoid"]), nn.adam()
     >>> gradients = nn.value_and_grad(model, nn.binary_cross_entropy)
@@ -228,22 +228,22 @@ def parts_of(batch: Batch) -> tuple[Any, Any, Any]:
 def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
     given = None if isinstance(class_weights, (Mapping, str)) else numeric(class_weights, "class_weights")
     if given is None or given.ndim != 1:
-        raise TypeError(f"class_weights={class_weights!r}: expected a list, the weight of each class in order")
+        raise TypeError(f"class_weights={class_weights!r}: expected a list of one weight per class, in order")
     weights = given.astype(float)
     if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"class_weights={class_weights!r}: expected numbers of 0 or more")
+        raise ValueError(f"class_weights={class_weights!r}: expected finite numbers, 0 or larger")
     return tuple(weights.tolist())
 
 
 def _checked_dy(dy: Value, y: Value) -> Value:
-    """What a loss of your own, or one among several, returned as its gradient, with y's structure, shapes and dtype."""
+    """The gradient of a user-defined or combined loss, checked for y's structure and shapes, in y's dtype."""
     if isinstance(dy, tuple) != isinstance(y, tuple) or len(leaves(dy)) != len(leaves(y)):
-        raise ValueError(f"loss.backward returned {len(leaves(dy))} arrays, expected one for each of {len(leaves(y))}")
+        raise ValueError(f"loss.backward returned {len(leaves(dy))} arrays, expected one per output, {len(leaves(y))}")
 
     def checked(gradient: Any, output: Array) -> Array:
         if np.shape(gradient) != output.shape:
             raise ValueError(
-                f"loss.backward returned shape {np.shape(gradient)}, expected that of the outputs, {output.shape}"
+                f"loss.backward returned shape {np.shape(gradient)}, expected that of the output, {output.shape}"
             )
         return real(gradient, "loss.backward's gradient", output.dtype)
 

@@ -1,4 +1,4 @@
-"""The shards of a batch in step: each is computed by a thread of its own, which stops where it must hear the others."""
+"""The shards of a batch in lockstep: each is computed by its own thread, which waits wherever it needs the others."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ T = TypeVar("T")
 
 
 class StoppedError(Exception):
-    """Another shard failed, and this one ends too."""
+    """Raised in a shard because another one failed."""
 
 
 def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[Callable[[Gather], T]]]) -> list[T]:
-    """What the calls of this process return. Each gets a function of a vector, which waits for the vectors of all calls
-    that have not returned yet, on all processes, and gives these one under another.
+    """Runs the calls of this process and returns their results.
+
+    Each call receives a function of a vector that waits for the vectors of all calls still running, on all processes,
+    and returns them stacked.
 
     Args:
-        gather: an object of each process -> the objects of all: see `Reduction`.
-        planned: gives the calls.
+        gather: an object from each process -> the objects of all: see `Reduction`.
+        planned: returns the calls.
     Raises:
-        the first error of one of the calls; all others end too, on the other processes by a `StoppedError`.
+        The first error of a call; all other calls stop too, on other processes with a `StoppedError`.
     """
     from queue import SimpleQueue  # two modules that only these shards need
     from threading import Thread
 
-    errors: dict[int, Exception] = {}  # by the number of the call, so that it does not matter which came first
+    errors: dict[int, Exception] = {}  # by index of the call, so that their order in time does not matter
     calls: Sequence[Callable[[Gather], T]] = ()
     try:
         calls = planned()
@@ -54,7 +56,7 @@ def in_step(gather: Callable[[Any], list[Any]], planned: Callable[[], Sequence[C
         except Exception as error:
             errors[i] = error
         finally:
-            said[i].put(None)  # whatever ended it: nobody waits for it
+            said[i].put(None)  # however it ended: no one waits for it any longer
 
     threads = [Thread(target=copy_context().run, args=(run, i), daemon=True) for i in range(len(calls))]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The usual training loop, as an iterator of epochs, and functions over such iterators."""
+"""The standard training loop, as an iterator of epochs."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from nnfunc.training.state import TrainState
 from nnfunc.training.step import TrainStep
 
 Data: TypeAlias = Batch
-"""(X, Y), or (X, Y, weights): rows are examples; each a value, whose arrays may be marked by `nn.stacks.per_member`."""
+"""(X, Y) or (X, Y, weights), whose rows are examples; each is a value whose arrays may be marked by
+`nn.stacks.per_member`."""
 
 Rows: TypeAlias = "tuple[Any, ...]"
-"""The rows of a batch, of each part of the data."""
+"""A batch: its rows of each part of the data."""
 
 
 class Epoch(NamedTuple):
-    """What one pass over the data gave.
+    """The results of one pass over the data.
 
-    `number` counts passes over these data in batches of this size from 1, those of an earlier run that this one goes
-    on from included; `loss`
-    (penalty included) and `accuracy` are means over the examples of all batches, each from before its update, by their
-    weights, as in `evaluate`; `validation` is the evaluation of the validation data after the epoch, or None; `state`
-    is the `TrainState` after it.
+    `number` counts passes over this data in batches of this size from 1, including those of an earlier run that this
+    one continues. `loss` (including the penalty) and `accuracy` are weighted means over the examples of all batches,
+    each computed before the update, as in `evaluate`. `validation` is the evaluation of the validation data after the
+    epoch, or None. `state` is the `TrainState` after the epoch.
 
     >>> model = nn.mlp([2, 1], ["sigmoid"])
     >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.gd(0.1))
@@ -67,7 +67,7 @@ def _numbers(epoch: Epoch) -> str:
 
 
 def counted(epochs: Iterator[Epoch], count: int | None) -> Counted[Epoch]:
-    """The epochs, of which there are (at most) `count`, for a progress bar that shows their numbers."""
+    """The epochs, (at most) `count` of them, for a progress bar that shows their metrics."""
     return Counted(epochs, count, _numbers)
 
 
@@ -85,30 +85,31 @@ def train(
     drop_last: bool = False,
     after: Callable[[Epoch], TrainState] | None = None,
 ) -> Counted[Epoch]:
-    """Trains, an epoch at each `next`: loop over it, break out of it, slice it, wrap it in a progress bar.
+    """Trains one epoch per `next`: loop over it, break out of it, slice it, wrap it in a progress bar.
 
-    `tqdm(nn.train(...))` shows the numbers of the last epoch beside the count.
+    `tqdm(nn.train(...))` shows the metrics of the last epoch next to the count.
 
     Args:
         step: from `train_step`.
-        ts: the state to begin with, or to go on from.
-        data: (X, Y) or (X, Y, weights). In a stack they are shared by all networks, unless a part is marked by
+        ts: the state to start or continue from.
+        data: (X, Y) or (X, Y, weights). In a stack, it is shared by all networks except for parts marked by
             `nn.stacks.per_member`.
-        epochs: how many more passes over the data.
-        batch_size: None for all rows at once.
-        key: of the order of the rows. That of an epoch depends on this key and on the number of updates before it, so
-            going on from the state of epoch 3 gives the bits of never stopping. None: the rows in their order.
+        epochs: the number of (further) passes over the data.
+        batch_size: rows per batch; None for all rows at once.
+        key: the key of the order of the rows. The order in an epoch depends on this key and the number of updates so
+            far, so continuing from the state of epoch 3 gives the same bits as an uninterrupted run. None: no
+            shuffling.
         validation: data to evaluate after each epoch.
-        batches: goes around the iterator of each epoch's batches, to show a bar within long epochs:
-            `batches=tqdm`, or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far. Or it
-            changes them: noise, augmentation. It gets the parts that were given, and gives back as many batches.
-        rows: the numbers of the rows to train on, in a stack those of each network: see `nn.minibatches`.
-        drop_last: leaves out the last batch of an epoch if it would be smaller than the others, whose statistics
-            would count as much in the averages of a batch norm. One of a single row is an error there.
-        after: a function of an epoch that returns the state to go on from, which becomes that of the epoch: for what
-            depends on its numbers, like `nn.optimizers.observe`.
+        batches: wraps the iterator over each epoch's batches, to show a progress bar within long epochs: `batches=tqdm`
+            or `batches=lambda b: tqdm(b, leave=False)`. The bar shows the mean loss so far. It may also modify the
+            batches (noise, augmentation), but must return the same number of them.
+        rows: the indices of the rows to train on, in a stack those of each network: see `nn.minibatches`.
+        drop_last: drops the last batch of an epoch if it is smaller than the others. Otherwise it would have the same
+            weight in the running averages of a batch norm; there, a batch with a single row is an error.
+        after: a function of an epoch that returns the state to continue from, which replaces that of the epoch: for
+            changes that depend on its metrics, like `nn.optimizers.observe`.
     Raises:
-        ValueError: lengths that differ, no rows, NaN or infinity in the data; `batches` left some out.
+        ValueError: mismatched lengths, no rows, NaN or infinity in the data, or batches dropped by `batches`.
         NonFiniteError: (while iterating) the loss or the gradient became NaN or infinite.
 
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -124,20 +125,20 @@ def train(
     count = positive_int(epochs, "epochs")
     size = None if batch_size is None else positive_int(batch_size, "batch_size")
     if not isinstance(step, TrainStep):
-        raise TypeError(f"step={step!r} is no TrainStep: make one with nn.train_step(model, loss, optimizer)")
+        raise TypeError(f"step={step!r} is not a TrainStep: create one with nn.train_step(model, loss, optimizer)")
     if not isinstance(ts, TrainState):
-        raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
+        raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: create one with nn.train_state")
     ready, held_out = _agreed(step, ts, data, validation)
     if after is not None and not callable(after):
-        raise TypeError(f"after={after!r}: expected a function of an epoch that returns the state to go on from")
+        raise TypeError(f"after={after!r}: expected a function of an epoch that returns the state to continue from")
     if batches is not None and not callable(batches):
-        raise TypeError(f"batches={batches!r}: expected a function around the batches of an epoch, like tqdm")
+        raise TypeError(f"batches={batches!r}: expected a function that wraps the batches of an epoch, like tqdm")
     key = None if key is None else check(key)
     return counted(_epochs(step, ts, ready, count, size, key, held_out, batches or iter, rows, drop_last, after), count)
 
 
 def _agreed(step: TrainStep, ts: TrainState, data: Data, validation: Data | None) -> tuple[Data, Data | None]:
-    """The data checked; with several processes an error of one is that of all, and they begin alike."""
+    """Checks the data; an error on one process is raised on all, and all must start from the same state."""
     ready = error = held_out = None
     try:
         ready = _ready(data, step, ts, "data")
@@ -147,7 +148,7 @@ def _agreed(step: TrainStep, ts: TrainState, data: Data, validation: Data | None
     if step.reduce is not None:
         error = step.reduce.agreed(error)
         if error is None:
-            shared = step.optimizer.root.own is None  # else it may keep a part of the state on each process
+            shared = step.optimizer.root.own is None  # otherwise each process may keep a part of the state
             step.reduce.check_same("the train state", *(ts if shared else ts._replace(opt_state=EMPTY)))
             step.reduce.check_same("the number of rows", row_count(leaves(data[0])[0]))
     if error is not None:
@@ -157,12 +158,12 @@ def _agreed(step: TrainStep, ts: TrainState, data: Data, validation: Data | None
 
 
 def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
-    """The data checked and X cast to the parameters' dtype, once; arrays on disk stay there."""
+    """Checks the data and casts X to the parameters' dtype, once; arrays on disk stay there."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise TypeError(f"{name} is {type(data).__name__}, expected (X, Y) or (X, Y, weights)")
     same_length(data)
     if len(data) > 2 and not all(np.sum(numeric(_bare(w), "weights"), dtype=np.float64) > 0 for w in leaves(data[2])):
-        raise ValueError("weights are all 0, or not numbers of 0 or more: no example would count")
+        raise ValueError("weights are all 0 or not non-negative numbers: no example would count")
 
     def inputs(a: Any) -> Any:
         if isinstance(a, np.memmap):
@@ -177,7 +178,7 @@ def _ready(data: Data, step: TrainStep, ts: TrainState, name: str) -> Data:
         if isinstance(a, PerMember):
             return PerMember(targets(a.array))
         Y = numeric(a, "Y")
-        checked = Y.dtype.kind == "f" and step.loss.own is None and len(data) == 2  # of weight 0 it may be unknown
+        checked = Y.dtype.kind == "f" and step.loss.own is None and len(data) == 2  # if weighted, NaN may mean unknown
         return finite(Y, "Y") if checked and not asks(step.loss, "missing") else Y
 
     return map_leaves(inputs, data[0]), map_leaves(targets, data[1]), *data[2:]
@@ -215,12 +216,12 @@ def _epochs(
         batches = minibatches(order, data, size, rows=rows, drop_last=drop_last, reduce=step.reduce)
         given = around(batches)
         if not isinstance(given, Iterable):
-            raise TypeError(f"batches= returned {given!r}, expected the batches one by one: return tqdm(batches)")
+            raise TypeError(f"batches= returned {given!r}, expected an iterable of batches: return tqdm(batches)")
         for batch in given:
-            ts, metrics = step(ts, batch, donate=ts.step > first)  # nobody has seen the states within an epoch
+            ts, metrics = step(ts, batch, donate=ts.step > first)  # states within an epoch are not visible outside
             if isinstance(batch, Shards):
                 batch = batch.joined()
-            if on_disk:  # what lies in memory was checked as a whole
+            if on_disk:  # data in memory was checked as a whole
                 check_finite(batch[0])
             loss, weight = loss + metrics.weight * metrics.loss, weight + metrics.weight
             if decision is not None and metrics.output is not None:
@@ -234,7 +235,7 @@ def _epochs(
                     right, counted_by = right + share[0], counted_by + share[1]
             say(batches, _so_far, (loss, weight))
         if ts.step - first != per_epoch:
-            raise ValueError(f"batches= gave back {ts.step - first} of {per_epoch} batches: it must give back each one")
+            raise ValueError(f"batches= returned {ts.step - first} of {per_epoch} batches: it must return all of them")
         if step.nonfinite == "raise":
             _check_parameters(ts)
         if step.reduce is not None:
@@ -254,17 +255,17 @@ def _epochs(
 
 
 def check_finite(x: Value) -> None:
-    """Raises an error for NaN or infinity in the inputs of a batch."""
+    """Raises an error if the inputs of a batch contain NaN or infinity."""
     for a in map(_bare, leaves(x)):
         if a.dtype.kind == "f":
             finite(a, "X")
 
 
 def _went_on(given: object, ts: TrainState) -> TrainState:
-    """What `after` returned, if it can be gone on from."""
+    """The state that `after` returned, checked."""
     if not isinstance(given, TrainState) or given.step != ts.step:
-        came = f"a state of step {given.step}" if isinstance(given, TrainState) else type(given).__name__
-        raise TypeError(f"after= returned {came}, expected the TrainState to go on from, of step {ts.step}")
+        came = f"a state at step {given.step}" if isinstance(given, TrainState) else type(given).__name__
+        raise TypeError(f"after= returned {came}, expected the TrainState to continue from, at step {ts.step}")
     return given
 
 
@@ -273,8 +274,8 @@ def _so_far(sums: tuple[Scalar, Scalar]) -> str:
 
 
 def _check_parameters(ts: TrainState) -> None:
-    """The next step would notice; after the last one of an epoch there may be none."""
+    """Raises an error for non-finite parameters: the next step would detect them, but there may not be one."""
     for name, parameter in ts.params.items():
         if not np.isfinite(parameter).all():
             bad = first_bad(parameter, ~np.isfinite(parameter))
-            raise NonFiniteError(f"the update of step {ts.step - 1} made {name} not finite ({bad}): too large a step?")
+            raise NonFiniteError(f"the update of step {ts.step - 1} made {name} non-finite ({bad}): step too large?")

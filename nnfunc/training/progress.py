@@ -1,4 +1,4 @@
-"""Iterators that progress bars can show: they know how many items are left, and what to say about the last one."""
+"""Iterators for progress bars: they know the number of items left, and a text to show for the last one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Counted(Iterator[T]):
-    """An iterator with a length, the number of items left, that says about each item what `text` makes of it.
+    """An iterator whose length is the number of items left; a progress bar shows `text(item)` for the last item.
 
     >>> items = Counted(iter("abc"), 3)
     >>> next(items), len(items)
@@ -29,7 +29,7 @@ class Counted(Iterator[T]):
 
     def __len__(self) -> int:
         if self._left is None:
-            raise TypeError("how many items these are is not known before the end")
+            raise TypeError("the number of items is unknown until the end")
         return self._left
 
     def __next__(self) -> T:
@@ -42,10 +42,10 @@ class Counted(Iterator[T]):
 
 
 def say(iterator: object, text: Callable[[T], str], value: T) -> None:
-    """Has the tqdm bar around this iterator, if there is one, show text(value) after its count.
+    """Makes the tqdm bar that wraps this iterator, if there is one, show text(value) after its count.
 
-    An iterator is not told who iterates over it, so the bar is looked up among the open ones. tqdm is never imported
-    here: without a bar of the caller's there is none to find.
+    An iterator does not know who iterates over it, so the bar is looked up among the open ones. tqdm is never imported
+    here: if the caller has not imported it, there is no bar to find.
 
     >>> say(iter("abc"), str, 1.0)
     """
@@ -56,7 +56,7 @@ def say(iterator: object, text: Callable[[T], str], value: T) -> None:
 
 
 def shown(name: str, value: Scalar) -> str:
-    """`name=number`; of a stack of networks the least and the greatest.
+    """`name=number`; for a stack of networks, the smallest and the largest value.
 
     >>> shown("loss", 0.123456), shown("loss", np.array([0.5, 0.25, 0.75]))
     ('loss=0.1235', 'loss=0.25…0.75')

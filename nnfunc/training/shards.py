@@ -1,10 +1,10 @@
-"""A batch in shards, whose gradients are added up: training on one process or on many, with the same bits.
+"""A batch in shards whose gradients are summed: training on one process or on many, with the same bits.
 
-A batch of m rows is S shards of consecutive rows, from m·s/S to m·(s+1)/S. Each shard s has the gradient gₛ of the mean
-over its rows, of weight Wₛ, and random keys of its own; the update is that of the whole batch, Σ Wₛ gₛ / Σ Wₛ. The
-shards are added in their order, so the bits do not depend on how many processes computed them. The statistics of a
-batch norm are those of each shard, and its state is their mean by rows; or those of all rows, for which the shards
-run in step. The penalty, the check that all is finite, clipping and the update come after the sum, once.
+A batch of m rows is divided into S shards of consecutive rows, from m·s/S to m·(s+1)/S. Each shard s has the gradient
+gₛ of the mean over its rows, a weight Wₛ, and its own random keys; the update is that of the whole batch,
+Σ Wₛ gₛ / Σ Wₛ. Shards are summed in order, so the bits do not depend on the number of processes. A batch norm uses
+either the statistics of each shard, its state being their mean weighted by rows, or those of all rows, for which the
+shards run in lockstep. The penalty, the check for finite values, clipping and the update follow once, after the sum.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ RAISED: dict[str, type[Exception]] = {
     "TypeError": TypeError,
     "NonFiniteError": NonFiniteError,
 }
-"""The errors that are raised anew as what they are on all processes; others become a RuntimeError."""
+"""Errors raised with their own type on all processes; others become a RuntimeError."""
 
 
 class Reduction(NamedTuple):
-    """Who computes which shards, and how what they give is added up.
+    """The assignment of shards to processes, and the functions that sum their results.
 
     Attributes:
-        shards: S, the number of shards of a batch; 0 where each process brings a batch of its own.
-        own: the numbers of the shards that this process computes.
-        total: the vectors of its shards -> the sum of the vectors of all shards, in their order; every process calls it
-            at the same time and gets the same numbers, which are to be used before the next call.
-        gather: a small object of each process -> the objects of all.
-        join: a part of a vector of each process -> the whole vector, to be used before the next call too.
-        rank, ranks: the number of this process, and of all.
-        statistics: whether those of a batch norm are of each "shard", or of the whole "batch".
-        space: (length, dtype) -> memory for the vectors of its shards, where `total` need not copy them.
+        shards: S, the number of shards of a batch; 0 if each process has its own batch.
+        own: the indices of the shards that this process computes.
+        total: the vectors of its shards -> the sum of the vectors of all shards, in order; all processes call it at the
+            same time and get the same values, which are valid until the next call.
+        gather: a small object from each process -> the objects of all.
+        join: a part of a vector from each process -> the whole vector, also valid until the next call.
+        rank, ranks: the index of this process, and the number of processes.
+        statistics: whether a batch norm uses the statistics of each "shard" or of the whole "batch".
+        space: (length, dtype) -> memory for the vectors of its shards that `total` does not have to copy.
     """
 
     shards: int
@@ -61,19 +61,19 @@ class Reduction(NamedTuple):
 
     @property
     def trivial(self) -> bool:
-        """Whether there is one shard alone: nothing to add."""
+        """Whether there is only one shard, and so nothing to sum."""
         return self.shards == 1
 
     def rows(self, shard: int, count: int) -> slice:
-        """Which of so many rows of a batch are those of a shard."""
+        """The rows of a shard, in a batch of `count` rows."""
         return slice(count * shard // self.shards, count * (shard + 1) // self.shards)
 
     def memory(self, length: int, dtype: Any) -> Sequence[Array]:
-        """Where to write the vectors of this process's shards."""
+        """Memory for the vectors of this process's shards."""
         return [np.empty(length, dtype) for _ in self.own] if self.space is None else self.space(length, dtype)
 
     def agreed(self, error: Exception | None, place: int = 0) -> Exception | None:
-        """What to raise on every process: the error of the first place (then rank) that has one; None if none has."""
+        """The error to raise on every process: that of the first place (then rank) with one; None if there is none."""
         if self.ranks == 1:
             return error
         said = None if error is None else (place, self.rank, type(error).__name__, str(error))
@@ -84,22 +84,22 @@ class Reduction(NamedTuple):
         return RAISED.get(kind, RuntimeError)(f"rank {rank}: {text}")
 
     def check_same(self, what: str, *parts: object) -> None:
-        """Raises an error on every process if these values (dicts of arrays, numbers, keys) differ between them."""
+        """Raises an error on every process if these values (dicts of arrays, numbers, keys) differ among processes."""
         if self.ranks == 1:
             return
         digests = self.gather(digest(*parts))
         if len(set(digests)) > 1:
             others = [rank for rank, each in enumerate(digests) if each != digests[0]]
-            raise ValueError(f"{what} on rank {', '.join(map(str, others))} is not that of rank 0: begin all alike")
+            raise ValueError(f"{what} on rank {', '.join(map(str, others))} differs from rank 0: start all ranks alike")
 
 
 def digest(*parts: object) -> str:
-    """A hash of values: equal bits, equal hash.
+    """A hash of values: equal bits have equal hashes.
 
     >>> digest(nn.ArrayDict({"b": [1.0]}), 3) == digest(nn.ArrayDict({"b": [1.0]}), 3)
     True
     """
-    import hashlib  # it takes 3 ms, and only ranks that compare themselves need it
+    import hashlib  # the import takes 3 ms, and only ranks that compare values need it
 
     h = hashlib.sha256()
     for part in parts:
@@ -113,10 +113,10 @@ def digest(*parts: object) -> str:
 
 
 def sharded(shards: int, *, statistics: Literal["shard", "batch"] = "shard") -> Reduction:
-    """All shards in this process, one after another: the same bits as on any number of processes.
+    """Computes all shards in this process, one after another: the same bits as on any number of processes.
 
     Args:
-        shards: S, how many.
+        shards: S, the number of shards.
         statistics: see `nn.distributed.mpi`.
 
     >>> model = nn.mlp([2, 3, 1], ["tanh", "sigmoid"])
@@ -131,17 +131,17 @@ def sharded(shards: int, *, statistics: Literal["shard", "batch"] = "shard") -> 
 
 
 def named(statistics: str) -> Literal["shard", "batch"]:
-    """The word, checked."""
+    """`statistics`, checked."""
     if statistics not in ("shard", "batch"):
         raise ValueError(
-            f"statistics={statistics!r}: expected 'shard' (a batch norm's are of the rows of each shard) or 'batch' "
-            "(of all rows, for which the shards run in step)"
+            f"statistics={statistics!r}: expected 'shard' (a batch norm uses those of each shard's rows) or 'batch' "
+            "(those of all rows, for which the shards run in lockstep)"
         )
     return cast('Literal["shard", "batch"]', statistics)
 
 
 def by_function(reduce: Callable[[Array], Array]) -> Reduction:
-    """The reduction of a function of one's own, which adds a vector over all processes."""
+    """The reduction by a user-defined function that sums a vector over all processes."""
 
     def total(vectors: Sequence[Array]) -> Array:
         summed = np.asarray(reduce(vectors[0]))
@@ -153,7 +153,7 @@ def by_function(reduce: Callable[[Array], Array]) -> Reduction:
 
 
 def in_order(vectors: Sequence[Array]) -> Array:
-    """The sum, one after another."""
+    """The sum, in order."""
     total = vectors[0].copy()
     for vector in vectors[1:]:
         total += vector
@@ -161,17 +161,17 @@ def in_order(vectors: Sequence[Array]) -> Array:
 
 
 class Shards(NamedTuple):
-    """The shards of a batch that this process computes: `nn.train` reads these rows alone."""
+    """The shards of a batch that this process computes: `nn.train` reads only these rows."""
 
     parts: tuple[Batch, ...]
 
     def joined(self) -> Batch:
-        """Their rows, one after another."""
+        """Their rows, concatenated."""
         return tuple(map_leaves(_joined, *each) for each in zip(*self.parts, strict=True))
 
 
 class Sum(NamedTuple):
-    """What the shards of a batch give together: see `Trace`."""
+    """The combined results of the shards of a batch: see `Trace`."""
 
     value: float
     vector: Array
@@ -181,7 +181,7 @@ class Sum(NamedTuple):
 
 
 def _alone(vector: Array) -> Array:
-    """The `Gather` of a shard whose statistics are its own."""
+    """The `Gather` of a shard with its own statistics."""
     return vector[None]
 
 
@@ -191,7 +191,7 @@ def added(
     """The value and the gradients of a batch, from its shards.
 
     Raises:
-        an error of any process, on all of them; its message names the process.
+        The error of any process, on all of them; its message names the process.
     """
     params, state, _, key, t = ts
     n, s = params.size, state.size
@@ -200,9 +200,9 @@ def added(
     error: Exception | None = None
 
     def traced(vector: Array, number: int, part: Batch, gather: Gather) -> Trace:
-        """The evaluation of a shard, and what it adds: gradients, state, value, weight, rows, and no failure.
+        """Evaluates a shard and writes its summands: gradients, state, value, weight, rows, and 0 failures.
 
-        The state is that of all rows, also those of weight 0.
+        The state is that of all rows, including those of weight 0.
         """
         folds = (t, number) if reduce.shards else (t,)
         trace = alone.trace(params, state, part, key, gather, folds=folds, sums=vector[:n])
@@ -217,7 +217,7 @@ def added(
 
     def planned() -> list[Callable[..., Trace]]:
         if params.stack_shape:
-            raise ValueError("reduce= of a stack of networks: expected one network; train the members one by one")
+            raise ValueError("reduce= with a stack of networks: expected a single network; train the members singly")
         parts = batch.parts if isinstance(batch, Shards) else cut(reduce, batch)
         calls: list[Callable[..., Trace]] = []
         for vector, number, part in zip(vectors, reduce.own, parts, strict=True):
@@ -231,7 +231,7 @@ def added(
     try:
         by_batch = reduce.statistics == "batch"
         traces = in_step(reduce.gather, planned) if by_batch else [call(_alone) for call in planned()]
-    except Exception as raised:  # the others wait for the sum: they are told
+    except Exception as raised:  # the other processes wait for the sum, which tells them
         error = raised
         for vector in vectors:
             vector[:] = 0
@@ -239,7 +239,7 @@ def added(
     total = reduce.total(vectors)
     if total[-1] or error is not None:
         own = None if isinstance(error, StoppedError) else error
-        raise reduce.agreed(own) or RuntimeError("another process failed: its message is there")
+        raise reduce.agreed(own) or RuntimeError("another process failed: see its message")
     value, weight, rows, _ = total[-4:].tolist()
     vector, value = total[:n] / (weight or 1), value / (weight or 1)
     moved = total[n:-4] / (rows or 1)
@@ -254,7 +254,7 @@ def added(
             None if place == NOWHERE else NonFiniteError(where_it_began(function, ts, evaluated[began], traces[began]))
         )
         error = reduce.agreed(mine, place)
-        raise error or NonFiniteError(f"at step {t} the penalty or the sum of the shards is not finite")
+        raise error or NonFiniteError(f"at step {t}, the penalty or the sum of the shards is not finite")
     new = state if not s else ArrayDict._of(state._layout, moved, state._integers)
     output = map_leaves(_joined, *[trace.output for trace in traces]) if traces else None
     return Sum(value, vector, new, output, weight)
@@ -277,11 +277,11 @@ def _joined(*arrays: Any) -> Any:
 
 
 NOWHERE = 1 << 30
-"""The place of what is finite."""
+"""The place of a trace that is finite throughout."""
 
 
 def _place(trace: Trace) -> int:
-    """The number of the first value that is not finite, or one behind them all."""
+    """The index of the first non-finite value; the number of values if only the loss, gradients or state are."""
     for i, value in enumerate(trace.values):
         if isinstance(value, np.ndarray) and not np.isfinite(value).all():
             return i

@@ -1,4 +1,4 @@
-"""What training changes: the train state, single or as a stack."""
+"""The train state, of a single network or a stack."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from nnfunc.optimizers.names import named_optimizer
 
 
 class TrainState(NamedTuple):
-    """All that training changes: a step takes one and gives the next.
+    """Everything that training changes: a step takes a state and returns the next.
 
     `params`, `state` (running averages, frozen parts and the like) and `opt_state` are immutable dicts of arrays; `key`
-    is the source of randomness of all steps; `step` counts the updates so far.
+    is the source of randomness of all steps; `step` is the number of updates so far.
 
     >>> ts = nn.train_state(nn.serial(nn.dense(3)), nn.gd(), nn.key(0), input_shape=(2,))
     >>> ts.step, ts.params.size, list(ts.opt_state)
@@ -46,21 +46,21 @@ def train_state(
     params: Mapping[str, ArrayLike] | None = None,
     state: Mapping[str, ArrayLike] | None = None,
 ) -> TrainState:
-    """The state to begin with.
+    """Creates the initial train state.
 
     Args:
-        model, optimizer: those of the step.
-        key: the source of the initial parameters and of all later randomness; a tuple of K keys gives a stack of K
-            networks. With the parameters of a stack, one key is shared by all members.
-        input_shape: the shape of one example, like (64,), or a tuple of shapes; not needed where params are given to a
-            model without state.
-        dtype: of the parameters, and so of all computation.
-        params: the parameters to begin with, instead of initial ones; they keep their dtype. Those that the model holds
-            frozen may be among them: they go into the state.
-        state: the model's state to begin with, likewise.
+        model, optimizer: those of the training step.
+        key: the key of the initial parameters and of all later randomness; a tuple of K keys creates a stack of K
+            networks. With the parameters of a stack, a single key is shared by all members.
+        input_shape: the shape of one example, like (64,), or a tuple of shapes; not needed if params are given and the
+            model has no state.
+        dtype: the dtype of the parameters, and thus of all computation.
+        params: initial parameters, instead of random ones; they keep their dtype. They may include parameters that the
+            model freezes, which are moved to the state.
+        state: the initial state of the model, likewise.
     Raises:
-        ValueError: neither input_shape nor params; with both, params that do not fit the model (else the first step
-            says so); a tuple of keys with the parameters of one network.
+        ValueError: neither input_shape nor params; with both, params that do not fit the model (otherwise, the first
+            step raises the error); a tuple of keys with the parameters of a single network.
 
     >>> model = nn.serial(nn.dense(3))
     >>> ts = nn.train_state(model, nn.adam(), nn.key(0), input_shape=(2,))
@@ -71,7 +71,7 @@ def train_state(
     optimizer = named_optimizer(optimizer)
     key = tuple(key) if isinstance(key, list) else key
     if isinstance(key, tuple) and not key:
-        raise ValueError("key is an empty tuple: expected a key, or a key for each network of a stack")
+        raise ValueError("key is an empty tuple: expected a key, or one key per network of a stack")
     for k in key if isinstance(key, tuple) else (key,):
         check(k)
     init_key, later = halves(key)
@@ -106,7 +106,7 @@ def _as_given(params: Mapping[str, ArrayLike], key: Keys) -> ArrayDict:
 
 
 def halves(key: Keys) -> tuple[Keys, Keys]:
-    """The key of the initial parameters, and that of all steps: `split(key)`, of each network of a stack."""
+    """The key of the initial parameters and that of the steps: `split(key)`, for each network of a stack."""
     if isinstance(key, tuple):
         pairs = [split(k) for k in key]
         return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
@@ -119,23 +119,23 @@ def stack(members: Sequence[ArrayDict]) -> ArrayDict: ...
 @overload
 def stack(members: Sequence[TrainState]) -> TrainState: ...
 def stack(members: Sequence[ArrayDict] | Sequence[TrainState]) -> ArrayDict | TrainState:
-    """K dicts of arrays, or K train states, as one.
+    """Stacks K dicts of arrays, or K train states.
 
     Args:
-        members: at least one; all have the same names, shapes and dtype (and, as train states, have made the same
-            number of steps).
+        members: at least one; all must have the same names, shapes and dtype (and train states the same number of
+            steps).
     Returns:
-        of dicts: a dict whose arrays have a leading axis K and whose vector is (K, n); of states: a state of such
+        for dicts, a dict whose arrays have a leading axis K and whose vector is (K, n); for states, a state of such
         dicts, whose key is the tuple of the members' keys.
     Raises:
-        ValueError: no member, or names, shapes or numbers of steps that differ; the message lists the differences.
-        TypeError: something else than all ArrayDicts or all TrainStates.
+        ValueError: no members, or mismatched names, shapes or numbers of steps; the message lists the differences.
+        TypeError: members that are neither all ArrayDicts nor all TrainStates.
 
     >>> nn.stack([nn.ArrayDict({"b": [1.0, 2.0]}), nn.ArrayDict({"b": [3.0, 4.0]})])["b"]
     array([[1., 2.],
            [3., 4.]])
 
-    Two networks with learning rates of their own, trained as one:
+    Two networks with different learning rates, trained together:
 
     >>> model = nn.mlp([2, 3, 1], ["tanh", "sigmoid"])
     >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(learning_rate=np.array([0.1, 0.01])))
@@ -144,24 +144,24 @@ def stack(members: Sequence[ArrayDict] | Sequence[TrainState]) -> ArrayDict | Tr
     >>> metrics.loss.shape, ts.params["dense1.W"].shape
     ((2,), (2, 2, 3))
     """
-    members = sequence(members, "members")  # type: ignore[assignment]  # an iterator too
+    members = sequence(members, "members")  # type: ignore[assignment]  # also an iterator
     states = [member for member in members if isinstance(member, TrainState)]
     dicts = [member for member in members if isinstance(member, ArrayDict)]
     if states and len(states) == len(members):
         return _states(states)
     if len(dicts) != len(members):
         came = ", ".join(sorted({type(member).__name__ for member in members}))
-        raise TypeError(f"members are {came}, expected all ArrayDicts (make them with nn.ArrayDict) or all TrainStates")
+        raise TypeError(f"members are {came}, expected only ArrayDicts (created by nn.ArrayDict) or only TrainStates")
     return stacks.stack(dicts)
 
 
 def _states(members: list[TrainState]) -> TrainState:
     steps = sorted({member.step for member in members})
     if len(steps) > 1:
-        raise ValueError(f"the members have made {', '.join(map(str, steps))} steps, expected the same number for all")
+        raise ValueError(f"the members are at steps {', '.join(map(str, steps))}, expected the same step for all")
     nested = [i for i, member in enumerate(members) if not isinstance(member.key, Key)]
     if nested:
-        raise ValueError(f"members[{nested[0]}] is a stack, expected single networks: pass nn.unstack of it")
+        raise ValueError(f"members[{nested[0]}] is a stack, expected single networks: pass the members from nn.unstack")
     return TrainState(
         stacks.stack([member.params for member in members]),
         stacks.stack([member.state for member in members]),
@@ -176,10 +176,10 @@ def unstack(stacked: ArrayDict) -> list[ArrayDict]: ...
 @overload
 def unstack(stacked: TrainState) -> list[TrainState]: ...
 def unstack(stacked: ArrayDict | TrainState) -> list[ArrayDict] | list[TrainState]:
-    """The K members of a stack, in order.
+    """Returns the K members of a stack, in order.
 
     Raises:
-        ValueError: a single dict, or the state of a single network.
+        ValueError: a dict or a state that is not a stack.
 
     >>> a, b = nn.ArrayDict({"b": [1.0, 2.0]}), nn.ArrayDict({"b": [3.0, 4.0]})
     >>> nn.unstack(nn.stack([a, b])) == [a, b]
@@ -191,7 +191,7 @@ def unstack(stacked: ArrayDict | TrainState) -> list[ArrayDict] | list[TrainStat
         raise TypeError(f"stacked is {type(stacked).__name__}, expected an ArrayDict or a TrainState")
     params, state, opt_state, keys, step = stacked
     if not isinstance(keys, tuple):
-        raise ValueError("stacked is the state of a single network, expected that of a stack: make one with nn.stack")
+        raise ValueError("stacked is the state of a single network, expected that of a stack: create one with nn.stack")
     states = stacks.unstack(state) if state.stack_shape else [state] * len(keys)
     parts = zip(stacks.unstack(params), states, stacks.unstack(opt_state), keys, strict=True)
     return [TrainState(p, s, o, key, step) for p, s, o, key in parts]

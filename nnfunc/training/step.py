@@ -1,4 +1,4 @@
-"""One training step: value and gradients, the check that they are finite, and the update, as one pure function."""
+"""The training step as a pure function: value and gradients, the check that they are finite, and the update."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from nnfunc.training.shards import Reduction, Shards, added, by_function
 from nnfunc.training.state import TrainState
 
 BOUND = 8
-"""How many layouts and shapes a step is bound to at most."""
+"""The maximum number of layouts and shapes that a step is bound to."""
 
 
 class Metrics(NamedTuple):
-    """What a step reports, all from before its update.
+    """The metrics of a step, computed before its update.
 
-    `loss` is the cost of the batch, the penalty included; `output` is what the loss saw (where a sigmoid or softmax was
-    fused with its cross-entropy, logits); `weight` is m, the number of examples or the sum of their weights; `updated`
-    whether the update was made, in a stack for each network: it is not where the loss or a gradient is not finite and
-    the step skips those.
+    `loss` is the cost of the batch, including the penalty. `output` is the input of the loss (logits where a sigmoid or
+    softmax is fused with its cross-entropy). `weight` is m, the number of examples or the sum of their weights.
+    `updated` is whether the update was made, for each network of a stack: a step with nonfinite="skip" skips it if the
+    loss or a gradient is not finite.
 
     >>> nn.Metrics(loss=0.5, output=np.zeros((1, 2))).loss
     0.5
@@ -58,9 +58,9 @@ class Fields(NamedTuple):
 
 
 class TrainStep(Fields):
-    """A training step as a value: call it with a state and a batch. Made by `train_step`.
+    """A training step as a value: call it with a state and a batch. Created by `train_step`.
 
-    `value_and_grad` is its first half; `model`, `loss`, `penalty` and `class_weights` are those of that.
+    `value_and_grad` is its first half, which also contains `model`, `loss`, `penalty` and `class_weights`.
 
     >>> step = nn.train_step(nn.mlp([2, 1], ["sigmoid"]), nn.binary_cross_entropy, nn.gd(0.1), penalty=nn.l2(0.1))
     >>> step.optimizer, step.penalty, step.computed[1]
@@ -72,8 +72,8 @@ class TrainStep(Fields):
 
     @property
     def _bound(self) -> dict[Any, Straight]:
-        """The steps that are bound so far; they say nothing that this value does not."""
-        return self.__dict__.setdefault("_straight", {})  # type: ignore[no-any-return]  # what is put in below
+        """The steps bound so far, a cache that is not part of this value."""
+        return self.__dict__.setdefault("_straight", {})  # type: ignore[no-any-return]  # filled below
 
     @property
     def model(self) -> Layer:
@@ -97,40 +97,40 @@ class TrainStep(Fields):
 
     @property
     def computed(self) -> tuple[Layer, Loss]:
-        """The model and the loss as they are computed in training: fused, where they belong together."""
+        """The model and the loss as they are computed in training: fused where possible."""
         return self.value_and_grad.computed
 
-    @np.errstate(all="ignore")  # what is not finite is an error, with more to say than a warning
+    @np.errstate(all="ignore")  # non-finite values raise an error, which says more than a warning
     def __call__(self, ts: TrainState, batch: Batch | Shards, *, donate: bool = False) -> tuple[TrainState, Metrics]:
-        """The state after one update on a batch, and the metrics before it.
+        """Returns the state after one update on a batch, and the metrics before it.
 
         Args:
-            ts: from `train_state`, or the last step.
+            ts: from `train_state` or the last step.
             batch: (x, target) or (x, target, weights).
-            donate: gives the memory of `ts.opt_state` away for the new one, which saves time where it is large (tens of
-                MB). What is done with the old one afterwards is an error, and whatever shares its memory (its arrays
-                and groups, the members of `nn.unstack`) changes; the parameters stay. `nn.train` does so within an
-                epoch. It changes nothing with `nonfinite="skip"` or a rule of your own.
+            donate: reuses the memory of `ts.opt_state` for the new one, which saves time if it is large (tens of MB).
+                Any later use of the old one is an error, and arrays that share its memory (its arrays and groups, the
+                members of `nn.unstack`) are overwritten; the parameters are not. `nn.train` does this within an epoch.
+                It has no effect with `nonfinite="skip"` or a user-defined rule.
         Raises:
-            NonFiniteError: the loss or the gradient is NaN or infinite; the message says in which layer it began.
-            ValueError: shapes or labels that do not fit, dropout without a key, parameters that are not the model's.
+            NonFiniteError: the loss or the gradient is NaN or infinite; the message names the layer where it began.
+            ValueError: mismatched shapes or labels, dropout without a key, or parameters of another model.
 
-        The key of step t is `nn.fold_in(ts.key, t)`, t = ts.step; the layers' keys follow from it as
-        `nn.value_and_grad` says.
+        The key of step t is `nn.fold_in(ts.key, t)`, t = ts.step; the layers' keys are derived from it as documented in
+        `nn.value_and_grad`.
         """
         if not isinstance(ts, TrainState):
-            raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: make one with nn.train_state")
+            raise TypeError(f"ts is {type(ts).__name__}, expected a TrainState: create one with nn.train_state")
         if self.reduce is not None:
             found = added(self.value_and_grad, self.reduce, ts, batch, self.nonfinite == "raise")
             return self._advanced(ts, found.value, found.vector, found.state, found.output, found.weight, donate)
         if isinstance(batch, Shards):
-            raise TypeError("batch is Shards, but the step has no reduce=: pass it the same one as minibatches")
+            raise TypeError("batch is Shards, but the step has no reduce=: pass it the same one as to minibatches")
         which = layouts_of(ts, batch[0]) if type(batch) is tuple and len(batch) == 2 else None
         straight = None if which is None else self._bound.get(which)
         if straight is not None:
             try:
                 result = straight(ts, batch[0], batch[1], donate)
-            except Exception:  # the general way says what is wrong
+            except Exception:  # the general path raises an error that says what is wrong
                 result = None
             if result is not None:
                 params, opt_state, state, value, y, rows = result
@@ -140,7 +140,7 @@ class TrainStep(Fields):
     def _general(
         self, ts: TrainState, batch: Batch, which: tuple[Any, ...] | None, donate: bool
     ) -> tuple[TrainState, Metrics]:
-        """The step for whatever comes; it binds one that is plain, for the next time."""
+        """The general path; it binds a plain step for later calls."""
         params, state, _, key, t = ts
         trace = self.value_and_grad.trace(params, state, batch, key, folds=(t,))
         value, vector, moved = trace.total, trace.vector, trace.state
@@ -167,7 +167,7 @@ class TrainStep(Fields):
         weight: Scalar,
         donate: bool,
     ) -> tuple[TrainState, Metrics]:
-        """The update, by value and gradient of a batch."""
+        """Updates the state, given the value and gradient of a batch."""
         params, state, opt_state, key, t = ts
         donate = donate and self.nonfinite == "raise"
         new, new_opt = update(self.optimizer, params, vector, opt_state, donate)
@@ -193,23 +193,23 @@ def train_step(
     nonfinite: Literal["raise", "skip"] = "raise",
     reduce: Reduction | Callable[[Array], Array] | None = None,
 ) -> TrainStep:
-    """A pure function (train_state, batch) -> (train_state, metrics) that makes one update.
+    """Returns a pure function (train_state, batch) -> (train_state, metrics) that makes one update.
 
     Args:
         model: a layer or a composition.
         loss: a loss or its name. A sigmoid or softmax at the end of the model and its cross-entropy are computed
             together, from the logits.
-        optimizer: an optimizer, or the name of one with its default settings.
-        penalty: `nn.l2(λ)`, `nn.l1(λ)`, or one of your own.
+        optimizer: an optimizer, or the name of one with default settings.
+        penalty: `nn.l2(λ)`, `nn.l1(λ)`, or a user-defined one.
         class_weights: (classes,), the weight of the examples of each class.
-        nonfinite: what happens where the loss or a gradient is NaN or infinite: "raise" an error that says where it
-            began (an update that is not finite is noticed by the next step, by `nn.train` at the end of the epoch), or
-            "skip" the update, also one that is not finite itself: the network (in a stack each that diverged) stays as
-            it is, and `metrics.updated` says so.
-        reduce: how a batch is shared among processes: `nn.distributed.mpi()`, or `nn.distributed.sharded(S)`; or a
-            function that adds a vector over all processes, of which each then brings a batch of its own.
+        nonfinite: the action if the loss or a gradient is NaN or infinite. "raise" raises an error that says where it
+            began (a non-finite update is detected by the next step, or by `nn.train` at the end of the epoch). "skip"
+            skips the update, also one that is itself non-finite: the network (each diverged one of a stack) stays as it
+            is, and `metrics.updated` is False.
+        reduce: distributes a batch over processes: `nn.distributed.mpi()`, or `nn.distributed.sharded(S)`; or a
+            function that sums a vector over all processes, in which case each process has its own batch.
     Raises:
-        ValueError: an unknown name; the message has the nearest one.
+        ValueError: an unknown name; the message suggests the closest one.
 
     >>> model = nn.mlp([2, 3, 1], ["tanh", "sigmoid"])
     >>> step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(0.1), penalty=nn.l2(0.01))
@@ -231,19 +231,19 @@ def train_step(
         reduce = None
     function = value_and_grad(model, loss, penalty, class_weights)
     if reduce is not None and asks(function.loss, "reduction"):
-        raise ValueError(f"reduce= takes the mean over all shards, but {function.loss!r} is a sum: leave out reduction")
+        raise ValueError(f"reduce= takes the mean over all shards, but {function.loss!r} is a sum: omit its reduction")
     return TrainStep(function, optimizer, nonfinite, reduce)
 
 
 def _updated(value: Scalar, vector: Array, *dicts: ArrayDict) -> Any:
-    """Whether all is finite; in a stack for each network."""
+    """Whether all values are finite, for each network of a stack."""
     parts = [vector, *(d._vector for d in dicts if d.names)]
     finite: Any = np.isfinite(value) & np.all([np.isfinite(a).all(axis=-1) for a in parts], axis=0)
     return finite if vector.ndim > 1 else bool(finite)
 
 
 def _kept(old: ArrayDict, new: ArrayDict, updated: Any) -> ArrayDict:
-    """The new dict, but the old one where no update is made."""
+    """The new dict, with the old values where no update is made."""
     if np.all(updated):
         return new
     if np.ndim(updated) == 0:

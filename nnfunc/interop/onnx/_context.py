@@ -1,4 +1,4 @@
-"""What the functions for single operators are given."""
+"""The context passed to the readers of single operators."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nnfunc.interop.onnx._pieces import Layout, Piece, same
 
 IMAGES = ("AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "GlobalAveragePool", "GlobalMaxPool",
           "GroupNormalization", "InstanceNormalization", "MaxPool", "Resize")  # fmt: skip
-"""Those that have the features second."""
+"""Operators with the features on the second axis."""
 
 ALONE = ("Clip", "Dropout", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Pad", "Relu",
          "Selu", "Sigmoid", "Softplus", "Softsign", "Swish", "Slice", "Tanh", "Add", "Sum", "Sub", "Mul")  # fmt: skip
-"""Those that are indifferent to it."""
+"""Operators that do not depend on the layout."""
 
 RECURRENT = ("GRU", "LSTM", "RNN")
-"""Those that have the time first."""
+"""Operators with time on the first axis."""
 
 
 class Context(NamedTuple):
-    """A node in its graph, which of its outputs is asked for, x and y by name, how x lies, and the pieces before it."""
+    """A node in its graph, the index of the output to read, the names of x and y, the layout of x, earlier pieces."""
 
     graph: Graph
     node: Node
@@ -46,7 +46,7 @@ class Context(NamedTuple):
         return self._sizes(self.y)
 
     def _sizes(self, value: str) -> Sizes:
-        self.ask(value in self.graph.sizes, f"the shape of {value!r} is not known: export with a fixed size")
+        self.ask(value in self.graph.sizes, f"the shape of {value!r} is unknown: export with a fixed size")
         return self.graph.sizes[value]
 
     def get(self, name: str, default: Any) -> Any:
@@ -54,35 +54,35 @@ class Context(NamedTuple):
         return self.node.attributes.get(name, default)
 
     def constant(self, i: int) -> NDArray[Any] | None:
-        """An input of the node that is a constant; None if it is left out."""
+        """A constant input of the node; None if it is omitted."""
         return self.graph.constant(self.node, i)
 
     def needed(self, i: int) -> NDArray[Any]:
-        """The same of one that has to be there."""
+        """A constant input of the node that is required."""
         array = self.constant(i)
         if array is None:
             raise refused(self.node, f"it has no input {i}")
         return array
 
     def given(self, name: str, i: int) -> list[int] | None:
-        """Numbers that are an attribute in older operator sets and an input in newer ones."""
+        """Integers that are an attribute in older operator sets and an input in newer ones."""
         array = self.get(name, None) if name in self.node.attributes else self.constant(i)
         return None if array is None else [int(n) for n in np.ravel(array)]
 
     def ask(self, holds: bool, why: str) -> None:
-        """Raises an error if something does not hold."""
+        """Raises an error if a condition does not hold."""
         if not holds:
             raise refused(self.node, why)
 
     def features_at(self, axis: int) -> None:
-        """Raises an error if an axis is not that of our features."""
+        """Raises an error if an axis is not the feature axis."""
         self.ask(
             self.layout.has_features(axis),
-            f"its axis {axis} is not that of the features, which is {self.layout.axes[-1]}: nnfunc has no layer for it",
+            f"its axis {axis} is not the feature axis, {self.layout.axes[-1]}: nnfunc has no layer for it",
         )
 
     def add(self, layer: Layer, state: dict[str, NDArray[Any]] | None = None, **params: NDArray[Any] | None) -> None:
-        """Adds a layer with those of its parameters that are not None."""
+        """Adds a layer with its parameters, except those that are None."""
         self.pieces.append(Piece(layer, {k: v for k, v in params.items() if v is not None}, state or {}))
 
 
@@ -90,7 +90,7 @@ Reader: TypeAlias = Callable[[Context], Layout]
 
 
 def lies(graph: Graph, value: str, rank: int | None = None) -> Layout:
-    """How an input of the graph or of a layer lies: as the layers that it goes into take it."""
+    """The layout of an input of the graph or of a layer, inferred from the operators that use it."""
     if rank is None and value not in graph.sizes:
         raise ValueError(f"the input {value!r} of the graph has no shape")
     rank = len(graph.sizes[value]) if rank is None else rank

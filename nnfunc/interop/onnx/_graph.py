@@ -1,4 +1,4 @@
-"""An ONNX graph as it is read: its constants computed, what has no effect left out, every value with its shape."""
+"""An ONNX graph prepared for reading: constants folded, nodes without effect removed, and shapes inferred."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     import onnx
 
 Sizes: TypeAlias = tuple[int | None, ...]
-"""The lengths of a value's axes, None where the graph leaves one open."""
+"""The lengths of a value's axes, None where the graph leaves it open."""
 
 INPUTS, OUTPUTS = "", "outputs of the graph"
-"""The values before the inputs and behind the outputs, which all paths go through."""
+"""Artificial values before the inputs and after the outputs, which all paths pass through."""
 
 
 MOVING = ("Cast", "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze")
-"""What takes sizes as they are."""
+"""Operators that pass sizes on unchanged."""
 
 
 class Node(NamedTuple):
-    """An operator on values by name; an input that is left out is ""."""
+    """An operator on named values; an omitted input is ""."""
 
     kind: str
     name: str
@@ -34,10 +34,10 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """The nodes that make each value, the constants, the sizes of values, and what is in front of each value.
+    """The producers of each value, the constants, the sizes of values, and the dominators of values.
 
-    about_sizes: values that depend on sizes alone. before: of each value the nearest one that all paths from the inputs
-    to it go through. double: whether the inputs are float64. version: of the operator set.
+    about_sizes: values that depend only on sizes. before: for each value, the nearest one that all paths from the
+    inputs to it pass through. double: whether the inputs are float64. version: the version of the operator set.
     """
 
     producers: dict[str, tuple[Node, int]]
@@ -51,11 +51,11 @@ class Graph(NamedTuple):
     version: int
 
     def data(self, node: Node) -> list[str]:
-        """The inputs of a node that depend on the inputs of the graph by more than their sizes."""
+        """The inputs of a node that depend on the inputs of the graph, not only on their sizes."""
         return [v for v in node.inputs if v and v not in self.constants and v not in self.about_sizes]
 
     def constant(self, node: Node, i: int) -> NDArray[Any] | None:
-        """An input that is a constant; None if it is left out."""
+        """A constant input; None if it is omitted."""
         if len(node.inputs) <= i or not node.inputs[i]:
             return None
         if node.inputs[i] not in self.constants:
@@ -63,17 +63,17 @@ class Graph(NamedTuple):
         return self.constants[node.inputs[i]]
 
     def users(self, value: str) -> Iterator[Node]:
-        """The nodes that a value goes into."""
+        """The nodes that use a value."""
         return (node for node, _ in self.producers.values() if value in node.inputs)
 
 
 def refused(node: Node, why: str) -> ValueError:
-    """The error for a node that is no layer."""
+    """The error for a node that does not correspond to a layer."""
     return ValueError(f"the node {node.name!r} ({node.kind}) cannot be read: {why}")
 
 
 def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
-    """The graph of a model or of a file."""
+    """Reads the graph of a model or of a file."""
     import onnx.inliner
 
     if not isinstance(source, (str, os.PathLike, onnx.ModelProto)):
@@ -83,10 +83,10 @@ def opened(source: onnx.ModelProto | str | os.PathLike[str]) -> Graph:
     else:
         try:
             model = onnx.load(source)
-        except OSError:  # a file that is missing or that may not be read
+        except OSError:  # a file that is missing or not readable
             raise
-        except Exception as error:  # whatever the parser makes of bytes that are not its own
-            raise ValueError(f"source={os.fspath(source)!r} is no ONNX file, or damaged: {error}") from error
+        except Exception as error:  # any error of the parser for arbitrary bytes
+            raise ValueError(f"source={os.fspath(source)!r} is not an ONNX file, or is damaged: {error}") from error
     return _opened(onnx.inliner.inline_local_functions(model) if model.functions else model)
 
 
@@ -95,7 +95,7 @@ def _opened(model: onnx.ModelProto) -> Graph:
 
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if version < 7:
-        raise ValueError(f"the model has operator set {version}, expected 7 or newer")
+        raise ValueError(f"the model has operator set {version}, expected 7 or later")
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     proto = model.graph
     constants = {i.name: _array(i) for i in proto.initializer}
@@ -104,7 +104,7 @@ def _opened(model: onnx.ModelProto) -> Graph:
     alias: dict[str, str] = {}
     producers: dict[str, tuple[Node, int]] = {}
     about_sizes: set[str] = set()
-    open_: dict[str, NDArray[Any]] = {}  # sizes, with −1 for what is open
+    open_: dict[str, NDArray[Any]] = {}  # sizes, with −1 for open ones
     for i, raw in enumerate(proto.node):
         node = _node(raw, i, alias)
         known = all(v in constants for v in node.inputs if v)
@@ -131,21 +131,21 @@ def _opened(model: onnx.ModelProto) -> Graph:
 
 
 def _says_shapes(model: onnx.ModelProto, known: dict[str, NDArray[Any]]) -> bool:
-    """Makes constants of the shapes that a Reshape asks for and that are known but for the number of examples, so that
-    the sizes behind it are known too; whether there were any."""
+    """Makes the target shapes of Reshape nodes constants where all but the number of examples is known, so that later
+    sizes become known too. Returns whether there were any."""
     from onnx import numpy_helper
 
     found = [n for n in model.graph.node if n.op_type == "Reshape" and n.input[1] in known]
     for node in found:
         sizes = known[node.input[1]].astype(np.int64)
-        sizes[:1] = np.where(sizes[:1] < 0, 0, sizes[:1])  # the axis of the examples as it is
+        sizes[:1] = np.where(sizes[:1] < 0, 0, sizes[:1])  # the axis of the examples is unchanged
         node.input[1] = f"shape of {node.output[0]}"
         model.graph.initializer.append(numpy_helper.from_array(sizes, node.input[1]))
     return len(found) > 0
 
 
 def _before(graph: Graph) -> dict[str, str]:
-    """For each value its immediate dominator, by the nodes in their order, which is one of the data."""
+    """The immediate dominator of each value, from the nodes in their topological order."""
     before = dict.fromkeys(graph.inputs, INPUTS)
     depth = {INPUTS: 0, **dict.fromkeys(graph.inputs, 1)}
     for value, (node, _) in graph.producers.items():
@@ -185,12 +185,12 @@ def _plain(value: Any) -> Any:
 
 
 def shortest(number: np.floating) -> float:
-    """The number of fewest digits that rounds to this one: 1e-5, and not 9.999999747378752e-06, of a float32."""
+    """The shortest number that rounds to this one: for a float32, 1e-5 instead of 9.999999747378752e-06."""
     return float(str(number))
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
-    """A constant; floats that are shorter than float32 become that."""
+    """A constant; shorter floats become float32."""
     from onnx import numpy_helper
 
     array = numpy_helper.to_array(tensor)
@@ -208,7 +208,7 @@ def _sizes(value: onnx.ValueInfoProto) -> Sizes:
 
 
 def _is_no_cast(node: Node, model: onnx.ModelProto) -> bool:
-    """Whether a Cast is between floats, of which there is one dtype here."""
+    """Whether a Cast is between floats, which all have one dtype here."""
     floats = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
     graph = model.graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.value_info, *graph.output)}
@@ -218,7 +218,7 @@ def _is_no_cast(node: Node, model: onnx.ModelProto) -> bool:
 def _computed(
     raw: onnx.NodeProto, node: Node, constants: dict[str, NDArray[Any]], model: onnx.ModelProto
 ) -> dict[str, NDArray[Any]]:
-    """The outputs of a node on constants."""
+    """The outputs of a node whose inputs are constants."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 

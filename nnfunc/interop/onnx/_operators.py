@@ -1,4 +1,4 @@
-"""The operators that are a layer each: those on features here, the others in the modules beside this one."""
+"""Operators that correspond to one layer each: those on features here, the others in neighbouring modules."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _activation(make: Callable[..., Layer], **names: tuple[str, float]) -> Reade
 
 
 def _fixed(make: Callable[..., Layer], **attributes: tuple[float, float]) -> Reader:
-    """An activation of given attributes alone: {attribute: (ONNX's default, ours)}."""
+    """An activation that supports only one value of its attributes: {attribute: (ONNX's default, ours)}."""
 
     def read(c: Context) -> Layout:
         for name, (default, ours) in attributes.items():
             came = c.get(name, default)
-            c.ask(math.isclose(came, ours, rel_tol=1e-6), f"{name}={came}, and nnfunc has {name}={ours} alone")
+            c.ask(math.isclose(came, ours, rel_tol=1e-6), f"{name}={came}, but nnfunc supports only {name}={ours}")
         c.add(make())
         return c.layout
 
@@ -64,17 +64,17 @@ def _clip(c: Context) -> Layout:
                  for i, name in ((1, "min"), (2, "max")))  # fmt: skip
     known = {(0.0, 6.0): a.relu6, (-1.0, 1.0): a.hard_tanh, (0.0, math.inf): a.relu}
     limits = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
-    c.ask(limits in known, f"it has the limits {limits}, and nnfunc has {' and '.join(map(str, known))} alone")
+    c.ask(limits in known, f"it has the limits {limits}, but nnfunc supports only {' and '.join(map(str, known))}")
     c.add(known[limits]())
     return c.layout
 
 
 def _prelu(c: Context) -> Layout:
     slope, features = c.needed(1), c.before[c.layout.axes[-1]]
-    c.ask(features is not None, "the number of its features is not known")
+    c.ask(features is not None, "its number of features is unknown")
     c.ask(
         slope.size in (1, features) and c.layout.goes_along(slope),
-        f"its slopes of shape {slope.shape} are not one for each of {features} features",
+        f"its slopes have shape {slope.shape}, expected one for each of {features} features",
     )
     c.add(gates.prelu(), slope=np.broadcast_to(c.layout.ordered(slope.reshape(-1)), (features or 0,)))
     return c.layout
@@ -86,7 +86,7 @@ def _gemm(c: Context) -> Layout:
     W = c.get("alpha", 1.0) * (W.T if c.get("transB", 0) else W)
     if b is not None:
         fits = b.size == 1 or b.shape[-1:] == W.shape[1:] == (b.size,)
-        c.ask(fits, f"it adds {b.shape}, and not a number for each unit")
+        c.ask(fits, f"it adds an array of shape {b.shape}, expected one value per unit")
         b = np.broadcast_to((c.get("beta", 1.0) * b).reshape(-1), W.shape[1:])
     c.features_at(-1)
     c.add(dense(W.shape[1], bias=b is not None), W=c.layout.ordered(W), b=b)
@@ -94,7 +94,7 @@ def _gemm(c: Context) -> Layout:
 
 
 def _added(c: Context) -> Layout:
-    """A constant for each feature, behind a layer that has no bias yet; or for each position and feature."""
+    """A constant per feature after a layer without bias, or per position and feature."""
     array = next(c.graph.constants[v] for v in c.node.inputs if v in c.graph.constants)
     layer, params, _ = c.pieces[-1] if c.pieces else Piece(a.identity())
     if (
@@ -109,7 +109,7 @@ def _added(c: Context) -> Layout:
     array = array[(0,) * (array.ndim - 2)] if array.shape[:-2] == (1,) * (array.ndim - 2) else array
     c.ask(
         c.layout == same(3) and array.ndim == 2 and array.shape == c.before[1:],
-        f"it adds a constant of shape {array.shape} to {c.before}, and is no bias of a MatMul before it, nor positions",
+        f"it adds a constant of shape {array.shape} to {c.before}, neither a bias after a MatMul nor positions",
     )
     c.add(learned_positions(len(array)), P=array)
     return c.layout
@@ -130,7 +130,7 @@ def _batch_norm(c: Context) -> Layout:
 def _layer_norm(make: Callable[..., Layer], shifts: bool) -> Reader:
     def read(c: Context) -> Layout:
         axis = c.get("axis", -1)
-        c.ask(axis % c.layout.rank == c.layout.rank - 1, f"axis={axis}, and nnfunc has norms over the last one alone")
+        c.ask(axis % c.layout.rank == c.layout.rank - 1, f"axis={axis}, but nnfunc norms only the last axis")
         c.features_at(-1)
         gamma, beta = c.needed(1).reshape(-1), c.constant(2) if shifts else None
         beta = np.zeros_like(gamma) if shifts and beta is None else beta
@@ -150,7 +150,7 @@ def _instance_norm(c: Context) -> Layout:
 def _group_norm(c: Context) -> Layout:
     image(c)
     gamma, beta, groups = c.needed(1), c.needed(2), c.get("num_groups", 1)
-    c.ask(len(gamma) == c.before[1], "a scale for each group (operator set 18), expected one for each feature")
+    c.ask(len(gamma) == c.before[1], "one scale per group (operator set 18), expected one per feature")
     c.add(normalization.group_norm(groups, c.get("epsilon", 1e-5)), gamma=gamma, beta=beta)
     return c.layout
 
@@ -204,4 +204,4 @@ READERS: dict[str, Reader] = {
     "Transpose": transposed,
     "Unsqueeze": unsqueezed,
 }
-"""The operators that are a layer each, with one input that is no constant."""
+"""Operators that correspond to one layer each, with one input that is not constant."""

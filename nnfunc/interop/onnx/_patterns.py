@@ -1,4 +1,4 @@
-"""Graphs of several operators that are one layer: what the kernels say of themselves, read the other way round."""
+"""Patterns of several operators that form one layer: the expressions of kernels, matched in reverse."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from nnfunc.layers.lookup import EMBEDDING, embedding
 from nnfunc.layers.padding import UPSAMPLE, upsample1d, upsample2d
 
 Found: TypeAlias = dict[str, Any]
-"""What stands for the names of an expression: "x" is the name of a value, all others are constants."""
+"""The bindings of an expression's names: "x" is the name of a value, all others are constants."""
 
 Reading: TypeAlias = Callable[[Found, Layout], "tuple[Piece, Layout] | None"]
-"""What is found as a layer, and how its output lies; None where it is another layer after all."""
+"""The layer of a match, and the layout of its output; None if the match is not this layer after all."""
 
 PARAMETERS, STATE = ("W", "b", "gamma", "beta", "slope", "E"), ("mean", "var")
 COMMUTE = ("Add", "Max", "Min", "Mul")
 
 
 class Pattern(NamedTuple):
-    """An expression, the layer that it is, and the axis that it takes for the features; None: it goes by the number."""
+    """An expression, its layer, and the axis that it uses as features; None if it is elementwise."""
 
     expression: Expression
     read: Reading
@@ -39,7 +39,7 @@ class Pattern(NamedTuple):
 
 
 def found_at(graph: Graph, value: str) -> Iterator[tuple[Pattern, Found]]:
-    """The patterns that end in a value."""
+    """The patterns that match a value."""
     for pattern in PATTERNS:
         found = _match(graph, pattern.expression, value, {})
         if found is not None and "x" in found:
@@ -47,7 +47,7 @@ def found_at(graph: Graph, value: str) -> Iterator[tuple[Pattern, Found]]:
 
 
 def _match(graph: Graph, expression: Expression, value: str, found: Found) -> Found | None:
-    """What is found, and what stands for the names of an expression if it is what makes the value; else None."""
+    """The bindings extended by those of an expression, if it matches the producer of the value; otherwise None."""
     if isinstance(expression, str):
         return _named(graph, expression, value, found)
     if not isinstance(expression, Op):
@@ -85,7 +85,7 @@ def _match(graph: Graph, expression: Expression, value: str, found: Found) -> Fo
 
 
 def _named(graph: Graph, name: str, value: str, found: Found) -> Found | None:
-    """What is found with a value for a name, if it may be that and is not another one yet."""
+    """The bindings extended by a name and its value, if these are compatible; otherwise None."""
     given: Any = value
     if name != "x":
         given = graph.constants.get(value, value if value in graph.about_sizes and name.startswith("shape") else None)
@@ -98,11 +98,11 @@ def _named(graph: Graph, name: str, value: str, found: Found) -> Found | None:
 DEFAULTS = {"axis": 0, "keepdims": 1}
 
 
-# -- what is found as a layer ------------------------------------------------------------------------------------------
+# -- from a match to a layer -------------------------------------------------------------------------------------------
 
 
 def _layer(make: Callable[..., Layer], *settings: str, **fixed: Any) -> Reading:
-    """A layer with the numbers of these names as arguments; what else was found are its arrays, of the features."""
+    """A layer whose arguments are the scalars of these names; all other bindings are its arrays, along the features."""
 
     def read(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
         given = {k: shortest(found[k].ravel()[0]) for k in settings if found[k].size == 1}
@@ -154,15 +154,15 @@ def _group_norm_of_images(found: Found, layout: Layout) -> tuple[Piece, Layout] 
 
 def _upsample(found: Found, layout: Layout) -> tuple[Piece, Layout] | None:
     parted, after = found["shape1"].tolist(), found["shape2"].tolist()
-    factors = parted[-2 : -2 * (len(parted) - len(after)) - 1 : -2][::-1]  # each behind the length of its axis
+    factors = parted[-2 : -2 * (len(parted) - len(after)) - 1 : -2][::-1]  # each after the length of its axis
     return Piece(upsample1d(*factors) if len(factors) == 1 else upsample2d(tuple(factors))), layout
 
 
-# -- the patterns, each before those that are a part of it -------------------------------------------------------------
+# -- the patterns, each before its own parts ---------------------------------------------------------------------------
 
 
 def _said(kernel: Kernel, **settings: Any) -> Expression:
-    """What a kernel says of itself, with the names of settings instead of numbers, and shapes as "shape0", "shape1"."""
+    """The expression of a kernel, with names of settings in place of values, and shapes as "shape0", "shape1"."""
     assert kernel.onnx is not None
     return _open(kernel.onnx(**settings), {})
 
@@ -171,8 +171,8 @@ SHAPED = ("Expand", "Reshape", "Split")
 
 
 def _open(expression: Expression, shapes: dict[int, str]) -> Expression:
-    """An expression with names for the shapes in it."""
-    if isinstance(expression, np.ndarray) and expression.dtype.kind == "U":  # made of the name of a setting
+    """An expression with its shapes replaced by names."""
+    if isinstance(expression, np.ndarray) and expression.dtype.kind == "U":  # built from the name of a setting
         return str(expression)
     if not isinstance(expression, Op):
         return expression
@@ -184,7 +184,7 @@ def _open(expression: Expression, shapes: dict[int, str]) -> Expression:
 
 FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 
-# What PyTorch's exporter writes, each of some operator sets.
+# Patterns of PyTorch's exporter, each for some operator sets.
 ERF = op("Erf", op("Div", "x", math.sqrt(2)))
 CUBE = op("Mul", op("Mul", "x", op("Mul", "x", "x")), 0.044715)
 TANH = op("Tanh", op("Mul", op("Add", "x", CUBE), math.sqrt(2 / math.pi)))
@@ -228,7 +228,7 @@ PATTERNS = [
     Pattern(_said(a.SILU), _layer(a.silu)),
     Pattern(_said(a.SOFTPLUS), _layer(a.softplus)),
     Pattern(_said(a.SOFTSIGN), _layer(a.softsign)),
-    # as PyTorch's exporter writes them
+    # as written by PyTorch's exporter
     Pattern(op("Mul", "x", op("Sigmoid", "x")), _layer(a.silu)),
     Pattern(op("Mul", op("Mul", "x", op("Add", ERF, 1.0)), 0.5), _layer(a.gelu)),
     Pattern(op("Mul", op("Mul", "x", op("Add", TANH, 1.0)), 0.5), _layer(a.gelu, approximate=True)),

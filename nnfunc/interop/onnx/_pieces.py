@@ -1,4 +1,4 @@
-"""Layers with their arrays, how their values lie in ONNX, and graphs of several operators that are one layer."""
+"""Layers with their arrays, and the layout of their values in ONNX."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Piece(NamedTuple):
 
 
 def composed(make: Callable[..., Layer], pieces: Sequence[Piece]) -> Piece:
-    """A composition of pieces, with their arrays under its names.
+    """A composition of pieces, with their arrays renamed.
 
     >>> import nnfunc as nn
     >>> composed(nn.serial, [Piece(nn.dense(1), {"W": np.ones((2, 1))})]).params.keys()
@@ -38,12 +38,12 @@ def composed(make: Callable[..., Layer], pieces: Sequence[Piece]) -> Piece:
 
 
 class Layout(NamedTuple):
-    """How a value of ours lies in ONNX.
+    """The layout of a value of ours in ONNX.
 
     Attributes:
         axes: for each of our axes that of ONNX; the others there have length 1.
-        rank: how many there are.
-        order: for each of our features its number there, where they are those of a flattened image; None: the same.
+        rank: the number of axes there.
+        order: for the features of a flattened image, the index there of each of ours; None: the same.
     """
 
     axes: tuple[int, ...]
@@ -51,20 +51,20 @@ class Layout(NamedTuple):
     order: NDArray[np.intp] | None = None
 
     def moved(self, to: dict[int, int], rank: int) -> Layout:
-        """The layout after ONNX has given its axes other numbers."""
+        """The layout after renumbering ONNX's axes."""
         return self._replace(axes=tuple(to[a] for a in self.axes), rank=rank)
 
     def without(self, gone: set[int]) -> Layout:
-        """The layout without some axes of ONNX, which are none of ours."""
+        """The layout without some axes of ONNX that are not among ours."""
         kept = [n for n in range(self.rank) if n not in gone]
         return self.moved({n: i for i, n in enumerate(kept)}, len(kept))
 
     def has_features(self, axis: int) -> bool:
-        """Whether an axis of ONNX is that of our features."""
+        """Whether an axis of ONNX is our feature axis."""
         return self.axes[-1] == axis % self.rank
 
     def goes_along(self, array: NDArray[Any]) -> bool:
-        """Whether an array that is added or multiplied there has a number for each feature, or one."""
+        """Whether an array that is added or multiplied there has one value per feature, or a single one."""
         long = [i - array.ndim for i, n in enumerate(array.shape) if n > 1]
         return not long or (len(long) == 1 and self.has_features(long[0]))
 
@@ -74,7 +74,7 @@ class Layout(NamedTuple):
 
 
 def same(rank: int) -> Layout:
-    """The layout of a value that lies as here.
+    """The layout of a value that is the same in ONNX and here.
 
     >>> same(2)
     Layout(axes=(0, 1), rank=2, order=None)

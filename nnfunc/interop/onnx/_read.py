@@ -1,4 +1,4 @@
-"""From an ONNX graph to a model: back from its outputs, each value a layer on the one before, or a join of branches."""
+"""From an ONNX graph to a model: backwards from its outputs, each value is a layer of the previous one or a join."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ JOINS: dict[str, Callable[[], Layer]] = {
 
 
 def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, ArrayDict, ArrayDict]:
-    """A model of nnfunc with its parameters and state, from an ONNX model: of this package or of another.
+    """Reads an ONNX model, of this package or another, as a model of nnfunc with its parameters and state.
 
     Args:
         source: the path of a file, or an `onnx.ModelProto`.
     Returns:
-        (model, params, state); `nn.predict(model, ...)` gives the outputs of the graph, and training may go on.
+        (model, params, state); `nn.predict(model, ...)` returns the outputs of the graph, and training can continue.
     Raises:
         ImportError: onnx is not installed.
-        ValueError: an operator that is no layer of nnfunc, or not with these attributes; the node is named. A value
-            that is used by several nodes in another way than in branches that join again.
-        TypeError: something that is no model and no path.
+        ValueError: an operator, or its attributes, without a counterpart in nnfunc; the message names the node. A value
+            used by several nodes other than in branches that join again.
+        TypeError: neither a model nor a path.
 
-    Inputs and outputs have the layout of nnfunc: the examples first, the features last. So what is an image (N, C, H,
-    W) or a sequence (T, N, D) there is (N, H, W, C) or (N, T, D) here, where the graph's first layers take it as such;
-    axes of length 1 that a global pooling leaves are left out. Features of an image that is flattened stand in our
-    order, and so do the rows of the weights behind them. What is tied there is two arrays here.
+    Inputs and outputs have the layout of nnfunc: examples first, features last. An image (N, C, H, W) or a sequence
+    (T, N, D) there is thus (N, H, W, C) or (N, T, D) here, if the graph's first layers use it as such; axes of length 1
+    that a global pooling leaves are dropped. Features of a flattened image are in our order, and so are the rows of the
+    weights after them. Tied arrays there become two arrays here.
 
     >>> from nnfunc.interop.onnx import to_onnx
     >>> model = nn.serial(nn.dense(3), nn.gelu(), nn.batch_norm(), nn.dense(1), nn.sigmoid())
@@ -63,7 +63,7 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
     (True, True)
     """
     try:
-        import onnx  # noqa: F401  # asked for before anything is done
+        import onnx  # noqa: F401  # fails early
     except ImportError as error:
         raise ImportError('from_onnx needs onnx: pip install "nnfunc[onnx]"') from error
     graph = opened(source)
@@ -72,7 +72,7 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
     first = lies(graph, start) if start else same(1)
     pieces, layout = _between(graph, start, end, first, set())
     if layout.order is not None:
-        raise ValueError("the output is a flattened image, whose order is another here: end the graph before Flatten")
+        raise ValueError("the output is a flattened image, whose order differs here: end the graph before Flatten")
     made = composed(serial, pieces)
     arrays = (*made.params.values(), *made.state.values())
     double = any(a.dtype == np.float64 for a in arrays) or (not arrays and graph.double)
@@ -83,29 +83,29 @@ def from_onnx(source: onnx.ModelProto | str | os.PathLike[str]) -> tuple[Layer, 
 
 
 def _check(graph: Graph, model: Layer, params: ArrayDict, state: ArrayDict, layout: Layout) -> None:
-    """Raises an error if the model has not the output of the graph, where its sizes are known."""
+    """Raises an error if the model's output shape differs from the graph's, if its sizes are known."""
     shapes: list[Any] = [tuple(graph.sizes[v][n] for n in lies(graph, v).axes[1:]) for v in graph.inputs]
     if any(n is None for shape in shapes for n in shape):
         return
     try:
         came = output_shape(model, params, state, shapes[0] if len(shapes) == 1 else tuple(shapes))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"the layers that were read do not fit each other: {error}") from error
+        raise ValueError(f"the layers read from the graph do not fit each other: {error}") from error
     if len(graph.outputs) == 1 and graph.outputs[0] in graph.sizes:
         expected = tuple(graph.sizes[graph.outputs[0]][n] for n in layout.axes[1:])
         if len(came) != len(expected) or any(n not in (None, m) for m, n in zip(came, expected, strict=True)):
-            raise ValueError(f"the layers that were read give an example {came}, and the graph {expected}")
+            raise ValueError(f"the layers read from the graph return an example {came}, but the graph {expected}")
 
 
 class Step(NamedTuple):
-    """How a value is made of those before it: of one by a layer, of several by a join."""
+    """The computation of a value from previous ones: from one by a layer, from several by a join."""
 
     inputs: tuple[str, ...]
     read: Callable[[list[Piece], Layout], Layout]
 
 
 def _between(graph: Graph, start: str, end: str, layout: Layout, used: set[str]) -> tuple[list[Piece], Layout]:
-    """The layers between two values; `used` are those made before."""
+    """The layers between two values; `used` are the values computed before."""
     steps: list[tuple[str, Step]] = []
     value = end
     while value != start:
@@ -121,14 +121,14 @@ def _between(graph: Graph, start: str, end: str, layout: Layout, used: set[str])
         layout = step.read(pieces, layout)
         if any(piece.params for piece in pieces[count:]) and value in used:
             node = graph.producers[value][0]
-            raise refused(node, "its output goes into several nodes, and not in branches within branches, so nnfunc "
-                          "would have its weights twice")  # fmt: skip
+            raise refused(node, "several nodes use its output other than in nested branches, so nnfunc "
+            "would have its weights twice")  # fmt: skip
         used.add(value)
     return pieces, layout
 
 
 def _step(graph: Graph, value: str) -> Step:
-    """How a value is made."""
+    """The computation of a value."""
     if value in graph.inputs:
         return Step((INPUTS,), lambda pieces, _: _taken(graph, value, pieces))
     if value in graph.constants or value not in graph.before:
@@ -144,20 +144,20 @@ def _step(graph: Graph, value: str) -> Step:
         node, data = both, graph.data(both)
     elif node.kind in RECURRENT and node.attributes.get("direction") == "bidirectional":
         raise refused(
-            node, "of both directions, expected Transpose (0, 2, 1, 3) and Reshape to (T, N, 2 units) after it"
+            node, "it is bidirectional, expected Transpose (0, 2, 1, 3) and Reshape to (T, N, 2 units) after it"
         )
     if output and node.kind not in RECURRENT:
-        raise refused(node, f"its output {value!r}, which is not the first, is none of a layer of nnfunc")
-    alone = len(data) == 1 or node.kind in RECURRENT  # which says itself what it cannot take
+        raise refused(node, f"its output {value!r}, which is not the first, is not that of a layer of nnfunc")
+    alone = len(data) == 1 or node.kind in RECURRENT  # whose reader reports what it does not support
     if node.kind not in READERS or not alone or (data[0] != node.inputs[0] and node.kind != "Add"):
         known = ", ".join(sorted({*READERS, *JOINS, "MatMul"}))
-        raise refused(node, f"nnfunc has no layer for it here. It reads {known}, and layers written out in others")
+        raise refused(node, f"nnfunc has no layer for it here. Supported: {known}, and layers built from others")
     read, x = READERS[node.kind], data[0]
     return Step((x,), lambda pieces, layout: read(as_image(Context(graph, node, output, x, value, layout, pieces))))
 
 
 def supported() -> list[str]:
-    """The operators that `from_onnx` reads, some of them in patterns alone, such as a `MatMul` and an `Add`.
+    """The operators that `from_onnx` reads, some of them only in patterns, such as a `MatMul` and an `Add`.
 
     >>> supported()[:3], "LSTM" in supported()
     (['Abs', 'Add', 'AveragePool'], True)
@@ -175,7 +175,7 @@ def _kinds(expression: Expression) -> Iterator[str]:
 
 
 def _both_directions(graph: Graph, node: Node) -> Node | None:
-    """The recurrent layer of both directions whose outputs a Reshape puts side by side."""
+    """The bidirectional recurrent layer whose outputs a Reshape concatenates."""
     turned, _ = graph.producers.get(node.inputs[0], (None, 0))
     if turned is None or turned.kind != "Transpose" or turned.attributes.get("perm") != [0, 2, 1, 3]:
         return None
@@ -189,7 +189,7 @@ def _as_found(node: Node, pattern: Pattern, found: Found, pieces: list[Piece], l
     fits = pattern.along is None or layout.has_features(pattern.along)
     made = pattern.read(found, layout) if fits else None
     if made is None:
-        raise refused(node, f"it goes along axis {pattern.along}, which is not that of the features here")
+        raise refused(node, f"it acts along axis {pattern.along}, which is not the feature axis here")
     pieces.append(made[0])
     return made[1]
 
@@ -212,9 +212,7 @@ def _joined(
     straight = [k for k, own in enumerate(branches) if not own]
     if value == OUTPUTS:
         if any(own.order is not None for own in layouts):
-            raise ValueError(
-                "an output is a flattened image, whose order is another here: end the graph before Flatten"
-            )
+            raise ValueError("an output is a flattened image, whose order differs here: end the graph before Flatten")
         pieces.append(composed(branch, [_one(own) for own in branches]))
         return same(1)
     after = _of_join(graph, node, inputs, layouts)
@@ -222,7 +220,7 @@ def _joined(
         pieces.append(composed(residual, branches[1 - straight[0]]))
         return after
     taken = [own[0].layer if own else None for own in branches]
-    if not start and taken == [take(k) for k in range(len(graph.inputs))]:  # each of the inputs by itself
+    if not start and taken == [take(k) for k in range(len(graph.inputs))]:  # each input separately
         rests = [own[1:] for own in branches]
         pieces.extend([composed(parallel, [_one(own) for own in rests])] if any(rests) else [])
     else:
@@ -232,21 +230,21 @@ def _joined(
 
 
 def _one(pieces: list[Piece]) -> Piece:
-    """Layers in series as one."""
+    """Layers in series as a single piece."""
     if not pieces:
         return Piece(identity())
     return pieces[0] if len(pieces) == 1 else composed(serial, pieces)
 
 
 def _of_join(graph: Graph, node: Node, inputs: Sequence[str], layouts: list[Layout]) -> Layout:
-    """How a join lies, whose inputs must lie alike."""
+    """The layout of a join, whose inputs must have the same layout."""
     first, sizes = layouts[0], [graph.sizes.get(v, ()) for v in inputs]
     if any(own[:2] != first[:2] for own in layouts):
-        raise refused(node, f"its inputs of shapes {sizes} lie differently here: as images or sequences, and not")
+        raise refused(node, f"its inputs of shapes {sizes} have different layouts: not all are images or sequences")
     orders = [own.order for own in layouts]
     if node.kind == "Concat":
         if not first.has_features(node.attributes["axis"]):
-            raise refused(node, f"axis={node.attributes['axis']}, and nnfunc joins the features alone")
+            raise refused(node, f"axis={node.attributes['axis']}, but nnfunc only concatenates features")
         if any(order is not None for order in orders):
             lengths = [own[-1] or 0 for own in sizes]
             before = np.cumsum([0, *lengths[:-1]])
@@ -254,7 +252,7 @@ def _of_join(graph: Graph, node: Node, inputs: Sequence[str], layouts: list[Layo
             return first._replace(order=np.concatenate(parts))
         return first
     if len({own[1:] for own in sizes}) > 1 and not any(None in own[1:] for own in sizes):
-        raise refused(node, f"its inputs have the shapes {sizes}, expected equal ones")
+        raise refused(node, f"its inputs have shapes {sizes}, expected equal ones")
     if len({None if order is None else tuple(order) for order in orders}) > 1:
-        raise refused(node, "its inputs are features in different orders: of flattened images, and others")
+        raise refused(node, "its inputs are features in different orders: some are flattened images")
     return first

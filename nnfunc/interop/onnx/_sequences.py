@@ -1,4 +1,4 @@
-"""Recurrent layers, and one step of a sequence."""
+"""Recurrent layers, and the selection of one step of a sequence."""
 
 from __future__ import annotations
 
@@ -33,16 +33,14 @@ def recurrent(c: Context) -> Layout:
     order, usual = GATES[c.node.kind]
     directions = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[c.get("direction", "forward")]
     kinds = c.get("activations", usual * len(directions))
-    c.ask(not c.get("layout", 0) and c.layout.axes == (1, 0, 2), "its input does not lie as (time, examples, features)")
+    c.ask(not c.get("layout", 0) and c.layout.axes == (1, 0, 2), "its input is not (time, examples, features)")
     c.ask(kinds == usual * len(directions) or (c.node.kind == "RNN" and {*kinds} == {"Relu"}),
           f"activations={kinds}, expected {usual}")  # fmt: skip
-    c.ask(
-        "clip" not in c.node.attributes and not c.get("input_forget", 0), "clip or input_forget, which nnfunc has not"
-    )
-    c.ask(all(not v for v in c.node.inputs[4:5]), "sequence_lens, which are an input of the graph or a constant")
+    c.ask("clip" not in c.node.attributes and not c.get("input_forget", 0), "clip or input_forget, which nnfunc lacks")
+    c.ask(all(not v for v in c.node.inputs[4:5]), "sequence_lens, which nnfunc cannot read")
     c.ask(all(not v or _is_zero(c.graph, v) for v in c.node.inputs[5:7]), "an initial state that is not 0")
-    c.ask(all(not v or _is_zero(c.graph, v) for v in c.node.inputs[7:8]), "peephole weights, which nnfunc has not")
-    c.ask(c.output < 2, "the last cell state, which nnfunc gives with final_state=True alone")
+    c.ask(all(not v or _is_zero(c.graph, v) for v in c.node.inputs[7:8]), "peephole weights, which nnfunc lacks")
+    c.ask(c.output < 2, "the last cell state, which nnfunc returns only with final_state=True")
     pieces = [_direction(c, k, order, kinds[0], reverse) for k, reverse in enumerate(directions)]
     if len(pieces) == 1:
         c.pieces.append(pieces[0])
@@ -75,7 +73,7 @@ def _direction(c: Context, k: int, order: Sequence[int], kind: str, reverse: boo
 
 
 def _is_zero(graph: Graph, value: str) -> bool:
-    """Whether a value is 0, of whatever size."""
+    """Whether a value is 0, whatever its size."""
     if value in graph.constants:
         return not graph.constants[value].any()
     node, _ = graph.producers.get(value, (None, 0))
@@ -86,12 +84,12 @@ def _is_zero(graph: Graph, value: str) -> bool:
 
 
 def step(c: Context) -> Layout:
-    """One step of a sequence: the last of a recurrent layer, else what is left when the others are cut off."""
+    """One step of a sequence: the last output of a recurrent layer, or else a crop to this step."""
     number, index = c.get("axis", 0) % c.layout.rank, c.needed(1)
     if number not in c.layout.axes and index.ndim == 0:  # the only one
         return c.layout.without({number})
     c.ask(number in c.layout.axes[1:2] and len(c.layout.axes) == 3 and index.size == 1,
-          "expected one step of a sequence, or rows of a table of constants")  # fmt: skip
+          "expected one step of a sequence, or rows of a constant table")  # fmt: skip
     steps, at = c.before[c.layout.axes[1]], int(index.item())
     layer = c.pieces[-1].layer if c.pieces else None
     last = at == -1 or at + 1 == steps
@@ -102,7 +100,7 @@ def step(c: Context) -> Layout:
         settings = Settings(**{**layer.settings, "output": "last"})
         c.pieces[-1] = c.pieces[-1]._replace(layer=layer._replace(settings=settings))
         return after
-    c.ask(steps is not None, "the number of steps is not known: export with a fixed size")
+    c.ask(steps is not None, "the number of steps is unknown: export with a fixed size")
     assert steps is not None
     c.add(padding.crop((at % steps, steps - 1 - at % steps)))
     c.add(flatten())

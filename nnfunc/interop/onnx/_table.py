@@ -1,4 +1,4 @@
-"""Which operators the graphs of the layers are made of."""
+"""The operators in the graphs of layers."""
 
 OPERATORS: dict[str, str] = {
     "add": "Add",
@@ -60,9 +60,8 @@ OPERATORS: dict[str, str] = {
     "upsample1d": "Expand Reshape",
     "upsample2d": "Expand Reshape",
 }
-"""{layer: the ONNX operators that `to_onnx` writes for it}, of all its settings and dtypes; a composition has those of
-its layers, and of the joins that it makes. What a runtime must have for a model are those of its layers, and `Identity`
-for its outputs.
+"""{layer: the ONNX operators that `to_onnx` writes for it}, for all settings and dtypes; a composition has those of its
+layers and its joins. A runtime must support those of a model's layers, and `Identity` for its outputs.
 
 >>> OPERATORS["dense"], OPERATORS["dropout"]
 ('Add MatMul', '')

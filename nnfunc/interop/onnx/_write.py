@@ -1,4 +1,4 @@
-"""From a model to an ONNX graph: its program, each call of a layer by the expression that its kernel says."""
+"""From a model to an ONNX graph: its program, with each call of a layer as the expression of its kernel."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ OPSET, IR_VERSION = 17, 8
 def to_onnx(
     model: Layer, params: ArrayDict | HasParams, state: ArrayDict = EMPTY, *, input_shape: InputShape
 ) -> onnx.ModelProto:
-    """A model with its parameters as an ONNX model.
+    """Converts a model with its parameters to an ONNX model.
 
     Args:
-        model: of built-in layers, or of layers whose kernels say an expression.
-        params: its parameters, of one network; or a `TrainState`, which has the state too.
+        model: a model of layers that are built in or whose kernels define an expression.
+        params: its parameters, of a single network; or a `TrainState`, which also contains the state.
         state: its state.
-        input_shape: the shape of one example, a tuple of shapes for several inputs.
+        input_shape: the shape of one example, or a tuple of shapes for several inputs.
     Returns:
         a model that maps x (batch, *input_shape) to y (batch, ...), for `onnx.save`.
     Raises:
         ImportError: onnx is not installed.
-        ValueError: layers of your own, which are named; parameters or an input_shape that do not fit; a stack.
+        ValueError: user-defined layers (named in the message), mismatched parameters or input_shape, or a stack.
 
     >>> model = nn.mlp([2, 3, 1], ["relu", "sigmoid"])
     >>> exported = to_onnx(model, *model.init(nn.key(0), (2,)), input_shape=(2,))
@@ -62,7 +62,7 @@ def to_onnx(
         made = program(model, shapes, params, state)
     except (ValueError, TypeError) as error:
         raise type(error)(f"input_shape={shapes} does not fit the model: {error}") from None
-    _check_expressions((op.path, op.layer) for op in made.ops)  # also of what a wire calls beside its named layers
+    _check_expressions((op.path, op.layer) for op in made.ops)  # also for what a wire calls besides its named layers
 
     graph = Graph(dtype, [], {})
     inputs, outputs = _names("x", made.inputs), _names("y", made.output)
@@ -101,16 +101,16 @@ def _check_expressions(called: Iterable[tuple[str, Layer]]) -> None:
         path or layer.name for path, layer in called if layer.kernel is None or layer.kernel.onnx is None
     )
     if own:
-        raise ValueError(f"model contains layers for which ONNX has no formula (Kernel.onnx): {', '.join(own)}")
+        raise ValueError(f"model contains layers without an ONNX expression (Kernel.onnx): {', '.join(own)}")
 
 
 def _names(name: str, numbers: Value) -> list[str]:
-    """The name alone, or of several "x0", "x1", ..."""
+    """The name, or "x0", "x1", ... for several values."""
     return [f"{name}{i}" for i, _ in enumerate(leaves(numbers))] if isinstance(numbers, tuple) else [name]
 
 
 def _element(dtype: DTypeLike) -> int:
-    """What ONNX calls a dtype."""
+    """ONNX's code of a dtype."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
@@ -120,7 +120,7 @@ def _element(dtype: DTypeLike) -> int:
 
 
 class Node(NamedTuple):
-    """An operator on values by name."""
+    """An operator on named values."""
 
     kind: str
     inputs: list[str]
@@ -132,7 +132,7 @@ Constants: TypeAlias = dict[str, NDArray[Any]]  # of floats or of integers
 
 
 class Graph(NamedTuple):
-    """The dtype of all floats, the nodes in order and the constants that they use; both grow while calls are added."""
+    """The dtype of all floats, the nodes in order, and the constants that they use; both grow as calls are added."""
 
     dtype: np.dtype[np.floating]
     nodes: list[Node]
@@ -142,7 +142,7 @@ class Graph(NamedTuple):
 def _add_call(
     graph: Graph, made: Program, call: Op, number: int, values: dict[int, str], state_names: tuple[str, ...]
 ) -> None:
-    """Adds the nodes of a call of a layer, the `number`th of this layer, and notes the names of its outputs."""
+    """Adds the nodes of a layer's `number`th call, and records the names of its outputs."""
     kernel = call.kernel
     assert kernel.onnx is not None
     label = (call.path or call.layer.name) + (f":{number}" if number > 1 else "")
@@ -165,9 +165,9 @@ def _add_call(
 
 
 def _add(graph: Graph, expression: Expression, label: str, known: dict[str, str], done: dict[int, str]) -> str:
-    """Adds the nodes of an expression, one that occurs twice once; gives the name of its value."""
+    """Adds the nodes of an expression, shared ones once, and returns the name of its value."""
     if isinstance(expression, str):
-        return known[expression] if expression else ""  # an input that is left out
+        return known[expression] if expression else ""  # an omitted input
     if id(expression) not in done:
         if isinstance(expression, expressions.Op) and expression.kind == "Output":
             of = _add(graph, expression.inputs[0], label, known, done)

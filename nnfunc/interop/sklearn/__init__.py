@@ -1,14 +1,14 @@
-"""scikit-learn estimators (`pip install "nnfunc[sklearn]"`): thin shells over the pure functions.
+"""scikit-learn estimators (`pip install "nnfunc[sklearn]"`): thin wrappers around the pure functions.
 
-`fit` makes the model, `train_step` and `train_state` from the constructor's arguments and runs `nn.train`; `predict` is
-`nn.predict`. With random_state=s the keys are `init_key, order_key, holdout_key = nn.split(nn.key(s), 3)`, so a fit has
-the bits of the same calls by hand.
+`fit` creates the model, `train_step` and `train_state` from the constructor's arguments and runs `nn.train`; `predict`
+is `nn.predict`. With random_state=s the keys are `init_key, order_key, holdout_key = nn.split(nn.key(s), 3)`, so a fit
+has the same bits as these calls by hand.
 
-`from_mlp` and `to_mlp` take the weights of scikit-learn's own networks in and out.
+`from_mlp` and `to_mlp` convert from and to scikit-learn's own networks.
 
-With their default arguments both pass all of scikit-learn's estimator checks. Some arguments give up a law by their
-nature: with dropout, batch norm or held-out rows a weight of 2 is not quite the same as the row twice, with float32 not
-to as many digits; class weights and categorical losses are for one label, not for several at once.
+With default arguments, both estimators pass all of scikit-learn's estimator checks. Some arguments inherently violate a
+law: with dropout, batch norm or held-out rows, a weight of 2 is not exactly equivalent to a duplicated row, and with
+float32 it is so to fewer digits; class weights and categorical losses are for single-label problems.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""What the two estimators share: the constructor's arguments, a fit, and its history."""
+"""Shared parts of the two estimators: the constructor's arguments, fitting, and the history."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RandomState: TypeAlias = "int | np.integer[Any] | np.random.RandomState | None"
 
 
 class Head(NamedTuple):
-    """How a network ends: its outputs, their activation, and the loss on these and on logits."""
+    """The end of a network: the number of outputs, their activation, and the loss on these and on logits."""
 
     outputs: int
     activation: str
@@ -50,15 +50,15 @@ class Head(NamedTuple):
     loss_on_logits: nn.Loss
 
 
-@dataclass(kw_only=True, eq=False, repr=False)  # its constructor stores the arguments untouched, as sklearn asks
+@dataclass(kw_only=True, eq=False, repr=False)  # its constructor stores the arguments unchanged, as sklearn requires
 class Network(BaseEstimator):
-    """What the two estimators share; its fields are the constructor's arguments."""
+    """The base class of the two estimators; its fields are the constructor's arguments."""
 
     hidden_layer_sizes: int | Sequence[int] = (100,)
     activation: ActivationName | nn.Layer = "relu"
     keep_prob: float | Sequence[float] = 1.0
     batch_norm: bool = False
-    initializer: Initializer = "glorot_uniform"  # as MLPClassifier's: on small tables it generalises better than "he"
+    initializer: Initializer = "glorot_uniform"  # like MLPClassifier: on small tables it generalizes better than "he"
     model: ModelFunction | nn.Layer | None = None
     loss: nn.Loss | LossName | None = None
     optimizer: nn.Optimizer | OptimizerName = "adam"
@@ -73,7 +73,7 @@ class Network(BaseEstimator):
     n_iter_no_change: int = 10
     shuffle: bool = True
     random_state: RandomState = None
-    dtype: DTypeLike = np.float64  # the estimator checks of scikit-learn ask for more digits than float32 has
+    dtype: DTypeLike = np.float64  # scikit-learn's estimator checks require more digits than float32 has
     warm_start: bool = False
     verbose: bool = False
 
@@ -87,19 +87,18 @@ class Network(BaseEstimator):
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
-        """Trains for `epochs` passes over the data, or until `patience` or `tol` ends it; with warm_start goes on from
-        the last.
+        """Trains for `epochs` passes over the data, or until `patience` or `tol` stops it; with warm_start, continues.
 
         Args:
-            X: (examples, features); a sparse matrix is made dense, as a whole.
+            X: (examples, features); a sparse matrix is converted to dense as a whole.
             y: (examples,), or (examples, outputs).
-            sample_weight: (examples,), how much each example counts.
+            sample_weight: (examples,), the weight of each example.
             X_val, y_val, sample_weight_val: data to evaluate after each epoch, and for early stopping. A pipeline
                 transforms X_val like X with `transform_input=["X_val"]` and metadata routing.
         Raises:
-            ValueError: data or constructor arguments that do not fit.
+            ValueError: invalid data or constructor arguments.
             NonFiniteError: the loss or a gradient became NaN or infinite.
-            KeyboardInterrupt: as it came; the state after the last whole epoch (with patience, the best one) is kept.
+            KeyboardInterrupt: re-raised; the state after the last complete epoch (with patience, the best one) is kept.
         """
         validation = (X_val, y_val, sample_weight_val)
         return self._train((X, y, sample_weight), validation, self.epochs, self.patience, self.warm_start)
@@ -116,7 +115,7 @@ class Network(BaseEstimator):
         before = dict(vars(self))
         try:
             stop = self._trained(given, validation, epochs, patience, go_on and hasattr(self, "state_"), classes)
-        except BaseException:  # a fit that fails leaves all as it was
+        except BaseException:  # a failed fit leaves everything unchanged
             vars(self).clear()
             vars(self).update(before)
             raise
@@ -133,7 +132,7 @@ class Network(BaseEstimator):
         goes_on: bool,
         classes: Classes,
     ) -> KeyboardInterrupt | None:
-        """A fit; of one that is interrupted the epochs before are kept, and the interrupt is returned."""
+        """Fits; if interrupted, completed epochs are kept, and the interrupt is returned."""
         X, y, weights = self._checked(*given, reset=not goes_on)
         loss = None if self.loss is None else named_loss(self.loss)
         head = self._begin(y, weights, loss, classes, goes_on)
@@ -158,21 +157,21 @@ class Network(BaseEstimator):
             held_out = (X, y) if weights is None else (X, y, weights)
             before = None
         elif any(part is not None for part in validation):
-            raise ValueError("X_val and y_val belong together, and sample_weight_val to them: pass both or none")
+            raise ValueError("X_val and y_val must be passed together, and sample_weight_val only with them")
         elif before is not None:
             data = _without(data, before[0])
             held_out = before if patience is not None else None
         elif patience is not None and goes_on:
             raise ValueError(
-                "patience=, but the fit before held no rows out, so all are known to the state that goes on: pass "
-                "X_val and y_val, or begin with patience"
+                "patience=, but the previous fit held no rows out, so the state has seen all of them: pass "
+                "X_val and y_val, or use patience from the start"
             )
         elif patience is not None:
             fraction = number(self.validation_fraction, "validation_fraction", 0, 1, open_low=True, open_high=True)
             data, before = split(holdout_key, data, fraction, y if is_classifier(self) and y.ndim == 1 else None)
             held_out = before
         trained_on = hashlib.sha256(data[0].tobytes()).digest()
-        # They stay held out, as the next state is compared with this one on them.
+        # They stay held out, since the next state is compared with this one on them.
         self._held_out: Rows | None = before if self.warm_start or goes_on else None
 
         targets, held_out_targets = (
@@ -182,7 +181,7 @@ class Network(BaseEstimator):
         assert targets is not None
         order = order_key if self.shuffle else None
         size = len(data[0]) if self.batch_size is None else self.batch_size
-        single = bool(ts.state.names) and len(data[0]) > size and len(data[0]) % size == 1  # batch norm refuses it
+        single = bool(ts.state.names) and len(data[0]) > size and len(data[0]) % size == 1  # rejected by batch norm
         run: Iterable[nn.Epoch] = nn.train(
             step, ts, targets, epochs=epochs, batch_size=self.batch_size, key=order, validation=held_out_targets,
             drop_last=single,
@@ -192,17 +191,17 @@ class Network(BaseEstimator):
         log: list[nn.Epoch] = []
         run = _recorded(run, log, ts)
         if self.tol is not None:
-            tol = number(self.tol, "tol", 0, np.inf, why="by how much the training loss has to fall, or None")
+            tol = number(self.tol, "tol", 0, np.inf, why="the minimum decrease of the training loss, or None")
             count = positive_int(self.n_iter_no_change, "n_iter_no_change")
             run = nn.early_stopping(run, count, tol, lambda epoch: float(epoch.loss))
         if patience is not None and held_out_targets is not None and goes_on and trained_on == self._trained_on:
-            before_all = nn.evaluate(model, loss, ts, *held_out_targets)  # the state to go on from may stay the best
+            before_all = nn.evaluate(model, loss, ts, *held_out_targets)  # the initial state may remain the best
             run = chain([nn.Epoch(0, np.nan, np.nan, before_all, ts)], run)
         scores: dict[int, float] = {}
         monitor: Callable[[nn.Epoch], float] = validation_loss
         if self.scoring is not None and held_out is not None:
             run = self._scored(run, model, held_out, scores)
-            monitor = lambda epoch: -scores[epoch.number]  # noqa: E731  # one line for one word
+            monitor = lambda epoch: -scores[epoch.number]  # noqa: E731  # a single expression
         if patience is not None and held_out is not None:
             run = nn.early_stopping(run, patience, monitor=monitor)
         best: nn.Epoch | None = None
@@ -212,8 +211,8 @@ class Network(BaseEstimator):
                 best = nn.best_epoch([best, epoch], monitor) if patience is not None and best is not None else epoch
         except KeyboardInterrupt as interrupt:
             stop = interrupt
-        if best is None or (stop is not None and not log):  # before the end of the first epoch
-            raise stop or RuntimeError("a run without an epoch")
+        if best is None or (stop is not None and not log):  # the first epoch was not completed
+            raise stop or RuntimeError("no epoch was run")
         self._trained_on: bytes = trained_on
         self.model_: nn.Layer = model
         self.state_: nn.TrainState = best.state
@@ -227,7 +226,7 @@ class Network(BaseEstimator):
     def _scored(
         self, epochs: Iterable[nn.Epoch], model: nn.Layer, held_out: Rows, scores: dict[int, float]
     ) -> Iterator[nn.Epoch]:
-        """The epochs, whose scores on the held-out rows are noted: those of an estimator of this state."""
+        """Yields the epochs and records the scores on the held-out rows of an estimator with their state."""
         scorer = check_scoring(self, self.scoring)
         given = {"sample_weight": held_out[2]} if len(held_out) > 2 else {}
         for epoch in epochs:
@@ -241,7 +240,7 @@ class Network(BaseEstimator):
     ) -> tuple[Array, Labels, Array | None]:
         x, labels = validate_data(self, X, y, dtype=self.dtype, multi_output=True, reset=reset, accept_sparse="csr")
         x = dense(x)
-        labels = labels.toarray() if hasattr(labels, "toarray") else labels  # scipy's sparse columns of 0 and 1
+        labels = labels.toarray() if hasattr(labels, "toarray") else labels  # SciPy's sparse columns of 0 and 1
         labels = column_or_1d(labels, warn=True) if labels.shape[1:] == (1,) else labels
         if sample_weight is None:
             return x, labels, None
@@ -262,9 +261,7 @@ class Network(BaseEstimator):
         if self.learning_rate is None:
             return self.optimizer
         if not isinstance(self.optimizer, str):
-            raise ValueError(
-                f"learning_rate={self.learning_rate!r} beside {self.optimizer!r}, which has its own: pass one"
-            )
+            raise ValueError(f"learning_rate={self.learning_rate!r}, but {self.optimizer!r} has its own: pass only one")
         rated = {name: partial(make, learning_rate=self.learning_rate) for name, make in OPTIMIZERS.items()}
         return by_name("optimizer", self.optimizer, rated)
 
@@ -297,7 +294,7 @@ class Network(BaseEstimator):
 
 
 def dense(X: Any) -> Array:
-    """A sparse matrix as an array."""
+    """Converts a sparse matrix to an array."""
     array: Array = X.toarray() if hasattr(X, "toarray") else X
     return array
 
@@ -306,7 +303,7 @@ def dense(X: Any) -> Array:
 
 
 def _with_random_biases(path: str, layer: nn.Layer) -> nn.Layer:
-    """A dense layer whose biases begin at random, as MLPClassifier's, so that ReLUs bend elsewhere than at 0."""
+    """A dense layer with random initial biases, like MLPClassifier's, so that the kinks of ReLUs are not all at 0."""
     if layer.name != "dense":
         return layer
     made = layer.settings
@@ -315,34 +312,34 @@ def _with_random_biases(path: str, layer: nn.Layer) -> nn.Layer:
 
 
 def _started(step: nn.TrainStep, key: nn.Key, inputs: int, outputs: int, dtype: DTypeLike) -> nn.TrainState:
-    """The state to begin with, of a model that has as many outputs as y asks for."""
+    """The initial state of a model, whose number of outputs is checked against y."""
     ts = nn.train_state(step.model, step.optimizer, key, (inputs,), dtype)
     shape = nn.output_shape(step.model, ts.params, ts.state, (inputs,))
     if shape != (outputs,):
-        raise ValueError(f"the model has outputs of shape {shape}, but y asks for {outputs}: end it with that many")
+        raise ValueError(f"the model has outputs of shape {shape}, but y requires {outputs}: end it with that many")
     return ts
 
 
 def _continued(step: nn.TrainStep, ts: nn.TrainState, inputs: int, outputs: int, dtype: DTypeLike) -> nn.TrainState:
-    """The state of the last fit, if these arguments can go on from it."""
+    """The state of the last fit, if it is compatible with these arguments."""
     why = ""
     try:
         shape = nn.output_shape(step.model, ts.params, ts.state, (inputs,))
         if shape != (outputs,):
-            why = f"it has outputs of shape {shape}, but y asks for {outputs}"
+            why = f"it has outputs of shape {shape}, but y requires {outputs}"
     except ValueError as error:
         why = str(error)
     if ts.opt_state.keys() != step.optimizer.init(ts.params).keys():
-        why = why or "it is that of another optimizer"
+        why = why or "it belongs to another optimizer"
     if ts.params.dtype != np.dtype(dtype):
         why = why or f"it is {ts.params.dtype}"
     if why:
-        raise ValueError(f"the state of the last fit does not fit these arguments ({why}): fit with warm_start=False")
+        raise ValueError(f"the last state is incompatible with these arguments ({why}): fit with warm_start=False")
     return ts
 
 
 def _counted(X: Array, y: Labels, weights: Weights) -> tuple[Array, Labels, Weights]:
-    """The rows that count: one with a weight of 0 is no row at all, in no batch, not held out."""
+    """The rows with a positive weight: others are ignored, in no batch and not held out."""
     if weights is None:
         return X, y, None
     counted = weights > 0
@@ -351,14 +348,14 @@ def _counted(X: Array, y: Labels, weights: Weights) -> tuple[Array, Labels, Weig
 
 def _seed(random_state: RandomState) -> int:
     if isinstance(random_state, bool) or (isinstance(random_state, (int, np.integer)) and random_state < 0):
-        raise ValueError(f"random_state={random_state!r}: expected a whole number, 0 or more, a RandomState or None")
+        raise ValueError(f"random_state={random_state!r}: expected a non-negative integer, a RandomState or None")
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def split(key: nn.Key, data: Rows, fraction: float, classes: Labels | None) -> tuple[Rows, Rows]:
-    """The data without and with that fraction of random rows, in which each class has its share."""
+    """Splits off a random fraction of the rows, stratified by class."""
     rows = nn.keys.generator(key).permutation(len(data[0]))
     if classes is not None:
         rows = rows[np.argsort(classes[rows], kind="stable")]
@@ -366,21 +363,21 @@ def split(key: nn.Key, data: Rows, fraction: float, classes: Labels | None) -> t
     if count == len(rows):
         raise ValueError(f"validation_fraction={fraction} of n_samples={count} leaves nothing to train on")
     held_out = np.zeros(len(rows), bool)
-    held_out[rows[np.arange(count) * len(rows) // count]] = True  # every tenth, of rows in the order of their classes
+    held_out[rows[np.arange(count) * len(rows) // count]] = True  # equally spaced among rows sorted by class
     return tuple(part[~held_out] for part in data), tuple(part[held_out] for part in data)
 
 
 def _without(data: Rows, held_out: Array) -> Rows:
-    """The rows of the data that are not among those held out."""
+    """The rows of the data that are not held out."""
     known = {row.tobytes() for row in held_out}
     kept = np.array([row.tobytes() not in known for row in data[0]])
     if not kept.any():
-        raise ValueError("X has no rows but those that the first fit held out: nothing is left to train on")
+        raise ValueError("X contains only rows that the first fit held out: nothing is left to train on")
     return tuple(part[kept] for part in data)
 
 
 def _recorded(epochs: Iterable[nn.Epoch], log: list[nn.Epoch], ts: nn.TrainState) -> Iterator[nn.Epoch]:
-    """The epochs, whose numbers go into the log; with one old state for all, as theirs would fill the memory."""
+    """Yields the epochs and logs their metrics, with the same old state for all, as their own would fill the memory."""
     for epoch in epochs:
         log.append(epoch._replace(state=ts))
         yield epoch
@@ -395,11 +392,11 @@ def _shown(epochs: Iterable[nn.Epoch]) -> Iterable[nn.Epoch]:
 
 
 def _joined(old: Mapping[str, Array], new: Mapping[str, Array]) -> dict[str, Array]:
-    """The history of all epochs, with NaN where one of the two has no such column."""
+    """The concatenated history, with NaN where one of the two lacks a column."""
     before, after = len(old.get("epoch", ())), len(new["epoch"])
     columns = {
         name: np.concatenate([old.get(name, np.full(before, np.nan)), new.get(name, np.full(after, np.nan))])
         for name in {**old, **new}
     }
-    columns["epoch"] = np.arange(1, before + after + 1)  # of this estimator, whatever data each of them saw
+    columns["epoch"] = np.arange(1, before + after + 1)  # counted for this estimator, whatever the data
     return {name: column for name, column in columns.items() if not np.isnan(column).all()}

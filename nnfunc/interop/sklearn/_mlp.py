@@ -1,4 +1,4 @@
-"""scikit-learn's own networks, `MLPClassifier` and `MLPRegressor`, to and from the estimators here."""
+"""Conversion between scikit-learn's `MLPClassifier` and `MLPRegressor` and the estimators here."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nnfunc.interop.sklearn.regressor import NNRegressor
 from nnfunc.models.description import is_built_in
 
 NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu", "softmax": "softmax"}
-"""What scikit-learn calls the activations, and their names here."""
+"""scikit-learn's names of activations, and their names here."""
 
 
 def from_mlp(mlp: MLPClassifier | MLPRegressor) -> NNClassifier | NNRegressor:
-    """A fitted estimator with the weights of a fitted one of scikit-learn's, and its predictions.
+    """Returns a fitted estimator with the weights and predictions of a fitted scikit-learn network.
 
     Args:
-        mlp: an `MLPClassifier` (two classes, several, several labels) or `MLPRegressor`.
+        mlp: an `MLPClassifier` (binary, multiclass or multilabel) or `MLPRegressor`.
     Returns:
         an estimator with the same sizes, activations, learning_rate_init (if its solver is "adam"), alpha (as the
-        penalty `nn.l2(alpha)`, which is the same) and batch size, with warm_start, so that `fit` and `partial_fit` go
-        on from the weights, with an optimizer that begins anew. `model_` and `state_.params` are the network itself.
+        equivalent penalty `nn.l2(alpha)`) and batch size, with warm_start, so that `fit` and `partial_fit` continue
+        from the weights with a fresh optimizer state. `model_` and `state_.params` are the network itself.
     Raises:
-        NotFittedError: it is not fitted.
-        ValueError: an output activation that is none here: the exponential of loss="poisson".
-        TypeError: something else.
+        NotFittedError: the estimator is not fitted.
+        ValueError: an unsupported output activation: the exponential of loss="poisson".
+        TypeError: any other type.
 
     >>> from sklearn.neural_network import MLPClassifier
     >>> X, y = np.eye(4), np.array(["a", "b", "a", "c"])
@@ -77,15 +77,15 @@ def from_mlp(mlp: MLPClassifier | MLPRegressor) -> NNClassifier | NNRegressor:
 
 
 def to_mlp(net: NNClassifier | NNRegressor) -> MLPClassifier | MLPRegressor:
-    """A fitted estimator of scikit-learn's with the weights of one of these, and its predictions.
+    """Returns a fitted scikit-learn network with the weights and predictions of a fitted estimator.
 
     Args:
         net: a fitted estimator whose model is a chain of `nn.dense` and one of the activations identity, sigmoid, tanh
-            and relu, the same behind all hidden layers; with or without dropout, which predicts nothing.
+            and relu, the same after all hidden layers; dropout is allowed, as it does not affect predictions.
     Raises:
-        NotFittedError: it is not fitted.
-        ValueError: another model, a classifier of two classes with two outputs.
-        TypeError: something else.
+        NotFittedError: the estimator is not fitted.
+        ValueError: another kind of model, or a binary classifier with two outputs.
+        TypeError: any other type.
 
     >>> X = np.linspace(-1, 1, 20)[:, None]
     >>> net = NNRegressor(hidden_layer_sizes=(8,), random_state=0).fit(X, X[:, 0] ** 2)
@@ -101,7 +101,7 @@ def to_mlp(net: NNClassifier | NNRegressor) -> MLPClassifier | MLPRegressor:
     settings |= {} if activation == "relu" else {"activation": activation}
     features, outputs, dtype = len(weights[0][0]), weights[-1][0].shape[1], net.state_.params.dtype
     mlp: MLPClassifier | MLPRegressor
-    # One step on rows of zeros makes all attributes that scikit-learn's version has.
+    # One step on rows of zeros creates all attributes of the installed scikit-learn version.
     if isinstance(net, NNClassifier):
         mlp, y = MLPClassifier(**settings), np.eye(outputs, dtype=int) if net._multilabel else net.classes_
         mlp.partial_fit(np.zeros((len(y), features), dtype), y, classes=net.classes_)
@@ -110,16 +110,16 @@ def to_mlp(net: NNClassifier | NNRegressor) -> MLPClassifier | MLPRegressor:
         mlp.partial_fit(np.zeros((1, features), dtype), np.zeros((1, outputs) if outputs > 1 else 1))
     mlp.coefs_, mlp.intercepts_ = [W for W, _ in weights], [b for _, b in weights]
     mlp.n_iter_, mlp.t_ = net.n_iter_, 0
-    vars(mlp).pop("_optimizer", None)  # that of the step on zeros
+    vars(mlp).pop("_optimizer", None)  # from the step on zeros
     vars(mlp).update({k: v for k, v in vars(net).items() if k == "feature_names_in_"})
     return mlp
 
 
 def _chain(net: NNClassifier | NNRegressor) -> tuple[list[tuple[Array, Array]], str]:
-    """The weights and biases of a chain of dense layers, and the one activation behind the hidden ones."""
+    """The weights and biases of a chain of dense layers, and the activation after the hidden ones."""
     theirs = {name: name_there for name_there, name in NAMES.items()}
     weights: list[tuple[Array, Array]] = []
-    behind: list[str] = []  # what stands behind each dense layer
+    behind: list[str] = []  # the activation after each dense layer
     for path, layer in layers(net.model_):
         known = is_built_in(layer) and (layer.name in ("dense", "dropout", "serial") or layer.name in theirs)
         if layer.name == "dense" and known:
@@ -138,8 +138,8 @@ def _chain(net: NNClassifier | NNRegressor) -> tuple[list[tuple[Array, Array]], 
     if isinstance(net, NNClassifier):
         wanted = "softmax" if len(net.classes_) > 2 and not net._multilabel else "logistic"
         if not net._multilabel and len(weights[-1][1]) != (1 if wanted == "logistic" else len(net.classes_)):
-            raise ValueError("the model has two outputs for two classes, and an MLPClassifier has one: fit it with "
-                             "loss=None or a binary cross-entropy")  # fmt: skip
+            raise ValueError("the model has two outputs for two classes, but an MLPClassifier has one: fit it with "
+            "loss=None or a binary cross-entropy")  # fmt: skip
     if len({*hidden}) > 1 or "softmax" in hidden or (last != wanted and not net._logits):
         raise ValueError(f"the activations are {', '.join(behind)}, expected one for all hidden layers, then {wanted}")
     return weights, hidden[0] if hidden else "relu"

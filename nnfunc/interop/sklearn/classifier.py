@@ -1,4 +1,4 @@
-"""The classifier."""
+"""The scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -24,47 +24,48 @@ from nnfunc.models.description import is_built_in
 __all__ = ["NNClassifier"]
 
 LINEAR = ("dense", "identity", "residual")
-"""The layers whose outputs may be logits."""
+"""Layers whose outputs may be logits."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NNClassifier(ClassifierMixin, Network):
-    """A network that classifies: two classes, several, or several labels at once (y of 0 and 1, (examples, labels)).
+    """A neural network classifier: binary, multiclass or multilabel (y of 0 and 1, (examples, labels)).
 
     Args:
         hidden_layer_sizes: the units of each hidden layer; () for none.
-        activation, keep_prob, batch_norm, initializer: see `nn.mlp`, whose default initializer is another. The biases
-            begin in U(±√(6/(inputs + units))), as those of MLPClassifier.
-        model: instead of these a function (n_features, n_outputs) -> layer, or a layer. It ends with the sigmoid (two
-            classes, several labels) or softmax (several classes), or with `nn.dense`, whose outputs are then logits.
-            Two classes have one output (two with a categorical cross-entropy). To be pickled, the function must stand
-            in a module.
-        loss: a loss or its name; None: sparse categorical cross-entropy; for two classes and for several labels binary
-            cross-entropy. A sparse one gets class numbers, all others a column for each output. One of your own gets
-            what the model gives, so logits from one that ends with `nn.dense`.
+        activation, keep_prob, batch_norm, initializer: see `nn.mlp`, whose default initializer differs. Biases are
+            initialized from U(±√(6/(inputs + units))), as in MLPClassifier.
+        model: instead of these, a layer or a function (n_features, n_outputs) -> layer. It ends with a sigmoid (binary,
+            multilabel) or softmax (multiclass), or with `nn.dense`, whose outputs are then logits. Binary classifiers
+            have one output (two with a categorical cross-entropy). To be picklable, the function must be defined in a
+            module.
+        loss: a loss or its name; None: sparse categorical cross-entropy, or binary cross-entropy for binary and
+            multilabel problems. A sparse loss receives class indices, all others a column per output. A user-defined
+            loss receives the model's output, so logits if it ends with `nn.dense`.
         optimizer: a name, or an `nn.Optimizer`, with schedules and all settings.
-        learning_rate: of an optimizer given by name, a number or a schedule; None: the optimizer's default.
+        learning_rate: for an optimizer given by name, a number or a schedule; None: the optimizer's default.
         penalty: a number λ for `nn.l2(λ)`, an `nn.Penalty`, or None.
-        batch_size: rows of a batch, at most those of the data; None for all.
-        epochs: passes over the data, unless patience or tol stop before.
-        patience: stop after as many epochs in a row without a lower validation loss, and keep the best epoch's state.
-        validation_fraction: of the data, held out where patience is given and `fit` gets no validation data; by class.
-        scoring: what is to become large instead, on the held-out rows or those of `X_val`: a name like "roc_auc" or a
-            function (estimator, X, y) -> number, see `sklearn.metrics.get_scorer_names`. It stands in `history_` as
-            "validation_score", and with patience decides which epoch is best.
-        tol, n_iter_no_change: stop after as many epochs in a row in which the training loss was not lower than the
-            least before by more than tol; None: it goes on. The last state is kept.
-        shuffle: the rows of each epoch in an order of their own; False: as they come.
+        batch_size: rows per batch; None for all.
+        epochs: passes over the data, unless patience or tol stop training earlier.
+        patience: stop after this many epochs in a row without a lower validation loss, and keep the best epoch's state.
+        validation_fraction: the fraction of the data held out if patience is given and `fit` receives no validation
+            data; stratified by class.
+        scoring: a score to maximize instead, on the held-out rows or those of `X_val`: a name like "roc_auc" or a
+            function (estimator, X, y) -> number, see `sklearn.metrics.get_scorer_names`. It is recorded in `history_`
+            as "validation_score" and, with patience, determines the best epoch.
+        tol, n_iter_no_change: stop after n_iter_no_change epochs in a row in which the training loss did not improve on
+            the lowest one by more than tol; None: do not stop. The last state is kept.
+        shuffle: whether to shuffle the rows in each epoch.
         class_weight: {class: weight}, "balanced" or None; multiplies the sample weights, also of validation data.
-        random_state: of all randomness; the same int gives the same bits.
-        dtype: of the parameters and all computation.
-        warm_start: a further `fit` goes on from the state of the last; without patience, epochs=4 twice has the bits of
-            epochs=8. Rows that the first fit held out for `patience` stay held out, of `partial_fit` too, until a fit
-            is given X_val; on the same data the state of the last fit may stay the best; with other rows one of the new
-            epochs is taken.
-        verbose: a progress bar, where tqdm is installed; else a line for each epoch.
+        random_state: the source of all randomness; the same int gives the same bits.
+        dtype: the dtype of the parameters and all computation.
+        warm_start: another `fit` continues from the state of the last; without patience, epochs=4 twice gives the same
+            bits as epochs=8. Rows that the first fit held out for `patience` stay held out, also in `partial_fit`,
+            until a fit receives X_val. On the same data, the state of the last fit may remain the best; on other rows,
+            one of the new epochs is chosen.
+        verbose: show a progress bar if tqdm is installed, otherwise print a line per epoch.
     Attributes: classes_, n_features_in_, n_iter_ (epochs run), history_ (a dict of arrays, see `nn.history`), state_
-    (the `TrainState`), model_; feature_names_in_ where X has names.
+    (the `TrainState`), model_; feature_names_in_ if X has names.
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
@@ -78,13 +79,13 @@ class NNClassifier(ClassifierMixin, Network):
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: Classes = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """One epoch over these data, in batches of shuffled rows: k calls with the same data have the bits of epochs=k.
+        """Trains for one epoch on this data, in shuffled batches: k calls with the same data are identical to epochs=k.
 
         Args:
             X, y, sample_weight: see `fit`.
-            classes: all labels, at the first call; not needed for several labels at once.
+            classes: all labels, required in the first call; not needed for multilabel problems.
         Raises:
-            ValueError: no classes at the first call, or others later.
+            ValueError: no classes in the first call, or different ones later.
 
         >>> net = NNClassifier(learning_rate=0.01, random_state=0)
         >>> for rows in np.split(np.arange(40.0).reshape(20, 2), 4):
@@ -94,15 +95,15 @@ class NNClassifier(ClassifierMixin, Network):
         """
         if isinstance(self.class_weight, str):
             raise ValueError(
-                f"class_weight={self.class_weight!r} needs all data, but partial_fit sees a part: pass a dict, "
+                f"class_weight={self.class_weight!r} needs all data, but partial_fit sees only a part: pass a dict, "
                 "like dict(zip(classes, compute_class_weight('balanced', classes=classes, y=y)))"
             )
         if classes is None and not hasattr(self, "state_") and (np.ndim(y) < 2 or np.shape(y)[1] == 1):
-            raise ValueError("classes=None at the first call of partial_fit: pass all labels that y may ever have")
+            raise ValueError("classes=None in the first call of partial_fit: pass all labels that y may ever contain")
         return self._train((X, y, sample_weight), (None, None, None), 1, None, True, classes)
 
     def predict_proba(self, X: ArrayLike) -> Array:
-        """The probability of each class (examples, classes), in the order of `classes_`; of several labels, of each."""
+        """Returns the probability of each class (examples, classes), in the order of `classes_`, or of each label."""
         y = self._outputs(X, self.dtype)
         if self._logits:
             activation = nn.sigmoid() if self._multilabel or y.shape[1] == 1 else nn.softmax()
@@ -110,13 +111,13 @@ class NNClassifier(ClassifierMixin, Network):
         return np.hstack([1 - y, y]) if y.shape[1] == 1 and not self._multilabel else y
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
-        """The logarithm of `predict_proba`."""
-        with np.errstate(divide="ignore"):  # −∞ is the logarithm of a probability that rounds to 0
+        """Returns the logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):  # the logarithm of a probability that rounds to 0 is −∞
             logarithms: Array = np.log(self.predict_proba(X))
         return logarithms
 
     def predict(self, X: ArrayLike) -> Labels:
-        """The most probable class of each example; of several labels, 1 where the probability is above 0.5."""
+        """Returns the most probable class of each example; for multiple labels, 1 where the probability exceeds 0.5."""
         p = self.predict_proba(X)
         chosen: Labels = (p > 0.5).astype(int) if self._multilabel else self.classes_[p.argmax(axis=1)]
         return chosen
@@ -132,7 +133,7 @@ class NNClassifier(ClassifierMixin, Network):
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r}, but those of the first call are {self.classes_.tolist()}")
         if len(self.classes_) < 2:
-            raise ValueError(f"y has one class, {self.classes_.tolist()}: expected two or more")
+            raise ValueError(f"y has one class, {self.classes_.tolist()}: expected at least two")
         self._weight_of_class = self._class_weights(y, weights)
         if self._multilabel:
             return _head(len(self.classes_), nn.binary_cross_entropy)
@@ -141,7 +142,7 @@ class NNClassifier(ClassifierMixin, Network):
         return _head(len(self.classes_), nn.sparse_categorical_cross_entropy)
 
     def _ends_with_logits(self, last: nn.Layer, loss: nn.Loss | None) -> bool:
-        """Whether the outputs are logits; if they are not, they have to be probabilities."""
+        """Whether the outputs are logits; otherwise they must be probabilities."""
         own = loss is None or loss.own is not None
         if _is_on_logits(loss) or (own and last.name in LINEAR and is_built_in(last)):
             return True
@@ -150,7 +151,7 @@ class NNClassifier(ClassifierMixin, Network):
         if is_built_in(last) and last.name not in taken:
             raise ValueError(
                 f"the model ends with {last.name}, whose outputs are not the probabilities that {loss or 'the loss'} "
-                f"and predict_proba ask for: end it with {wanted}, or with dense and loss=None"
+                f"and predict_proba require: end it with {wanted}, or with dense and loss=None"
             )
         return False
 
@@ -166,9 +167,9 @@ class NNClassifier(ClassifierMixin, Network):
         if self.class_weight is None:
             return None
         if self._multilabel:
-            raise ValueError("class_weight with several labels, each of which is a decision: pass sample_weight")
+            raise ValueError("class_weight is not supported for multilabel problems: pass sample_weight")
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            # by the sample weights, so that a weight of 2 is a row twice
+            # by sample weights, so that a weight of 2 is equivalent to a duplicated row
             counts = np.bincount(self._codes(y), weights, minlength=len(self.classes_))
             even = counts.sum() / len(counts)
             weight: Array = even / np.where(counts == 0, even, counts)
@@ -180,16 +181,16 @@ class NNClassifier(ClassifierMixin, Network):
         return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
 
     def _codes(self, y: Labels) -> NDArray[np.intp]:
-        """The class numbers of labels; of several labels at once the columns as they are."""
+        """The class indices of labels; for multilabel problems, the columns as integers."""
         columns = y.shape[1] if y.ndim == 2 else 0
         if columns != (len(self.classes_) if self._multilabel else 0):
-            raise ValueError(f"y has shape {y.shape}, which is not that of the y before, with classes {self.classes_}")
+            raise ValueError(f"y has shape {y.shape}, which differs from the previous y, with classes {self.classes_}")
         if self._multilabel:
             return y.astype(np.intp)
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(
-                f"y has the classes {unknown.tolist()}, which are not among {self.classes_.tolist()} of the first fit"
+                f"y contains classes {unknown.tolist()}, which are not among {self.classes_.tolist()} of the first fit"
             )
         return np.searchsorted(self.classes_, y)
 
@@ -205,7 +206,7 @@ class NNClassifier(ClassifierMixin, Network):
         return (target,) if weights is None else (target, weights)
 
 
-# -- what the fields of a loss say of a network's outputs --------------------------------------------------------------
+# -- properties of losses ----------------------------------------------------------------------------------------------
 
 
 def _head(outputs: int, loss: nn.Loss) -> Head:
@@ -215,10 +216,10 @@ def _head(outputs: int, loss: nn.Loss) -> Head:
 
 
 def _is_categorical(loss: nn.Loss | None) -> bool:
-    """Whether a loss takes an output for each class, also of two."""
+    """Whether a loss requires one output per class, even for two classes."""
     return loss is not None and loss.targets in ("one-hot", "classes")
 
 
 def _is_on_logits(loss: nn.Loss | None) -> bool:
-    """Whether a loss applies the activation itself that makes probabilities of the outputs."""
+    """Whether a loss itself applies the activation that turns outputs into probabilities."""
     return loss is not None and applies(loss) is not None

@@ -1,4 +1,4 @@
-"""The regressor."""
+"""The scikit-learn regressor."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ __all__ = ["NNRegressor"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NNRegressor(RegressorMixin, Network):
-    """A network that predicts numbers: one, or several outputs (y of shape (examples, outputs)).
+    """A neural network regressor for one or several outputs (y of shape (examples, outputs)).
 
-    Args: those of `NNClassifier` without class_weight. The network ends with `nn.dense`; the default loss is the mean
-    squared error. y is taken as it comes: scale it where it is far from 0 or large
-    (`sklearn.compose.TransformedTargetRegressor`). With loss=nn.losses.quantile([0.1, 0.5, 0.9]) the network has an
-    output for each level, of one target: `predict` gives (examples, levels), and `score` is that of the level nearest
-    to ½.
-    Attributes: those of `NNClassifier` without classes_.
+    Args: those of `NNClassifier`, except class_weight. The network ends with `nn.dense`; the default loss is the mean
+    squared error. y is not scaled: do so if it is far from 0 or large (`sklearn.compose.TransformedTargetRegressor`).
+    With loss=nn.losses.quantile([0.1, 0.5, 0.9]) the network has one output per level, for a single target: `predict`
+    returns (examples, levels), and `score` is that of the level closest to ½.
+    Attributes: those of `NNClassifier`, except classes_.
 
     >>> X = np.linspace(-1, 1, 100)[:, None]
     >>> net = NNRegressor(hidden_layer_sizes=(32,), learning_rate=0.01, random_state=0)
@@ -35,7 +34,7 @@ class NNRegressor(RegressorMixin, Network):
     """
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """One epoch over these data, in batches of shuffled rows: k calls with the same data have the bits of epochs=k.
+        """Trains for one epoch on this data, in shuffled batches: k calls with the same data are identical to epochs=k.
 
         Args:
             X, y, sample_weight: see `fit`.
@@ -48,14 +47,14 @@ class NNRegressor(RegressorMixin, Network):
         return self._train((X, y, sample_weight), (None, None, None), 1, None, True)
 
     def predict(self, X: ArrayLike) -> Array:
-        """The outputs (examples, outputs), or (examples,) of one; computed in float64, as scikit-learn asks."""
+        """Returns the outputs, (examples, outputs) or (examples,), computed in float64 as scikit-learn requires."""
         y = self._outputs(X, np.float64)
         return y[:, 0] if y.shape[1] == 1 else y
 
     def _begin(self, y: Labels, weights: Weights, loss: nn.Loss | None, classes: Classes, goes_on: bool) -> Head:
         levels = self._levels = levels_of(loss)
         if levels and y.ndim > 1:
-            raise ValueError(f"y has {y.shape[1]} columns, but quantile with the levels {levels} is of one target")
+            raise ValueError(f"y has {y.shape[1]} columns, but quantile with the levels {levels} is for one target")
         outputs = len(levels) or (1 if y.ndim == 1 else y.shape[1])
         return Head(outputs, "identity", nn.mean_squared_error, nn.mean_squared_error)
 
@@ -80,6 +79,6 @@ class NNRegressor(RegressorMixin, Network):
 
 
 def levels_of(loss: nn.Loss | None) -> tuple[float, ...]:
-    """The levels of a quantile loss that has several."""
+    """The levels of a quantile loss with several levels; otherwise ()."""
     level = None if loss is None or loss.own is not None else loss.settings.get("level")
     return level if isinstance(level, tuple) else ()
