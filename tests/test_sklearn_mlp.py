@@ -135,9 +135,9 @@ def test_models_that_are_none_there(model: nn.Layer, message: str) -> None:
 
 def test_other_arguments() -> None:
     with pytest.raises(TypeError, match="mlp is int, expected an MLPClassifier or an MLPRegressor"):
-        from_mlp(3)  # type: ignore[arg-type]  # refused by the types too
+        from_mlp(3)  # type: ignore[call-overload]  # refused by the types too
     with pytest.raises(TypeError, match="net is int, expected an NNClassifier or an NNRegressor"):
-        to_mlp(3)  # type: ignore[arg-type]  # likewise
+        to_mlp(3)  # type: ignore[call-overload]  # likewise
     with pytest.raises(NotFittedError):
         from_mlp(MLPClassifier())
     with pytest.raises(NotFittedError):

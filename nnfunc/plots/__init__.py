@@ -5,6 +5,7 @@ is no global state and no display is needed: save one with `ax.figure.savefig("n
 pass pyplot's Axes: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(history, ax=ax); plt.show()`.
 """
 
+from nnfunc.plots import axes as axes
 from nnfunc.plots.axes import COLOURS, MARKERS, WRONG, figure
 from nnfunc.plots.checks import error_map, gradient_scatter, taylor
 from nnfunc.plots.classes import confusion, decision_boundary

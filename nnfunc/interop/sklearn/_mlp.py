@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -19,6 +19,12 @@ NAMES = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": 
 """scikit-learn's names of activations, and their names here."""
 
 
+@overload
+def from_mlp(mlp: MLPClassifier) -> NNClassifier: ...
+@overload
+def from_mlp(mlp: MLPRegressor) -> NNRegressor: ...
+@overload
+def from_mlp(mlp: MLPClassifier | MLPRegressor) -> NNClassifier | NNRegressor: ...
 def from_mlp(mlp: MLPClassifier | MLPRegressor) -> NNClassifier | NNRegressor:
     """Returns a fitted estimator with the weights and predictions of a fitted scikit-learn network.
 
@@ -76,6 +82,12 @@ def from_mlp(mlp: MLPClassifier | MLPRegressor) -> NNClassifier | NNRegressor:
     return net
 
 
+@overload
+def to_mlp(net: NNClassifier) -> MLPClassifier: ...
+@overload
+def to_mlp(net: NNRegressor) -> MLPRegressor: ...
+@overload
+def to_mlp(net: NNClassifier | NNRegressor) -> MLPClassifier | MLPRegressor: ...
 def to_mlp(net: NNClassifier | NNRegressor) -> MLPClassifier | MLPRegressor:
     """Returns a fitted scikit-learn network with the weights and predictions of a fitted estimator.
 
