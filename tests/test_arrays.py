@@ -160,7 +160,7 @@ def test_whole_numbers_stand_beside_the_vector() -> None:
     assert int(pickle.loads(pickle.dumps(d))["step"]) == 3
     assert "step" in d
     assert d.replace(step=4)["step"] == 4
-    with pytest.raises(TypeError, match="params has whole numbers in step"):
+    with pytest.raises(TypeError, match="params contains integers in step"):
         nn.adam().init(d)
 
 
@@ -262,5 +262,5 @@ def test_slots_keep_their_order_whatever_dict_they_come_in() -> None:
     turned = {k: state[k] for k in sorted(state)}
     assert optimizer.step(params, grads, turned)[0] == optimizer.step(params, grads, state)[0]  # type: ignore[arg-type]  # a plain dict will do
     for slots in (("a.x", "b"), ("m", "m"), ("step",), ("",)):
-        with pytest.raises(ValueError, match="names that differ, without dots"):
+        with pytest.raises(ValueError, match="distinct names without dots"):
             nn.optimizer(rule, slots)

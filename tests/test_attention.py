@@ -59,7 +59,7 @@ def test_ids_are_whole_numbers_in_range() -> None:
             layer.forward(params, state, np.array([[0, bad]]))
     with pytest.raises(TypeError, match="x contains floats, expected integers"):
         layer.forward(params, state, np.array([[0.0]]))
-    with pytest.raises(ValueError, match="padding_id=5: expected a number below count=5"):
+    with pytest.raises(ValueError, match="padding_id=5: expected an id below count=5"):
         nn.embedding(5, 2, padding_id=5)
     one_by_one = layer.forward(params, state, np.array([[True, False]]))[0]
     np.testing.assert_array_equal(one_by_one, params["E"][[[1, 0]]])
@@ -263,7 +263,7 @@ def test_a_block_is_pytorchs_encoder_layer(norm_first: bool) -> None:
 WRONG: list[tuple[Any, Any, str]] = [
     (lambda: nn.attention(3), (4, 4), "heads=3 does not divide the 4 features"),
     (lambda: nn.attention(2, cross=True, causal=True), None, "neither causal nor rotary"),
-    (lambda: nn.attention(4, rotary="halves"), (4, 4), "a head has 1 features, an odd number"),
+    (lambda: nn.attention(4, rotary="halves"), (4, 4), "expected an even number of features per head, got 1"),
     (lambda: nn.attention(2, mask=True), (4, 4), "expected x and mask"),
     (lambda: nn.attention(2, mask=True), ((5, 4), (4,)), r"the mask has shape \(4,\), expected \(5,\) or \(5, 5\)"),
     (lambda: nn.transformer_block(4, 2, 0), None, "hidden=0: expected an integer, 1 or more"),
@@ -358,7 +358,7 @@ def test_what_is_drawn_is_what_the_model_says() -> None:
 
 def test_a_layer_that_mixes_positions_is_refused() -> None:
     later = nn.serial(nn.embedding(7, 8), nn.attention(2), nn.dense(7))
-    with pytest.raises(ValueError, match=r"attention1: goes on step by step only with causal=True"):
+    with pytest.raises(ValueError, match=r"attention1: incremental prediction requires causal=True"):
         nn.generate(later, state_of(later), [[1, 2]], 2, temperature=0)
     with pytest.raises(ValueError, match="prompt has shape"):
         nn.generate(MODELS["lstm"], state_of(MODELS["lstm"]), [1, 2], 2, temperature=0)

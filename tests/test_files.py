@@ -364,7 +364,7 @@ def test_a_link_stays_one_and_leads_to_the_same_suffix(tmp_path: Path) -> None:
     assert nn.load(target).state == state()
     (tmp_path / "notes.txt").write_text("mine")
     other.symlink_to(tmp_path / "notes.txt")
-    with pytest.raises(ValueError, match=r"leads to '.*notes.txt', expected a file that ends in .npz"):
+    with pytest.raises(ValueError, match=r"links to '.*notes.txt', expected a target that ends in .npz"):
         nn.save(other, state())
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
@@ -514,7 +514,7 @@ def test_what_is_no_state_is_refused(path: Path) -> None:
     (epoch,) = nn.train(
         nn.train_step(MODEL, nn.sparse_categorical_cross_entropy, nn.adam()), state(), (X, Y), epochs=1, key=nn.key(0)
     )
-    with pytest.raises(TypeError, match=r"ts is Epoch, expected a TrainState: that of an epoch is epoch\.state"):
+    with pytest.raises(TypeError, match=r"ts is Epoch, expected a TrainState: for an epoch pass epoch\.state"):
         nn.save(path, epoch)
     with pytest.raises(TypeError, match=r"ts.state is dict, expected an ArrayDict"):
         nn.save(path, state()._replace(state={}))  # type: ignore[arg-type]  # refused by the types too

@@ -321,7 +321,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: metrics.roc_auc(np.ones((2, 3)), [0, 1, 2]), r"target has shape \(3,\)"),
     (lambda: metrics.roc_auc(np.ones((2, 1)), [0, 1], average="micro"), "average='micro'"),  # type: ignore[arg-type]
     (lambda: metrics.top_k_accuracy(np.ones((2, 3)), [0, 1], k=4), "k=4 of 3 outputs"),
-    (lambda: metrics.top_k_accuracy(np.ones((2, 1)), [0, 1], k=1), "expected several outputs"),
+    (lambda: metrics.top_k_accuracy(np.ones((2, 1)), [0, 1], k=1), "k=1 of 1 outputs: expected one output per class"),
     (lambda: metrics.top_k_accuracy(np.ones((2, 3)), [0, 1], k=0), "k=0"),
     (lambda: metrics.r2_score(np.ones((2, 3)), np.ones((2, 2))), r"target has shape \(2, 2\)"),
     (lambda: metrics.perplexity(np.ones((2, 3)), [0, 5]), "5"),

@@ -344,7 +344,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": "adamm", "learning_rate": 0.1}, "unknown optimizer 'adamm': did you mean 'adam'"),
     ({"optimizer": nn.adam(), "learning_rate": 0.1}, "learning_rate=0.1, but adam"),
     ({"loss": "cross_entropy"}, "unknown loss"),
-    ({"epochs": 0}, "epochs=0: expected a whole number"),
+    ({"epochs": 0}, "epochs=0: expected an integer"),
     ({"batch_size": 0}, "batch_size=0"),
     ({"patience": 0}, "patience=0"),
     ({"patience": 2, "validation_fraction": 1.5}, "validation_fraction=1.5: expected a number in"),
@@ -514,7 +514,7 @@ def test_a_pipeline_transforms_the_validation_data() -> None:
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": "momentum"}, "it belongs to another optimizer"),
-    ({"hidden_layer_sizes": (7,)}, "dense1: the parameters do not fit the model"),
+    ({"hidden_layer_sizes": (7,)}, "dense1: the parameters do not match the model"),
     ({"dtype": np.float32}, "it is float64"),
 ]
 

@@ -212,7 +212,7 @@ def test_the_loss_of_several_levels_is_the_mean_of_theirs() -> None:
     dy = nn.losses.quantile(LEVELS).backward(cache)
     columns = [nn.losses.quantile(level).backward(c) / 3 for level, (_, c) in zip(LEVELS, parts, strict=True)]
     np.testing.assert_allclose(dy, np.hstack(columns))
-    with pytest.raises(ValueError, match=r"level=\(0\.1, 0\.5, 0\.9\) has 3 numbers, but y has 2 outputs"):
+    with pytest.raises(ValueError, match=r"level=\(0\.1, 0\.5, 0\.9\) has 3 values, but y has 2 outputs"):
         nn.losses.quantile(LEVELS).forward(y[:, :2], t[:, :2])
     for level in ([], [0.5, 1.0], (0.0,)):
         with pytest.raises(ValueError, match="level"):

@@ -254,7 +254,7 @@ def test_a_dict_of_a_stack_stays_one() -> None:
     np.testing.assert_array_equal(
         (ts.params * np.arange(1.0, 4.0)).vector, ts.params.vector * np.arange(1, 4, dtype=np.float32)[:, None]
     )
-    with pytest.raises(ValueError, match=r"shape \(2,\), expected \(3,\), a number for each network"):
+    with pytest.raises(ValueError, match=r"shape \(2,\), expected \(3,\), one value per network"):
         ts.params * np.ones(2)
 
 
@@ -324,7 +324,7 @@ def test_gradients_of_single_examples() -> None:
 def test_what_is_marked_must_fit() -> None:
     model = nn.serial(nn.dense(2))
     params, state = model.init(nn.split(nn.key(0), K), (3,))
-    with pytest.raises(ValueError, match="x is data for 2 networks, but the parameters are a stack of 3"):
+    with pytest.raises(ValueError, match="x contains data for 2 networks, but the parameters are a stack of 3"):
         model.forward(params, state, nn.stacks.per_member(np.ones((2, 5, 3))))
     with pytest.raises(ValueError, match="marked with per_member, but the parameters belong to a single network"):
         model.forward(*model.init(nn.key(0), (3,)), nn.stacks.per_member(np.ones((2, 5, 3))))

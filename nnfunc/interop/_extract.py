@@ -410,7 +410,9 @@ def _docstring(node: ast.FunctionDef | ast.ClassDef, indent: int) -> str:
     """The first paragraph of a docstring, indented."""
     said = textwrap.indent(_first_paragraph(ast.get_docstring(node) or ""), " " * indent).lstrip()
     raw = "r" if "\\" in said else ""
-    return f'{raw}"""{said}"""'
+    last = (" " * indent + f'{raw}"""{said}').rpartition("\n")[2]
+    end = f"\n{' ' * indent}" if len(last) + 3 > WIDTH else ""
+    return f'{raw}"""{said}{end}"""'
 
 
 def _signature(node: ast.FunctionDef, renamed: dict[str, str]) -> str:
