@@ -1,9 +1,9 @@
-"""The adding problem: what a recurrent layer must remember over tens of steps, and where its gradient goes.
+"""The adding problem: long-range memory of recurrent layers, and how far back their gradients reach.
 
     python examples/adding.py
 
-A sequence of random numbers, two of which are marked, comes in; their sum is to come out (Hochreiter & Schmidhuber,
-Neural Computation 1997). The sequences are of different lengths, which the layers are told.
+The input is a sequence of random numbers, two of which are marked; the target is their sum (Hochreiter & Schmidhuber,
+Neural Computation 1997). The sequences have different lengths, which are passed to the layers.
 
 It prints
 
@@ -12,7 +12,7 @@ It prints
     gru: mean squared error 0.0001, 3,425 parameters (27 s)
     lstm: mean squared error 0.0005, 4,513 parameters (37 s)
 
-and draws adding.png. With --quick it stops after 20 updates.
+and saves adding.png. With --quick it stops after 20 updates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LAYERS: dict[str, Any] = {"rnn": nn.rnn, "gru": nn.gru, "lstm": nn.lstm}
 
 
 def problems(key: nn.Key, count: int, shortest: int = SHORTEST) -> tuple[Any, Array]:
-    """((x (count, LONGEST, 2), lengths (count,)), sums (count, 1)). Behind the end of a sequence x is noise."""
+    """((x (count, LONGEST, 2), lengths (count,)), sums (count, 1)). Beyond the end of a sequence, x is noise."""
     rng = nn.keys.generator(key)
     lengths = rng.integers(shortest, LONGEST + 1, size=count)
     values, marks = rng.random((count, LONGEST)), np.zeros((count, LONGEST))
@@ -44,7 +44,7 @@ def problems(key: nn.Key, count: int, shortest: int = SHORTEST) -> tuple[Any, Ar
 
 
 def gradient_norms(model: nn.Layer, ts: nn.TrainState, key: nn.Key) -> Array:
-    """‖dL/dx‖ of each step, the mean over examples that are all of LONGEST steps, of a loss of their outputs' sum."""
+    """‖dL/dx‖ of each step, averaged over examples of LONGEST steps, where the loss is the sum of the outputs."""
     (x, lengths), _ = problems(key, 256, shortest=LONGEST)
     y, cache, _ = model.forward(ts.params, ts.state, (x, lengths), train=True)
     (dx, _), _ = model.backward(ts.params, cache, np.ones_like(y))

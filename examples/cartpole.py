@@ -1,4 +1,4 @@
-"""Reinforcement learning: a network learns to balance a pole by REINFORCE, in an environment of a few lines.
+"""Reinforcement learning: a network learns to balance a pole with REINFORCE, in an environment of a few lines.
 
     python examples/cartpole.py
 
@@ -11,7 +11,7 @@ It prints
         40  222.5  300.0  152.0  300.0
         60  291.4  300.0  300.0  300.0
 
-and draws cartpole.png.
+and saves cartpole.png.
 """
 
 # %%
@@ -29,9 +29,9 @@ RUNS, UPDATES, EPISODES, LENGTH, DISCOUNT = 4, 60, 16, 300, 0.98
 # ## The environment
 #
 # A cart with a pole on it is pushed to the left or to the right (Barto, Sutton and Anderson, 1983). Its state is the
-# position and velocity of the cart, the angle and angular velocity of the pole. An episode is over when the cart is
-# 2.4 m from the middle or the pole leans by more than 12°, after 6 seconds at the latest. 16 are played at once: rows
-# are episodes.
+# position and velocity of the cart and the angle and angular velocity of the pole. An episode ends when the cart is
+# 2.4 m from the centre or the pole leans by more than 12°, and after at most 6 seconds. 16 episodes run in parallel:
+# rows are episodes.
 
 
 # %%
@@ -45,7 +45,7 @@ def pushed(states: Array, right: Array) -> Array:
 
 
 def play(params: nn.ArrayDict, key: nn.Key) -> tuple[Array, Array, Array]:
-    """States, actions, and whether the episode was still going on, each (time, episodes, ...)."""
+    """States, actions, and whether the episode was still running, each (time, episodes, ...)."""
     random = nn.keys.generator(key)
     states: Array = random.uniform(-0.05, 0.05, (EPISODES, 4))
     going, steps = np.ones(EPISODES, bool), []
@@ -62,10 +62,10 @@ def play(params: nn.ArrayDict, key: nn.Key) -> tuple[Array, Array, Array]:
 # %% [markdown]
 # ## The loss
 #
-# REINFORCE (Williams, 1992) makes actions more probable that went better than expected, and those less that went worse:
+# REINFORCE (Williams, 1992) makes actions that went better than expected more probable, and those that went worse less:
 # $L = -\frac{1}{m} \sum_i A_i \log p(a_i \mid s_i)$, a cross-entropy with weights that may be negative. The advantage
-# $A$ is what was earned from then on, beyond the mean of all episodes at that time. A loss of one's own gets the
-# weights as they came.
+# $A$ is the return from then on, minus the mean of all episodes at that time. A custom loss receives the weights
+# unchanged.
 
 # %%
 cross_entropy = nn.binary_cross_entropy_with_logits
@@ -96,7 +96,7 @@ def returns(going: Array) -> Array:
 
 
 # %% [markdown]
-# Four networks, each from a key of its own.
+# Four networks, each with its own key.
 
 # %%
 lengths = np.zeros((RUNS, UPDATES))
@@ -114,8 +114,8 @@ for update in (1, 10, 20, 40, 60):
     print(f"{update:6}  {'  '.join(f'{length:5.1f}' for length in lengths[:, update - 1])}")
 
 # %% [markdown]
-# On the right what the last network does, in the middle of the track and at rest: it pushes to the side to which the
-# pole leans or falls. The points are those of an episode.
+# On the right, the policy of the last network at the centre of the track and at rest: it pushes to the side to which
+# the pole leans or falls. The points are from one episode.
 
 # %%
 angle, turn = np.meshgrid(np.linspace(-0.21, 0.21, 100), np.linspace(-1, 1, 100))

@@ -1,9 +1,8 @@
-"""Characters: a transformer and an LSTM learn to write like Python's own documentation, letter by letter.
+"""Characters: a transformer and an LSTM learn to generate text like Python's documentation, letter by letter.
 
     python examples/characters.py
 
-The text is that of `help()`, which comes with Python. What they must beat is counting: an n-gram model of the same
-training text.
+The text is that of `help()`, which is part of Python. The baseline is an n-gram model of the same training text.
 
 It prints
 
@@ -16,7 +15,7 @@ It prints
     applace (see the default implementation) and in the current could all the
     debugging a
 
-and draws characters.png. With --quick each network stops after 10 updates.
+and saves characters.png. With --quick each network stops after 10 updates.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ LOSS = nn.sparse_categorical_cross_entropy_with_logits
 def ngram_losses(text: str, held_out: str, order: int, discount: float) -> list[float]:
     """Mean −log p of each character given those before it: 0, 1, ..., `order` of them.
 
-    Absolute discounting (Ney et al. 1994): what is taken from the counts goes to the order below.
+    Absolute discounting (Ney et al. 1994): the discounted mass goes to the next lower order.
     """
     p, losses = np.full(len(held_out), 1 / len(set(text + held_out))), []
     for k in range(order + 1):
@@ -63,13 +62,13 @@ def ngram_losses(text: str, held_out: str, order: int, discount: float) -> list[
 
 
 def windows(ids: NDArray[np.int64], every: int) -> tuple[Any, Any]:
-    """Ids, and the one that follows each."""
+    """Windows of ids, and the id that follows each."""
     parts = np.lib.stride_tricks.sliding_window_view(ids, WINDOW + 1)[::every]
     return parts[:, :-1], parts[:, 1:]
 
 
 def held_out_loss(model: nn.Layer, ts: nn.TrainState, ids: NDArray[np.int64]) -> float:
-    """Of the second half of each window, which has the first half before it."""
+    """The loss on the second half of each window, given the first half."""
     half = WINDOW // 2
     X, Y = windows(ids, half)
     value, _ = LOSS.forward(nn.predict(model, ts, X)[:, half:], Y[:, half:])
@@ -77,7 +76,7 @@ def held_out_loss(model: nn.Layer, ts: nn.TrainState, ids: NDArray[np.int64]) ->
 
 
 def looks(ts: nn.TrainState, embed: nn.Layer, blocks: dict[str, nn.Layer], ids: NDArray[np.int64]) -> list[Array]:
-    """What each position of a sequence looks at in each block: (heads, T, T), of the blocks one after the other."""
+    """The attention weights of each block in turn: (heads, T, T)."""
     attention, maps = nn.attention(HEADS, causal=True, rotary="halves"), []
     x, _, _ = embed.forward(ts.params.group("embed"), EMPTY, ids[None])
     for name, block in blocks.items():

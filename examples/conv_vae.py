@@ -1,4 +1,4 @@
-"""A convolutional variational autoencoder: the digits of vae.py by convolutions and their transposes.
+"""A convolutional variational autoencoder: the digits of vae.py, with convolutions and transposed convolutions.
 
     python examples/conv_vae.py
 
@@ -10,7 +10,7 @@ It prints
     Epoch 30: loss=24.8842
     Epoch 60: loss=24.5671
 
-and draws conv_vae.png. With --quick it stops after two epochs.
+and saves conv_vae.png. With --quick it stops after two epochs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nnfunc.arrays import Array
 
 EPOCHS = 60
 
-# (8, 8, 1) -> (4, 4, 16) -> (2, 2, 32) -> the mean and the logarithmic variance of two numbers
+# (8, 8, 1) -> (4, 4, 16) -> (2, 2, 32) -> mean and log variance of two latent variables
 encoder = nn.serial(
     nn.conv2d(16, kernel_size=3, stride=2, padding="same"),
     nn.relu(),
@@ -39,7 +39,7 @@ encoder = nn.serial(
     nn.branch(mu=nn.dense(2), logvar=nn.dense(2)),
 )
 
-# two numbers -> (2, 2, 32) -> (4, 4, 16) -> (8, 8, 1) -> 64 logits: a loss sums over the last axis alone
+# two latent variables -> (2, 2, 32) -> (4, 4, 16) -> (8, 8, 1) -> 64 logits: a loss sums over the last axis only
 decoder = nn.serial(
     nn.dense(128),
     nn.relu(),
@@ -56,7 +56,7 @@ def vae(call: Any, x: Any) -> Any:
     return call("decoder", call(nn.reparametrize(), (mu, logvar))), mu, logvar
 
 
-# The loss and its gradient are those of vae.py, where the formula is.
+# The loss and its gradient are those of vae.py, which explains the formula.
 bce = nn.binary_cross_entropy_with_logits
 
 
@@ -74,7 +74,7 @@ def elbo_backward(cache: Any) -> tuple[Array, ...]:
 
 def main(epochs: int, picture: Path) -> None:
     digits = load_digits()
-    X, Y = digits.images[..., None] / 16, digits.data / 16  # the same numbers, (8, 8, 1) and (64,)
+    X, Y = digits.images[..., None] / 16, digits.data / 16  # the same values, (8, 8, 1) and (64,)
     init_key, train_key, check_key = nn.split(nn.key(0), 3)
     model = nn.wired(vae, {"encoder": encoder, "decoder": decoder}, name="vae")
     loss = nn.Loss(elbo, elbo_backward)

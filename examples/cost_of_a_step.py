@@ -1,4 +1,4 @@
-"""What data parallel training costs and gains on 1 to 10,000 processes (ranks), by a formula fitted to this machine.
+"""The cost and speed-up of data-parallel training on 1 to 10,000 processes (ranks), by a model fitted to this machine.
 
     python examples/cost_of_a_step.py
 
@@ -6,9 +6,9 @@ A step of R ranks with b rows each takes
 
     T(R, b) = (c + b·p)·E[max of R uneven times] + allreduce(R, bytes) + u
 
-where c + b·p for value and gradients (a fixed cost, and the matrix products for each row) and u for Adam's update are
-measured here. The gradients are added after the backward, as nnfunc does it: nothing overlaps. A message of m bytes
-takes α + m·β, adding γ for each byte. Of ring and tree the better is taken (Thakur, Rabenseifner & Gropp 2005).
+where c + b·p for value and gradients (a fixed cost, and the matrix products per row) and u for Adam's update are
+measured locally. The gradients are reduced after the backward, as in nnfunc, without overlap. A message of m bytes
+takes α + m·β, and adding takes γ per byte. The faster of ring and tree is used (Thakur, Rabenseifner & Gropp 2005).
 
 It prints
 
@@ -34,15 +34,15 @@ It prints
     VGG-16                                54%   100%                               68 %
     PyTorch DDP, 256 GPUs (ResNet-50, BERT)                                 near-linear
 
-So it does not pay on Ethernet for these networks: two ranks are slower than one (an efficiency below 1/2) until a batch
-has 2,048 rows, and the gain of 16 is eightfold only with batches so large that training needs more epochs. On
-InfiniBand the large network scales; the small ones lose half and more to the messages of 1,000 ranks. Uneven ranks cost
-it more than the messages do: all wait for the slowest of R. The stars lie between the formula's two columns, since
-Horovod and DDP send the gradients of the last layers while those of the first are computed; nnfunc does not, so for it
-the first column holds.
-On one machine, ranks that add in shared memory are not in the formula: `python -m tests.benchmarks distributed`.
+On Ethernet it does not pay for these networks: two ranks are slower than one (an efficiency below 1/2) until a batch
+has 2,048 rows, and 16 ranks are 8 times faster only with batches so large that training needs more epochs. On
+InfiniBand the large network scales; the small ones lose half or more to the messages of 1,000 ranks. For the large
+network uneven ranks cost more than the messages: all wait for the slowest of R. The stars lie between the two columns
+of the formula, since Horovod and DDP send the gradients of the last layers while those of the first are computed.
+nnfunc does not, so the first column applies.
+The formula does not cover ranks that share memory on one machine: `python -m tests.benchmarks distributed`.
 
-It draws cost_of_a_step.png.
+It saves cost_of_a_step.png.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ UNEVEN = 0.1
 
 
 class Network(NamedTuple):
-    """Seconds for a message, for a byte on its way, and for a byte that is added to another."""
+    """Seconds per message, per transferred byte, and per added byte."""
 
     alpha: float
     beta: float
@@ -82,7 +82,7 @@ HARDWARE = {"Ethernet, 1 Gbit/s, 50 µs": ETHERNET, "InfiniBand, 100 Gbit/s, 2 �
 
 
 class Line(NamedTuple):
-    """Seconds that grow in a line: a fixed time, and one for each unit."""
+    """A linear cost: a fixed time, and a time per unit."""
 
     fixed: float
     each: float
@@ -92,7 +92,7 @@ class Line(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Of a network on this machine: value and gradients by rows, the update, and the bytes of its gradients."""
+    """The costs of a network on this machine: value and gradients by rows, the update, and the gradients' bytes."""
 
     gradients: Line
     update: float
@@ -103,13 +103,13 @@ class Costs(NamedTuple):
 
 
 def ring(net: Network, ranks: int, size: float) -> float:
-    """Each rank passes on 2(R − 1) parts of size/R bytes, and adds the first half of them."""
+    """Each rank sends 2(R − 1) parts of size/R bytes, and adds the first half of them."""
     alpha, beta, gamma = net
     return 2 * (ranks - 1) * alpha + (ranks - 1) / ranks * size * (2 * beta + gamma)
 
 
 def tree(net: Network, ranks: int, size: float) -> float:
-    """log₂ R messages up, which are added, and as many down."""
+    """log₂ R messages up, with additions, and as many down."""
     alpha, beta, gamma = net
     return ceil(log2(ranks)) * (2 * alpha + size * (2 * beta + gamma))
 
@@ -119,33 +119,33 @@ def allreduce(net: Network, ranks: int, size: float) -> float:
 
 
 def slowest(ranks: int, spread: float, trials: int = 200) -> float:
-    """The mean over trials of the longest of so many times, whose mean is 1."""
+    """The expected maximum of this many random times with mean 1."""
     times = np.random.default_rng(0).lognormal(-(spread**2) / 2, spread, (trials, ranks))
     return float(times.max(axis=1).mean())
 
 
 def step_time(costs: Costs, net: Network, ranks: int, rows: float, longest: float = 1.0) -> float:
-    """Of so many ranks, each with so many rows."""
+    """The time of a step with this many ranks and rows per rank."""
     return costs.gradients(rows) * longest + allreduce(net, ranks, costs.size) + costs.update
 
 
 def efficiency(costs: Costs, net: Network, ranks: int, rows: float, longest: float = 1.0) -> float:
-    """The rows a second of each rank, by those of one rank alone."""
+    """The rows per second of each rank, relative to a single rank."""
     return step_time(costs, net, 1, rows) / step_time(costs, net, ranks, rows, longest)
 
 
 def pays_from(costs: Costs, net: Network, ranks: int, gain: float) -> float:
-    """The smallest batch, of 2ᵏ rows, that so many ranks take so many times as fast as one; inf if there is none."""
+    """The smallest batch of 2ᵏ rows for which the ranks reach this speed-up; inf if there is none."""
     batches = (float(1 << k) for k in range(ranks.bit_length() - 1, 31))
     paying = (b for b in batches if step_time(costs, net, 1, b) >= gain * step_time(costs, net, ranks, b / ranks))
     return next(paying, inf)
 
 
-# -- what is measured --------------------------------------------------------------------------------------------------
+# -- measurements ------------------------------------------------------------------------------------------------------
 
 
 def seconds(call: Callable[[], object], least: float = 0.15) -> float:
-    """The shortest of some calls."""
+    """The shortest time of several calls."""
     times: list[float] = []
     while len(times) < 4 or sum(times) < least:
         begun = perf_counter()
@@ -155,7 +155,7 @@ def seconds(call: Callable[[], object], least: float = 0.15) -> float:
 
 
 def fitted(counts: Sequence[float], times: Sequence[float]) -> Line:
-    """The line of the least squared relative errors."""
+    """The line with the least squared relative errors."""
     each, fixed = np.polyfit(counts, times, 1, w=1 / np.array(times))
     return Line(max(float(fixed), 0.0), float(each))
 
@@ -171,19 +171,19 @@ def measured(dims: Sequence[int]) -> Costs:
     return Costs(line, seconds(partial(adam.step, params, params, adam.init(params))), 4 * params.size)
 
 
-# -- what follows ------------------------------------------------------------------------------------------------------
+# -- predictions -------------------------------------------------------------------------------------------------------
 
 PUBLISHED = {
     "Inception V3": (24e6, 140, "90 %"),
     "ResNet-101": (44.6e6, 105, "90 %"),
     "VGG-16": (138e6, 150, "68 %"),
 }
-"""Parameters, images a second of one P100 GPU (about), and the efficiency of 512 of them on 25 Gbit/s, with batches of
-64, that Sergeev & Del Balso (2018) publish."""
+"""Parameters, approximate images per second of one P100 GPU, and the efficiency of 512 of them on 25 Gbit/s with
+batches of 64, as published by Sergeev & Del Balso (2018)."""
 
 
 def print_published() -> None:
-    """The same formula for what others have measured."""
+    """Prints the model's predictions for published measurements."""
     print("\nHorovod on 512 GPUs, 25 Gbit/s     the formula, without and with overlap    published")
     for name, (size, speed, published) in PUBLISHED.items():
         compute, message = 64 / speed, ring(Network(5e-6, 8 / 25e9, 0.0), 512, 4 * size)

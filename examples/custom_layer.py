@@ -1,8 +1,9 @@
-"""A layer of one's own: swish with a slope that every unit learns, y = x · σ(βx).
+"""A custom layer: swish with a slope learned by each unit, y = x · σ(βx).
 
     python examples/custom_layer.py
 
-Two functions written by hand, a check of the second (and of one with a mistake), and a network that uses them.
+A hand-written forward and backward, a gradient check of the backward (and of one with a mistake), and a network that
+uses them.
 
 It prints
 
@@ -12,7 +13,7 @@ It prints
     swish  beta   (3,)        7.5e-01  WRONG: scale
 
     swish.beta: the gradient is 4 times too small in every element (a factor of
-    0.25), and 4 is the batch size: it is divided by it once too often.
+    0.25), and 4 is the batch size: the gradient is divided by it once too often.
 
     Epoch 1: loss=0.6111, accuracy=0.6067
     Epoch 50: loss=0.0016, accuracy=1.0
@@ -38,13 +39,13 @@ from nnfunc.arrays import Array
 # %% [markdown]
 # ## The layer
 #
-# $y = x\,\sigma(\beta x)$, with a $\beta$ for each feature, which is learnt. With $s = \sigma(\beta x)$, whose
+# $y = x\,\sigma(\beta x)$, with a learned $\beta$ for each feature. With $s = \sigma(\beta x)$, whose
 # derivative is $s(1 - s)$,
 #
 # $$\frac{\partial y}{\partial x} = s + \beta x\, s(1 - s), \qquad
 #   \frac{\partial y}{\partial \beta} = x^2 s(1 - s).$$
 #
-# All examples share a $\beta$, so their contributions to its gradient add up.
+# All examples share $\beta$, so their contributions to its gradient are summed.
 
 
 # %%
@@ -66,17 +67,17 @@ def swish_backward(params: nn.ArrayDict, cache: tuple[Array, Array], dy: Array) 
     x, s = cache
     slope = s * (1 - s)  # dσ/d(βx)
     dx = dy * (s + params["beta"] * x * slope)
-    dbeta = (dy * x * x * slope).sum(axis=0)  # one β for all examples: their gradients add up
+    dbeta = (dy * x * x * slope).sum(axis=0)  # one β for all examples: sum their gradients
     return dx, {"beta": dbeta}
 
 
 swish = nn.layer(swish_forward, swish_backward, swish_init, name="swish")
 
 # %% [markdown]
-# ## Is its backward right?
+# ## Checking the backward
 #
-# `check_layer` compares it with numeric derivatives; `assert_ok` raises if they differ. Beside it, to see how it is
-# reported, a mistake that is easily made: the mean over the examples instead of the sum.
+# `check_layer` compares it with numerical derivatives; `assert_ok` raises if they differ. To see a report, here is also
+# a common mistake: the mean over the examples instead of the sum.
 
 # %%
 nn.check_layer(swish, input_shape=(3,)).assert_ok()
@@ -93,9 +94,9 @@ forgotten = nn.layer(swish_forward, swish_backward_without_sum, swish_init, name
 print(nn.check_layer(forgotten, input_shape=(3,)).text(), end="\n\n")
 
 # %% [markdown]
-# ## A network that uses it
+# ## A network with the layer
 #
-# It parts two spirals, one the other turned by half a turn. The layer stands where a built-in one stands.
+# It separates two spirals, one of which is the other rotated by 180°. The layer is used like a built-in one.
 
 
 # %%

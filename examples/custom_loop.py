@@ -1,9 +1,9 @@
-"""A training loop from the bare parts: value, gradient, step, with nothing between you and the gradient.
+"""A custom training loop: value, gradient and step from the individual parts.
 
     python examples/custom_loop.py
 
-The twist: 8 small batches are added up to one gradient (as one does when a large batch does not fit in memory), and
-the norm of the gradient is watched and clipped.
+The gradients of 8 small batches are accumulated (as when a large batch does not fit in memory), and
+the norm of the gradient is monitored and clipped.
 
 It prints
 
@@ -14,7 +14,7 @@ It prints
     update 400: loss 0.0323, gradient norm 0.371 (dense1.W 0.10, dense2.W 0.13, dense3.W 0.33)
     update 499: loss 0.0256, gradient norm 0.097 (dense1.W 0.07, dense2.W 0.04, dense3.W 0.03)
 
-and draws custom_loop.png.
+and saves custom_loop.png.
 """
 
 # %%
@@ -28,7 +28,7 @@ from nnfunc.arrays import Array
 PARTS, UPDATES, MAX_NORM = 8, 500, 2.0
 
 # %% [markdown]
-# A curve to learn: $y = x \sin(3x)$ and some noise.
+# The data: $y = x \sin(3x)$ plus noise.
 
 
 # %%
@@ -42,8 +42,8 @@ data_key, init_key, loop_key = nn.split(nn.key(0), 3)
 X, Y = waves(data_key, 2048)
 
 # %% [markdown]
-# The parts. The model, the loss and the optimizer are named tuples with pure functions; parameters, the model's state
-# and the optimizer's state are immutable dicts of arrays, which the loop hands on.
+# The parts. The model, the loss and the optimizer are named tuples of pure functions. Parameters, the model's state
+# and the optimizer's state are immutable dicts of arrays, which the loop passes on.
 
 # %%
 model = nn.mlp([1, 64, 64, 1], ["tanh", "tanh", "identity"], initializer="glorot")
@@ -53,9 +53,9 @@ params, state = model.init(init_key, (1,))
 opt_state = optimizer.init(params)
 
 # %% [markdown]
-# The loop. `value_and_grad` is the first half of a step: forward, loss and backward of a batch. 8 small batches are
-# added up to one gradient $g$; if its norm is above 2, it is scaled down to it: $g \min(1, 2 / \lVert g \rVert)$. All
-# parameters are one vector, so the norm is one call.
+# The loop. `value_and_grad` is the first half of a step: forward, loss and backward of a batch. The gradients of 8
+# small batches are averaged to $g$, and clipped to a norm of 2: $g \min(1, 2 / \lVert g \rVert)$. All
+# parameters are one vector, so the norm is a single call.
 
 # %%
 values, norms = [], []
@@ -65,9 +65,9 @@ for update in range(UPDATES):
     small = nn.minibatches(update_key, (X, Y), batch_size=32)
     for part, batch in zip(range(PARTS), small, strict=False):
         result = value_and_grad(params, state, batch, key=nn.fold_in(update_key, part))
-        state = result.state  # of a batch norm, say; this model has none
+        state = result.state  # of batch norm, for example; this model has none
         value += float(result.value) / PARTS
-        gradient = gradient + result.grads / PARTS  # dicts add up by name
+        gradient = gradient + result.grads / PARTS  # dicts are added by name
 
     norm = float(np.linalg.norm(gradient.vector))
     clipped = gradient * min(1.0, MAX_NORM / norm)

@@ -1,4 +1,4 @@
-"""Handwritten digits: 1797 images of 8 x 8 pixels, and a network that reads them.
+"""Handwritten digits: a network that classifies 1797 images of 8 x 8 pixels.
 
 python examples/digits.py
 
@@ -25,7 +25,7 @@ It prints
     Epoch 60: loss=0.0156, accuracy=0.9972, validation.loss=0.0471, validation.accuracy=0.9889
     validation accuracy: 98.89% (4 of 360 wrong)
 
-and draws digits.png.
+and saves digits.png.
 """
 
 # %%
@@ -41,8 +41,8 @@ from nnfunc import plots
 EPOCHS, BATCH_SIZE = 60, 64
 
 # %% [markdown]
-# The data: each image is a row of 64 pixels, scaled to go from 0 to 1. A fifth of the images is held out. All
-# randomness comes from one key: what is split off it says who uses it. Run this again and get the same bits.
+# The data: each image is a row of 64 pixels, scaled to [0, 1]. A fifth of the images is held out. All
+# randomness comes from one key, split for each use, so repeated runs are bit-identical.
 
 # %%
 digits = load_digits()
@@ -53,8 +53,8 @@ order = nn.keys.generator(order_key).permutation(len(X))
 held_out, training = order[:360], order[360:]
 
 # %% [markdown]
-# The network has 64 inputs, two hidden layers and 10 classes. Dropout keeps it from learning 1437 images by heart; the
-# learning rate falls along a cosine: long strides first, none at the end.
+# The network has 64 inputs, two hidden layers and 10 classes. Dropout keeps it from memorising 1437 images. The
+# learning rate follows a cosine down to 0.
 
 # %%
 model = nn.mlp([64, 256, 128, 10], ["relu", "relu", "softmax"], keep_prob=0.6)
@@ -65,7 +65,7 @@ ts = nn.train_state(model, optimizer, init_key, input_shape=(64,))
 nn.summary(model, input_shape=(64,))
 
 # %% [markdown]
-# `train` is an iterator: what happens after each epoch is up to the loop.
+# `train` is an iterator: the loop decides what happens after each epoch.
 
 # %%
 epochs = []

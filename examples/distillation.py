@@ -1,8 +1,8 @@
-"""Distillation: a small network learns from a large one's doubts, and reads a digit that it has never seen.
+"""Distillation: a small network learns from a large one's soft predictions, and recognises a digit it has never seen.
 
     python examples/distillation.py
 
-The student's images have no 3 among them. Soft targets tell it which 8s and 5s look a little like one (Hinton, Vinyals
+The student's images contain no 3. Soft targets show which 8s and 5s look a little like one (Hinton, Vinyals
 and Dean, 2015).
 
 It prints
@@ -16,7 +16,7 @@ It prints
     the teacher at T = 8       94.1% ± 0.7%  76.6% ± 6.1%
     the teacher at T = 16      93.6% ± 0.5%  75.4% ± 4.5%
 
-and draws distillation.png.
+and saves distillation.png.
 """
 
 # %%
@@ -50,8 +50,8 @@ print(f"the teacher reads {all_right:.1%} of all digits, {threes_right:.1%} of t
 logits = nn.predict(teacher, last.state, X[others])
 
 # %% [markdown]
-# A temperature $T$ softens what it says: $\mathrm{softmax}(z / T)$. The student's logits are divided by it in the loss,
-# too. Eight students with keys of their own are trained at once, as a stack.
+# A temperature $T$ softens its predictions: $\mathrm{softmax}(z / T)$. The student's logits are divided by it in the
+# loss, too. Eight students with different keys are trained at once, as a stack.
 
 
 # %%
@@ -62,7 +62,7 @@ def softened(z: Array, T: float) -> Array:
 
 
 def students(target: Array, T: float = 1) -> nn.TrainState:
-    """They are trained on the target of all images but the 3s."""
+    """Trains the students on all images except the 3s."""
     of_logits = nn.categorical_cross_entropy_with_logits
     loss = nn.Loss(lambda z, target: of_logits.forward(z / T, target), lambda cache: of_logits.backward(cache) / T)
     step = nn.train_step(student, loss, nn.adam(5e-3))
@@ -83,8 +83,8 @@ for name, ts in trained.items():
     print(f"{name:25}  {'  '.join(f'{a.mean():.1%} ± {a.std(ddof=1):.1%}' for a in both)}")
 
 # %% [markdown]
-# The labels say nothing of 3s, and the teacher at $T = 1$ next to nothing: it is too sure. Softened, it gives away
-# which of the others look like one.
+# The labels contain no information about 3s, and the teacher at $T = 1$ hardly any, as it is too confident. Softened,
+# it shows which of the other digits look like one.
 
 # %%
 fig = plt.figure(figsize=(11, 3.4), layout="constrained")

@@ -1,13 +1,13 @@
-"""Find the bug: a homework network in plain NumPy with three mistakes, found one after the other.
+"""Find the bug: a homework network in plain NumPy with three mistakes, found one after another.
 
     python examples/find_the_bug.py
 
-The network is not made with nnfunc: two functions over a dict of arrays are all that `nn.check_gradients` needs. Each
-report names what is wrong and in which array; the mistake that it describes is then mended, and the next one shows.
+The network does not use nnfunc: `nn.check_gradients` only needs two functions over a dict of arrays. Each report
+says what is wrong in which array. The mistake is then fixed, and the next one shows.
 
 It prints
 
-    --- 0 of 3 mistakes mended
+    --- 0 of 3 mistakes fixed
 
     array  shape    worst error  verdict
     ------------------------------------
@@ -16,13 +16,13 @@ It prints
     W2     (8, 3)                not compared
     b2     (3,)                  not compared
 
-    W1: two calls of grads_fn at the same point differ: it draws from 'rng' at each
-    call: draw a mask or sample once, and use the same in both functions.
+    W1: two calls of grads_fn at the same point differ: it draws from 'rng' in each
+    call: draw masks and samples once, and use the same in both functions.
 
-    b1: two calls of grads_fn at the same point differ: it draws from 'rng' at each
-    call: draw a mask or sample once, and use the same in both functions.
+    b1: two calls of grads_fn at the same point differ: it draws from 'rng' in each
+    call: draw masks and samples once, and use the same in both functions.
 
-    --- 1 of 3 mistakes mended
+    --- 1 of 3 mistakes fixed
 
     array  shape    worst error  verdict
     ------------------------------------
@@ -31,13 +31,13 @@ It prints
     W2     (8, 3)       1.1e-01  WRONG: penalty
     b2     (3,)         9.8e-01  WRONG: scale
 
-    W2: the gradient has 0.02 · parameter too much, which is decay: a penalty that
-    only one of loss and gradient has, or has with another factor.
+    W2: the gradient has an extra term 0.02 · parameter, which is decay: a penalty
+    is missing, or has a different factor, in the loss or in the gradient.
 
     b2: the gradient is 40 times too small in every element (a factor of 0.025), and
-    40 is the batch size: it is divided by it once too often.
+    40 is the batch size: the gradient is divided by it once too often.
 
-and so on, until all are right; and draws find_the_bug.png, the last mistake.
+and so on, until all gradients are right. It saves find_the_bug.png, a plot of the last mistake.
 """
 
 # %%
@@ -80,17 +80,16 @@ def loss(p: Params) -> float:
 
 
 # %% [markdown]
-# The gradients as they were handed in, with three mistakes. The first `mended` of them are put right, so that the next
-# one shows.
+# The gradients as handed in, with three mistakes. The first `mended` of them are fixed, so that the next one shows.
 
 
 # %%
 def grads(p: Params, mended: int) -> Params:
     a, h, probabilities = forward(p)
     dscores = (probabilities - np.eye(classes)[labels]) / m
-    new_mask = mask if mended >= 1 else (rng.random((m, hidden)) < keep_prob) / keep_prob  # mistake 1: another mask
+    new_mask = mask if mended >= 1 else (rng.random((m, hidden)) < keep_prob) / keep_prob  # mistake 1: a new mask
     dz = dscores @ p["W2"].T * new_mask * (1 - a**2)
-    db2 = dscores.sum(axis=0) if mended >= 2 else dscores.mean(axis=0)  # mistake 2: dscores has its 1/m already
+    db2 = dscores.sum(axis=0) if mended >= 2 else dscores.mean(axis=0)  # mistake 2: dscores already includes 1/m
     factor = decay if mended >= 3 else 2 * decay  # mistake 3: the 1/2 of the penalty is forgotten
     return {
         "W1": X.T @ dz + decay * p["W1"],
@@ -109,7 +108,7 @@ params = {
 
 
 def check(mended: int) -> nn.Report:
-    print(f"--- {mended} of 3 mistakes mended\n")
+    print(f"--- {mended} of 3 mistakes fixed\n")
     report = nn.check_gradients(loss, lambda p: grads(p, mended), params, batch_size=m)
     print(report.text(), end="\n\n")
     return report
@@ -118,26 +117,26 @@ def check(mended: int) -> nn.Report:
 # %% [markdown]
 # ## The first mistake
 #
-# Nothing can be said of gradients that are others at each call, so that comes first.
+# Gradients that differ between calls cannot be checked, so this is reported first.
 
 # %%
 report = check(mended=0)
 
 # %% [markdown]
-# It draws a new mask: the backward needs that of the forward. With it, two arrays are right and two are wrong, in ways
-# that can be told apart:
+# The backward draws a new mask, but needs the forward's. After the fix, two arrays are right and two are wrong in
+# different ways:
 
 # %%
 report = check(mended=1)
 
 # %% [markdown]
-# `dscores` has its $1/m$ already, so `b2` is its sum. One mistake is left:
+# `dscores` already includes $1/m$, so the gradient of `b2` is its sum. One mistake is left:
 
 # %%
 report = check(mended=2)
 
 # %% [markdown]
-# As a picture: every element of the gradient against its numeric value, and where in the array the errors are. They
+# As a plot: every element of the gradient against its numerical value, and the errors by position in the array. They
 # have the pattern of the weights.
 
 # %%
@@ -149,7 +148,7 @@ for ax, draw in zip(fig.subplots(1, 2), (plots.gradient_scatter, plots.error_map
 fig.savefig(__file__.replace(".py", ".png"), dpi=100)
 
 # %% [markdown]
-# The derivative of $\frac{\lambda}{2} W^2$ is $\lambda W$, not $2 \lambda W$. Then all are right.
+# The derivative of $\frac{\lambda}{2} W^2$ is $\lambda W$, not $2 \lambda W$. With this fixed, all gradients are right.
 
 # %%
 report = check(mended=3)

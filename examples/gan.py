@@ -1,8 +1,8 @@
-"""A generative adversarial network: two models, of which one learns to make points and the other one to tell.
+"""A generative adversarial network: one model learns to generate points, the other to detect generated ones.
 
     python examples/gan.py
 
-The generator is trained by the gradient that the discriminator hands down to its input.
+The generator is trained with the gradient of the discriminator with respect to its input.
 
 It prints
 
@@ -11,7 +11,7 @@ It prints
     update 6000: 93% of 1,000 in a cloud, 91 to 131 in each
     losses of the last 1,000 updates: 0.683 and 0.733; of a draw: 0.693
 
-and draws gan.png.
+and saves gan.png.
 """
 
 # %%
@@ -24,8 +24,8 @@ from nnfunc.arrays import Array
 CLOUDS, STEPS, BATCH_SIZE = 8, 6000, 128
 
 # %% [markdown]
-# The data are eight clouds of points on a circle. The generator makes points of noise, the discriminator says how
-# probable it is that a point is from the data.
+# The data are eight clouds of points on a circle. The generator maps noise to points, and the discriminator estimates
+# the probability that a point is from the data.
 
 # %%
 angles = 2 * np.pi * np.arange(CLOUDS) / CLOUDS
@@ -51,9 +51,9 @@ train_discriminator = nn.train_step(discriminator, nn.binary_cross_entropy, opti
 judge = nn.value_and_grad(discriminator, nn.binary_cross_entropy)
 
 # %% [markdown]
-# A step of each. The discriminator learns that data are 1 and what is made is 0, as any network does. The generator's
-# loss is that its points are not taken for 1: `need_dx` asks for the gradient of what goes into the discriminator,
-# which is the generator's output; `need_grads=False` leaves out those of the discriminator's parameters, which stay.
+# One step of each. The discriminator is trained as usual, with target 1 for data and 0 for generated points. The
+# generator's loss is the discriminator's with target 1: `need_dx` requests the gradient of the discriminator's input,
+# which is the generator's output; `need_grads=False` omits those of the discriminator's parameters, which are fixed.
 
 # %%
 ones, zeros = np.ones((BATCH_SIZE, 1)), np.zeros((BATCH_SIZE, 1))

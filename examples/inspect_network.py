@@ -1,4 +1,4 @@
-"""What goes on inside: three networks on the digits, one with vanishing gradients, one with dead ReLUs, one healthy.
+"""Inspection: three networks on the digits, with vanishing gradients, with dead ReLUs, and healthy.
 
     python examples/inspect_network.py
 
@@ -76,7 +76,7 @@ It prints
 
     nothing wrong found: 300 examples
 
-and draws inspect_network.png: above the activations of each layer, below the gradients, a curve for each epoch.
+and saves inspect_network.png: the activations of each layer at the top, the gradients below, one curve per epoch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""L-BFGS from SciPy, beside Adam: the parameters are one vector, which is all that another library's optimizer needs.
+"""L-BFGS from SciPy, compared with Adam: another library's optimizer only needs the vector of parameters.
 
 python examples/lbfgs.py
 
@@ -11,7 +11,7 @@ It prints
     Adam, 0.03                0.0226  94.1%
     Adam, 0.1                 0.0284  93.5%
 
-and draws lbfgs.png.
+and saves lbfgs.png.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def main(picture: Path) -> None:
     X, Y = digits.data / 16, digits.target
     data, validation = (X[:1200], Y[:1200]), (X[1200:], Y[1200:])
 
-    model = nn.mlp([64, 32, 10], ["tanh", "identity"])  # its outputs are logits, which the loss takes
+    model = nn.mlp([64, 32, 10], ["tanh", "identity"])  # the outputs are logits, as the loss expects
     loss, penalty = nn.sparse_categorical_cross_entropy_with_logits, nn.l2(0.1)
     value_and_grad = nn.value_and_grad(model, loss, penalty)
-    start, state = model.init(nn.key(0), (64,), np.float64)  # a line search needs more digits than float32 has
+    start, state = model.init(nn.key(0), (64,), np.float64)  # a line search needs more precision than float32
     curves: dict[str, list[float]] = {"L-BFGS": []}
 
-    # All of it: from SciPy's vector to parameters and back. Every array of a dict is a view of its vector.
+    # Converts SciPy's vector to parameters and back: every array of a dict is a view of its vector.
     def loss_and_gradient(vector: Array) -> tuple[float, Array]:
         result = value_and_grad(start.with_vector(vector), state, data)
         curves["L-BFGS"].append(float(result.value))
         return curves["L-BFGS"][-1], result.grads.vector
 
-    options = {"maxfun": EVALUATIONS - 1}  # SciPy makes one more
+    options = {"maxfun": EVALUATIONS - 1}  # SciPy performs one more
     found = minimize(loss_and_gradient, start.vector, jac=True, method="L-BFGS-B", options=options)
     assert found.nfev == EVALUATIONS
 

@@ -1,4 +1,4 @@
-"""The numbers of a training run in a progress bar, a CSV file and TensorBoard: iterators around the iterator of epochs.
+"""Logging the metrics of a run to a progress bar, a CSV file and TensorBoard, with iterators around that of the epochs.
 
 python examples/logs.py
 
@@ -11,8 +11,8 @@ It prints
     ...
     20,0.0891654,0.978333,0.292187,0.916248
 
-beside a bar of the epochs with the last one's numbers and a bar of the batches of each epoch, and writes
-logs/digits.csv and logs/digits, which `tensorboard --logdir logs` shows.
+next to a bar for the epochs with the last metrics and a bar for the batches of each epoch, and writes
+logs/digits.csv and logs/digits, for `tensorboard --logdir logs`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import nnfunc as nn
 
 
 def to_csv(epochs: Iterable[nn.Epoch], path: Path) -> Iterator[nn.Epoch]:
-    """A row for each epoch, written at once: what is there when a run is broken off."""
+    """Writes a row after each epoch, so that an interrupted run is logged too."""
     with path.open("w", newline="") as file:
         for epoch in epochs:
             row = {name: f"{values[0]:.6g}" for name, values in nn.history([epoch]).items()} | {"epoch": epoch.number}
@@ -42,7 +42,7 @@ def to_csv(epochs: Iterable[nn.Epoch], path: Path) -> Iterator[nn.Epoch]:
 
 
 def to_tensorboard(epochs: Iterable[nn.Epoch], folder: Path) -> Iterator[nn.Epoch]:
-    """Curves of the numbers, and a histogram of each array of the parameters."""
+    """Writes curves of the metrics, and a histogram of each parameter array."""
     with SummaryWriter(str(folder)) as writer:
         for epoch in epochs:
             for name, values in nn.history([epoch]).items():
@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
         batch_size=64,
         key=nn.key(1),
         validation=validation,
-        batches=lambda batches: tqdm(batches, leave=False),  # worth its place where an epoch takes minutes
+        batches=lambda batches: tqdm(batches, leave=False),  # useful if an epoch takes minutes
     )
     for _ in to_tensorboard(to_csv(tqdm(run), folder / "digits.csv"), folder / "digits"):
         pass

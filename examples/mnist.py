@@ -1,4 +1,4 @@
-"""MNIST: 70 000 handwritten digits of 28 x 28 pixels, from a file of your own.
+"""MNIST: 70 000 handwritten digits of 28 x 28 pixels, from a local file.
 
 python examples/mnist.py path/to/mnist.npz
 
@@ -11,7 +11,7 @@ It prints
     Epoch 5: loss=0.0485, accuracy=0.9853  (8 s)
     test accuracy: 98.14%
 
-and draws mnist.png.
+and saves mnist.png.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EPOCHS, BATCH_SIZE = 5, 128
 def main(data: Path, picture: Path) -> None:
     with np.load(data) as arrays:
         X, Y, X_test, Y_test = (arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
-    # Pixels from 0 to 1, each image one row of 784. In float32, as the parameters are: half the memory.
+    # Pixels from 0 to 1, one row of 784 per image, in float32 like the parameters, which halves the memory.
     X = X.reshape(len(X), 784).astype(np.float32) / 255
     X_test = X_test.reshape(len(X_test), 784).astype(np.float32) / 255
 

@@ -1,4 +1,4 @@
-"""MNIST by a small convolutional network: two convolutions and a dense layer, 99.3 % of the test images right.
+"""MNIST with a small convolutional network: two convolutions and a dense layer, 99.3 % test accuracy.
 
     python examples/mnist_cnn.py path/to/mnist.npz
 
@@ -11,7 +11,7 @@ It prints
     Epoch 5: loss=0.0426, accuracy=0.9869  (159 s)
     test accuracy: 99.31%, 18,426 parameters
 
-and draws mnist_cnn.png. With --quick in place of a path it takes scikit-learn's smaller digits, for one epoch.
+and saves mnist_cnn.png. With --quick instead of a path it uses scikit-learn's smaller digits, for one epoch.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def mnist(path: Path) -> list[Any]:
 
 
 def small_digits() -> list[Any]:
-    """Those of 8 x 8 pixels, each pixel three times each way, in a frame of 2 pixels."""
+    """The digits of 8 x 8 pixels, enlarged three times and padded by 2 pixels."""
     digits = load_digits()
     images = np.pad(digits.images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2))) * 255 / 16
     return [images[:1500], digits.target[:1500], images[1500:], digits.target[1500:]]
 
 
 def shifted(batches: Iterable[Any], rng: np.random.Generator) -> Iterator[Any]:
-    """The batches, each image of them moved by up to SHIFT pixels down or up and right or left."""
+    """The batches, with each image shifted by up to SHIFT pixels vertically and horizontally."""
     at = np.arange(28)
     for x, y in batches:
         wide = np.pad(x, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
@@ -59,7 +59,7 @@ def shifted(batches: Iterable[Any], rng: np.random.Generator) -> Iterator[Any]:
 
 
 def convolved(filters: int) -> nn.Layer:
-    """Pooled at once, so that batch norm and ReLU have a quarter of the numbers."""
+    """Pools first, so that batch norm and ReLU process a quarter of the values."""
     return nn.serial(nn.conv2d(filters, kernel_size=5, bias=False), nn.max_pool2d(2), nn.batch_norm(), nn.relu())
 
 

@@ -1,11 +1,11 @@
-"""MNIST on several processes by MPI: the same digits, whatever their number.
+"""MNIST on several MPI processes: the same results for any number of processes.
 
     pip install ".[mpi,examples]"
     mpiexec -n 2 python -m mpi4py examples/mnist_mpi.py [path/to/mnist.npz]
 
-prints the same lines with -n 1, 2 and 4, to the last bit of the parameters; how long it took goes to the standard
-error. Without a file it takes scikit-learn's smaller digits, without mpi4py one process. `--allow-run-as-root` is for
-root, and `--mca osc ^ucx` keeps Open MPI from warning of networks that it does not find.
+prints the same lines with -n 1, 2 and 4, with bit-identical parameters; the run time goes to standard
+error. Without a file it uses scikit-learn's smaller digits, without mpi4py one process. `--allow-run-as-root` is for
+root, and `--mca osc ^ucx` suppresses Open MPI's warnings about missing networks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EPOCHS, BATCH_SIZE, SHARDS = 5, 128, 4
 
 
 def main(data: Path | None) -> None:
-    # A batch is 4 shards, whose gradients are added in their order: the bits do not depend on who computed which.
+    # A batch is 4 shards, whose gradients are added in their order: the bits do not depend on the processes.
     # Batch norm uses the statistics of the whole batch, which the processes gather.
     if find_spec("mpi4py"):
         reduce = distributed.mpi(shards=SHARDS, statistics="batch")

@@ -1,4 +1,4 @@
-"""Two moons: two classes that no straight line parts, and a small network that bends one.
+"""Two moons: two classes that are not linearly separable, and a small network that separates them.
 
 python examples/moons.py
 
@@ -8,7 +8,7 @@ It prints
     Epoch 5: loss=0.2872, accuracy=0.865, test accuracy=0.8590
     Epoch 60: loss=0.0399, accuracy=0.99, test accuracy=0.9830
 
-and draws moons.png.
+and saves moons.png.
 """
 
 # %%
@@ -22,13 +22,13 @@ from nnfunc import plots
 from nnfunc.arrays import Array
 
 # %% [markdown]
-# The data: points on two half circles that reach into each other, moved by noise. Rows are examples. All randomness
-# comes from one key; what is split off it says who uses it.
+# The data: points on two interleaved half circles, with noise. Rows are examples. All randomness
+# comes from one key, which is split for each use.
 
 
 # %%
 def moons(key: nn.Key, examples: int, noise: float = 0.15) -> tuple[Array, Array]:
-    """Points on two half circles that reach into each other, moved by noise; the class of each."""
+    """Points on two interleaved half circles with noise, and their classes."""
     random = nn.keys.generator(key)
     Y = np.arange(examples) % 2
     angle = random.uniform(0, np.pi, examples)
@@ -42,8 +42,8 @@ data_key, test_key, init_key, train_key = nn.split(nn.key(1), 4)
 data, test = moons(data_key, 400), moons(test_key, 1000)
 
 # %% [markdown]
-# The network has two hidden layers of 16 units with $\tanh$, and one output, the probability of class 1. A step of
-# training is a pure function of a state and a batch.
+# The network has two hidden layers of 16 units with $\tanh$, and one output, the probability of class 1. A training
+# step is a pure function of a state and a batch.
 
 # %%
 model = nn.mlp([2, 16, 16, 1], ["tanh", "tanh", "sigmoid"], initializer="glorot")
@@ -51,7 +51,7 @@ step = nn.train_step(model, nn.binary_cross_entropy, nn.adam(1e-2))
 start = nn.train_state(model, step.optimizer, init_key, input_shape=(2,))
 
 # %% [markdown]
-# A train state is an immutable value, so keeping those of other epochs costs nothing and needs no copies. Accuracy on
+# A train state is immutable, so the states of earlier epochs can be kept without copies. Accuracy on
 # 1,000 new points after the first, the fifth and the last epoch:
 
 # %%
@@ -61,7 +61,7 @@ for epoch in shown:
     print(epoch, f"test accuracy={nn.accuracy(model, epoch.state, *test):.4f}", sep=", ")
 
 # %% [markdown]
-# What each of the three predicts over the plane, the paler the less certain; the black line is a probability of ½.
+# The predictions of each of the three over the plane, paler where less certain. The black line is a probability of ½.
 
 # %%
 fig = plt.figure(figsize=(12, 3.8), layout="constrained")

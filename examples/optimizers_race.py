@@ -1,4 +1,4 @@
-"""Four optimizers race: down a surface of two numbers, and on a network that reads digits.
+"""Four optimizers compared: on a surface of two variables, and on a network that classifies digits.
 
 python examples/optimizers_race.py
 
@@ -10,7 +10,7 @@ It prints
     rmsprop                         0.0082               0.0839
     adam                            0.0122               0.0528
 
-and draws optimizers_race.gif.
+and saves optimizers_race.gif.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def beale_gradient(x: Array, y: Array) -> Array:
 
 
 def walk(optimizer: nn.Optimizer) -> Array:
-    """Where an optimizer comes by: it needs no network, only a dict of arrays and gradients of the same names."""
+    """The path of an optimizer, which needs no network, only a dict of arrays and gradients with the same names."""
     params = nn.ArrayDict({"position": [1.0, 1.6]})
     opt_state = optimizer.init(params)
     path = [params["position"]]
@@ -54,7 +54,7 @@ def walk(optimizer: nn.Optimizer) -> Array:
 
 
 def losses(optimizer: nn.Optimizer, X: Array, Y: Array) -> Array:
-    """The loss of a network before each step, all data in one batch. Every optimizer gets the same initial network."""
+    """The loss before each full-batch step. Every optimizer starts with the same initial network."""
     model = nn.mlp([64, 32, 10], ["relu", "softmax"])
     step = nn.train_step(model, nn.categorical_cross_entropy, optimizer)
     ts = nn.train_state(model, optimizer, nn.key(0), input_shape=(64,))
@@ -85,7 +85,7 @@ def main(picture: Path) -> None:
         beale, paths, limits=window, minimum=(3, 0.5), losses=curves, frames=51, ax=left, losses_ax=right
     )
     fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # all is in its place now: no need to find it again for every frame
+    fig.set_layout_engine("none")  # the layout is fixed: do not recompute it for every frame
     animation.save(picture, "pillow", fps=10, dpi=75)
 
 

@@ -1,4 +1,4 @@
-"""Overfitting, and two remedies: the same network without and with L2 penalty and dropout, on 100 noisy examples.
+"""Overfitting, and two remedies: the same network without and with L2 penalty or dropout, on 100 noisy examples.
 
 python examples/regularisation.py
 
@@ -9,7 +9,7 @@ It prints
     L2 penalty          0.211            0.473                84.9%                28
     dropout             0.193            0.553                82.9%                81
 
-and draws regularisation.png.
+and saves regularisation.png.
 """
 
 # %%
@@ -23,8 +23,8 @@ from nnfunc import plots
 from nnfunc.arrays import Array
 
 # %% [markdown]
-# The data: points within a circle are of class 1, those outside of class 0, and a tenth of the labels is wrong. A
-# network with 17,000 parameters can learn the wrong labels of 100 examples by heart, too; 2,000 other points show
+# The data: points inside a circle are of class 1, those outside of class 0, and a tenth of the labels are wrong. A
+# network with 17,000 parameters can memorise the wrong labels of 100 examples; 2,000 other points show
 # whether it does.
 
 
@@ -41,7 +41,7 @@ data, validation = rings(data_key, 100), rings(validation_key, 2000)
 
 # %% [markdown]
 # The remedies. An L2 penalty adds $\frac{\lambda}{2m} \sum \lVert W \rVert^2$ to the loss of a batch of $m$ examples,
-# so that weights grow only if it pays. Dropout keeps each hidden output with probability ½ in a step of training, so
+# which limits the growth of weights. Dropout keeps each hidden output with probability ½ in a training step, so
 # that no unit can rely on another one.
 
 # %%
@@ -52,8 +52,8 @@ REMEDIES: dict[str, tuple[float, nn.Penalty | None]] = {  # the probability to k
 }
 
 # %% [markdown]
-# All three networks begin with the same weights and see the same batches. An epoch's own loss has the penalty in it and
-# dropout at work; the curves show the bare one, as that of validation.
+# All three networks start from the same weights and see the same batches. An epoch's training loss includes the penalty
+# and dropout; the curves show the loss without them, as for validation.
 
 # %%
 fig = plt.figure(figsize=(12, 7), layout="constrained")
@@ -74,9 +74,9 @@ for column, (name, (keep_prob, penalty)) in zip(axes.T, REMEDIES.items(), strict
     plots.decision_boundary(partial(nn.predict, model, epochs[-1].state), *data, ax=column[1])
 
 # %% [markdown]
-# Without a remedy the training loss goes on falling while the validation loss rises: the boundary is bent around
-# single points. Both remedies lower the validation loss at the end by more than a half; neither finds a perfect
-# circle, and the accuracies differ by a few points only.
+# Without a remedy the training loss keeps falling while the validation loss rises: the boundary bends around
+# single points. Both remedies more than halve the final validation loss; neither finds a perfect
+# circle, and the accuracies differ by only a few points.
 
 # %% tags=["active-py"]
 fig.savefig(__file__.replace(".py", ".png"), dpi=75)

@@ -1,4 +1,4 @@
-"""A siamese network: one tower for two images learns what is alike, and puts digits into a plane.
+"""A siamese network: one network shared by two images learns similarity, and embeds digits in a plane.
 
     python examples/siamese.py
 
@@ -9,7 +9,7 @@ It prints
     Epoch 100: loss=0.0018
     nearest image of the same digit: 98.6% by the 64 pixels, 98.1% in the plane
 
-and draws siamese.png.
+and saves siamese.png.
 """
 
 # %%
@@ -31,8 +31,8 @@ held_out, training = order[:360], order[360:]
 # %% [markdown]
 # ## The model and its loss
 #
-# `shared` applies one tower, with one set of parameters, to each of its inputs; its gradients add. What comes out is a
-# pair of points $(a, b)$ of the plane. Two images of one digit are to be near, others a margin of 1 apart (Hadsell,
+# `shared` applies one network, with one set of parameters, to each input; its gradients are summed. The output is a
+# pair of points $(a, b)$ in the plane. Images of the same digit should be close, others a margin of 1 apart (Hadsell,
 # Chopra and LeCun, 2006): with $d = \lVert a - b \rVert$,
 #
 # $$L = \frac{1}{2m} \sum_i \begin{cases} d_i^2 & \text{same digit} \\ \max(0, 1 - d_i)^2 & \text{others} \end{cases}
@@ -47,7 +47,7 @@ model = nn.shared(tower)
 
 def contrastive(y: tuple[Array, Array], same: Array) -> tuple[float, Array]:
     difference = y[0] - y[1]
-    distance = np.sqrt((difference**2).sum(axis=1, keepdims=True) + 1e-9)  # not 0, where two images are one
+    distance = np.sqrt((difference**2).sum(axis=1, keepdims=True) + 1e-9)  # not 0 where the two images are identical
     gap = np.maximum(0, MARGIN - distance)
     value = 0.5 * np.mean(np.where(same, distance**2, gap**2))
     return float(value), np.where(same, 1, -gap / distance) * difference / len(difference)
@@ -58,14 +58,14 @@ loss = nn.Loss(contrastive, lambda slope: (slope, -slope))
 # %% [markdown]
 # ## Training
 #
-# New pairs for each epoch: half of them of one digit, half of two that are drawn.
+# New pairs for each epoch: half with the same digit, half with random ones.
 
 
 # %%
 def pairs(key: nn.Key) -> tuple[tuple[Array, Array], Array]:
     random = nn.keys.generator(key)
     partners = random.permutation(training)
-    for digit in range(10):  # every second image gets one of its own digit
+    for digit in range(10):  # pair every second image with one of the same digit
         own = training[Y[training] == digit]
         partners[np.flatnonzero(Y[training] == digit)[::2]] = random.choice(own, len(own[::2]))
     return (X[training], X[partners]), (Y[training] == Y[partners])[:, None]
@@ -85,7 +85,7 @@ for number in range(1, EPOCHS + 1):
 # %% [markdown]
 # ## The plane
 #
-# The nearest training image, there and among the 64 pixels, tells the digit of the held-out ones.
+# Held-out images are classified by their nearest training image, in the plane and in the space of the 64 pixels.
 
 # %%
 (points,) = nn.predict(model, ts, (X,))

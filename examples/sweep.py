@@ -1,4 +1,4 @@
-"""A sweep, learning rates × seeds, in which all networks are trained as one stack.
+"""A sweep over learning rates × seeds, with all networks trained as one stack.
 
 python examples/sweep.py
 
@@ -14,7 +14,7 @@ It prints
     the best of 48 networks: 93.6%
     1.0 s for all, 0.71 ms per network and epoch
 
-and draws sweep.png.
+and saves sweep.png.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(picture: Path) -> None:
     data, validation = (X[:1200], Y[:1200]), (X[1200:], Y[1200:])
     model = nn.mlp([64, 32, 10], ["relu", "softmax"])
 
-    # Network rate·SEEDS + seed of the stack has a learning rate and a key of its own; all see the same batches.
+    # Network rate·SEEDS + seed of the stack has its own learning rate and key; all see the same batches.
     optimizer = nn.adam(learning_rate=np.repeat(RATES, SEEDS))
     keys = nn.split(nn.key(0), SEEDS) * len(RATES)
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, optimizer)

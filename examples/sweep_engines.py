@@ -1,10 +1,10 @@
-"""A sweep for a paper, settings × seeds, on the processes of joblib and of Dask: the same table from each.
+"""A sweep for a paper, settings × seeds, on joblib and Dask processes: the same table from each.
 
     pip install ".[examples]" "dask[distributed]"
     python examples/sweep_engines.py
 
-Each task trains 16 networks as one stack; the engines run the tasks. With Dask left out, joblib remains, which comes
-with scikit-learn. For --quick there are fewer settings, seeds and epochs.
+Each task trains 16 networks as one stack; the engines run the tasks. Without Dask, only joblib is used, which comes
+with scikit-learn. With --quick there are fewer settings, seeds and epochs.
 
 It prints
 
@@ -24,10 +24,10 @@ It prints
         0.03   93.5% ± 0.6%    92.5% ± 0.9%    90.4% ± 0.7%    74.0% ± 2.1%
     the best, rate 0.01 and λ 0.3: 94.3% ± 0.6% on the test images
 
-on two cores that other programs used as well, so that two processes have hardly more of them than one. What the stacks
-gain, they gain anywhere; what the processes gain depends on cores that are free.
+on two cores shared with other programs, so that two processes have little advantage over one. The gain of stacks
+is the same everywhere; the gain of processes depends on free cores.
 
-It draws sweep_engines.png.
+It saves sweep_engines.png.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ JUDGED = {"validation": slice(600, 1200), "test": slice(1200, None)}
 def train_group(
     settings: Sequence[dict[str, float]], keys: tuple[nn.Key, ...], X: NDArray[Any], Y: NDArray[Any], epochs: int
 ) -> list[dict[str, float]]:
-    """What a worker does: trains a network for each setting and key, all as one stack."""
+    """The task of a worker: trains a network for each setting and key, all as one stack."""
     rates, strengths = (np.array([setting[name] for setting in settings]) for name in ("rate", "strength"))
     model = nn.mlp([64, 64, 32, 10], ["relu", "relu", "softmax"])
     step = nn.train_step(model, nn.sparse_categorical_cross_entropy, nn.adam(rates), nn.l2(strengths))
@@ -112,7 +112,7 @@ def main(picture: Path, quick: bool) -> None:
         with opened() as engine:
             distributed.sweep(task, settings[:1], range(WORKERS), data, engine=engine, members=1)  # starts the workers
             trials = timed(f"{name}, {WORKERS} processes", engine, 16)
-        assert trials == expected  # to the last bit, whoever computed what
+        assert trials == expected  # bit-identical, whichever process computed what
         validation = np.array([trial.result["validation"] for trial in trials]).reshape(len(rates), len(strengths), -1)
         print_table(rates, strengths, validation)
 
@@ -124,7 +124,7 @@ def main(picture: Path, quick: bool) -> None:
 
 
 def half_width(runs: NDArray[Any]) -> Any:
-    """Of the 95 % interval of the mean, t·s/√n, over the last axis."""
+    """The half width of the 95 % interval of the mean over the last axis, t·s/√n."""
     from scipy.stats import t
 
     n = runs.shape[-1]
@@ -132,7 +132,7 @@ def half_width(runs: NDArray[Any]) -> Any:
 
 
 def print_table(rates: Sequence[float], strengths: Sequence[float], accuracy: NDArray[Any]) -> None:
-    """(rates, strengths, seeds) accuracies, the mean and the half width of its 95 % interval."""
+    """Plots (rates, strengths, seeds) accuracies: the mean and the half width of its 95 % interval."""
     print("    rate   " + "".join(f"λ = {strength:<12g}" for strength in strengths).rstrip())
     for rate, mean, half in zip(rates, accuracy.mean(axis=-1), half_width(accuracy), strict=True):
         print(f"    {rate:<7g}" + "".join(f"{m:.1%} ± {h:<8.1%}" for m, h in zip(mean, half, strict=True)).rstrip())

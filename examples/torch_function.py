@@ -1,10 +1,10 @@
-"""Check a PyTorch autograd.Function: its backward, written by hand, is judged by nnfunc.
+"""Checks a PyTorch autograd.Function: nnfunc verifies its hand-written backward.
 
     pip install torch
     python examples/torch_function.py
 
-Without PyTorch it says so and ends. The function is a scaled softplus with a trained sharpness; its backward forgets
-that the examples' contributions to the gradient of the sharpness add up. It prints
+Without PyTorch it prints a message and exits. The function is a scaled softplus with a trained sharpness; its backward
+fails to sum the examples' contributions to the gradient of the sharpness. It prints
 
     array  shape   worst error  verdict
     -----------------------------------
@@ -12,7 +12,7 @@ that the examples' contributions to the gradient of the sharpness add up. It pri
     s      (3,)        8.0e-01  WRONG: scale
 
     s: the gradient is 5 times too small in every element (a factor of 0.2), and 5
-    is the batch size: it is divided by it once too often.
+    is the batch size: the gradient is divided by it once too often.
 
 and how many evaluations and seconds that took.
 """
@@ -54,7 +54,7 @@ def main() -> None:
     def tensors(p: dict[str, Array]) -> dict[str, torch.Tensor]:
         return {name: torch.tensor(array, requires_grad=True) for name, array in p.items()}
 
-    weights = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)  # of the outputs, so that no two count alike
+    weights = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)  # different weights for all outputs
 
     def value(p: dict[str, torch.Tensor]) -> torch.Tensor:
         y: torch.Tensor = SharpSoftplus.apply(p["x"], p["s"])

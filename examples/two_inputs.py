@@ -1,4 +1,4 @@
-"""Two inputs and two outputs: an image and a table go in, a class and a number come out.
+"""Two inputs and two outputs: from an image and a table to a class and a scalar.
 
     python examples/two_inputs.py
 
@@ -27,7 +27,7 @@ It prints
     another's image        33.1%                0.73
     another's table        45.0%                0.80
 
-and draws two_inputs.png.
+and saves two_inputs.png.
 """
 
 # %%
@@ -43,13 +43,13 @@ from nnfunc.arrays import Array
 # %% [markdown]
 # ## The data
 #
-# Of each digit the network sees the upper half as an image, and of the lower half only how much ink there is in each
-# row and column, as a table. It is asked which digit it is and how much the whole of it leans.
+# The network sees the upper half of each digit as an image, and for the lower half a table with the amount of ink in
+# each row and column. It predicts which digit it is and how much the whole digit leans.
 
 
 # %%
 def slant(images: Array) -> Array:
-    """The slope of the line through the ink: how many columns it goes to the right for each row up."""
+    """The slope of the line through the ink, in columns to the right per row upwards."""
     ink = images / images.sum(axis=(1, 2), keepdims=True)
     row, column = np.mgrid[3.5:-4:-1, -3.5:4]
     up, along = (ink * row).sum(axis=(1, 2)), (ink * column).sum(axis=(1, 2))
@@ -75,8 +75,8 @@ def rows(value: tuple[Any, Any], which: Any) -> tuple[Any, Any]:
 # %% [markdown]
 # ## The network
 #
-# `parallel` has a layer for each input, `branch` a layer for each output, `combined` a loss for each. A model is wired
-# once into a straight program, which can be printed: what is called, on which values, with which arrays.
+# `parallel` has a layer per input, `branch` a layer per output, and `combined` a loss per output. The wiring of a model
+# runs once and yields a flat program, which can be printed: each call, its inputs and its parameters.
 
 # %%
 model = nn.serial(
@@ -104,7 +104,7 @@ for epoch in nn.train(step, ts, data, epochs=60, batch_size=64, key=train_key, v
 ts = epochs[-1].state
 
 # %% [markdown]
-# What each input is worth shows when it is that of another digit.
+# The importance of each input, measured by replacing it with that of another digit.
 
 # %%
 (image, table), (digit, slants) = validation

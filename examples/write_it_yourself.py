@@ -1,9 +1,9 @@
-"""Write it yourself: a convolution, a step of an LSTM and attention in plain NumPy, each with a mistake to be found.
+"""Write it yourself: a convolution, an LSTM step and attention in plain NumPy, each with a mistake to find.
 
     python examples/write_it_yourself.py
 
-Nothing here is made with nnfunc. A forward that returns (y, cache) and a backward of (dy, cache) are all that
-`nn.check_function` needs: it draws a dy and compares each gradient with numeric derivatives.
+None of the code uses nnfunc. `nn.check_function` only needs a forward that returns (y, cache) and a backward of
+(dy, cache): it draws a random dy and compares each gradient with numerical derivatives.
 
 It prints
 
@@ -27,10 +27,10 @@ It prints
     W      (7, 16)      8.5e-01  WRONG: missing-term
     b      (16,)        1.1e+00  WRONG: missing-term
 
-    x: nothing of y[1] arrives: a path is left out, or its dy; for y[0] alone it is
+    x: y[1] does not contribute: a path or its dy is left out; for y[0] alone it is
     right.
 
-the same of the other four,
+the same for the other four arrays,
 
     --- attention
 
@@ -40,13 +40,13 @@ the same of the other four,
     k      (6, 5)      2.3e-01  WRONG: missing-term
     v      (6, 5)      1.0e-14  right
 
-    q: the backward mixes examples, which the forward keeps apart: a sum or mean is
-    taken along the wrong axis.
+    q: the backward mixes examples, which the forward keeps separate: a sum or mean
+    is taken along the wrong axis.
 
-    k: what is missing passes through a few numbers (rank 10 of 25): a path through
-    a sum, a mean or a variance is missing (or too much).
+    k: the error has a low rank (10 of 25): a path through a sum, a mean or a
+    variance is missing (or extra).
 
-and that all is right when they are mended; and draws write_it_yourself.png: where in the arrays the mistakes are.
+and reports without findings after the fixes. It saves write_it_yourself.png, the location of the errors in the arrays.
 """
 
 # %%
@@ -75,8 +75,8 @@ def report(title: str, forward: Any, backward: Any, *inputs: Array) -> nn.Report
 #
 # $$y_{pq} = \sum_{ij} x_{p+i,\,q+j} W_{ij} + b$$
 #
-# over images `x` (examples, height, width, channels): a product of matrices for each place $ij$ of the kernel, and in
-# the backward two. The mistake stands in the line with the comment; `mended` puts it right.
+# over images `x` (examples, height, width, channels): one matrix product per kernel position $ij$, and two in
+# the backward. The mistake is in the line with the comment; `mended` fixes it.
 
 
 # %%
@@ -94,7 +94,7 @@ def conv_backward(dy: Array, cache: Any, mended: bool = False) -> tuple[Array, A
     dx, dW = np.zeros_like(x), np.zeros_like(W)
     for i, j in np.ndindex(W.shape[:2]):
         dx[:, i : i + height, j : j + width] += dy @ W[i, j].T
-        down, right = (i, j) if mended else (j, i)  # mistake: rows and columns exchanged
+        down, right = (i, j) if mended else (j, i)  # mistake: rows and columns swapped
         seen = x[:, down : down + height, right : right + width]
         dW[i, j] = np.tensordot(seen, dy, axes=([0, 1, 2], [0, 1, 2]))
     return dx, dW, dy.sum(axis=(0, 1, 2))
@@ -104,7 +104,7 @@ images = rng.normal(size=(2, 6, 6, 1)), rng.normal(size=(3, 3, 1, 6)), rng.norma
 of_conv = report("conv", conv, conv_backward, *images)
 
 # %% [markdown]
-# Where $i = j$ it makes no difference, so three of the nine places of the kernel are right in the picture below.
+# Where $i = j$ it makes no difference, so three of the nine kernel positions are right in the figure below.
 #
 # ## A step of an LSTM
 #
@@ -112,7 +112,7 @@ of_conv = report("conv", conv, conv_backward, *images)
 #
 # $$c' = f \odot c + i \odot g, \qquad h' = o \odot \tanh c'.$$
 #
-# It has two outputs, and the backward gets a gradient for each: from the layer above and from the step after it.
+# It has two outputs, and the backward receives a gradient for each: from the layer above and from the next time step.
 
 
 # %%
@@ -132,7 +132,7 @@ def lstm(x: Array, h: Array, c: Array, W: Array, b: Array) -> tuple[Array, Array
 def lstm_backward(dh: Array, dc: Array, cache: Any, mended: bool = False) -> tuple[Array, ...]:
     x, h, c, W, i, f, o, g, a = cache
     through_h = dh * o * (1 - a**2)
-    dc_new = dc + through_h if mended else through_h  # mistake: what the step after it says of c' is forgotten
+    dc_new = dc + through_h if mended else through_h  # mistake: the gradient of c' from the next step is dropped
     gates = dc_new * g * i * (1 - i), dc_new * c * f * (1 - f), dh * a * o * (1 - o), dc_new * i * (1 - g**2)
     dz = np.concatenate(gates, axis=1)
     dx, dh_before = np.split(dz @ W.T, [x.shape[1]], axis=1)
@@ -150,14 +150,14 @@ step = (
 of_lstm = report("lstm", lstm, lstm_backward, *step)
 
 # %% [markdown]
-# `y[1]` is the second output, $c'$. In the picture the columns 8 to 11 of `W`, those of $o$, are right: the only gate
-# that $c'$ does not pass through.
+# `y[1]` is the second output, $c'$. In the figure, columns 8 to 11 of `W`, those of $o$, are right: it is the only gate
+# that $c'$ does not depend on.
 #
 # ## Attention
 #
 # $$y = A v, \qquad A = \mathrm{softmax}(q k^\top / \sqrt d)$$
 #
-# Through the softmax of a row goes $A \odot (dA - \sum_s dA_s A_s)$.
+# The gradient through the softmax of a row is $A \odot (dA - \sum_s dA_s A_s)$.
 
 
 # %%
@@ -180,11 +180,12 @@ positions = tuple(rng.normal(size=(3, 6, 5)))
 of_attention = report("attention", attention, attention_backward, *positions)
 
 # %% [markdown]
-# The most is said of `q`, whose rows the forward keeps apart: a position's query has no part in what others look at.
+# The diagnosis is most specific for `q`, whose rows the forward keeps separate: the query of a position does not affect
+# the attention of others.
 #
-# ## The mistakes as a picture
+# ## The errors as a figure
 #
-# Each element of an array with what its gradient is off by. White is right.
+# The gradient error of each element of an array. White is right.
 
 # %%
 fig = plt.figure(figsize=(11, 3.4), layout="constrained")
@@ -197,7 +198,7 @@ for ax, (name, (found, array)) in zip(fig.subplots(1, 3), shown.items(), strict=
 fig.savefig(__file__.replace(".py", ".png"), dpi=75)
 
 # %% [markdown]
-# ## Mended
+# ## Fixed
 
 # %%
 report("conv, mended", conv, partial(conv_backward, mended=True), *images).assert_ok()

@@ -1,4 +1,4 @@
-"""Everything the package exports that has a backward or an update, with strategies for its hyperparameters.
+"""All exports with a backward or an update, with strategies for their hyperparameters.
 
 What can be made with default arguments is here by itself; the rest has an entry, and a test names what has none."""
 

@@ -1,6 +1,6 @@
 """Every error message of the package as it stands in the source, for review: python -m tests.messages writes them.
 
-What a message fills in stands in braces. One that is put together elsewhere is shown by the names of its parts.
+Interpolated values are in braces. One that is put together elsewhere is shown by the names of its parts.
 """
 
 from __future__ import annotations

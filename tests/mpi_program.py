@@ -1,4 +1,4 @@
-"""What the tests of several processes run: `mpiexec -n R python -m mpi4py tests/mpi_program.py TASK FOLDER`.
+"""The program that the multi-process tests run: `mpiexec -n R python -m mpi4py tests/mpi_program.py TASK FOLDER`.
 
 Each rank prints a line of JSON: what it got, or the error."""
 

@@ -1,5 +1,6 @@
-"""The formulas that the project is built on, transcribed letter by letter in their own layout: arrays are
-(features, examples), W is (outputs, inputs), everything float64. Plain and slow on purpose: an oracle, no library."""
+"""A literal transcription of the formulas that the project is built on, in their own layout:
+arrays are (features, examples), W is (outputs, inputs), everything float64.
+Deliberately plain and slow: a reference, not a library."""
 
 from __future__ import annotations
 

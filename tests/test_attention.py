@@ -1,4 +1,4 @@
-"""Embeddings, positions, attention, transformer blocks and generation, beside PyTorch and by their laws."""
+"""Embeddings, positions, attention, transformer blocks and generation, compared with PyTorch and by their laws."""
 
 from __future__ import annotations
 

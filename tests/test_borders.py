@@ -1,4 +1,4 @@
-"""Borders where a wrong answer, or an error from deep inside, would be easy to give."""
+"""Edge cases that could easily give a wrong answer or an obscure error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""check_function: conventions of calling, what is returned, exceptions, caches; and words as in check_layer."""
+"""check_function: calling conventions, returned gradients, exceptions, caches; and diagnoses as in check_layer."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_one_output_of_two_is_forgotten() -> None:
 
     report = nn.check_function(lstm_like, back, *rng.normal(size=(3, 2, 3)))
     assert said(report) == [(name, "missing-term") for name in ("x", "h", "c")]
-    assert "nothing of y[1] arrives" in report.findings[0].message
+    assert "y[1] does not contribute" in report.findings[0].message
     assert "for y[0] alone it is right" in report.findings[0].message
 
 
@@ -304,7 +304,7 @@ def test_backward_that_writes() -> None:
 
     report = nn.check_function(forward, into_dy, X, W, B)
     assert said(report) == [("", "mutation")]
-    assert "writes into dy" in report.findings[0].message
+    assert "writes into its argument dy" in report.findings[0].message
     report = nn.check_function(forward, into_cache, X, W, B)
     assert said(report) == [("", "mutation")]
     report = nn.check_function(lambda x: (x.max(axis=1), (x.argmax(axis=1), x.shape)), shifts, X)
@@ -326,7 +326,7 @@ def test_what_the_last_forward_left() -> None:
 def test_one_array_for_two_and_whole_numbers() -> None:
     report = nn.check_function(lambda x, t: (x + t, None), lambda dy, cache: (dy, dy), X, X)
     assert report.ok
-    assert "the gradients of x and t are one array" in report.notes[0]
+    assert "the gradients of x and t are the same array" in report.notes[0]
     side_by_side = nn.check_function(
         lambda x, t: (np.concatenate([x, t], axis=1), None), lambda dy, cache: np.split(dy, 2, axis=1), X, X
     )
@@ -376,7 +376,7 @@ def test_expected_and_tolerance() -> None:
     [
         ((forward, grads, X, W), TypeError, "forward takes x, w, b"),
         ((forward, 3, X), TypeError, "functions"),
-        ((lambda x: x, lambda dy: dy, np.arange(3)), TypeError, "no input is made of floats"),
+        ((lambda x: x, lambda dy: dy, np.arange(3)), TypeError, "no input is a float array"),
         ((np.tanh, lambda dy, y: dy, np.array([np.nan])), ValueError, "nan at"),
         ((np.tanh, None, X), TypeError, "expected .y, backprop."),
         ((lambda x: (x, x), None, X), TypeError, "pass both"),
@@ -490,9 +490,9 @@ def test_a_sum_as_a_loss_is_noted() -> None:
     def slopes(p: dict[str, Array]) -> dict[str, Array]:
         return {"x": 1 - np.tanh(p["x"]) ** 2}
 
-    assert nn.check_gradients(unpacked, slopes, {"x": X}).notes[0].startswith("loss_fn adds up y, so")
+    assert nn.check_gradients(unpacked, slopes, {"x": X}).notes[0].startswith("loss_fn sums y, so")
     indexed = nn.check_gradients(lambda p: step(p["x"])[0].sum(), slopes, {"x": X})
-    assert indexed.notes[0].startswith("loss_fn adds up step(p['x'])[0], so")
+    assert indexed.notes[0].startswith("loss_fn sums step(p['x'])[0], so")
 
     def weighted(p: dict[str, Array]) -> float:
         y, _ = step(p["x"])
@@ -615,7 +615,7 @@ def test_the_step_at_which_a_gradient_is_not_handed_back() -> None:
     assert nn.check_function(recurrence, lambda dy, cache: recurrence_grads(dy, cache, -1), x, W).ok
     report = nn.check_function(recurrence, lambda dy, cache: recurrence_grads(dy, cache, 4), x, W)
     assert report.findings[0].kind == "missing-term"
-    assert "what step 4 and later ones bring to the steps before it is missing" in report.findings[0].message
+    assert "the contribution of step 4 and later ones to the steps before it is missing" in report.findings[0].message
 
 
 def test_the_same_where_time_runs_the_other_way() -> None:
@@ -630,7 +630,7 @@ def test_the_same_where_time_runs_the_other_way() -> None:
     x, W = rng.normal(size=(6, 2, 3)), 0.5 * rng.normal(size=(3, 3))
     assert nn.check_function(forward, lambda dy, cache: backward(dy, cache, -1), x, W).ok
     report = nn.check_function(forward, backward, x, W)  # step 4 of those is step 1 of x
-    assert "what step 1 and earlier ones bring to the steps after it is missing" in report.findings[0].message
+    assert "the contribution of step 1 and earlier ones to the steps after it is missing" in report.findings[0].message
 
 
 def windows(x: Array, w: Array) -> tuple[Array, Any]:
@@ -641,7 +641,7 @@ def windows(x: Array, w: Array) -> tuple[Array, Any]:
     ("stride", "adds", "kind", "said"),
     [
         (2, False, "missing-sum", "should be added by `+=`"),
-        (1, True, "shift", "x: what depends on elements [6–8] in y[3] gives its gradient to [3–5]: moved by -3"),
+        (1, True, "shift", "x: y[3] depends on elements [6–8], but its gradient is added to [3–5]: shifted by -3"),
     ],
 )
 def test_windows_that_overwrite_or_go_elsewhere(stride: int, adds: bool, kind: str, said: str) -> None:

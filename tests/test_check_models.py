@@ -1,4 +1,4 @@
-"""Layers and models in the laboratory: the guilty layer is named, the others are left alone; the laws of own layers."""
+"""Layers and models in the laboratory: the faulty layer is named, and no other; the laws of user-defined layers."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_objects(name: str) -> None:
 
 
 def test_growth_is_said() -> None:
-    assert "adds to the gradients it finds" in nn.check_object(Boxes(), X).notes[0]
+    assert "adds to existing gradients" in nn.check_object(Boxes(), X).notes[0]
     assert nn.check_object(Dense(), X).notes == ()
 
 

@@ -1,4 +1,4 @@
-"""Combinators: networks that are no chain, their gradients, names, keys and errors."""
+"""Combinators: non-sequential networks, their gradients, names, keys and errors."""
 
 from __future__ import annotations
 

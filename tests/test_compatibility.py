@@ -1,4 +1,4 @@
-"""What ran before goes on: runs, initial parameters and masks keep their bits, files of earlier versions load.
+"""Backward compatibility: runs, initial parameters and masks keep their bits, files of earlier versions load.
 
 `tests/data/` was written by version 0.1.0, before a model became a program:
 

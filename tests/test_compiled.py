@@ -1,4 +1,4 @@
-"""Compiled rules have the bits of NumPy's form; formulas have the same bits in one block and in many."""
+"""Compiled rules give the same bits as NumPy, and formulas give the same bits in one block and in many."""
 
 from __future__ import annotations
 

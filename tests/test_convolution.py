@@ -1,4 +1,4 @@
-"""Convolution, pooling and padding beside PyTorch, and the laws that need no peer."""
+"""Convolution, pooling and padding compared with PyTorch, and laws that need no reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the laboratory says of small wrong backwards as people write them (tests/corpus.py)."""
+"""The laboratory's reports on small backwards with typical mistakes (tests/corpus.py)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_backward_that_spoils_its_cache_or_adds_up() -> None:
         return dy * p["a"], {"a": grad}
 
     text = said(lambda p, x: (x * p["a"], (x, np.zeros(4))), adds, {"a": W[0]})
-    assert "adds to the gradients it finds" in text
+    assert "adds to existing gradients" in text
 
 
 def test_what_backward_raises_is_a_finding_with_its_line() -> None:

@@ -1,4 +1,4 @@
-"""Layers of one's own: what they may ask for, what init never does, what they return, wires of one's own."""
+"""User-defined layers and combinators: their requests, initialisation and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine broken on purpose: what adds, shares, ties, leaves out and draws; a check or a law must notice each."""
+"""Deliberate defects in the engine: adding, sharing, tying, omitting and drawing; a check or a law must detect each."""
 
 from __future__ import annotations
 

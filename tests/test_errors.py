@@ -1,4 +1,4 @@
-"""Wrong input is met by an error that says what came, what was expected, and what to do: the messages, one by one."""
+"""Invalid input raises an error with the value received, what was expected, and a hint: each message in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saving and loading: every bit comes back, damage is noticed, a kill loses nothing, models are made again."""
+"""Saving and loading: exact round trips, detection of damage, atomic replacement, reconstruction of models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays of files that other libraries wrote, bit for bit, and as weights of a model."""
+"""Arrays from files written by other libraries, bit for bit, and as weights of a model."""
 
 from __future__ import annotations
 

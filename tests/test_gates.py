@@ -1,4 +1,4 @@
-"""Gated linear units and the trained slope: values and gradients of PyTorch, the formula, which half is the gate."""
+"""Gated linear units and the trained slope: compared with PyTorch and the formula, and which half is the gate."""
 
 from __future__ import annotations
 

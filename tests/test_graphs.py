@@ -1,4 +1,4 @@
-"""Graphs: generated ones against finite differences, and some against PyTorch, translated by hand."""
+"""Graphs: generated ones compared with finite differences, and some with hand-written PyTorch versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Initial values: variances by the formulas, names, reproducibility."""
+"""Initializers: variances by the formulas, names, reproducibility."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, bit by bit of their definitions: ties, classes that do not occur, weights, positions."""
+"""Metrics compared with scikit-learn, in all details: ties, absent classes, weights, positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backward functions broken on purpose: the laboratory must find every one of them, name it and say what is wrong."""
+"""Deliberately broken backward functions: the laboratory must find, locate and diagnose every one of them."""
 
 from __future__ import annotations
 

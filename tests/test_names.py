@@ -1,4 +1,4 @@
-"""Where the public names stand: each in the module of its topic, the usual ones in `nnfunc` too."""
+"""The location of public names: each in the module of its topic, the common ones in `nnfunc` too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Norms: what each mean is over, against PyTorch and the formula; images, sequences, stacks, large means in float32."""
+"""Norms: mean axes, compared with PyTorch and the formula; images, sequences, stacks, large means in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX in: what this package exports comes back, and what PyTorch exports gives PyTorch's outputs."""
+"""ONNX import: round trips of this package's exports, and PyTorch's outputs from PyTorch's exports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smaller steps on a plateau: against PyTorch, in a stack, with the loop, stopped and gone on."""
+"""Reducing the learning rate on a plateau: compared with PyTorch, in a stack, in the loop, stopped and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each plot draws: the data that came in are the data on the Axes, and wrong shapes are refused by name."""
+"""Plots: the data on the Axes are the input data, and wrong shapes raise an error that names the argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress bars around epochs and batches: what they show, and that they change nothing."""
+"""Progress bars around epochs and batches: their text, and that they do not affect the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python blocks of the README and of each guide run in order, and give what the text blocks below them show."""
+"""Tests that the Python blocks of the README and the guides run in order, with the output shown below them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *GUIDES]
 
 
 NOISE = r"\d\.\de-\d\d|[\d,]+ evaluations, [\d.]+ s"
-"""What differs from machine to machine: rounding errors, and what a search costs."""
+"""The parts of the output that depend on the machine: rounding errors, and the cost of a search."""
 
 
 def execute(code: str, names: dict[str, Any]) -> str:
-    """What a block prints, the value of its last expression, or its error."""
+    """The printed output of a block, the value of its last expression, or its error."""
     tree = ast.parse(code)
     end = tree.body[-1]
     last = end.value if isinstance(end, ast.Expr) else None

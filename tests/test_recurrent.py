@@ -1,4 +1,4 @@
-"""Recurrent layers beside PyTorch and Keras, and the laws of time."""
+"""Recurrent layers compared with PyTorch and Keras, and the laws of time."""
 
 from __future__ import annotations
 

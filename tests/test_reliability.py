@@ -1,4 +1,4 @@
-"""The short forms of what `python -m tests.reliability` runs for long, and that each of them can fail."""
+"""Short forms of the long runs of `python -m tests.reliability`, and that each of them can fail."""
 
 from __future__ import annotations
 

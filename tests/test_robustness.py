@@ -1,4 +1,4 @@
-"""What must not go wrong without a word: each of these once gave a plausible wrong number, or a puzzling error."""
+"""Regression tests: each of these once gave a plausible wrong result or a confusing error."""
 
 from __future__ import annotations
 

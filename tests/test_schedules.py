@@ -1,4 +1,4 @@
-"""Schedules against PyTorch, Optax and Keras, what holds for all of them, and the errors."""
+"""Schedules compared with PyTorch, Optax and Keras, their common properties, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of scikit-learn's own networks: the same predictions there and here, both ways."""
+"""Weights of scikit-learn's own networks: the same predictions in both libraries, in both directions."""
 
 from __future__ import annotations
 

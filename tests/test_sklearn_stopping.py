@@ -1,4 +1,4 @@
-"""When a fit stops and what it is judged on: training loss, any score, held-out rows; sparse X, order, quantiles."""
+"""Stopping criteria of a fit: training loss, any score, held-out rows; sparse X, order, quantiles."""
 
 from __future__ import annotations
 

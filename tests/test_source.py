@@ -1,4 +1,4 @@
-"""Models written as a file of their own: it runs where there is no nnfunc, and gives the same bits."""
+"""Models exported as a standalone file: it runs without nnfunc, and gives the same bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stack axis is said, never guessed: member i is the network that would have been trained alone."""
+"""The stack axis is explicit, never guessed: member i is the network that would have been trained alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers around optimizers: lookahead, moving averages of parameters, partitions; and muon, which needs one."""
+"""Wrappers around optimizers: lookahead, moving averages of parameters, partitions; and muon, which needs one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first half of a step: its parts by hand, weights as rows, gradients that are asked for, fused heads."""
+"""value_and_grad, the first half of a step: its individual parts, sample weights, requested gradients, fused heads."""
 
 from __future__ import annotations
 

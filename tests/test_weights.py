@@ -1,4 +1,4 @@
-"""Weights from and to PyTorch, Keras and Flax: outputs of real modules, round trips bit for bit, errors that help."""
+"""Weights from and to PyTorch, Keras and Flax: outputs of real modules, exact round trips, helpful errors."""
 
 from __future__ import annotations
 

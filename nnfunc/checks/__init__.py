@@ -1,4 +1,4 @@
-"""The gradient laboratory: which backward is wrong, where, and what is wrong with it."""
+"""The gradient laboratory: finds which backward is wrong, where, and why."""
 
 from nnfunc.checks.functions import check_function
 from nnfunc.checks.gradients import check_gradients

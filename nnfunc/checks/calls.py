@@ -22,7 +22,7 @@ from nnfunc.layout import Shape
 
 
 class Call(NamedTuple):
-    """A layer, what it is called in reports, and what it is called with."""
+    """A layer, its name in reports, and its arguments."""
 
     path: str
     layer: Layer
@@ -34,18 +34,18 @@ class Call(NamedTuple):
 
     @property
     def arrays(self) -> Arrays:
-        """What y depends on, by the names of the gradients: the inputs that are no integers, then the parameters."""
+        """The arrays y depends on, by the names of their gradients: float inputs, then parameters."""
         return {**named("dx", self.x), **{k: self.params[k] for k in self.params.names}}
 
     @property
     def batch(self) -> int | None:
-        """How many examples there are, if that can be told from other axes."""
+        """The number of examples, if the first axis is not the only one."""
         first = leaves(self.x)[0]
         return first.shape[0] if first.ndim > 1 else None
 
     @property
     def lengths(self) -> list[tuple[str, float]]:
-        """(how it is called, length) of the axes of the inputs."""
+        """(name, length) of the axes of the inputs."""
         several = isinstance(self.x, tuple)
         return [
             (f"the length of {_axis(i, a.ndim, name.replace('d', '', 1) if several else 'x')}", float(n))
@@ -55,29 +55,29 @@ class Call(NamedTuple):
         ]
 
     def at(self, arrays: Arrays) -> tuple[ArrayDict, Value]:
-        """Parameters and inputs that have other arrays."""
+        """The parameters and inputs with these arrays."""
         own = self.params
         if own.names:
             own = own.with_vector(np.concatenate([np.ravel(arrays[k]) for k in own.names]))
         return own, replaced("dx", self.x, arrays)
 
     def forward(self, arrays: Arrays) -> tuple[ArrayDict, Value, Run]:
-        """The parameters, the outputs and the cache at other arrays."""
+        """The parameters, the outputs and the cache for these arrays."""
         own, x = self.at(arrays)
         y, cache, _ = self.layer.forward(own, self.state, x, key=self.key, train=self.train)
         return own, y, cache
 
     def output(self, arrays: Arrays) -> Array:
-        """The outputs at other arrays, of several all their numbers in one."""
+        """The outputs for these arrays; several outputs are flattened into one."""
         return flat(self.forward(arrays)[1])
 
     def backward(self, arrays: Arrays, dy: Value) -> dict[str, Any]:
-        """The gradients at other arrays, by name."""
+        """The gradients for these arrays, by name."""
         own, _, cache = self.forward(arrays)
         return self.gradients(own, cache, dy)
 
     def gradients(self, params: ArrayDict, cache: Run, dy: Value) -> dict[str, Any]:
-        """What `backward` gives, by name."""
+        """The results of `backward`, by name."""
         dx, grads = self.layer.backward(params, cache, dy)
         return {**named_like("dx", self.x, dx), **grads}
 
@@ -87,7 +87,7 @@ def _axis(axis: int, ndim: int, x: str) -> str:
 
 
 class WritesError(Exception):
-    """A forward that writes into what it was given."""
+    """Raised if a forward writes into its arguments."""
 
     def __init__(self, path: str, error: Exception) -> None:
         self.path = path
@@ -97,7 +97,7 @@ class WritesError(Exception):
 def calls(root: Call) -> tuple[list[Call], Value]:
     """Each call of a layer in a model, and the model's outputs.
 
-    A call is one of the layer alone: what is one array with another, or a constant, is that in it too.
+    Each call is of the layer alone, with tied and frozen arrays resolved.
     """
     try:
         program, *_ = root.layer.run(root.params, root.state, map_leaves(np.copy, root.x), root.key, root.train)
@@ -125,7 +125,7 @@ def calls(root: Call) -> tuple[list[Call], Value]:
 
 
 def _inside(root: Call, path: str) -> str:
-    """What reports call a layer of a model."""
+    """The name of a layer of a model in reports."""
     return f"{root.path}.{path}" if root.path and path else path or root.path
 
 
@@ -148,7 +148,7 @@ def _alone(op: Op, program: Program, root: Call, x: Value) -> Call:
 
 
 def functions_of(layer: Layer) -> list[Any]:
-    """What a layer computes with: to name the constants that it holds."""
+    """The functions of a layer, to name the constants that they use."""
     kernel = layer.kernel
     if kernel is None:
         return [f for _, inner in layer.layers for f in functions_of(inner)]
@@ -171,7 +171,7 @@ def labels(name: str, value: Value) -> Any:
 
 
 def named(name: str, value: Value) -> dict[str, Array]:
-    """The arrays of floats of a value, by name.
+    """The float arrays of a value, by name.
 
     >>> list(named("dx", (np.ones(1), np.arange(2), np.ones(3))))
     ['dx[0]', 'dx[2]']
@@ -181,7 +181,7 @@ def named(name: str, value: Value) -> dict[str, Array]:
 
 
 def replaced(name: str, value: Value, arrays: Arrays) -> Value:
-    """A value with other arrays in it, by name.
+    """A value with some arrays replaced, by name.
 
     >>> replaced("dx", (1, 2), {"dx[1]": 3})
     (1, 3)
@@ -190,7 +190,7 @@ def replaced(name: str, value: Value, arrays: Arrays) -> Value:
 
 
 def named_like(name: str, value: Value, gradient: Value) -> dict[str, Any]:
-    """The gradients of the arrays of floats of a value, by name; none of what has not its structure.
+    """The gradients of the float arrays of a value, by name; none where the structure differs.
 
     >>> named_like("dx", (np.ones(1), np.arange(2)), (2.0, None))
     {'dx[0]': 2.0}
@@ -204,7 +204,7 @@ def named_like(name: str, value: Value, gradient: Value) -> dict[str, Any]:
 
 
 def flat(value: Value) -> Array:
-    """An array as it is; of several all their numbers.
+    """A single array as it is; several arrays flattened into one.
 
     >>> flat((np.zeros((2, 2)), np.ones(1)))
     array([0., 0., 0., 0., 1.])
@@ -213,7 +213,7 @@ def flat(value: Value) -> Array:
 
 
 def shaped(numbers: Array, like: Value) -> Value:
-    """A value of the structure and shapes of another one, of these numbers: the inverse of `flat`.
+    """A value with these elements and the structure and shapes of another one: the inverse of `flat`.
 
     >>> shaped(np.arange(3.0), (np.zeros((1, 2)), np.zeros(1)))
     (array([[0., 1.]]), array([2.]))
@@ -237,7 +237,7 @@ def read_only(array: Any) -> Any:
 
 
 def checked_input(x: Any, shape: Shapes | None = None, name: str = "x") -> Value:
-    """Inputs in float64, or whole numbers; of the shapes of one example, if these are given."""
+    """Validates inputs and returns them as float64 or integers; `shape` is the shape of one example, if given."""
     if isinstance(x, tuple):
         if shape is not None and (is_shape(shape) or len(shape) != len(x)):
             raise ValueError(f"{name} is a tuple of {len(x)}, but input_shape is {shape}")
@@ -258,7 +258,7 @@ def checked_input(x: Any, shape: Shapes | None = None, name: str = "x") -> Value
 
 
 def drawn_input(layer: Layer, params: ArrayDict, shape: Shapes, batch_size: int, key: Key) -> Value:
-    """Inputs of these shapes of one example: normal numbers, or indices where a layer looks them up."""
+    """Random inputs with these shapes per example: normal numbers, or indices where a layer takes them."""
     rng, indices = generator(key), iter(looked_up(layer, params, shape))
 
     def own(s: Shape) -> NDArray[Any]:
@@ -269,7 +269,7 @@ def drawn_input(layer: Layer, params: ArrayDict, shape: Shapes, batch_size: int,
 
 
 def looked_up(layer: Layer, params: ArrayDict, shape: Shapes) -> list[int | None]:
-    """For each input the number of words, if a layer takes it as indices of words; None if it is made of floats.
+    """For each input the number of valid indices, if a layer takes integers; None for floats.
 
     >>> looked_up(nn.dense(2), *nn.dense(2).init(nn.key(0), (3,))[:1], (3,))
     [None]
@@ -289,7 +289,7 @@ def looked_up(layer: Layer, params: ArrayDict, shape: Shapes) -> list[int | None
                 if kind == "integers":
                     words[node.number] = min(words.get(node.number, bound), bound)
         said = layer.kernel.signature(given, **layer.settings).output
-        if said is None:  # a layer of your own
+        if said is None:  # a user-defined layer
             return wiring.node(lambda: probed(layer, own, EMPTY, given))
         return map_shapes(wiring.node, said)
 

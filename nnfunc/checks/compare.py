@@ -1,5 +1,5 @@
-"""Claimed gradients against numeric ones: element by element where that is cheap, else by random directions over the
-whole array and its parts, halved down to the wrong elements."""
+"""Comparison of claimed and numerical gradients: element by element where that is cheap, otherwise by random directions
+over the whole array and its parts, bisected down to the wrong elements."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
 Indices: TypeAlias = NDArray[np.intp]
 
 ELEMENTS = 5_000
-"""Up to so many elements in all, every one is measured."""
+"""Up to this total number of elements, every element is measured."""
 SMALL = 64
-"""Arrays of up to so many elements are always measured in every element."""
+"""Arrays of up to this size are always measured in every element."""
 WRONG_SLICES = 8
-"""So many wrong parts along an axis, or half as many without a right one, are not halved further: the mistake is not
-one of single slices."""
+"""With this many wrong parts along an axis, or half as many without a right one, bisection stops: the mistake does not
+concern single slices."""
 TINY = 1e-300
-"""What is smaller has fewer digits than other numbers, and counts as 0."""
+"""Smaller values have reduced precision and count as 0."""
 CONFIRMED = 4
-"""So many wrong elements of an array are looked at closely: by other steps, and on both sides."""
+"""This many wrong elements of an array are examined closely, with other steps and on both sides."""
 ROUNDING = 1e-12
-"""What cancels in a right gradient may leave so much of the largest one (both in units of the arrays' scales)."""
+"""The error that cancellation may leave in a correct gradient, relative to the largest one (in units of the scales)."""
 NEAREST = 1e-7
-"""A kink that is nearer than this, in units of the scale, is not reckoned with."""
+"""Kinks nearer than this, in units of the scale, are not considered."""
 SAMPLED = 96
-"""So many elements are measured in a part that is wrong and larger than this,"""
+"""The number of elements measured in a larger wrong part,"""
 FEW = 16
-"""after so many, which are enough for what one factor explains."""
+"""after this many, which suffice for mistakes explained by one factor."""
 
 
 class Comparison(NamedTuple):
-    """One array: the claimed gradient, what was measured of the true one, and the verdicts. All of the array's shape.
+    """One array: the claimed gradient, the measured derivatives, and the verdicts, all with the array's shape.
 
-    `numeric` and `error` are NaN where an element was not measured by itself. `wrong`, `decided` and `kinked` (left and
-    right derivative differ) are about measured elements; `suspected` are others that lie in a part which is wrong.
+    `numeric` and `error` are NaN where an element was not measured individually. `wrong`, `decided` and `kinked` (left
+    and right derivative differ) refer to measured elements, `suspected` to others in a wrong part.
     """
 
     name: str
@@ -70,29 +70,29 @@ class Comparison(NamedTuple):
     worst: float
     """The largest error found, relative to the largest element of the array."""
     sure: bool = True
-    """Whether an element, at no kink, differs so clearly that no kink beside the point can be the cause."""
+    """Whether an element not at a kink differs so clearly that no kink near the point can be the cause."""
 
     @property
     def measured(self) -> Mask:
-        """The elements whose numeric derivative is known by itself."""
+        """The elements whose derivative was measured individually."""
         return np.isfinite(self.numeric)
 
     @property
     def affected(self) -> Mask:
-        """The wrong elements, and those that may be."""
+        """The wrong and suspected elements."""
         return self.wrong | self.suspected if self.wrong.any() else self.wrong
 
     def allowance(self) -> Array:
-        """How far the claim may be from the numeric value."""
+        """The accepted difference between claim and numerical value."""
         numeric = np.nan_to_num(self.numeric)
         return _allowance(numeric, np.where(self.measured, self.error, 0), float(np.abs(numeric).max(initial=0)))
 
 
 def _allowance(numeric: Array, error: Array, peak: float, precision: float = 0.0) -> Array:
-    """What rounding in a right gradient, and the error of the numeric one, may make of a difference.
+    """The difference accepted because of rounding and the error of the numerical derivative.
 
     Args:
-        numeric: the numeric derivatives.
+        numeric: the numerical derivatives.
         error: their estimated errors.
         peak: the largest derivative of the array.
         precision: of the function itself beyond float64's, relative.
@@ -105,10 +105,10 @@ class Measure:
     """Measures derivatives of a function at one point, and judges the gradient claimed there.
 
     Args:
-        function: what is checked.
+        function: the function to check.
         vector: the point.
         gradient: the claimed gradient at the point.
-        rng: for directions.
+        rng: for random directions.
     """
 
     def __init__(self, function: Function, vector: Array, gradient: Array, rng: Generator) -> None:
@@ -125,26 +125,26 @@ class Measure:
         self.floor = (ROUNDING * max(influence, default=0.0) + (EPS * terms if isfinite(terms) else 0.0)) / self.scales
 
     def compare(self, place: Place, exhaustive: bool) -> Comparison:
-        """One array of the function, in every element or by groups."""
+        """Compares one array of the function, in every element or by groups."""
         if exhaustive or place.size <= SMALL:
             return self._judged(place, place.indices)
         return self._by_groups(place)
 
     def more(self, place: Place, c: Comparison) -> Comparison:
-        """An array of which few elements were measured, in more of its elements."""
+        """Measures more elements of an array of which few were measured."""
         suspected = np.ravel(c.suspected, place.order)
         return self._judged(place, self._some(place.indices[suspected], SAMPLED), suspected, c.worst)
 
     def again(self, place: Place, c: Comparison, most: int) -> Comparison:
-        """The elements that were measured at another point, or so many of them, here."""
+        """Measures here the elements that were measured at another point, or at most `most` of them."""
         return self._judged(place, self._some(place.indices[np.ravel(c.measured, place.order)], most), confirm=1)
 
     def _some(self, indices: Indices, most: int) -> Indices:
-        """So many of these elements, or all."""
+        """At most this many of the elements, chosen at random."""
         return indices if len(indices) <= most else np.sort(self.rng.choice(indices, most, replace=False))
 
     def off(self, indices: Indices, gradient: Array | None = None) -> tuple[bool, float]:
-        """Whether the claimed gradient is wrong along a random direction through these elements, and how far it is."""
+        """Whether the claimed gradient is wrong along a random direction in these elements, and its relative error."""
         gradient = self.gradient if gradient is None else gradient
         direction = np.zeros(self.vector.size)
         direction[indices] = self.scales[indices] * self.rng.normal(size=len(indices))
@@ -197,7 +197,7 @@ class Measure:
                     line, scale, _ = self._line(int(i))
                     nearest = refuted_down_to(line, a, slope, scale, digits, abs(float(self.vector[i])))
                     sure, wrong[k] = sure or nearest <= NEAREST, isfinite(nearest)
-                    if not wrong[k]:  # what is known of the slope is less than the difference
+                    if not wrong[k]:  # the slope is not known accurately enough
                         numeric[k] = error[k] = np.nan
                         decided[k] = False
                         continue
@@ -221,7 +221,7 @@ class Measure:
         )
 
     def _typical(self, place: Place) -> float:
-        """The root mean square of the array's derivatives, from one direction through all of it."""
+        """The root mean square of the array's derivatives, estimated from one random direction."""
         direction = np.zeros(self.vector.size)
         direction[place.slice] = self.scales[place.slice] * self.rng.normal(size=place.size)
         line = self.function.along(self.vector, direction)
@@ -230,12 +230,12 @@ class Measure:
         return abs(slope.value) / norm if norm and isfinite(slope.error) else 0.0
 
     def _line(self, i: int) -> tuple[Line, float, float]:
-        """The line through element i, the scale of its array (or its own, if larger), and its own."""
+        """The line along element i, the scale of its array (or its own, if larger), and its own scale."""
         own, scale = abs(float(self.vector[i])), float(self.scales[i])
         return self.function.along_element(self.vector, i), max(own, scale), max(own or scale, 1e-6 * scale)
 
     def _element(self, i: int, typical: float) -> Slope:
-        """The derivative of element i: until it surely agrees with the claim or differs, or is as exact as it gets."""
+        """The derivative of element i, accurate enough to decide, or as accurate as possible."""
         claimed, (line, scale, _) = float(self.gradient[i]), self._line(i)
         at = abs(float(self.vector[i]))
 
@@ -257,9 +257,9 @@ class Measure:
         return bool(abs(claimed - slope.value) > allowed)
 
     def _second_opinion(self, i: int, slope: Slope) -> tuple[Slope, float]:
-        """The derivative by steps of the element's own size too: where the two contradict each other, these count.
+        """The derivative with steps of the element's own size, which count if the two estimates disagree.
 
-        And how many digits the function has along this line, if they are fewer than elsewhere.
+        Also returns the accuracy of the function along this line, if it is lower than elsewhere.
         """
         line, scale, own = self._line(i)
         at, digits = abs(float(self.vector[i])), self.digits
@@ -275,10 +275,10 @@ class Measure:
         return best._replace(error=max(min(slope.error, other.error), gap)), digits
 
     def _at_kink(self, i: int, slope: Slope, digits: float, peak: float) -> tuple[bool, bool]:
-        """(wrong, kinked) of an element whose claim is not the central derivative; between the slopes it is right."""
+        """(wrong, kinked) for an element whose claim is not the central derivative; right if between the slopes."""
         claimed, (line, scale, own) = float(self.gradient[i]), self._line(i)
         at = abs(float(self.vector[i]))
-        for size in dict.fromkeys((own, scale)):  # beside a tiny value steps of its own size may have too few digits
+        for size in dict.fromkeys((own, scale)):  # near a tiny value steps of its own size may be too inaccurate
             left, right = (one_sided(line, side, size, digits, at) for side in (-1.0, 1.0))
             low, high = sorted((left.value, right.value))
             doubt = 4 * (left.error + right.error)
@@ -298,7 +298,7 @@ class Measure:
     # -- by groups -----------------------------------------------------------------------------------------------------
 
     def _by_groups(self, place: Place) -> Comparison:
-        """Random directions through groups of elements; the wrong groups are halved along each axis."""
+        """Tests random directions in groups of elements, and bisects the wrong groups along each axis."""
         worst, suspected = 0.0, np.zeros(place.size, bool)
         for group in self._by_size(place):
             tests = [self.off(group) for _ in range(2)]
@@ -322,14 +322,14 @@ class Measure:
         return self._judged(place, self._narrowed(indices), np.zeros(place.size, bool), worst)
 
     def _narrowed(self, indices: Indices) -> Indices:
-        """A few elements of a part that is wrong, with wrong ones among them: of random halves always a wrong one."""
+        """A few elements of a wrong part, including wrong ones: always keeps a wrong half of a random split."""
         while len(indices) > SAMPLED // 2:
             halves = np.array_split(self.rng.permutation(indices), 2)
             indices = next((half for half in halves if self.off(half)[0]), halves[0])
         return np.sort(indices)
 
     def _by_size(self, place: Place) -> list[Indices]:
-        """The elements in groups of similar claims: a mistake in small ones would drown among large ones."""
+        """The elements in groups of similar claims, so that mistakes in small ones are not masked by large ones."""
         size = np.abs(self.gradient[place.slice])
         with np.errstate(divide="ignore"):
             decade = np.clip(np.floor(np.log10(size / (size.max() or 1.0))), -6, -1)
@@ -337,7 +337,7 @@ class Measure:
         return [np.flatnonzero(decade == d) + place.slice.start for d in np.unique(decade)[::-1]]
 
     def _located(self, place: Place, group: Indices) -> Indices:
-        """The part of a wrong group that is wrong: where the wrong slices along all axes meet."""
+        """The wrong part of a wrong group: the intersection of the wrong slices along all axes."""
         position = np.unravel_index(group - place.slice.start, place.shape, order=place.order)
         inside = np.ones(len(group), bool)
         for axis, length in enumerate(place.shape):
@@ -347,7 +347,7 @@ class Measure:
                 halves = [half for part in parts for half in np.array_split(part, 2) if len(half)]
                 chosen = [(half, group[np.isin(position[axis], half)]) for half in halves]
                 wrong = [half for half, members in chosen if len(members) and self.off(members)[0]]
-                if not wrong:  # too little of it in each half to be seen
+                if not wrong:  # too small in each half to be detected
                     break
                 parts = wrong
                 everywhere = len(wrong) >= (WRONG_SLICES if len(wrong) < len(halves) else WRONG_SLICES // 2)
@@ -356,7 +356,7 @@ class Measure:
 
 
 def is_right(measure: Measure, place: Place, corrected: Array) -> bool:
-    """Whether a corrected gradient of one array is right along random directions through all of it."""
+    """Whether a corrected gradient of one array is right along random directions."""
     gradient = measure.gradient.copy()
     place.of(gradient)[...] = corrected
     return not any(measure.off(place.indices, gradient)[0] for _ in range(3))

@@ -1,4 +1,4 @@
-"""What a number may be: the batch size, a constant that the functions hold, a length, the ratio of two."""
+"""The possible origin of a number: the batch size, a constant of the functions, a length, a ratio of lengths."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from nnfunc.arrays import Array
 
 
 class Hints(NamedTuple):
-    """What the constants in a mistake may be: (how it is called, value)."""
+    """The possible origins of a constant in a mistake: (name, value)."""
 
     numbers: Sequence[tuple[str, float]] = ()
     batch: int | None = None
     arrays: Sequence[tuple[str, Array]] = ()
-    """What the functions hold: labels, masks, weights, indices."""
+    """The arrays that the functions use: labels, masks, weights, indices."""
 
 
 def guess(factor: float, hints: Hints) -> str:
-    """What a factor may come from, as the end of a sentence."""
+    """The possible origin of a factor, as the end of a sentence."""
     if hints.batch:
         for value, said in (
             (hints.batch, f", and {hints.batch} is the batch size: the mean over the batch (1/m) is missing"),
-            (1 / hints.batch, f", and {hints.batch} is the batch size: it is divided by it once too often"),
+            (1 / hints.batch, f", and {hints.batch} is the batch size: the gradient is divided by it once too often"),
         ):
             if close(factor, value) and hints.batch > 1:
                 return said
@@ -33,9 +33,9 @@ def guess(factor: float, hints: Hints) -> str:
     if name:
         return f", which is {name}"
     if close(factor, 2):
-        return ": perhaps the 1/2 of the loss is missing"
+        return ": perhaps the factor 1/2 of the loss is missing"
     if close(factor, 0.5):
-        return ": perhaps the 2 of a square's derivative is missing"
+        return ": perhaps the factor 2 from the derivative of a square is missing"
     return ""
 
 
@@ -52,7 +52,7 @@ FORMS: tuple[tuple[str, Callable[[float], float]], ...] = (
 
 
 def named(value: float, hints: Hints) -> str:
-    """What a number may be: one that the functions hold, in one of these forms, or the ratio of two lengths."""
+    """The possible origin of a number: a constant of the functions in one of these forms, or a ratio of lengths."""
     numbers = [(name, v) for name, v in hints.numbers if np.isfinite(v) and abs(v) not in (0.0, 1.0)]
     for form, f in FORMS:
         names = [form.format(name) for name, v in numbers if close(value, f(v))]

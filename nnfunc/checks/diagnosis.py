@@ -1,8 +1,8 @@
-"""What is wrong with a gradient: hypotheses, tried from the simplest on, each of which must explain every number.
+"""Diagnosis of a wrong gradient by hypotheses, tried in order of simplicity. Each must explain every element.
 
-A hypothesis is a function Evidence -> Diagnosis | None. Most are of the form 'the true gradient is this transformation
-of the claimed one': it is applied to the whole claimed array a, and held against whatever is known of the true one, n.
-One that has a free constant, or that few numbers support, must hold at a second point too."""
+A hypothesis is a function Evidence -> Diagnosis | None. Most have the form 'the true gradient is this transformation
+of the claimed one': the transformation is applied to the whole claimed array a and compared with the measured elements
+of the true one, n. A hypothesis with a free constant, or with little support, must also hold at a second point."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nnfunc.checks.pattern import extent, telling
 
 
 class Diagnosis(NamedTuple):
-    """A kind, what to say about it, and the gradient as it should be where the hypothesis gives it."""
+    """A kind, its explanation, and the corrected gradient if the hypothesis provides one."""
 
     kind: str
     text: str
@@ -28,12 +28,12 @@ class Diagnosis(NamedTuple):
 
 
 class Point:
-    """What is known at one point: of the array in question, and of all.
+    """The evidence at one point, for the array in question and for all arrays.
 
     Args:
-        compare: measures the array in question; when it is first asked for, as it costs the most.
-        arrays: the values there.
-        claims: the claimed gradients there.
+        compare: measures the array in question; called lazily, as it is the most expensive part.
+        arrays: the values at this point.
+        claims: the claimed gradients at this point.
     """
 
     def __init__(
@@ -43,27 +43,28 @@ class Point:
 
     @cached_property
     def c(self) -> Comparison:
-        """The array in question."""
+        """The comparison for the array in question."""
         return self.compare()
 
 
 class Elsewhere(Protocol):
-    """The same at another point, so far away in units of the variables; None if it can't be."""
+    """Returns the evidence at another point, at a distance in units of the variables; None if there is none."""
 
     def __call__(
         self, distance: float, only: str = "", by: Mapping[str, Array] | None = None, few: bool = False
     ) -> Point | None:
-        """With `only` just this array is moved, with `by` these are, by so much; with `few` few of it is measured."""
+        """With `only`, moves just this array; with `by`, moves arrays by these amounts; with `few`, measures fewer
+        elements."""
 
 
 class Evidence:
-    """All that is known about one wrong array.
+    """The evidence about one wrong array.
 
     Args:
-        here: the array at the point that is checked.
-        elsewhere: the same at other points.
-        hints: what constants may be, and what the functions hold.
-        others: all arrays at the point.
+        here: the evidence at the checked point.
+        elsewhere: returns the evidence at other points.
+        hints: possible meanings of constants, and the arrays that the functions use.
+        others: the comparisons of all arrays at the point.
     """
 
     def __init__(
@@ -74,12 +75,12 @@ class Evidence:
 
     @cached_property
     def second(self) -> Point | None:
-        """Another point, at which a hypothesis must hold too."""
+        """Another point, at which a hypothesis must also hold."""
         return self.elsewhere(0.3)
 
     @cached_property
     def points(self) -> list[Comparison]:
-        """The array here and, where a constant fits a few numbers by chance, at two other points."""
+        """The array here and, if so few elements that a constant may fit by chance, at two other points."""
         if self.c.analytic.size > 3 and np.ptp(self.c.point) != 0:
             return [self.c]
         near = self.second if self.c.analytic.size <= FEW else self.elsewhere(0.3, few=True)
@@ -87,12 +88,12 @@ class Evidence:
         return [self.c, *(p.c for p in others if p is not None)]
 
     def at_both(self, condition: Callable[[Point], bool]) -> bool:
-        """Whether this holds at the point, and if so at another one too: that is only looked at then."""
+        """Whether the condition holds at the point and at another one, which is evaluated only if needed."""
         return condition(self.here) and (self.second is None or condition(self.second))
 
     @cached_property
     def both(self) -> list[Point]:
-        """The point and another one, or the one alone if there is no other."""
+        """The point and another one, or only the first if there is no other."""
         return [self.here] if self.second is None else [self.here, self.second]
 
 
@@ -108,7 +109,7 @@ def fits(c: Comparison, corrected: Array, where: Mask, scale: float = 1.0) -> bo
 
 
 def holds(e: Evidence, corrected: Callable[[Point], Array | None]) -> bool:
-    """Whether this gives the true gradient at the point and at another one; of few numbers, at a third."""
+    """Whether this is the true gradient at the point and at another one, and for small arrays at a third."""
     third = e.elsewhere(0.5) if e.c.analytic.size < 4 else None
     for point in (*e.both, *([] if third is None else [third])):
         gradient = corrected(point)
@@ -120,29 +121,29 @@ def holds(e: Evidence, corrected: Callable[[Point], Array | None]) -> bool:
 
 
 def peak(c: Comparison) -> float:
-    """The largest size of derivative and claim."""
+    """The largest magnitude of derivative and claim."""
     return float(np.nanmax(np.abs([c.numeric, c.analytic]), initial=0.0))
 
 
 def diagnose(e: Evidence, hypotheses: Iterable[Hypothesis]) -> Diagnosis:
-    """The simplest explanation of the numbers of one array; "unknown" if there is none."""
+    """The simplest explanation of one array; "unknown" if there is none."""
     return next((found for hypothesis in hypotheses if (found := hypothesis(e))), unknown(e.c))
 
 
 def unknown(c: Comparison) -> Diagnosis:
-    """Where the wrong elements are and by how much, where no word says why."""
+    """The location and size of the errors, without an explanation."""
     where = extent(c)
     known = c.wrong & c.measured
     with np.errstate(all="ignore"):
         ratio = (c.analytic / c.numeric)[known]
     ratio = ratio[np.isfinite(ratio)]
     share = float(c.wrong[telling(c) | c.wrong].mean()) if c.wrong.any() else 0.0
-    text = f"the gradient is wrong {where.text or 'in its one element'}"
-    text += f" ({share:.0%} of those that are not 0)" if where.kind == "scattered" else ""
+    text = f"the gradient is wrong {where.text or 'in its only element'}"
+    text += f" ({share:.0%} of the nonzero ones)" if where.kind == "scattered" else ""
     if ratio.size > 1:
         spread = f"between {ratio.min():.3g} and {ratio.max():.3g} (median {np.median(ratio):.3g})"
         text += f"; gradient / derivative lies {spread}"
     elif ratio.size:
         text += f"; gradient / derivative is {ratio[0]:.6g}"
-    text += ": no simple mistake explains it; look for a path through which the loss depends on this array and that"
-    return Diagnosis("unknown", f"{text} backward does not follow")
+    text += ": no simple mistake explains it; look for a path from this array to the loss that backward does not follow"
+    return Diagnosis("unknown", text)

@@ -1,4 +1,4 @@
-"""Hypotheses that come first: what they explain also looks like a factor, or like a mistake of a layer's linear map."""
+"""Hypotheses to try first: their mistakes also look like a factor, or like a mistake in a layer's linear map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nnfunc.checks.pattern import plural, slices, telling
 
 
 def _flat(e: Evidence) -> Diagnosis | None:
-    """The function is a step."""
+    """The function is a step function."""
 
     def flat(p: Point) -> bool:
         still = np.abs(p.c.numeric[p.c.measured]) <= 1e-9 * np.abs(p.c.analytic).max(initial=0)
@@ -19,13 +19,13 @@ def _flat(e: Evidence) -> Diagnosis | None:
         return None
     text = (
         "the loss does not change with this array at all (a step: round, sign, argmax, a threshold), and the gradient "
-        "is that of another function: a straight-through or surrogate gradient, which may be meant"
+        "is that of another function: a straight-through or surrogate gradient, which may be intended"
     )
     return Diagnosis("mask", text)
 
 
 def _whole(e: Evidence) -> Diagnosis | None:
-    """Made in an array of whole numbers."""
+    """Computed in an integer array."""
     if not e.at_both(lambda p: bool((p.c.analytic == np.rint(p.c.analytic)).all() and p.c.analytic.any())):
         return None
     numbers = [p.c.numeric[p.c.measured] for p in e.both]
@@ -33,13 +33,13 @@ def _whole(e: Evidence) -> Diagnosis | None:
         return None
     near = all((np.abs(p.c.analytic - p.c.numeric)[p.c.measured] < max(1.0, 0.5 * peak(p.c))).all() for p in e.both)
     text = (
-        "all values of the gradient are whole numbers, those of the derivative are not: it is made in an integer dtype"
+        "all values of the gradient are integers, those of the derivative are not: it is computed in an integer dtype"
     )
     return Diagnosis("precision", text) if near else None
 
 
 def _clipped(e: Evidence) -> Diagnosis | None:
-    """What is larger than a bound is the bound."""
+    """Values beyond a bound are clipped to it."""
     c = e.c
     bound = float(np.abs(c.analytic).max(initial=0))
     wrong = c.wrong & c.measured
@@ -75,12 +75,10 @@ def _normalised(e: Evidence) -> Diagnosis | None:
     if abs(changes - 1) < 1e-3:
         return None
     if abs(here - there) <= 1e-5 * here:
-        text = (
-            f"the norm of all gradients together is {here:.6g}, here and elsewhere: they are clipped or divided by it"
-        )
+        text = f"the norm of all gradients together is {here:.6g} at different points: they are clipped or normalised"
         return Diagnosis("scale", text, None)
     if abs(own - other) <= 1e-5 * own:
-        return Diagnosis("scale", f"its norm is {own:.6g}, here and elsewhere: it is clipped or divided by its norm")
+        return Diagnosis("scale", f"its norm is {own:.6g} at different points: it is clipped or divided by its norm")
     return None
 
 
@@ -100,15 +98,16 @@ def _repeated(e: Evidence) -> Diagnosis | None:
         zero = all((c.analytic[r] == 0).all() for r in wrong)
         if wrong and wrong <= again and once & there and there <= again | once and not zero:
             text = (
-                f"{slices(0, c.analytic.ndim, sorted(wrong))} are wrong, which {name} holds more than once: what "
-                "repeated indices bring is overwritten, and should be added (np.add.at(g, rows, dy), not g[rows] += dy)"
+                f"{slices(0, c.analytic.ndim, sorted(wrong))} are wrong, which {name} contains more than once: "
+                "contributions of repeated indices are overwritten and should be added (np.add.at(g, rows, dy), not "
+                "g[rows] += dy)"
             )
             return Diagnosis("missing-sum", text.replace(" are wrong", " is wrong") if len(wrong) == 1 else text)
     return None
 
 
 def _another(e: Evidence) -> Diagnosis | None:
-    """It is another array's gradient, or has it in it."""
+    """It is another array's gradient, or contains it."""
     c = e.c
     for name, other in e.others.items():
         if name == c.name or other.analytic.shape != c.analytic.shape or not other.measured.any():
@@ -117,18 +116,16 @@ def _another(e: Evidence) -> Diagnosis | None:
         near = np.abs(c.analytic - theirs) <= 2 * other.allowance()
         if other.measured.any() and near[other.measured].all():
             if other.wrong.any():
-                return Diagnosis("shift", f"it is the gradient of {name}: the names of the two are exchanged")
+                return Diagnosis("shift", f"it is the gradient of {name}: the two names are swapped")
             return Diagnosis("shift", f"it is the gradient of {name}: copied, or both are the same array")
         if other.wrong.any():
             continue
         for sign, word in ((1, "added"), (-1, "subtracted")):
             if telling(other).any() and holds(e, lambda p, name=name, sign=sign: p.c.analytic - sign * p.claims[name]):  # type: ignore[misc]
-                text = (
-                    f"the gradient of {name} is {word} in it: it is one array with that, or was meant for {name} alone"
-                )
+                text = f"the gradient of {name} is {word}: the two share an array, or the term belongs to {name} alone"
                 return Diagnosis("missing-term", text, c.analytic - sign * other.analytic)
     return None
 
 
 FIRST: tuple[Hypothesis, ...] = (_flat, _whole, _clipped, _normalised, _repeated, _another)
-"""What also looks like a factor, or like a mistake of a layer's linear map."""
+"""Hypotheses whose mistakes also look like a factor, or like a mistake in a layer's linear map."""

@@ -1,6 +1,6 @@
-"""Hypotheses about factors and products: an array at hand that is missing, or too much, as a factor of the gradient.
+"""Hypotheses about factors and products: a known array is missing from the gradient as a factor, or is an extra one.
 
-What is at hand are the parameters and the arrays that the functions hold. Each holds at a second point too."""
+Known arrays are the parameters and the arrays that the functions use. Each must also hold at a second point."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FORMS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
 
 
 def at_hand(e: Evidence) -> Iterator[tuple[str, Callable[[Point], Array], Array]]:
-    """(what it is called, its values at a point, its values here) of the arrays that fit this one, each way round."""
+    """(name, values at a point, values here) of the known arrays that broadcast to this one, in each orientation."""
     shape = e.c.analytic.shape
 
     def laid(v: Array) -> list[tuple[str, tuple[int, ...] | None]]:
@@ -70,7 +70,7 @@ def at_hand(e: Evidence) -> Iterator[tuple[str, Callable[[Point], Array], Array]
 
 
 def _factor(e: Evidence) -> Diagnosis | None:
-    """An array at hand, or a simple function of it, is missing as a factor, or is one too much."""
+    """A known array, or a simple function of it, is a missing or extra factor."""
     c = e.c
     if not c.measured.all() or not telling(c).any() or e.second is None:
         return None
@@ -98,20 +98,18 @@ def _factor(e: Evidence) -> Diagnosis | None:
 
 def _said(e: Evidence, values: Array, name: str, factor: str, corrected: Array) -> Diagnosis:
     if (values == 0).any() and len(different(values)) <= 3:
-        return Diagnosis(
-            "mask", f"the factor {factor} is missing: a mask that the forward has, or its scale", corrected
-        )
+        return Diagnosis("mask", f"the factor {factor} is missing: the forward's mask, or its scale", corrected)
     if name == "parameter":
-        text = f"the factor {factor} is missing: the derivative of what the forward makes of the parameter (chain rule)"
+        text = f"the factor {factor} is missing: the derivative of a function of the parameter (chain rule)"
         return Diagnosis("scale", text, corrected)
     if values.shape == e.c.analytic.shape and (values > 0).any() and (values < 0).any() and factor == name:
-        text = f"the factor {factor} is missing: what arrives from above is not passed on (the chain rule), or a weight"
+        text = f"the factor {factor} is missing: an upstream gradient (chain rule), or a weight"
         return Diagnosis("missing-term", text, corrected)
-    return Diagnosis("scale", f"each element lacks a factor of its own, {factor}", corrected)
+    return Diagnosis("scale", f"each element lacks its own factor, {factor}", corrected)
 
 
 def _factors(e: Evidence) -> Diagnosis | None:
-    """Each slice along an axis has a factor of its own."""
+    """Each slice along an axis has its own factor."""
 
     def of(c: Comparison, axis: int) -> Array | None:
         others = tuple(i for i in range(c.analytic.ndim) if i != axis)
@@ -135,7 +133,7 @@ def _factors(e: Evidence) -> Diagnosis | None:
             factors = of(e.c, axis)
             assert factors is not None
             which = ("rows", "columns")[axis] if e.c.analytic.ndim == 2 else f"slices along axis {axis}"
-            text = f"the {which} have each a factor of their own: {', '.join(f'{f:.4g}' for f in factors[:6])}"
+            text = f"the {which} are each off by their own factor: {', '.join(f'{f:.4g}' for f in factors[:6])}"
             kind = "sign" if np.allclose(np.abs(factors), 1, rtol=EQUAL) else "scale"
             more = "" if len(factors) <= 6 else ", …"
             return Diagnosis(
@@ -145,7 +143,7 @@ def _factors(e: Evidence) -> Diagnosis | None:
 
 
 def _two_values(e: Evidence) -> Diagnosis | None:
-    """Every element is right, or wrong by one factor: a mask, a sign or a factor in a part."""
+    """Every element is right or wrong by the same factor: a mask, a sign or a factor on a part."""
 
     def ratios(p: Point) -> list[float]:
         known = telling(p.c)
@@ -171,19 +169,19 @@ def _two_values(e: Evidence) -> Diagnosis | None:
         name = named(abs(factor), e.hints) or named(1 / abs(factor), e.hints)
         more = f" by {factor:.6g}{f' ({name})' if name else ''}" if abs(factor - 1) > EQUAL else ""
         return Diagnosis(
-            "mask", f"claim and derivative are each 0 in other elements, and differ{more} in the rest: a mask is not "
-            "the forward's, or missing with its scale"
+            "mask", f"gradient and derivative are 0 in different elements, and differ{more} in the rest: the mask is "
+            "not the forward's, or the mask and its scale are missing"
         )  # fmt: skip
     if abs(low + high) <= EQUAL * high and abs(high - 1) <= EQUAL:
         return Diagnosis(
             "sign", f"the gradient has the wrong sign in {int(e.c.wrong.sum())} elements; the others are right"
         )
     text = f"the gradient is {low:.6g} times the derivative in some elements and {high:.6g} times in the others"
-    return Diagnosis("scale", f"{text}: a factor of a part (a mask's scale, a count, a condition)")
+    return Diagnosis("scale", f"{text}: a factor on a part (a mask's scale, a count, a condition)")
 
 
 def _formulas(e: Evidence, p: Point) -> Iterator[tuple[str, str, Array]]:
-    """(what is in it, how it is written, values) of products and sums of the shape of the gradient, at a point."""
+    """(operands, expression, values) of products and sums with the shape of the gradient, at a point."""
     shape = e.c.analytic.shape
     held = [(k, np.asarray(v, np.float64)) for k, v in e.hints.arrays[:12] if v.ndim <= 2 and v.size <= 2000]
     at_hand = [*((k, v) for k, v in p.arrays.items() if v.ndim and v.size <= 2000), *held]
@@ -208,7 +206,7 @@ def _formulas(e: Evidence, p: Point) -> Iterator[tuple[str, str, Array]]:
 
 
 def _product(e: Evidence) -> Diagnosis | None:
-    """A product or sum of what is at hand, and the derivative another one, or none."""
+    """The gradient is a product or sum of known arrays, the derivative a different one, or none."""
     if not all(p.c.measured.all() for p in e.both) or e.c.analytic.size < 2:
         return None
 
@@ -229,13 +227,13 @@ def _product(e: Evidence) -> Diagnosis | None:
         return None
     true = found(lambda c: c.numeric)
     if true is None:
-        text = f"the gradient is {claim[1]}, which the derivative is not: another value or factor belongs into it"
+        text = f"the gradient is {claim[1]}, but the derivative is not: a different value or factor is needed"
         return Diagnosis("missing-term", text)
-    text = f"the gradient is {claim[1]}, and the derivative is {true[1]}"
+    text = f"the gradient is {claim[1]}, but the derivative is {true[1]}"
     if claim[0] == true[0] and "@" in claim[1]:
         return Diagnosis("transpose", text, e.c.numeric)
     return Diagnosis("missing-sum" if "sum" in true[1] else "missing-term", text, e.c.numeric)
 
 
 FACTORS: tuple[Hypothesis, ...] = (_two_values, _factor, _factors, _product)
-"""From the surest on."""
+"""In order of certainty."""

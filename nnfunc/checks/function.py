@@ -1,4 +1,4 @@
-"""What is checked: a function of named arrays, and the gradient that is claimed for it."""
+"""The subject of a check: a function of named arrays, and its claimed gradient."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class UserError(Exception):
-    """An exception of the code that is checked, and where it was raised.
+    """An exception of the checked code, and where it was raised.
 
     Args:
-        who: what the function is called.
-        error: what it raised.
+        who: the name of the function.
+        error: the exception.
     """
 
     def __init__(self, who: str, error: Exception) -> None:
         said, cause = str(error).rstrip("."), ""
         self.kind = "unknown"
         if "read-only" in said:
-            self.kind, cause = "mutation", ": it writes into what it was given; work on a copy"
+            self.kind, cause = "mutation", ": it writes into its arguments; work on a copy"
         elif re.search("shape|broadcast|dimension|mismatch|axis|axes|size|expected|names differ|unpack", said):
             self.kind = "shape"
         super().__init__(f"{who} raises {type(error).__name__}{_line(error)}{f': {said}' if said else ''}{cause}")
 
 
 def _line(error: Exception) -> str:
-    """The last line of the user's own code that an exception came from."""
+    """The last line of user code that raised an exception."""
     own = Path(__file__).parent.parent
     frames = [
         f
@@ -55,7 +55,7 @@ def _line(error: Exception) -> str:
 
 
 class Place(NamedTuple):
-    """Where an array lies in the vector of all of them."""
+    """The position of an array in the vector of all arrays."""
 
     name: str
     slice: slice
@@ -69,23 +69,23 @@ class Place(NamedTuple):
 
     @property
     def indices(self) -> NDArray[np.intp]:
-        """Where the elements are in the vector."""
+        """The indices of the elements in the vector."""
         return np.arange(self.slice.start, self.slice.stop)
 
     def of(self, vector: Array) -> Array:
-        """The array, a view of the vector of all."""
+        """The array, as a view of the vector."""
         return vector[self.slice].reshape(self.shape, order=self.order)
 
     def shaped(self, elements: NDArray[Scalar]) -> NDArray[Scalar]:
-        """The array of these elements."""
+        """These elements in the shape of the array."""
         return elements.reshape(self.shape, order=self.order)
 
 
 class Function:
-    """A function of named arrays as one of a vector, in float64, that counts its evaluations.
+    """A function of named arrays as a function of one float64 vector, which counts its evaluations.
 
-    Each evaluation gets arrays of its own, so that what is done to them shows, and harms no one; each keeps the memory
-    order it came in.
+    Each evaluation receives new arrays, so that modifications are detected and have no effect. Arrays keep their
+    memory order.
 
     Args:
         terms: arrays -> an array whose sum is the value.
@@ -101,7 +101,7 @@ class Function:
         self.raw, self.claims = terms, claims
         self.evaluations = 0
         self.refusal = ""
-        """What was raised last, away from the start."""
+        """The type of the last exception away from the start."""
         self.places: list[Place] = []
         parts, end = [], 0
         for name, value in start.items():
@@ -115,19 +115,19 @@ class Function:
         self.start: Array = np.concatenate([*parts, np.empty(0)])
 
     def arrays(self, vector: Array) -> dict[str, Array]:
-        """The arrays of a copy of the vector."""
+        """The arrays, as views of a copy of the vector."""
         own = vector.copy()
         return {place.name: place.of(own) for place in self.places}
 
     def vector(self, arrays: Claims) -> Array:
-        """The vector of arrays that have the right names and shapes."""
+        """The vector of arrays with the right names and shapes."""
         vector = np.empty(self.start.size)
         for place in self.places:
             place.of(vector)[...] = np.asarray(arrays[place.name])
         return vector
 
     def shift(self, by: Arrays) -> Array:
-        """The vector that moves the arrays of these names."""
+        """The vector that shifts the arrays with these names."""
         vector = np.zeros(self.start.size)
         for place in self.places:
             if place.name in by:
@@ -140,12 +140,12 @@ class Function:
         with np.errstate(all="ignore"):
             try:
                 return np.ravel(np.asarray(self.raw(self.arrays(vector)), np.float64))
-            except Exception as error:  # at the start it is the caller's to see; elsewhere the function has no value
+            except Exception as error:  # raised to the caller at the start; elsewhere the function has no value
                 self.refusal = type(error.__cause__ or error).__name__
                 return np.full(1, np.nan)
 
     def terms_at_start(self) -> Array:
-        """The terms at the point itself, where an error is the caller's to see."""
+        """The terms at the point itself, where exceptions are raised to the caller."""
         self.evaluations += 1
         with np.errstate(all="ignore"):
             return np.ravel(np.asarray(self.raw(self.arrays(self.start)), np.float64))
@@ -159,7 +159,7 @@ class Function:
                 return np.full(self.start.size, np.nan)
 
     def scales(self, vector: Array) -> Array:
-        """The root mean square of its array for each element (1 for an array of zeros): how far its steps may go."""
+        """For each element the root mean square of its array (1 for an array of zeros), as a scale for steps."""
         scales = np.ones(vector.size)
         for place in self.places:
             part = vector[place.slice]
@@ -182,7 +182,7 @@ class Function:
 
 
 def named_arrays(params: Mapping[str, ArrayLike], name: str = "params") -> dict[str, NDArray[np.floating]]:
-    """`params` as arrays of floats; an error says which is none."""
+    """Returns `params` as float arrays, or raises an error that names the invalid one."""
     if not isinstance(params, Mapping):
         raise TypeError(f"{name} is {type(params).__name__}, expected a dict of arrays")
     arrays = {}
@@ -194,8 +194,8 @@ def named_arrays(params: Mapping[str, ArrayLike], name: str = "params") -> dict[
         array = numeric(value, f"{name}[{key!r}]")
         if array.dtype.kind != "f" and not isinstance(value, (int, float)):
             raise TypeError(
-                f"{name}[{key!r}] has dtype {array.dtype}, expected floats: only these have a gradient; leave whole "
-                "numbers (labels, indices) out of the dict"
+                f"{name}[{key!r}] has dtype {array.dtype}, expected floats: only these have a gradient; leave integers "
+                "(labels, indices) out of the dict"
             )
         array = array.astype(np.float64) if array.dtype.kind != "f" else array
         if not np.isfinite(array).all():

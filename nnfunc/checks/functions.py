@@ -1,4 +1,4 @@
-"""check_function: a forward and a backward of any arrays, in the convention they are written in."""
+"""check_function, for a forward and a backward of any arrays in any calling convention."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_function(
     expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
-    """Checks a forward and a backward of any arrays, in the convention they are written in.
+    """Checks a forward and a backward of any arrays, whatever their calling convention.
 
     Args:
         forward: inputs -> (y, cache), or (y1, y2, ..., cache), (y, backprop), or y alone.
@@ -39,21 +39,21 @@ def check_function(
             gradients: one, a tuple or list in the order of the inputs, a dict by name ("W", "dW", "grad_W", ...), or a
             tuple with such a dict. None if forward returns it, as a function of dy, or is a loss that returns
             (value, gradients), as `scipy.optimize.minimize` takes with jac=True.
-        inputs: arrays of any layout, numbers, whole numbers and masks (which have no gradient), anything else (passed
-            on), tuples, lists and dicts of these. Or one dict of the inputs by name.
-        cache_first: whether backward takes the cache before dy; told by its arguments' names if not given.
+        inputs: float arrays of any layout, floats, integers and masks (which have no gradient), anything else (passed
+            unchanged), and tuples, lists and dicts of these. Or a single dict of the inputs by name.
+        cache_first: whether backward takes the cache before dy; inferred from its argument names by default.
         batch_size: the number of examples, if it is not the length of the first axis of inputs and outputs.
-        tolerance: relative to the largest derivative of an array: smaller differences are meant.
-        expected: of gradients that are meant to differ, by name, the reason: {"x": "straight-through"}.
-        key: of cotangents, random directions and moves; nn.key(0) if not given.
+        tolerance: relative to the largest derivative of an array; smaller differences are accepted.
+        expected: the reason for each gradient that differs intentionally, by name: {"x": "straight-through"}.
+        key: for cotangents, random directions and points; nn.key(0) by default.
     Returns:
-        a Report, whose arrays are called as forward's arguments; exceptions of forward and backward are findings.
+        a Report, whose arrays are named after forward's arguments; exceptions of forward and backward are findings.
     Raises:
-        TypeError, ValueError: forward takes another number of inputs, or no input is made of floats; they are not
-            finite; `expected` names no input.
+        TypeError, ValueError: forward takes a different number of inputs; no input is a float array; inputs are not
+            finite; `expected` contains an unknown name.
 
-    Outputs are weighted by random cotangents; of several it is said which a mistake comes from. A gradient that is
-    None, or not returned, is not checked, and neither are other things that are returned; the report says so.
+    Outputs are weighted by random cotangents. With several outputs, the report names those that cause a mistake.
+    Gradients that are None or not returned are not checked, nor are other returned values; the report notes this.
 
     >>> def forward(x, w):
     ...     return np.tanh(x @ w), (x, w)
@@ -89,7 +89,7 @@ _COTANGENT = re.compile(r"^(d[a-z0-9_]+|d?l?d?out.*|g|grad.*|.*_grad|.*_bar|delt
 
 
 class _Pair(Subject):
-    """A forward and a backward, called as they are written."""
+    """A forward and a backward, called in their own convention."""
 
     def __init__(
         self, forward: Callable[..., Any], backward: Callable[..., Any] | None, inputs: dict[str, Any], by_name: bool,
@@ -130,7 +130,7 @@ class _Pair(Subject):
             if np.size(result[0]) != 1 or not is_real(result[0]):
                 raise TypeError(
                     f"forward returned {kind_of(result[0])} and no function: expected (value, gradients), a loss, or "
-                    "(y, backprop); where they are two functions pass both"
+                    "(y, backprop); if forward and backward are two functions, pass both"
                 )
             return result[0], result[1] if len(result) == 2 else result[1:], False
         if self._outputs_only(len(result)):
@@ -143,20 +143,20 @@ class _Pair(Subject):
         return y, cache, several
 
     def _outputs_only(self, count: int) -> bool:
-        """Whether all that forward returns are outputs: backward takes a cotangent for each, and inputs."""
+        """Whether forward returns outputs only: backward takes a cotangent for each, and inputs."""
         rest = [name.lower() for name in self.taken or () if name not in self.inputs]
         given = len(self.taken or ()) - len(rest)
         return given > 0 and len(rest) == count and all(_COTANGENT.match(name) for name in rest)
 
     def smaller(self) -> Subject | None:
-        """The same pair with less of its arrays, along all axes of one length alike; None if they don't go together."""
+        """The same pair on smaller arrays, with axes of equal length cut alike; None if this does not work."""
         lengths = sorted({n for _, a in self._arrays() for n in a.shape}, reverse=True)
         for least in (3, 5, 8):
             free = (n for n in range(least, 2 * least + len(lengths)) if n not in lengths or n > least)
             cuts = {n: m for n, m in zip([n for n in lengths if n > least], free, strict=False) if m < n}
             inputs = {k: _cut(v, cuts) for k, v in self.inputs.items()}
             pair = _Pair(self.f, self.b, inputs, self.by_name, self.first)
-            with suppress(Exception):  # labels beyond the classes that are left, settings of the lengths there were
+            with suppress(Exception):  # labels beyond the remaining classes, settings that depend on the lengths
                 y, cache = pair.forward(pair.start)
                 dy = {k: np.ones(v.shape) for k, v in reals("y", y).items()}
                 gradients = pair.backward(cache, cotangent(y, dy)).gradients
@@ -179,7 +179,7 @@ class _Pair(Subject):
         return found._replace(gradients={self.names[k]: v for k, v in found.gradients.items()})
 
     def _returned(self, *values: Any) -> Any:
-        """What backward returns; in the other order of its arguments if that is the one it can be called with."""
+        """The result of backward, called with its arguments in the other order if it fails otherwise."""
         assert self.b is not None
         try:
             returned = called("backward", self.b, *self._arguments(*values))
@@ -192,12 +192,12 @@ class _Pair(Subject):
             except UserError:
                 self.first = not self.first
                 raise error from error.__cause__
-            self.notes.append("backward is taken to have the cache before dy: it fails otherwise")
+            self.notes.append("backward is assumed to take the cache before dy: it fails otherwise")
         self.unsure = False
         return returned
 
     def _arguments(self, y: Any, kept: Any, dys: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What backward is called with: cotangents and cache, and what is called as an input of forward."""
+        """The arguments of backward: cotangents, cache, and arguments named like inputs of forward."""
         taken = self.taken or []
         if self.fixed_dy:
             return (kept,)
@@ -226,7 +226,7 @@ class _Pair(Subject):
 
 
 def _as_array(value: Any) -> Any:
-    """An array of floats for lists of them."""
+    """Converts lists of floats to an array."""
     numbers = isinstance(value, list) and value and not leaves("", value)
     try:
         array = np.asarray(value) if numbers else None
@@ -236,7 +236,7 @@ def _as_array(value: Any) -> Any:
 
 
 def _cut(value: Any, lengths: Mapping[int, int]) -> Any:
-    """The first elements along all axes of these lengths."""
+    """Cuts all axes of these lengths."""
     if isinstance(value, np.ndarray):
         return value[tuple(slice(lengths.get(n, n)) for n in value.shape)]
     if isinstance(value, Mapping):
@@ -249,7 +249,7 @@ _NONE = object()
 
 
 def _cache_first(names: list[str]) -> bool | None:
-    """Whether the cache comes before the cotangents, as the names say; None if they don't."""
+    """Whether the cache is passed before the cotangents, judging by the names; None if they are unclear."""
     if len(names) < 2:
         return False
     first, last = names[0], names[-1]
@@ -263,7 +263,7 @@ def _cache_first(names: list[str]) -> bool | None:
 def in_precision(
     forward: Callable[..., Any], backward: Callable[..., Any] | None, inputs: Sequence[Any], dtype: np.dtype[Any]
 ) -> str:
-    """What is wrong with gradients computed in another precision; "" if they have its dtype and its digits.
+    """Describes what is wrong with gradients computed in another precision; "" if their dtype and accuracy are right.
 
     >>> in_precision(lambda x: x**2, lambda dy, x: 2 * dy * x, [np.ones(2)], np.dtype(np.float32))
     ''

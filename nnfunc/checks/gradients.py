@@ -1,4 +1,4 @@
-"""check_gradients: any NumPy code over a dict of arrays."""
+"""check_gradients, for any NumPy code over a dict of arrays."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ def check_gradients(
     expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
-    """Holds hand-written gradients against numeric ones, and says what is wrong with those that are.
+    """Compares hand-written gradients with numerical ones, and diagnoses those that are wrong.
 
     Works on any NumPy code over a dict of arrays.
 
     Args:
-        loss_fn: params -> a number (float or 0-d array).
-        grads_fn: params -> dict of gradients, one for each array of params, of its shape; or such a dict itself, in
-            which case less can be said about it (nothing can be asked at a second point).
-        params: the point, a dict of arrays of floats of any shape, also 0-d and empty ones. It should be a general one:
+        loss_fn: params -> a scalar (float or 0-d array).
+        grads_fn: params -> dict of gradients, one per array of params, with the same shape; or such a dict itself,
+            which limits the diagnosis, as it cannot be evaluated at a second point.
+        params: the point, a dict of float arrays of any shape, including 0-d and empty ones. Use generic values:
             zeros hide mistakes.
-        batch_size: the number of examples, if you like to have it recognised in factors.
-        tolerance: relative to the largest derivative of an array: smaller differences are meant.
-        expected: of gradients that are meant to differ, by name, the reason: {"W": "clipped"}.
-        key: of the random directions and moves; nn.key(0) if not given.
+        batch_size: the number of examples, to recognise it in factors.
+        tolerance: relative to the largest derivative of an array; smaller differences are accepted.
+        expected: the reason for each gradient that differs intentionally, by name: {"W": "clipped"}.
+        key: for random directions and points; nn.key(0) by default.
     Returns:
-        a Report: print it, look at its `findings`, or `assert_ok()` in a test.
+        a Report: print it, inspect its `findings`, or call `assert_ok()` in a test.
     Raises:
-        TypeError, ValueError: params are no floats or not finite; loss_fn gives no single number.
+        TypeError, ValueError: params are not floats or not finite; loss_fn does not return a single number.
 
-    Both functions get copies in float64, whatever the dtype of params. First they are called several times, to see
-    whether they are functions at all; then each derivative is computed with an error estimate, and the claimed value
-    is wrong if it differs by more. Where left and right derivative differ (a kink), any value between them is right,
-    and so is what the gradients around the point allow.
+    Both functions receive float64 copies, whatever the dtype of params. They are first called several times to verify
+    that they are pure functions. Each derivative is then computed with an error estimate, and a gradient is wrong if
+    it differs by more. Where the left and right derivatives differ (a kink), any value between them is correct,
+    and so is any value that the gradients around the point allow.
 
     >>> x, t = np.arange(6.0).reshape(3, 2), np.array([1.0, 0.0, 2.0])
     >>> def loss_fn(p):
@@ -82,7 +82,7 @@ batch (1/m) is missing.
     if not callable(grads_fn) and not isinstance(grads_fn, Mapping):
         raise TypeError(f"grads_fn is {type(grads_fn).__name__}, expected a function params -> dict, or a dict")
     if not callable(loss_fn):
-        raise TypeError(f"loss_fn is {type(loss_fn).__name__}, expected a function params -> number")
+        raise TypeError(f"loss_fn is {type(loss_fn).__name__}, expected a function params -> scalar")
     if batch_size is not None:
         batch_size = positive_int(batch_size, "batch_size")
     arrays = named_arrays(params)
@@ -100,7 +100,7 @@ batch (1/m) is missing.
             return grads_fn
         try:
             return grads_fn(ArrayDict(point) if immutable else point)
-        except Exception as error:  # whatever it is, it is the caller's
+        except Exception as error:  # any exception of the user's function
             raise UserError("grads_fn", error) from error
 
     sources = [f for f in (loss_fn, grads_fn) if callable(f)]
@@ -111,7 +111,7 @@ batch (1/m) is missing.
     try:
         rows, findings = examine(function, sources, rng, Hints(numbers, batch_size), fixed=fixed)
     except UserError as error:
-        function.terms_at_start()  # what loss_fn raises comes first
+        function.terms_at_start()  # an exception of loss_fn takes precedence
         rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
         findings = [Finding("", "", error.kind, f"{error}.")]
     notes = [note for note in [blind_spot(loss_fn)] if note]
@@ -120,7 +120,7 @@ batch (1/m) is missing.
 
 
 def _number(value: object) -> NDArray[Any]:
-    """What loss_fn returned, as an array of one number."""
+    """The value returned by loss_fn, as an array of one element."""
     if isinstance(value, (tuple, list)):
         raise TypeError(f"loss_fn returned a {type(value).__name__}, expected one number: return the loss alone")
     array = np.asarray(value)
@@ -134,7 +134,7 @@ def _number(value: object) -> NDArray[Any]:
 
 
 Explain = Callable[[Comparison, Diagnosis], Diagnosis | None]
-"""What is known beside the array itself, a layer's linear map, and says more than the numbers do."""
+"""A diagnosis from other information than the array's values, such as a layer's linear map."""
 
 
 @np.errstate(all="ignore")
@@ -154,16 +154,16 @@ def examine(
     """Checks one function: preflight, measuring, judging at kinks, a second point, diagnosis.
 
     Args:
-        function: what is checked.
-        sources: the user's functions, to look into what they hold.
-        rng: for directions and moves.
-        hints: what constants may be.
+        function: the function to check.
+        sources: the user's functions, whose constants and arrays are inspected.
+        rng: for random directions and points.
+        hints: possible meanings of constants.
         where: the layer.
-        fixed: the gradient is known at this point only.
-        names: what the two functions are called in messages.
-        explain: what more can be said about an array than its numbers do.
-        exhaustive: measure every element if there are not too many.
-        any_kink: let pass any value at kinks.
+        fixed: whether the gradient is known at this point only.
+        names: the names of the two functions in messages.
+        explain: an additional diagnosis of an array.
+        exhaustive: whether to measure every element, if there are not too many.
+        any_kink: whether to accept any value at kinks.
     """
     hints = hints._replace(arrays=held_arrays(held(sources)))
     another = partial(moved, function, rng)
@@ -171,7 +171,7 @@ def examine(
         claims = function.claims({})
         findings = form(function, claims, where)
         if not np.isfinite(function.terms_at_start()).all():
-            findings.append(Finding(where, "", "nonfinite", f"{names[0]} gives NaN or infinity at this point."))
+            findings.append(Finding(where, "", "nonfinite", f"{names[0]} returns NaN or infinity at this point."))
     else:
         findings = preflight(function, function.raw, sources, partial(another, 0.1), where, names)
     if findings:
@@ -207,7 +207,7 @@ def examine(
 
 
 def _shared(diagnoses: dict[str, Diagnosis], arrays: int) -> dict[str, Diagnosis]:
-    """What no word explains beside what one does may be wrong for the same reason; all together, for one they share."""
+    """Links unexplained arrays to an explained one, or to a common cause if all arrays are wrong."""
     told = [name for name, d in diagnoses.items() if d.kind == "missing-term"]
     every = len(diagnoses) == arrays > 2
     found = {}
@@ -215,10 +215,10 @@ def _shared(diagnoses: dict[str, Diagnosis], arrays: int) -> dict[str, Diagnosis
         if d.kind != "unknown":
             found[name] = d
         elif told:
-            text = f"{d.text.split(': no simple')[0]}; probably for the reason that {told[-1]} is: a missing term"
+            text = f"{d.text.split(': no simple')[0]}; probably for the same reason as {told[-1]}: a missing term"
             found[name] = Diagnosis("missing-term", text)
         else:
-            shared = "; all arrays are wrong: look at what they share, the derivative of the output or of the loss"
+            shared = "; all arrays are wrong: check what they share, the derivative of the output or of the loss"
             found[name] = d._replace(text=d.text + shared) if every else d
     return found
 
@@ -229,7 +229,7 @@ def _verdict(c: Comparison, refusal: str) -> str:
     undecided, kinks = int((~c.decided).sum()), int(c.kinked.sum())
     if undecided == c.analytic.size:
         nearby = f"no value nearby ({refusal})" if refusal else "no value nearby"
-        return f"undecided: {'too few digits to see it' if c.measured.any() else nearby}"
+        return f"undecided: {'too few accurate digits' if c.measured.any() else nearby}"
     error = float(np.nanmax(np.where(c.decided & (c.analytic != 0), 4 * c.error, 0), initial=0))
     digits = error / (float(np.nanmax(np.abs(c.numeric), initial=0)) or 1.0)
     right = "right" if digits < 1e-5 else f"right to {digits:.0e}"
@@ -256,16 +256,16 @@ def _diagnosis(
 ) -> Diagnosis:
     c = comparisons[place.name]
     if hidden == "stale":
-        return Diagnosis("stale", "the gradient does not change with the point: something is kept from an earlier one")
+        return Diagnosis("stale", "the gradient does not change with the point: a value from an earlier call is reused")
     if (c.kinked | ~c.wrong).all():
         at = tuple(np.argwhere(c.wrong)[0])
         text = (
-            f"the gradient is {c.analytic[at]:.6g} at a kink or a tie of the function, which the gradients around do "
-            "not allow"
+            f"the gradient is {c.analytic[at]:.6g} at a kink or a tie of the function, which is inconsistent with the "
+            "gradients around it"
         )
         return Diagnosis(
             "mask",
-            f"{text} (in {plural(int(c.wrong.sum()), 'element')}; of equal ones all together count once); elsewhere it "
+            f"{text} (in {plural(int(c.wrong.sum()), 'element')}; equal elements together count once); elsewhere it "
             "is right",
         )
 
@@ -297,7 +297,7 @@ def _diagnosis(
         found = diagnose(evidence, (*FACTORS, *TERMS))
     whole = c.measured.all() or found.corrected is None or hidden
     if not whole and found.corrected is not None and not is_right(measure, place, found.corrected):
-        return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}; but not in all")
+        return Diagnosis("unknown", f"in {int(c.measured.sum())} sampled elements {found.text}, but not in all")
     return found
 
 
@@ -307,6 +307,6 @@ def _finding(where: str, c: Comparison, d: Diagnosis, hidden: str) -> Finding:
     a, n = float(c.analytic[index]), float(c.numeric[index])
     error = abs(a - n) / (max(abs(a), abs(n)) or 1.0)
     fraction = float(c.affected.mean())
-    note = " (At the given point nothing shows, which hides it; this is at another one.)" if hidden == "hidden" else ""
+    note = " (The mistake does not show at the given point; this is at another one.)" if hidden == "hidden" else ""
     message = f"{label(where, c.name)}: {d.text}.{note}"
     return Finding(where, c.name, d.kind, message, index, a, n, error, fraction, c.analytic, c.numeric)

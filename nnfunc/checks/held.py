@@ -1,5 +1,5 @@
-"""What functions hold besides their arguments: the arrays, numbers and random generators in their closures, partial
-arguments, objects and globals. Named in messages ("12 is len(x)"), and watched for changes."""
+"""The arrays, numbers and random generators that functions use besides their arguments: in closures, partial
+arguments, objects and globals. They are named in messages ("12 is len(x)") and watched for modifications."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 DEPTH = 4
 LARGEST = 50_000_000
-"""Elements that a snapshot copies at most."""
+"""The largest number of elements that a snapshot copies."""
 
 
 def held(functions: Iterable[Callable[..., Any]]) -> dict[str, object]:
-    """The arrays, numbers and generators that functions hold, by the names they have there.
+    """The arrays, numbers and generators that functions use, by their names there.
 
     >>> x, rate = np.zeros((12, 3)), 0.5
     >>> sorted(held([partial(np.dot, x), lambda: None]))
@@ -71,7 +71,7 @@ def _inside(value: object, name: str) -> Iterator[tuple[str, object]]:
 
 
 class Snapshot:
-    """A copy of what functions hold, to tell afterwards what was changed.
+    """A copy of the arrays that functions use, to detect modifications.
 
     >>> x = np.zeros(3)
     >>> before = Snapshot([partial(np.dot, x)])
@@ -93,11 +93,11 @@ class Snapshot:
         self.global_state = repr(np.random.get_state())  # noqa: NPY002  # it is watched, not used
 
     def changed(self) -> list[str]:
-        """The names of the arrays that have other values now."""
+        """The names of the arrays whose values have changed since."""
         return [k for k, v in self.arrays.items() if not np.array_equal(v, self.copies[k], equal_nan=True)]
 
     def drawn(self) -> list[str]:
-        """The random generators that were drawn from since."""
+        """The names of the random generators that have been used since."""
         names = [k for k, v in self.generators.items() if _state(v) != self.states[k]]
         if repr(np.random.get_state()) != self.global_state:  # noqa: NPY002
             names.append("np.random")
@@ -112,7 +112,7 @@ def _state(generator: object) -> str:
 
 
 def named_numbers(values: Mapping[str, object], skip: Iterable[str] = ()) -> list[tuple[str, float]]:
-    """(how it is called, value) of the numbers among what functions hold, and of the lengths of its arrays.
+    """(name, value) of the numbers that functions use, and of the lengths of their arrays.
 
     >>> named_numbers({"keep": 0.75, "x": np.zeros((12, 3))})
     [('keep', 0.75), ('len(x)', 12.0), ('x.shape[1]', 3.0)]
@@ -129,7 +129,7 @@ def named_numbers(values: Mapping[str, object], skip: Iterable[str] = ()) -> lis
 
 
 def held_arrays(values: Mapping[str, object]) -> list[tuple[str, NDArray[Any]]]:
-    """(how it is called, values) of the arrays of numbers among what functions hold.
+    """(name, values) of the numeric arrays that functions use.
 
     >>> held_arrays({"keep": 0.75, "x": np.zeros(2, int)})
     [('x', array([0, 0]))]

@@ -1,4 +1,4 @@
-"""Hypotheses about an array alone: the true gradient is a transformation of the claimed one."""
+"""Hypotheses about a single array: the true gradient is a transformation of the claimed one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nnfunc.checks.pattern import enough, extent, few, listed, plural, telling
 
 
 def _zero(e: Evidence) -> Diagnosis | None:
-    """Nothing, or what rounding leaves of it."""
+    """Zero, up to rounding."""
     c = e.c
     dust = 1e-12 * float(np.abs(c.numeric[c.measured]).max(initial=0))
     if (np.abs(c.analytic[c.wrong]) > dust).any():
@@ -25,7 +25,7 @@ def _zero(e: Evidence) -> Diagnosis | None:
     if where.kind == "scattered" or (where.kind == "slices" and few(c) and c.wrong.sum() == 1):
         return None
     place = "" if where.kind == "all" else f" {where.text}"
-    return Diagnosis("zero", f"the gradient is 0{place}, but the loss depends on it: it was detached, or never added")
+    return Diagnosis("zero", f"the gradient is 0{place}, but the loss depends on it: it was detached or never added")
 
 
 def _scale(e: Evidence) -> Diagnosis | None:
@@ -60,7 +60,7 @@ def _scale(e: Evidence) -> Diagnosis | None:
 
 
 def _rounded(e: Evidence) -> Diagnosis | None:
-    """Right, but for the digits of float32."""
+    """Correct up to float32 precision."""
     c = e.c
     known, a = c.measured, c.analytic
     gap, size = (a - np.nan_to_num(c.numeric))[known], float(np.abs(c.numeric[known]).max(initial=0))
@@ -68,13 +68,13 @@ def _rounded(e: Evidence) -> Diagnosis | None:
         return None
     return Diagnosis(
         "precision",
-        f"the gradient is off by about {float(np.abs(gap).max()) / size:.1e}: its values are float32's, the formula is "
-        "right (compute in float64 to check it, or check the loss in float32 too)",
+        f"the gradient is off by about {float(np.abs(gap).max()) / size:.1e}: its values have float32 precision, the "
+        "formula is right (compute it in float64, or check the loss in float32 too)",
     )
 
 
 def _penalty(e: Evidence) -> Diagnosis | None:
-    """A multiple of the parameter, or of its sign, too much or too little."""
+    """A missing or extra multiple of the parameter, or of its sign."""
     c = e.c
     forms: list[tuple[str, Callable[[Array], Array]]] = [("parameter", lambda v: v), ("sign(parameter)", np.sign)]
     for form, of in forms:
@@ -89,10 +89,10 @@ def _penalty(e: Evidence) -> Diagnosis | None:
             continue
         name = named(abs(coefficient), e.hints)
         known_as = f", which is {name}" if name else ""
-        much = "too much" if coefficient > 0 else "too little"
+        much = "has an extra term" if coefficient > 0 else "lacks a term"
         text = (
-            f"the gradient has {abs(coefficient):.6g} · {form} {much}{known_as}: a penalty that only one of loss and "
-            "gradient has, or has with another factor"
+            f"the gradient {much} {abs(coefficient):.6g} · {form}{known_as}: a penalty is missing, or has a different "
+            "factor, in the loss or in the gradient"
         )
         return Diagnosis("penalty", text, c.analytic - coefficient * of(c.point))
     return None
@@ -102,23 +102,23 @@ _claim, _value, _truth = attrgetter("analytic"), attrgetter("point"), attrgetter
 
 
 def _scale_and_penalty(e: Evidence) -> Diagnosis | None:
-    """A factor on the part that the data give, beside a penalty's that is right."""
+    """A factor on the data term, with a correct penalty term."""
     c, points = e.c, e.points if e.c.analytic.size > 4 else [p.c for p in e.both]
     a, v, n = (np.concatenate([of(p)[p.measured] for p in points]) for of in (_claim, _value, _truth))
     parts = np.stack([a, v], axis=1) / [np.linalg.norm(a) or 1.0, np.linalg.norm(v) or 1.0]
     if a.size < 5 or np.linalg.matrix_rank(parts, tol=1e-6) < 2:
         return None
     (inverse, coefficient), *_ = np.linalg.lstsq(np.stack([a, v], axis=1), n, rcond=None)
-    if np.linalg.norm(inverse * a) < 1e-2 * np.linalg.norm(n):  # hardly any of the claim is in it
+    if np.linalg.norm(inverse * a) < 1e-2 * np.linalg.norm(n):  # the claim hardly contributes
         return None
     hold = [fits(p, inverse * p.analytic + coefficient * p.point, p.measured, abs(inverse)) for p in points]
     if not inverse or abs(inverse - 1) < 1e-2 or not all(hold):
         return None
     factor = 1 / float(inverse)
     corrected = inverse * c.analytic + coefficient * c.point
-    # with the data's part d and a right penalty c: a = f·d + c·v and n = d + c·v, so n = a/f + c·(1 − 1/f)·v
+    # with the data term d and a correct penalty c: a = f·d + c·v and n = d + c·v, so n = a/f + c·(1 − 1/f)·v
     strength = coefficient / (1 - inverse)
-    aside = f"beside a penalty of {strength:.4g} · parameter, "
+    aside = f"apart from a penalty of {strength:.4g} · parameter, "
     if abs(factor + 1) < 1e-6:
         return Diagnosis("sign", f"{aside}the gradient has the wrong sign", corrected)
     size = f"{abs(factor):.6g} times too large" if abs(factor) > 1 else f"{1 / abs(factor):.6g} times too small"
@@ -138,7 +138,7 @@ def _sparse(e: Evidence) -> Diagnosis | None:
         and fits(e.second.c, np.where(c.wrong, -e.second.c.analytic, e.second.c.analytic), e.second.c.measured)
     ):
         return Diagnosis(
-            "sign", f"the gradient has the wrong sign in {plural(count, 'element')} ({listed(c)}), the rest is right"
+            "sign", f"the gradient has the wrong sign in {plural(count, 'element')} ({listed(c)}); the rest is right"
         )
     elements = f"element {listed(c)} is" if count == 1 else f"{count} elements are"
     more = "" if count == 1 else f" ({listed(c)})"
@@ -151,7 +151,7 @@ def _sparse(e: Evidence) -> Diagnosis | None:
 
 
 def _transpose(e: Evidence) -> Diagnosis | None:
-    """Two axes exchanged."""
+    """Two axes swapped."""
     c = e.c
     for i, j in combinations(range(c.analytic.ndim), 2):
         if c.analytic.shape[i] == c.analytic.shape[j] > 1:
@@ -180,19 +180,19 @@ def _flip(e: Evidence) -> Diagnosis | None:
 
 
 def _shift(e: Evidence) -> Diagnosis | None:
-    """Moved, or slices in another order."""
+    """Elements shifted, or slices permuted."""
     c = e.c
     return (shifted(c, range(c.analytic.ndim)) or _permuted(e)) if enough(c) else None
 
 
 def shifted(c: Comparison, along: Sequence[int]) -> Diagnosis | None:
-    """Moved by some places along one or two of these axes, round the end or out of it."""
+    """Shifted by a few positions along one or two of these axes, with or without wrapping around."""
     for count in (1, 2):
         for axes in combinations(along, count):
             steps = [[s for s in (1, -1, 2, -2, 3, -3) if abs(s) < c.analytic.shape[axis]] for axis in axes]
             for step in product(*steps):
                 corrected = np.roll(c.analytic, step, axes)
-                inside = np.ones(c.analytic.shape, bool)  # what has not come round from the other end
+                inside = np.ones(c.analytic.shape, bool)  # elements that did not wrap around
                 for s, axis in zip(step, axes, strict=True):
                     index = [slice(None)] * c.analytic.ndim
                     index[axis] = slice(None, s) if s > 0 else slice(s, None)
@@ -202,12 +202,12 @@ def shifted(c: Comparison, along: Sequence[int]) -> Diagnosis | None:
                 varied = np.ptp(corrected[inside]) > 0 if inside.any() else False
                 if fits(c, corrected, c.measured) or (overlap and varied and fits(c, corrected, inside)):
                     moves = " and ".join(f"{-s:+d} along axis {a}" for s, a in zip(step, axes, strict=True))
-                    return Diagnosis("shift", f"the gradient is moved by {moves}", corrected)
+                    return Diagnosis("shift", f"the gradient is shifted by {moves}", corrected)
     return None
 
 
 def _permuted(e: Evidence) -> Diagnosis | None:
-    """Rows (or slices along another axis) in another order; of a few numbers, in the same one elsewhere."""
+    """Rows, or slices along another axis, permuted; for small arrays, in the same way at a second point."""
     c = e.c
     if not c.measured.all() or c.analytic.size < 2:
         return None
@@ -222,7 +222,7 @@ def _permuted(e: Evidence) -> Diagnosis | None:
             if again is None or not fits(c, corrected, c.measured):
                 continue
             if fits(again, np.take(again.analytic, order, axis), again.measured):
-                return Diagnosis("shift", f"the gradient's slices along axis {axis} are in another order", corrected)
+                return Diagnosis("shift", f"the gradient's slices along axis {axis} are permuted", corrected)
     return None
 
 
@@ -251,13 +251,13 @@ def _mask(e: Evidence) -> Diagnosis | None:
     if not wrong.any() or not (kept | dropped)[wrong].all() or not (turned or (telling(c) & ~wrong).any()):
         return None
     if turned:
-        text = "the gradient is 0 where it should not be, and the other way round: a mask is turned round"
+        text = "the gradient is 0 where it should not be, and vice versa: a mask is inverted"
         return Diagnosis("mask", text)
     texts = [f"0 in {plural(int(dropped.sum()), 'element')} where it should not be"] if dropped.any() else []
     texts += [f"not 0 in {plural(int(kept.sum()), 'element')} where it should be"] if kept.any() else []
     text = f"the gradient is {', and '.join(texts)}"
     return Diagnosis(
-        "mask", f"{text}; the others are right: a mask keeps or drops other elements than the forward does"
+        "mask", f"{text}; the others are right: a mask keeps or drops different elements than the forward does"
     )
 
 
@@ -281,27 +281,27 @@ def _small(e: Evidence) -> Diagnosis | None:
     if noise:
         exact = (c.analytic == c.analytic.astype(np.float32)).all()
         like = "float32" if relative < 1e-6 else "float16"
-        of = "its values are float32's" if exact else f"as if something were computed in {like}, or by subtracting"
+        of = "its values are float32" if exact else f"as if something were computed in {like}, or by subtracting"
         return Diagnosis(
             "precision",
-            f"the gradient is off by about {relative:.1e}, without a pattern that stays when the point moves: the "
-            f"formula is right, the arithmetic is not ({of}{'' if exact else ' large numbers from each other'})",
+            f"the gradient is off by about {relative:.1e}, without a pattern that persists at other points: the "
+            f"formula is right, the arithmetic is imprecise ({of}{'' if exact else ' large numbers from each other'})",
         )
     known &= telling(c)
     ratio = (c.analytic[known] - c.numeric[known]) / c.numeric[known]
     ratio = ratio[np.isfinite(ratio)]
     one_way = ratio.size < 4 or max((ratio > 0).mean(), (ratio < 0).mean()) > 0.8
     if relative > 1e-3 and not one_way:
-        text = f"the gradient is off by about {relative:.1e}, in some elements too large, in others too small"
+        text = f"the gradient is off by about {relative:.1e}, too large in some elements and too small in others"
         return Diagnosis("missing-term", f"{text}: a weak path is missing, or has a wrong factor")
     return Diagnosis(
         "small",
-        f"the gradient is off by about {relative:.1e} everywhere, in a smooth way: look for an ε that only one of "
-        "forward and backward has, a rounded constant or a clipped value",
+        f"the gradient is off by about {relative:.1e} everywhere, smoothly: look for an ε in only one of forward and "
+        "backward, a rounded constant or a clipped value",
     )
 
 
 ALONE: tuple[Hypothesis, ...] = (
     _zero, _rounded, _scale, _penalty, _scale_and_penalty, _sparse, _transpose, _flip, _shift, _axis, _mask, _small,
 )  # fmt: skip
-"""From the simplest on."""
+"""In order of simplicity."""

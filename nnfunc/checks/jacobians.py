@@ -1,4 +1,4 @@
-"""check_jacobian and check_hessian: matrices of derivatives, each entry held against its numeric value."""
+"""check_jacobian and check_hessian: matrices of derivatives, compared entry by entry with numerical values."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def check_jacobian(
     expected: Mapping[str, str] | None = None,
     key: Key | None = None,
 ) -> Report:
-    """Checks a Jacobian, as `scipy.optimize.least_squares` and `root` take it: row i, column j is ∂f_i/∂x_j.
+    """Checks a Jacobian, as used by `scipy.optimize.least_squares` and `root`: row i, column j is ∂f_i/∂x_j.
 
     Args:
         f: x, *args -> residuals (m,) or outputs of any shape; or (outputs, Jacobian), then jac is None.
-        jac: x, *args -> (m, n), in general the shape of the outputs, then that of x; sparse matrices and linear
-            operators are made dense.
-        x: (n,) or of any shape, the point.
-        args: what both take beside x.
-        tolerance, expected, key: as in `check_function`; the array is called "jac".
+        jac: x, *args -> (m, n), or in general the shape of the outputs followed by that of x; sparse matrices and
+            linear operators are converted to dense arrays.
+        x: the point, (n,) or of any shape.
+        args: further arguments of both.
+        tolerance, expected, key: as in `check_function`; the array is named "jac".
     Returns:
-        a Report on one array "jac": rows are outputs, columns elements of x.
+        a Report for one array "jac": rows are outputs, columns elements of x.
 
     >>> def f(x):
     ...     return np.array([x[0] * x[1], np.sin(x[1])])
@@ -85,17 +85,17 @@ def check_hessian(
     """Checks second derivatives: a Hessian, its diagonal, or its products with vectors.
 
     Args:
-        grad: x, *args -> the gradient, of x's shape; or the function itself, x, *args -> a number, which leaves fewer
-            digits; or (gradient, Hessian), then hess is None: a custom objective of XGBoost or LightGBM.
-        hess: x, *args -> the Hessian (n, n), or its diagonal, of x's shape; or x, v, *args -> its product with v
+        grad: x, *args -> the gradient, with x's shape; or the function itself, x, *args -> scalar, which is less
+            accurate; or (gradient, Hessian), then hess is None: a custom objective of XGBoost or LightGBM.
+        hess: x, *args -> the Hessian (n, n), or its diagonal, with x's shape; or x, v, *args -> its product with v
             (`hessp` of `scipy.optimize.minimize`).
-        x: (n,) or of any shape, the point.
-        args: what both take beside x.
-        tolerance, expected, key: as in `check_function`; the array is called "hess".
+        x: the point, (n,) or of any shape.
+        args: further arguments of both.
+        tolerance, expected, key: as in `check_function`; the array is named "hess".
     Returns:
-        a Report on one array "hess".
+        a Report for one array "hess".
 
-    Of a diagonal only ∂g_i/∂x_i is checked, also where g_i depends on other elements of x.
+    For a diagonal only ∂g_i/∂x_i is checked, even where g_i depends on other elements of x.
 
     >>> t = np.array([0.0, 1.0, 1.0])
     >>> def objective(margin):
@@ -145,7 +145,7 @@ def _point(x: ArrayLike) -> Array:
 
 
 def _dense(matrix: Any, columns: int) -> NDArray[Any]:
-    """A matrix as an array: of sparse matrices and linear operators too."""
+    """A matrix as a dense array, also from sparse matrices and linear operators."""
     if hasattr(matrix, "toarray"):
         return np.asarray(matrix.toarray())
     if hasattr(matrix, "matvec") and not isinstance(matrix, np.ndarray):
@@ -154,7 +154,7 @@ def _dense(matrix: Any, columns: int) -> NDArray[Any]:
 
 
 def _numeric_gradient(f: Callable[[Array], Any], at: Array) -> Array:
-    """A gradient of some 10 digits, by central differences extrapolated twice."""
+    """A gradient accurate to about 10 digits, by central differences extrapolated twice."""
     h = 2e-2 * np.maximum(np.abs(at), 0.1 * (float(np.sqrt(np.mean(at * at))) or 1.0))
     gradient = np.empty(at.shape)
     for i in np.ndindex(at.shape):
@@ -176,7 +176,7 @@ def _report(
     sources: list[Callable[..., Any]], said: tuple[str, str], tolerance: float, expected: Mapping[str, str] | None,
     key: Key | None, of_gradient: bool = False,
 ) -> Report:  # fmt: skip
-    """The check of a matrix: row i is the gradient of output i alone, at a point of its own, which begins at x."""
+    """Checks a matrix: row i is the gradient of output i alone, at its own point, initially x."""
     began = time.perf_counter()
     meant = Meant(tolerance, expected or {}, (name,))
     rng = generator(new_key(0) if key is None else key)
@@ -190,7 +190,7 @@ def _report(
         shape = x.shape if diagonal else y.shape + x.shape
         if y.dtype.kind not in "fiu" or (of_gradient and y.shape != x.shape):
             raise TypeError(
-                f"{said[0]} gives {y.dtype} of shape {y.shape}, expected reals" + " of x's shape" * of_gradient
+                f"{said[0]} returns {y.dtype} of shape {y.shape}, expected reals" + " with x's shape" * of_gradient
             )
         if claimed.shape != shape and claimed.shape == (y.size, x.size):  # outputs and x flattened
             shape = claimed.shape
@@ -206,7 +206,7 @@ def _report(
                 lambda a: parts.terms(a[name]), lambda a: {name: parts.claims(a[name])}, {name: parts.start}
             )
             rows, findings = examine(function, sources, rng, hints, names=said, explain=more)
-            if not findings:  # what is wrong is no matter of elements that are not so apart as they seem
+            if not findings:  # repeated without at_once, as elements may not be independent
                 break
         evaluations = parts.evaluations
         findings = [f._replace(message=f.message.replace(", the array (", ", expected (")) for f in findings]
@@ -217,7 +217,7 @@ def _report(
 
 
 def _explained(c: Comparison, found: Diagnosis, y_ndim: int) -> Diagnosis | None:
-    """What the matrix says, seen as the map from cotangents to gradients."""
+    """A diagnosis of the matrix as a map from cotangents to gradients."""
     if found.kind not in ("unknown", "penalty") or not c.measured.all() or not y_ndim:
         return None
     axes = (*range(y_ndim, c.numeric.ndim), *range(y_ndim))
@@ -227,7 +227,7 @@ def _explained(c: Comparison, found: Diagnosis, y_ndim: int) -> Diagnosis | None
 class _Rows:
     """Σ_i f_i(X_i), whose gradient in X is the Jacobian if each row X_i is x.
 
-    Of a diagonal f_i(x with X_i as element i). What was evaluated is kept: most rows are at the same point.
+    For a diagonal, f_i(x with X_i as element i). Evaluations are cached: most rows are at the same point.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class _Rows:
         return point
 
     def is_elementwise(self, rng: Generator) -> bool:
-        """Whether each output seems to depend on its own element alone, so that all can be moved at once."""
+        """Whether each output appears to depend on its own element alone, so that all can be moved at once."""
         moved = self.x + 0.1 * np.abs(self.x) * rng.normal(size=self.x.shape)
         together, sample = self.value(moved), rng.permutation(self.x.size)[:50]
         return all(self.value(self.point(moved, int(i)))[i] == together[i] for i in sample)

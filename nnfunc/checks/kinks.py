@@ -1,4 +1,4 @@
-"""What may look wrong at a point and is not: kinks, ties, kinks beside the point; and other points, which decide."""
+"""Correct gradients that look wrong: kinks and ties at or near the point. Other points decide in case of doubt."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
 
 SHOWN = 12
-"""So many wrong elements tell what the others are."""
+"""The number of wrong elements that are examined as representative of the others."""
 
 
 def moved(function: Function, rng: Generator, distance: float, only: str = "", zeros: bool = True) -> Array | None:
-    """Another point, that far away in units of the variables, or less where the function has no value there.
+    """Returns another point at this distance in units of the variables, or nearer if the function has no value there.
 
-    What is between −1 and 1 stays there: probabilities, correlations. With `only`, just this array is moved; without
-    `zeros`, single zeros in an array stay what they are.
+    Values between −1 and 1 stay in this range: probabilities, correlations. With `only`, just this array is moved;
+    without `zeros`, single zeros in an array are kept.
     """
     own = np.abs(function.start)
     size = np.where(own == 0, 0.1 * function.scales(function.start), own)
@@ -40,13 +40,13 @@ def moved(function: Function, rng: Generator, distance: float, only: str = "", z
 
 
 def allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_value: bool) -> dict[str, Comparison]:
-    """At a kink of several variables at once, what the gradients all around allow is right too.
+    """Accepts, at a kink of several variables at once, any value that the gradients around the point allow.
 
-    A ReLU at 0 for many examples has a derivative from left and from right that each drop some of them; to drop all is
-    right, and is what the gradient is nearby, if the bias goes down. Without a bias it is nowhere, but still what
-    backpropagation gives (its rule of the chain holds for smooth functions only), so a plain 0 is let pass, unless 0 is
-    all that the gradient is nearby too. With `any_value`, parts that are right by themselves are known to make up
-    the function, and all kinks are let pass.
+    For a ReLU at 0 for many examples, the left and the right derivative each drop some of them. Dropping all is
+    correct, and is the gradient nearby if the bias decreases. Without a bias it occurs nowhere, but it is still the
+    result of backpropagation (the chain rule holds for smooth functions only), so exactly 0 is accepted unless the
+    gradient is 0 everywhere nearby. With `any_value`, the parts of the function are known to be correct, and all
+    values at kinks are accepted.
     """
     function, rng = measure.function, measure.rng
     single = comparisons
@@ -66,7 +66,7 @@ def allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_val
     for side in (
         -1e-40,
         1e-40,
-    ):  # all that is 0 to one side: a row whose units are all off sits at a kink of many layers
+    ):  # all zeros moved to one side: a row whose units are all off is at a kink of many layers
         zeros = np.where(measure.vector == 0, side, 0.0)
         around += [function.gradient(measure.vector + zeros * rng.uniform(0.5, 1, size=size)) for _ in range(2)]
     low, high = np.nanmin(around, axis=0), np.nanmax(around, axis=0)
@@ -81,7 +81,7 @@ def allow_at_kinks(measure: Measure, comparisons: dict[str, Comparison], any_val
 
 
 def _nearest(measure: Measure, draws: int = 8) -> list[Array]:
-    """The claims so near to the point that no kink beside it lies between; the last ones are those at the nearest."""
+    """The claims so close to the point that no other kink lies in between; the closest ones last."""
     vector, rng = measure.vector, measure.rng
     steps = [np.where(vector == 0, least, 8 * EPS * vector) for least in (1e-15, 1e-25, 1e-40)]
     return [measure.function.gradient(vector + s * rng.normal(size=vector.size)) for s in steps for _ in range(draws)]
@@ -94,14 +94,14 @@ def _jumps(claims: Array, around: list[Array], place: Place, share: float = 0.0)
 
 
 def _exactly_at(measure: Measure, place: Place, nearest: list[Array]) -> Mask:
-    """The elements that are at a kink itself, not at one beside the point: the claim jumps at any step."""
+    """The elements exactly at a kink, not near one: the claim jumps at any step."""
     return _jumps(measure.gradient, nearest, place, 0.2)
 
 
 def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Comparison]:
-    """Wrong elements at a kink that no element shows by itself: the median of equal numbers changes with none of them.
+    """Wrong elements at a kink that no single element shows: the median of equal values changes with none of them.
 
-    If the claims beside the point are right, but not near the derivatives at it, then it is one.
+    It is such a kink if the claims next to the point are right, but far from the derivatives at the point.
     """
     function, rng = measure.function, measure.rng
     point = measure.vector + 1e-6 * measure.scales * rng.normal(size=measure.vector.size)
@@ -113,9 +113,9 @@ def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Com
             continue
         gradient = function.gradient(point) if gradient is None else gradient
         peak, jumps = float(np.nanmax(np.abs([c.numeric, c.analytic]))), False
-        if not (np.abs(c.analytic - c.numeric)[c.wrong] > 1e-2 * peak).any():  # a jump is no small matter
+        if not (np.abs(c.analytic - c.numeric)[c.wrong] > 1e-2 * peak).any():  # a jump is a large difference
             continue
-        largest = np.argsort(-np.abs(gradient[place.slice]))[:SHOWN]  # where another element has become the one
+        largest = np.argsort(-np.abs(gradient[place.slice]))[:SHOWN]  # another element may have become the selected one
         for i in np.union1d(accused, largest) + place.slice.start:
             slope = central(function.along_element(point, int(i)), float(measure.scales[i]), measure.digits, first=1e-7)
             if not abs(gradient[i] - slope.value) + slope.error <= 1e-4 * peak:
@@ -131,9 +131,9 @@ def _ties(measure: Measure, comparisons: dict[str, Comparison]) -> dict[str, Com
 def _together(
     measure: Measure, comparisons: dict[str, Comparison], single: dict[str, Comparison]
 ) -> dict[str, Comparison]:
-    """Elements at a kink may each be right and all together wrong: of the largest of equal numbers only one counts.
+    """Elements at a kink may each be right and together wrong: of several equal maxima only one counts.
 
-    If moving them together is smooth, the claim along this direction has to be right.
+    If the function is smooth when they move together, the claim along this direction must be right.
     """
     function, found, near = measure.function, dict(comparisons), None
     for place in function.places:
@@ -158,10 +158,10 @@ def _together(
 
 
 def confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
-    """What differs by so little that a kink beside the point may be the cause has to be wrong at other points too.
+    """Requires small differences, which a kink near the point may cause, to be wrong at other points too.
 
-    So has all that is made of right parts, with `any_kink`: two kinks in a row may undo each other, and what the rule
-    of the chain gives there is not the derivative.
+    With `any_kink`, this applies to all differences of a function with correct parts: two kinks in a row may cancel,
+    and the chain rule does not give the derivative there.
     """
     function, judged = measure.function, _without_zeros(measure, comparisons, any_kink)
     beside = measure.vector + 1e-9 * measure.scales * measure.rng.normal(size=measure.vector.size)
@@ -188,9 +188,9 @@ def confirmed(measure: Measure, comparisons: dict[str, Comparison], any_kink: bo
 
 
 def _without_zeros(measure: Measure, comparisons: dict[str, Comparison], any_kink: bool) -> dict[str, Comparison]:
-    """What is wrong at a kink has to be so too where the other arrays that are 0 have other values.
+    """Requires elements wrong at a kink to be wrong too when other all-zero arrays get nonzero values.
 
-    With biases of 0 an example that no unit lets pass is at the kinks of all units in the layers above at once.
+    With zero biases, an example that no unit passes on is at the kinks of all units in the layers above at once.
     """
     function, found = measure.function, dict(comparisons)
     accused = [p for p in function.places if (found[p.name].wrong & found[p.name].kinked).any()]
@@ -213,12 +213,12 @@ def _without_zeros(measure: Measure, comparisons: dict[str, Comparison], any_kin
 
 
 def _smooth(c: Comparison) -> Mask:
-    """The wrong elements that are at no kink."""
+    """The wrong elements that are not at a kink."""
     return c.wrong & ~c.kinked
 
 
 def _repeated(measure: Measure, place: Place, distance: float) -> bool:
-    """Whether an array is wrong at one more point."""
+    """Whether an array is also wrong at another point."""
     vector = moved(measure.function, measure.rng, distance)
     gradient = np.full(1, np.nan) if vector is None else measure.function.gradient(vector)
     if vector is None or not np.isfinite(gradient).all():
@@ -241,7 +241,7 @@ def at_another_point(
     rng: Generator,
     any_kink: bool,
 ) -> tuple[dict[str, Comparison], str]:
-    """What is right at the point may be wrong elsewhere: a value kept from the start, a mistake that zeros hide."""
+    """Looks for mistakes that do not show at the point: a stale value, or a mistake hidden by zeros."""
     if vector is None:
         return comparisons, ""
     gradient = function.gradient(vector)

@@ -1,8 +1,8 @@
-"""A layer's backward is a linear map of dy: the transpose of the Jacobian. Here both are laid open and compared.
+"""Comparison of a layer's backward, as a linear map of dy, with the transpose of the Jacobian.
 
-Each map is one array: the axes of the thing differentiated (x or a parameter), then the axes of y. What a mistake does
-to the map is often plain where the gradient alone is only 'different': one axis exchanged with another, the diagonal
-alone, examples mixed that the forward keeps apart."""
+Each map is one array: the axes of x (or of a parameter), then the axes of y. The effect of a mistake is often clear in
+the map where the gradient is merely different: two axes swapped, only the diagonal present, examples mixed that the
+forward keeps separate."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
 
 LARGEST = 600
-"""Maps of up to so many rows and columns are laid open."""
+"""The largest number of rows and columns of a map that is computed."""
 
 
 class Opened(NamedTuple):
-    """What a layer does, as functions of its arrays ("dx" is x)."""
+    """A layer as functions of its arrays ("dx" is x)."""
 
     forward: Callable[[Arrays], Array]
     backward: Callable[[Arrays, Array], Arrays]
@@ -38,7 +38,7 @@ class Opened(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """The claimed map and the true one, of one array."""
+    """The claimed and the true map for one array."""
 
     claimed: Array
     true: Array
@@ -53,7 +53,7 @@ def open_maps(layer: Opened, name: str, rng: Generator) -> Maps | None:
     }
     x = arrays.get("dx")
     if x is not None and x.ndim > 1 and x.size > LARGEST:
-        try:  # a few examples will do
+        try:  # a few examples are enough
             arrays["dx"] = x[: max(2, LARGEST // max(x[0].size, 1))]
             layer.forward(arrays)
         except (ValueError, IndexError):
@@ -76,7 +76,7 @@ def open_maps(layer: Opened, name: str, rng: Generator) -> Maps | None:
 
 
 def not_linear(layer: Opened, name: str, rng: Generator) -> Diagnosis | None:
-    """What is wrong with a backward that is not linear in dy, as every derivative is; None if it is linear."""
+    """Diagnoses a backward that is not linear in dy, as every derivative is; None if it is linear."""
     shape = layer.forward(layer.arrays).shape
     a, b = rng.normal(size=shape), rng.normal(size=shape)
 
@@ -92,22 +92,20 @@ def not_linear(layer: Opened, name: str, rng: Generator) -> Diagnosis | None:
     if not both.any():  # not wrong in this way
         return None
     if same(one, other) and same(one, both):
-        text = (
-            "the result does not depend on dy: it is the layer's own derivative, not multiplied by dy (the chain rule)"
-        )
+        text = "the result does not depend on dy: it is the layer's own derivative, not multiplied by dy (chain rule)"
         return Diagnosis("missing-term", text)
     if same(both, one + other) and same(double, 2 * one):
         return None
     none = pulled(0 * a)
     if none.any() and same(both - none, (one - none) + (other - none)):
-        text = "a part of the result does not depend on dy (it stays for dy = 0)"
+        text = "part of the result does not depend on dy (it remains for dy = 0)"
         return Diagnosis(
-            "missing-term", f"{text}: a term that dy is not multiplied into, a penalty, or what was left before"
+            "missing-term", f"{text}: a term that is not multiplied by dy, a penalty, or a leftover gradient"
         )
     text = "backward is not linear in dy, as every derivative is"
     if same(double, one):
-        return Diagnosis("scale", f"{text}: it gives the same for 2·dy as for dy (is dy divided by its size?)")
-    what = "not the sum of those of two parts of dy" if same(turned, -one) else "of another size for −dy than for dy"
+        return Diagnosis("scale", f"{text}: the result is the same for 2·dy as for dy (is dy divided by its norm?)")
+    what = "not the sum of the results for two parts of dy" if same(turned, -one) else "not opposite for −dy and dy"
     return Diagnosis("unknown", f"{text}: its result is {what}")
 
 
@@ -128,12 +126,12 @@ def _jacobian(layer: Opened, arrays: Arrays, name: str, y: Array) -> Array:
 
 
 def explain(m: Maps, name: str, nonlinear: Diagnosis | None = None) -> Diagnosis | None:
-    """What is wrong with a layer's backward, seen in its map; None if no word says it."""
+    """Diagnoses a layer's backward from its map; None if there is no explanation."""
     view = View.of(m, name)
     if nonlinear is not None:
         if nonlinear.kind == "unknown" and view.is_selection():
-            text = "whether an element passes depends on dy, and should depend on the forward's values alone"
-            return Diagnosis("mask", f"{text} (is the mask taken from the gradient?)")
+            text = "whether an element passes depends on dy, but should depend on the forward's values alone"
+            return Diagnosis("mask", f"{text} (is the mask computed from the gradient?)")
         return nonlinear
     if not view.wrong.any():
         return None
@@ -150,7 +148,7 @@ def explain(m: Maps, name: str, nonlinear: Diagnosis | None = None) -> Diagnosis
 
 
 class View(NamedTuple):
-    """The claimed map and the true one, as arrays of the axes of x (or of a parameter), then of y."""
+    """The claimed and the true map, as arrays with the axes of x (or of a parameter), then of y."""
 
     comparison: Comparison
     x_ndim: int
@@ -176,84 +174,84 @@ class View(NamedTuple):
 
     @property
     def wrong(self) -> Mask:
-        """The entries in which they differ."""
+        """The entries that differ."""
         return self.comparison.wrong
 
     @property
     def ways(self) -> Mask:
-        """The entries that are not 0 in both: the ways in which y depends on x."""
+        """The entries that are nonzero in at least one map: the dependencies of y on x."""
         return telling(self.comparison) | self.wrong
 
     def paths(self, entries: Array) -> Mask:
-        """The entries of a map that are not 0."""
+        """The nonzero entries of a map."""
         mask: Mask = np.abs(entries) > 1e-6 * np.abs(self.true).max(initial=0)
         return mask
 
     def agrees(self, corrected: Array) -> bool:
-        """Whether a corrected map is the true one."""
+        """Whether a corrected map equals the true one."""
         return bool((np.abs(corrected - self.true) <= self.comparison.allowance()).all())
 
     def matrix(self, entries: Array) -> Array:
-        """A map as a matrix: x by y."""
+        """A map as a matrix, x by y."""
         rows = int(np.prod(entries.shape[: self.x_ndim], dtype=int))
         return entries.reshape(rows, -1)
 
     def is_selection(self) -> bool:
-        """Whether each element of y depends on one of x at most: elementwise functions, pooling, gathering."""
+        """Whether each element of y depends on at most one of x: elementwise functions, pooling, gathering."""
         entries = np.abs(self.matrix(self.true))
         return bool(((entries > 1e-6 * entries.max(initial=0)).sum(axis=0) <= 1).all())
 
     def pairs(self) -> list[tuple[int, int]]:
-        """The pairs of an axis of x and one of y that have the same length."""
+        """The pairs of an axis of x and an axis of y with the same length."""
         shape = self.true.shape
         both = product(range(self.x_ndim), range(self.x_ndim, len(shape)))
         return [(i, j) for i, j in both if shape[i] == shape[j] > 1]
 
     def what(self, axis: int) -> str:
-        """What lies along an axis of x."""
+        """The name of what an axis of x contains."""
         if axis == 0 and self.x_ndim > 1:
             return "examples"
         return "features" if axis == self.x_ndim - 1 else f"elements along axis {axis}"
 
 
 def _is_diagonal(entries: Array, i: int, j: int) -> bool:
-    """Whether an entry is 0 unless its indices along axes i and j are equal: what lies along them is kept apart."""
+    """Whether entries are 0 unless their indices along axes i and j are equal: these axes are not mixed."""
     moved = np.moveaxis(entries, (i, j), (0, 1))
     off = ~np.eye(entries.shape[i], dtype=bool)
     return bool((np.abs(moved[off]) <= 1e-6 * np.abs(entries).max(initial=0)).all())
 
 
 def _moved(v: View) -> Diagnosis | None:
-    """Axes exchanged, reversed, or moved by some places."""
+    """Axes swapped, reversed or shifted."""
     p, shape = v.x_ndim, v.true.shape
     for i, j in combinations(range(len(shape)), 2):
         if shape[i] == shape[j] > 1 and v.agrees(np.swapaxes(v.claimed, i, j)):
             if i >= p and v.comparison.name != "dx":
-                text = f"it sums dy along axis {i - p} where it should along axis {j - p}, or the other way round"
+                text = f"it sums dy along axis {i - p} instead of axis {j - p}, or vice versa"
                 return Diagnosis("axis", text)
             if i < p <= j:
-                text = "the map dy → gradient is the transpose of the right one"
+                text = "the map dy → gradient is the transpose of the correct one"
                 return Diagnosis(
                     "transpose", f"{text}: a matrix or a kernel's channels are not transposed as they should be"
                 )
             of = f"dy's axes {i - p} and {j - p}" if i >= p else f"its axes {i} and {j}"
-            return Diagnosis("transpose", f"the gradient has {of} exchanged")
+            return Diagnosis("transpose", f"the gradient has {of} swapped")
     size = float(np.abs(v.true).sum())
     if abs(float(np.abs(v.claimed).sum()) - size) <= 1e-5 * size:
         for axes in flips(len(shape)):
             if v.agrees(np.flip(v.claimed, axes)):
                 if p - 1 in axes and len(shape) - 1 in axes:
-                    text = "the channels, or the groups of channels, stand in another order than in the forward"
+                    text = "the channels, or the groups of channels, are in a different order than in the forward"
                     return Diagnosis("shift", text)
                 if min(axes) < p <= max(axes):
-                    text = "the kernel is used reversed, or not reversed where it should be: flip its spatial axes"
+                    text = "the kernel is reversed, or not reversed where it should be: flip its spatial axes"
                     return Diagnosis("flip", text)
                 return Diagnosis("flip", f"it is reversed along axes {', '.join(map(str, axes))}")
     return shifted(v.comparison, range(p))
 
 
 def _turned(v: View) -> Diagnosis | None:
-    """A matrix is not transposed, beside an elementwise function with the slopes s: C_ij = T_ji · s_j / s_i."""
+    """A matrix is not transposed, next to an elementwise function with slopes s: C_ij = T_ji · s_j / s_i."""
     for i, j in v.pairs():
         claimed, true = (np.moveaxis(m, (i, j), (-2, -1)) for m in (v.claimed, v.true))
         claimed, true = (m.reshape(-1, *m.shape[-2:]) for m in (claimed, true))
@@ -265,14 +263,14 @@ def _turned(v: View) -> Diagnosis | None:
         product_of = ratio[:, :, :, None] * ratio[:, None, :, :]  # s_j / s_i · s_k / s_j
         if np.allclose(product_of, ratio[:, :, None, :], rtol=1e-4) and not claimed[~kept].any():
             return Diagnosis(
-                "transpose", "a matrix is not transposed as it should be: but for the slopes of an elementwise "
-                "function, the map dy → gradient is the transpose of the right one"
+                "transpose", "a matrix is not transposed as it should be: up to the slopes of an elementwise "
+                "function, the map dy → gradient is the transpose of the correct one"
             )  # fmt: skip
     return None
 
 
 def _factors(v: View) -> Diagnosis | None:
-    """Every slice along one axis is right but for a factor of its own: γ, a mask's or a normalisation's factor."""
+    """Every slice along one axis is right up to its own factor: γ, or the factor of a mask or a normalisation."""
     clear = np.abs(v.true) > 1e-3 * np.abs(v.true).max(initial=0)
     ratio = np.divide(v.claimed, v.true, out=np.zeros_like(v.true), where=clear)
     for axis, length in enumerate(v.true.shape):
@@ -285,40 +283,38 @@ def _factors(v: View) -> Diagnosis | None:
             continue
         along = v.what(axis) if axis < v.x_ndim else f"elements of dy along axis {axis - v.x_ndim}"
         low, high = float(factors[counts > 0].min()), float(factors[counts > 0].max())
-        text = f"the {along} have each a factor of their own, between {low:.4g} and {high:.4g}"
+        text = f"the {along} are each off by their own factor, between {low:.4g} and {high:.4g}"
         return Diagnosis("scale", f"{text}: a factor that differs between them (a γ, a standard deviation) is missing")
     return None
 
 
 def _dropped(v: View) -> Diagnosis | None:
-    """The wrong entries are 0 where they should not be, or the other way round."""
+    """The wrong entries are 0 where they should not be, or vice versa."""
     tiny, wrong = v.comparison.allowance(), v.wrong
     dropped, kept = wrong & (np.abs(v.claimed) <= tiny), wrong & (np.abs(v.true) <= tiny)
     if not (dropped | kept)[wrong].all():
         return None
-    lost = wrong.any(axis=tuple(range(v.x_ndim)))  # elements of dy of which something is lost
+    lost = wrong.any(axis=tuple(range(v.x_ndim)))  # elements of dy that are partly lost
     if v.comparison.name != "dx" and not kept.any() and 0 < lost.sum() < lost.size and (wrong == (v.ways & lost)).all():
         contribute = f"only {int(lost.size - lost.sum())} of {lost.size} elements of dy contribute"
         others = ignored(np.asarray(lost)) or "the others"
-        text = (
-            f"{contribute}; {others} (examples, positions, time steps): overwritten, and should be added, or left out"
-        )
+        text = f"{contribute}; {others} (examples, positions, time steps) are overwritten instead of added, or left out"
         return Diagnosis("missing-sum", text)
     if ordered := _ordered(v):
         return ordered
     if v.is_selection():
-        text = f"{plural(int(dropped.sum()), 'element')} that the forward lets pass are dropped"
-        return Diagnosis("mask", f"{text}, and {int(kept.sum())} that it drops are let pass")
+        text = f"{plural(int(dropped.sum()), 'element')} that the forward keeps are dropped"
+        return Diagnosis("mask", f"{text}, and {int(kept.sum())} that it drops are kept")
     if kept.any():
         return None
     if ordered := left_out(v.paths(v.claimed), v.paths(v.true), v.x_ndim):
         return ordered
-    text = f"{int(wrong.sum())} of the {int(v.ways.sum())} ways in which y depends on this are left out"
+    text = f"{int(wrong.sum())} of the {int(v.ways.sum())} dependencies of y on this array are left out"
     return _apart(v) or Diagnosis("missing-term", text)
 
 
 def _ordered(v: View) -> Diagnosis | None:
-    """Elements of dy go to other elements than those they came from, one to one."""
+    """Elements of dy contribute to the wrong elements, one to one."""
     claimed, true = (
         np.abs(v.matrix(entries)) > 1e-6 * np.abs(v.true).max(initial=0) for entries in (v.claimed, v.true)
     )
@@ -330,30 +326,36 @@ def _ordered(v: View) -> Diagnosis | None:
     if (from_ == to).all() or not (both == (from_ >= 0)).all():
         return None
     steps = np.unique((to - from_)[both])
-    moved = f"by {steps[0]:+d} in dy" if len(steps) == 1 else "in another order (a reshape where a transpose belongs?)"
-    return Diagnosis("shift", f"each element gets the gradient of another one: dy is read {moved}")
+    moved = (
+        f"with an offset of {steps[0]:+d}"
+        if len(steps) == 1
+        else "in a wrong order (a reshape instead of a transpose?)"
+    )
+    return Diagnosis("shift", f"each element receives the gradient of another one: dy is read {moved}")
 
 
 def _mixed(v: View) -> Diagnosis | None:
-    """One of forward and backward mixes elements that the other keeps apart."""
+    """One of forward and backward mixes elements that the other keeps separate."""
     for i, j in v.pairs():
         if _is_diagonal(v.true, i, j) and not _is_diagonal(v.claimed, i, j):
-            text = f"the backward mixes {v.what(i)}, which the forward keeps apart"
+            text = f"the backward mixes {v.what(i)}, which the forward keeps separate"
             return Diagnosis("axis", f"{text}: a sum or mean is taken along the wrong axis")
     return _apart(v)
 
 
 def _apart(v: View) -> Diagnosis | None:
-    """The backward keeps apart what the forward mixes."""
+    """The backward keeps elements separate that the forward mixes."""
     for i, j in v.pairs():
         if _is_diagonal(v.claimed, i, j) and not _is_diagonal(v.true, i, j):
-            text = f"the forward mixes {v.what(i)} (by a sum, a mean, a softmax), the backward treats each by itself"
-            return Diagnosis("missing-term", f"{text}: the terms off the diagonal of the Jacobian are missing")
+            text = (
+                f"the forward mixes {v.what(i)} (by a sum, a mean, a softmax), but the backward treats each separately"
+            )
+            return Diagnosis("missing-term", f"{text}: the off-diagonal terms of the Jacobian are missing")
     return None
 
 
 def _signs(v: View) -> Diagnosis | None:
-    """Right but for the sign of a part, or for one factor in a part."""
+    """Right except for the sign or a factor of a part."""
     clear = v.ways & (np.abs(v.true) > 1e-4 * np.abs(v.true).max(initial=0))
     if not (v.agrees(np.where(clear, v.claimed, v.true)) and clear.any()):
         return None
@@ -362,29 +364,29 @@ def _signs(v: View) -> Diagnosis | None:
     one = np.abs(ratio - 1) <= 1e-4
     if factor == 0 or not one.any() or not (one | (np.abs(ratio - factor) <= 1e-4 * abs(factor))).all():
         return None
-    share = f"{int((~one).sum())} of the {int(one.size)} ways in which y depends on this"
+    share = f"{int((~one).sum())} of the {int(one.size)} dependencies of y on this array"
     if abs(factor + 1) < 1e-4:
         return Diagnosis("sign", f"{share} have the wrong sign, the others are right")
     return Diagnosis("scale", f"{share} are {factor:.6g} times what they should be, the others are right")
 
 
 def _part(v: View) -> Diagnosis | None:
-    """A part of the map is right, or what is missing is simple beside the whole."""
+    """Part of the map is right, or the missing part has a low rank."""
     right = float(1 - v.wrong.sum() / v.ways.sum())
     if right >= 0.2:
-        text = f"{right:.0%} of the ways in which y depends on this are right, the others lack a part"
+        text = f"{right:.0%} of the dependencies of y on this array are right, the others are incomplete"
         return Diagnosis("missing-term", f"{text}: a second use, or a path, is missing")
     tol = 1e-5 * float(np.linalg.norm(v.true))
     maps = (v.claimed, v.true, v.true - v.claimed)
     claimed, true, missing = (int(np.linalg.matrix_rank(v.matrix(entries), tol=tol)) for entries in maps)
     if missing <= max(claimed, true) / 2:
-        text = f"what is missing passes through a few numbers (rank {missing} of {true})"
-        return Diagnosis("missing-term", f"{text}: a path through a sum, a mean or a variance is missing (or too much)")
+        text = f"the error has a low rank ({missing} of {true})"
+        return Diagnosis("missing-term", f"{text}: a path through a sum, a mean or a variance is missing (or extra)")
     tiny = 1e-6 * float(np.abs(v.true).max(initial=0))
     if ((np.abs(v.claimed) > tiny) == (np.abs(v.true) > tiny)).mean() > 0.95 and (np.abs(v.true) <= tiny).any():
-        text = "each element of dy goes where it should, as in the forward, but with another slope"
+        text = "each element of dy contributes to the right elements, but with a wrong slope"
         return Diagnosis(
-            "missing-term", f"{text}: a factor or a term of the derivative is missing, or another value is used (an "
-            "input for an output, other statistics, a value of another step)"
+            "missing-term", f"{text}: a factor or a term of the derivative is missing, or a wrong value is used (an "
+            "input instead of an output, other statistics, a value of another step)"
         )  # fmt: skip
     return None

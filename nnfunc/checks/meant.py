@@ -1,4 +1,4 @@
-"""Gradients that are meant to differ from the derivative: within a tolerance, or for a reason."""
+"""Gradients that differ from the derivative intentionally: within a tolerance, or for a given reason."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from nnfunc.checks.report import Report
 
 
 class Meant:
-    """What may differ, and why.
+    """The accepted differences, and their reasons.
 
     Args:
         tolerance: relative to the largest derivative of an array.
-        expected: reasons by name; "" is what is said of no single array.
-        names: those there are.
+        expected: reasons by name; "" for findings that concern no single array.
+        names: the names of the arrays, if known.
     """
 
     def __init__(self, tolerance: float, expected: Mapping[str, str], names: Collection[str] | None) -> None:
@@ -22,10 +22,12 @@ class Meant:
         self.expected = {str(k): str(v) for k, v in expected.items()}
         unknown = [k for k in self.expected if names is not None and k and k not in names]
         if unknown:
-            raise ValueError(f"expected names {unknown[0]!r}, which is none of the arrays ({', '.join(names or ())})")
+            raise ValueError(
+                f"expected names {unknown[0]!r}, which is not one of the arrays ({', '.join(names or ())})"
+            )
 
     def settled(self, report: Report) -> Report:
-        """The report, in which what is meant is no finding but a note."""
+        """The report, with accepted differences as notes instead of findings."""
         if not (self.tolerance or self.expected):
             return report
         worst = {(row.where, row.name): row.worst for row in report.rows}

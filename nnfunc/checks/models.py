@@ -1,4 +1,4 @@
-"""check_layer and check_model: every layer alone, on the values it really sees, then the loss, then the whole."""
+"""check_layer and check_model: each layer alone on its actual inputs, then the loss, then the whole model."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
     from numpy.random import Generator
 
 PARTS = 1e-6
-"""Relative errors of the whole up to this may be those of its parts, which are right: a kink too small to be seen, or
-few digits. The slope of a saturated tanh, 1 − y², has an absolute error of 1e-16."""
+"""Relative errors of the whole up to this may come from its correct parts: an undetected kink, or few accurate digits.
+The slope of a saturated tanh, 1 − y², has an absolute error of 1e-16."""
 ROUNDED = 1e-12
-"""And so may what would change the value by so little of it, where an array is moved by its own size."""
+"""The same for errors that change the value by less than this fraction when an array is moved by its own size."""
 
 
 def check_layer(
@@ -68,18 +68,18 @@ def check_layer(
     """Checks one layer alone: its input gradient "dx" and the gradient of every parameter.
 
     Args:
-        layer: a layer, built-in, your own (`nn.layer`), or a composition of layers, each of which is checked.
-        input_shape: the shape of one example, as in `layer.init`; of several inputs a tuple of shapes.
-        params, state: of the layer; made by its init, then moved away from zeros and ones, if not given.
-        x: inputs (examples, ...) to check it on instead of generated ones: positive ones for a logarithm, whole
-            numbers for a layer of your own that looks them up (which then has no dx).
-        batch_size: how many examples the generated inputs have.
-        inputs: how many inputs are generated, each checked in training and in prediction mode.
-        tolerance, expected: what is meant, as in `check_gradients`: {"dx": "straight-through"}, of a layer inside
-            {"dense2.W": ...}.
-        key: of inputs, cotangents, dropout masks; nn.key(0) if not given.
+        layer: a layer, built-in or user-defined (`nn.layer`), or a composition of layers, each of which is checked.
+        input_shape: the shape of one example, as in `layer.init`; for several inputs a tuple of shapes.
+        params, state: the layer's; by default from its init, with parameters moved away from zeros and ones.
+        x: inputs (examples, ...) to use instead of generated ones: positive values for a logarithm, integers for a
+            user-defined layer that takes indices (which then has no dx).
+        batch_size: the number of examples of the generated inputs.
+        inputs: the number of generated inputs, each checked in training and in prediction mode.
+        tolerance, expected: accepted differences, as in `check_gradients`: {"dx": "straight-through"}; for an inner
+            layer {"dense2.W": ...}.
+        key: for inputs, cotangents and dropout masks; nn.key(0) by default.
     Returns:
-        a Report; findings have the layer's name as `where`, and "dx" (of several inputs "dx[0]", "dx[1]") or a
+        a Report; findings have the layer's name as `where`, and "dx" (for several inputs "dx[0]", "dx[1]") or a
         parameter's name as `name`.
 
     >>> def forward(params, x):
@@ -130,26 +130,26 @@ def check_model(
     key: Key | None = None,
     train: bool = True,
 ) -> Report:
-    """Checks every layer of a model alone, on the values it sees in it, then the loss, then the whole.
+    """Checks each layer of a model alone on its actual inputs, then the loss, then the whole model.
 
-    The report so names the guilty layer, not the layers below it whose gradients come out wrong because of it.
+    The report therefore names the faulty layer, not the layers below it whose gradients are wrong as a consequence.
 
     Args:
-        model: a layer or a composition, nested as you like.
+        model: a layer or a composition, nested to any depth.
         params: its parameters.
-        x: a batch of inputs (examples, ...), for several inputs a tuple.
-        target, loss: a loss value and what it takes beside the outputs; without them the outputs themselves are the
-            loss if they are one number, and are weighted at random if not.
-        state: running averages; those of model.init if not given.
-        tolerance, expected: what is meant, as in `check_layer`.
-        key: of dropout masks and of the random directions; nn.key(0) if not given.
-        train: whether the layers work as in training.
+        x: a batch of inputs (examples, ...); for several inputs a tuple.
+        target, loss: a loss and its targets. Without them, the outputs themselves are the loss if they are a single
+            number, and are weighted at random otherwise.
+        state: running averages; by default those of model.init.
+        tolerance, expected: accepted differences, as in `check_layer`.
+        key: for dropout masks and random directions; nn.key(0) by default.
+        train: whether the layers run in training mode.
     Returns:
         a Report; a finding's `where` is the path of the layer ("dense2", "residual1.dense1"), "loss" (name "dy"), or ""
-        for mistakes that only the whole shows: gradients that are added, shared, tied. Of several inputs or outputs the
-        gradients are called "dx[0]", "dx[1]", "dy[0]"; integers have none, and neither have frozen parameters.
+        for mistakes that only the whole model shows: gradients that are added, shared or tied. For several inputs or
+        outputs the gradients are named "dx[0]", "dx[1]", "dy[0]". Integers and frozen parameters have no gradient.
     Raises:
-        TypeError, ValueError: the model does not take these parameters or inputs.
+        TypeError, ValueError: the model does not accept these parameters or inputs.
 
     >>> model = nn.serial(nn.dense(4), nn.tanh(), nn.dense(3), nn.softmax())
     >>> params, state = model.init(nn.key(0), (2,))
@@ -178,10 +178,10 @@ def check_model(
 
 
 def _initial_state(model: Layer, key: Key, x: Value) -> ArrayDict:
-    """The state that a model begins with; none if it can't be initialised (own layers with parameters made by hand)."""
+    """The initial state of a model; empty if it cannot be initialised (custom layers with hand-made parameters)."""
     try:
         return model.init(key, map_leaves(lambda a: a.shape[1:], x), np.float64)[1]
-    except Exception:  # whatever it is: a model that needs its state will say so in forward
+    except Exception:  # any exception: a model that needs its state raises an error in forward
         return EMPTY
 
 
@@ -190,7 +190,7 @@ def _double(arrays: ArrayDict | None) -> ArrayDict:
 
 
 class _Check:
-    """Collects what is found."""
+    """Runs the checks and collects their results."""
 
     def __init__(self, key: Key) -> None:
         self.rng: Generator = generator(fold_in(key, 99))
@@ -210,16 +210,16 @@ class _Check:
                 self.rows[row.where, row.name] = row
 
     def refused(self, path: str, kind: str, text: str) -> None:
-        """A layer that can't be checked further."""
+        """Records a layer that cannot be checked further."""
         self.rows[path, ""] = Row(path, "", (), np.nan, f"WRONG: {kind}")
         self.findings.append(Finding(path, "", kind, f"{path}: {text}."))
 
     def model(self, root: Call, function: ValueAndGrad | None = None, target: Value | None = None) -> None:
-        """Checks each layer of a model alone, then the loss, then all of it."""
+        """Checks each layer of a model alone, then the loss, then the whole model."""
         try:
             found, y = calls(root)
         except WritesError as error:
-            self.refused(error.path, "mutation", f"forward writes into what it was given ({error}): work on a copy")
+            self.refused(error.path, "mutation", f"forward writes into its arguments ({error}): work on a copy")
             return
         seen: set[str] = set()
         for call in found:
@@ -233,7 +233,7 @@ class _Check:
             self.whole(root, function, target)
 
     def layer(self, call: Call, again: bool = False) -> None:
-        """One layer alone, under a random cotangent; one that was seen before by random directions."""
+        """Checks one layer alone with a random cotangent; a repeated one by random directions only."""
         y = call.forward(call.arrays)[1]
         dy = map_leaves(lambda a: self.rng.normal(size=a.shape), y)
         weights = flat(dy)
@@ -242,7 +242,7 @@ class _Check:
             own, _, cache = call.forward(arrays)
             try:
                 return call.gradients(own, cache, dy)
-            except Exception as error:  # whatever it is, it is backward's
+            except Exception as error:  # any exception of backward
                 raise UserError("backward", error) from error
 
         arrays, sources = call.arrays, functions_of(call.layer)
@@ -262,7 +262,7 @@ class _Check:
             self.cache(call, partial(backward, arrays, dy), dy)
 
     def cache(self, call: Call, result: Callable[[], Claims], dy: Value) -> None:
-        """Whether backward depends on its cache alone, and leaves it as it is."""
+        """Checks that backward depends on its cache alone and does not modify it."""
         own, _, cache = call.forward(call.arrays)
         first = result()
         other = map_leaves(lambda a: 0.9 * a + 0.01 if a.dtype.kind == "f" else a, call.x)
@@ -274,7 +274,7 @@ class _Check:
             self.refused(call.path, *found)
 
     def loss(self, loss: Loss, y: Value, target: Value) -> None:
-        """The loss alone, at the model's outputs."""
+        """Checks the loss alone, at the model's outputs."""
 
         def outputs(arrays: Arrays) -> Value:
             return replaced("dy", y, arrays)
@@ -291,7 +291,7 @@ class _Check:
         self.add(function, rows, findings)
 
     def whole(self, root: Call, function: ValueAndGrad | None, target: Value) -> None:
-        """All of it: only what the parts alone do not show can be wrong here."""
+        """Checks the whole model, for mistakes that the parts alone do not show."""
         y = root.forward(root.arrays)[1]
         dy = map_leaves(lambda a: self.rng.normal(size=a.shape), y)
         weights = flat(dy)
@@ -304,7 +304,7 @@ class _Check:
             )
 
         def terms(arrays: Arrays) -> Array:
-            # with a loss the value from the logits, as in training: it has more digits where a sigmoid saturates
+            # with a loss, the value from the logits, as in training: it is more accurate where a sigmoid saturates
             return weights * root.output(arrays) if function is None else np.asarray(evaluated(arrays, False).value)
 
         def claims(arrays: Arrays) -> Claims:
@@ -326,7 +326,7 @@ class _Check:
         self.add(of, [row._replace(where=row.where or "(whole)") for row in rows] if findings else [], findings)
 
     def lost(self, of: Function, rows: list[Row], findings: list[Finding]) -> set[str]:
-        """What is no mistake of the whole: its parts, which are right, have as few digits, or are at kinks."""
+        """The arrays whose errors are no mistakes: the correct parts are as inaccurate, or at kinks."""
         kinks = any("kink" in row.verdict for row in self.rows.values())
         worst = max((row.worst for row in self.rows.values() if row.worst >= 0), default=0.0)
         few = {row.name for row in rows if row.worst <= min(10 * worst, PARTS) or (kinks and row.worst <= PARTS)}
@@ -338,7 +338,7 @@ class _Check:
 
 
 def _lengths(y: Value, first: int = 1) -> list[tuple[str, float]]:
-    """(how it is called, length) of the axes of outputs."""
+    """(name, length) of the axes of outputs."""
     several = isinstance(y, tuple)
     return [
         (f"the length of y{f'[{k}]' if several else ''}'s axis {i}", float(n))
@@ -349,7 +349,7 @@ def _lengths(y: Value, first: int = 1) -> list[tuple[str, float]]:
 
 
 def _functions(loss: Loss) -> list[Callable[..., Any]]:
-    """What a loss computes with: to name the constants that it holds."""
+    """The functions of a loss, to name the constants that they use."""
     if loss.own is not None:
         return list(loss.own)
     if loss.parts:
@@ -360,9 +360,9 @@ def _functions(loss: Loss) -> list[Callable[..., Any]]:
 
 
 def explained(c: Comparison, found: Diagnosis, opened: Opened, rng: Generator) -> Diagnosis | None:
-    """What the map dy → gradient says more than the numbers of one array do."""
+    """A diagnosis from the map dy → gradient, if it says more than the values of the array."""
     nonlinear = not_linear(opened, c.name, rng)
-    if nonlinear is None and found.kind not in ("unknown", "penalty"):  # what the numbers say is enough
+    if nonlinear is None and found.kind not in ("unknown", "penalty"):  # the values are diagnosed well enough
         return None
     maps = open_maps(opened, c.name, rng)
     return nonlinear if maps is None else explain(maps, c.name, nonlinear)

@@ -1,10 +1,10 @@
-"""Numeric derivatives with their own error estimates, in float64.
+"""Numerical derivatives with error estimates, in float64.
 
 A function along a line is t -> terms: a one-dimensional array whose sum is the value (a loss has one term). Differences
-are taken term by term, so that what a small change leaves alone cancels exactly. Difference quotients at steps that
+are taken term by term, so that terms unaffected by a small change cancel exactly. Difference quotients at steps that
 shrink by `RATIO` are extrapolated to step 0 (Richardson; the table is Neville's, the use of its spread as an
-error estimate is Ridders': Advances in Engineering Software 1982), until the error is small enough or less than what
-rounding makes of the next step.
+error estimate is Ridders': Advances in Engineering Software 1982), until the error is small enough or below the
+rounding error of the next step.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from nnfunc.arrays import Array
 
 Mask: TypeAlias = NDArray[np.bool_]
 Line: TypeAlias = Callable[[float], Array]
-"""t -> the terms of the function at the point t along a line; the point that is checked is at t = 0."""
+"""t -> the terms of the function at the point t along a line; the checked point is at t = 0."""
 
 RATIO = 4.0
 FIRST = 1 / 32
 """The first step, in units of the scale of the line."""
 LEVELS = 45
-"""So many steps are tried where nothing else ends the search: the smallest is 10⁻²⁸ of the scale."""
+"""The largest number of steps: the smallest is 10⁻²⁸ of the scale."""
 DEPTH = 4
-"""How many steps one extrapolation uses: polluted large steps (a kink is near) are left behind."""
+"""The number of steps in one extrapolation: large steps that cross a nearby kink are dropped."""
 BESIDE = 1e-5
-"""How far beside a point its sides are looked at first, in units of the scale: steps this small still have many digits,
-unless the function has few."""
+"""The initial distance from a point at which its sides are examined, in units of the scale: such small steps are still
+accurate, unless the function is not."""
 APPROACHES = 8
 GROWTH = 4
-"""A quotient that grows at so many steps on end has no limit."""
+"""A quotient that grows in this many consecutive steps has no limit."""
 EPS = float(np.finfo(np.float64).eps)
 
 
 class Slope(NamedTuple):
-    """A derivative and an estimate of its error (1σ or so; infinite if nothing could be computed)."""
+    """A derivative and an estimate of its error (about 1σ; infinite if nothing could be computed)."""
 
     value: float
     error: float
 
 
 def never(slope: Slope) -> bool:
-    """As exact as it gets."""
+    """Never stops early: computes the most accurate value."""
     return False
 
 
@@ -69,9 +69,9 @@ def central(
         digits: how many times larger than float64's the rounding errors of f are (from `rounding`).
         enough: whether an estimate is good enough to stop.
         first: the first step, in units of scale.
-        moving: the terms that depend on t, as far as is known: what changes at any step is added.
+        moving: the terms known to depend on t; terms that change at any step are added.
         at: the size of the variable itself: much smaller steps are lost in it.
-        unit: the size of what zeros may be left of.
+        unit: the size of values that may have cancelled to zeros.
 
     >>> slope = central(lambda t: np.exp([3 * t]))
     >>> abs(slope.value - 3) < 1e-9, slope.error < 1e-9
@@ -111,7 +111,7 @@ def _extrapolated(
             break
         value, noise = of(h)
         h /= RATIO
-        if not isfinite(value):  # a step out of the function's domain
+        if not isfinite(value):  # a step outside the function's domain
             older = []
             continue
         noise += 4 * EPS * abs(value)
@@ -123,7 +123,7 @@ def _extrapolated(
             error = max(abs(row[-1] - row[-2]), abs(row[-1] - before)) + noise
             if error < candidate.error:
                 candidate = Slope(row[-1], error)
-        refuted = abs(candidate.value - best.value) > 10 * (noise + best.error)  # it only seemed to have settled
+        refuted = abs(candidate.value - best.value) > 10 * (noise + best.error)  # it had only seemed to converge
         if candidate.error < best.error or (refuted and isfinite(candidate.error)):
             best = candidate
         older = row
@@ -134,8 +134,8 @@ def _extrapolated(
 
 
 def refuted_down_to(f: Line, claimed: float, slope: Slope, scale: float, digits: float = 1.0, at: float = 0.0) -> float:
-    """The smallest step, in units of the scale, that tells the derivative from the claimed one, and whose difference
-    quotient still is the derivative; infinite if it is the claim, or neither: there is a kink between the steps.
+    """The smallest step, in units of the scale, that distinguishes the derivative from the claim and whose difference
+    quotient is still the derivative; infinite if it is the claim, or neither: there is a kink between the steps.
 
     >>> refuted_down_to(lambda t: np.exp([t]), 2.0, Slope(1.0, 1e-9), 1.0) < 1e-13
     True
@@ -152,11 +152,11 @@ def refuted_down_to(f: Line, claimed: float, slope: Slope, scale: float, digits:
 
 
 class Sides(NamedTuple):
-    """What the derivative is just beside a point."""
+    """The derivatives next to a point."""
 
     low: float
     high: float
-    """The least and the greatest slope found on either side."""
+    """The smallest and the largest slope found on either side."""
     kink: bool
     """Whether the limits from both sides differ."""
     middle: Slope
@@ -164,10 +164,10 @@ class Sides(NamedTuple):
 
 
 def beside(f: Line, scale: float = 1.0, digits: float = 1.0, at: float = 0.0) -> Sides:
-    """The derivatives on both sides of 0, at the distances δ and δ/4; a difference that stays for δ → 0 is a kink.
+    """The derivatives on both sides of 0, at distances δ and δ/4; a difference that persists for δ → 0 is a kink.
 
-    What looks like a kink from afar may be a sharp bend, or a kink beside the point: so δ shrinks until the difference
-    is gone, or lost in rounding.
+    An apparent kink may be a sharp bend, or a kink near the point: so δ shrinks until the difference disappears
+    or is lost in rounding.
 
     >>> kink, bend = beside(lambda t: np.abs([t])), beside(lambda t: np.exp([t]))
     >>> kink.kink, round(kink.low, 6), round(kink.high, 6)
@@ -197,7 +197,7 @@ def beside(f: Line, scale: float = 1.0, digits: float = 1.0, at: float = 0.0) ->
 
 
 def _both_ways(f: Line, scale: float) -> tuple[Mask, float]:
-    """The terms that depend on t, and their size, from one large step to each side: on one all may be zeros."""
+    """The terms that depend on t, and their size, from one large step to each side: one side may be all zeros."""
     right, left = f(FIRST * scale), f(-FIRST * scale)
     moving = _moving(right, left, None)
     size = max(float(np.abs(v[moving] if v.shape == moving.shape else v).max(initial=0)) for v in (right, left))
@@ -205,8 +205,8 @@ def _both_ways(f: Line, scale: float) -> tuple[Mask, float]:
 
 
 def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
-    """The terms that depend on t. At small steps a change may be lost in the rounding of a large term, and still count
-    in the error: so what has once moved stays in."""
+    """The terms that depend on t. At small steps a change may be lost in the rounding of a large term, but still count
+    in the error: so terms that have once changed are kept."""
     moving: Mask = a != b if a.shape == b.shape else np.ones(1, bool)
     return moving | known if known is not None and known.shape == moving.shape else moving
 
@@ -214,9 +214,9 @@ def _moving(a: Array, b: Array, known: Mask | None) -> Mask:
 def quotient(
     a: Array, b: Array, h: float, digits: float, moving: Mask | None = None, at: float = 0.0, unit: float = 1.0
 ) -> Slope:
-    """(Σa − Σb) / h with its rounding error: of the terms that move, or of all if no step was large enough to tell.
+    """(Σa − Σb) / h with its rounding error: of the terms that change, or of all if unknown.
 
-    Zeros alone may be what rounding left of unit − unit.
+    If all are zeros, they may be the result of unit − unit.
     """
     value = float((a - b).sum()) / h if a.shape == b.shape else nan
     if moving is not None and moving.any() and a.shape == moving.shape:
@@ -226,10 +226,10 @@ def quotient(
 
 
 def coarseness(f: Line, scale: float = 1.0) -> float:
-    """How many times larger than float64's the steps are in which f changes; 1 where none are seen.
+    """The size of the steps in which f changes, relative to float64's; 1 if there are none.
 
-    Of a sigmoid near 1, say, only a few digits of 1 − σ are left, whatever digits the function has elsewhere: its
-    values stay the same for a while, then jump.
+    For a sigmoid near 1, for example, only a few digits of 1 − σ are left, whatever the accuracy elsewhere: its
+    values are constant for a while, then jump.
 
     >>> coarseness(lambda t: np.log([1 - 1 / (1 + np.exp(-30 - t))])) > 1e10, coarseness(lambda t: np.exp([t]))
     (True, 1.0)
@@ -247,7 +247,7 @@ def coarseness(f: Line, scale: float = 1.0) -> float:
 
 
 def rounding(f: Line, scale: float = 1.0) -> float:
-    """How many times larger than float64's the rounding errors of f are: about 1, but 10⁸ if it computes in float32.
+    """The rounding errors of f relative to float64's: about 1, but 10⁸ if it computes in float32.
 
     From the fourth differences of f at closely spaced points (Moré & Wild, Estimating computational noise, SIAM Journal
     on Scientific Computing 2011), on one side of 0 and away from it, as the point itself may be a kink.

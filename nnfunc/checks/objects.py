@@ -1,4 +1,4 @@
-"""check_object: layers and networks as objects, whose parameters and gradients are their attributes."""
+"""check_object, for layer and network objects that store parameters and gradients in attributes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nnfunc.keys import key as new_key
 
 DEPTH = 5
 Path = tuple[tuple[str, Any], ...]
-"""How to get from an object to an array in it: ("attribute", "W"), ("item", 0), ..."""
+"""The path from an object to an array in it: ("attribute", "W"), ("item", 0), ..."""
 
 
 def check_object(
@@ -40,25 +40,25 @@ def check_object(
 ) -> Report:
     """Checks an object with the methods forward(*inputs) -> y and backward(dy) -> dx, and its parameters.
 
-    Parameters are the arrays of floats in the object's attributes, also in lists, dicts and inner objects, for which
-    there is a gradient after backward: W with dW, grad_W, W_grad, ...; params["W"] with grads["W"] (or lists of both);
-    value (or data, w, ...) with grad; or whose gradient is returned in a dict, by its name.
+    Parameters are the float arrays in the object's attributes, including lists, dicts and nested objects, that have a
+    gradient after backward: W with dW, grad_W, W_grad, ...; params["W"] with grads["W"] (or lists of both);
+    value (or data, w, ...) with grad; or a gradient returned in a dict under the parameter's name.
 
     Args:
-        layer: the object, which stays as it is.
-        inputs: of forward.
-        forward: the method's name; "forward", or the object is called, if not given.
+        layer: the object; it is not modified.
+        inputs: the inputs of forward.
+        forward: the method's name; by default "forward", or the object itself is called.
         backward: the method's name; None if forward is a loss that returns (value, gradients). It may take nothing (a
             loss), the inputs again, or dy; and return nothing, the gradients of the inputs, or a dict of gradients.
         batch_size, tolerance, expected, key: as in `check_function`.
     Returns:
-        a Report, whose arrays are called as forward's arguments, parameters as what leads to them: "W",
+        a Report, whose arrays are named after forward's arguments, and parameters by their path: "W",
         "layers[0].W".
     Raises:
-        TypeError, ValueError: there are no such methods, or nothing that could be checked.
+        TypeError, ValueError: the methods do not exist, or there is nothing to check.
 
-    Each call is of a fresh copy, whose gradients are cleared, so what accumulates, and what is drawn by a generator of
-    the object's own, is no trouble; the report says if backward adds to the gradients it finds.
+    Each call uses a fresh copy with cleared gradients, so accumulation and random generators of the object do not
+    matter. The report notes if backward adds to existing gradients.
 
     >>> class Scale:
     ...     def __init__(self, w):
@@ -71,7 +71,7 @@ def check_object(
     ...         return dy / self.w  # should be a product
     >>> report = nn.check_object(Scale(np.array([0.5, -1.0])), np.array([[1.0, 2.0], [3.0, -0.4]]))
     >>> [finding.name for finding in report.findings], report.notes
-    (['x'], ('backward adds to the gradients it finds: clear them before each call',))
+    (['x'], ('backward adds to existing gradients: clear them before each call',))
     """
     began = time.perf_counter()
     if batch_size is not None:
@@ -105,9 +105,9 @@ class _Object(Subject):
         own = copy.deepcopy(layer)
         first, returned = self._once(own)
         self.paths: dict[str, list[Path]] = {}
-        """All places of each parameter: a network may hold those of its layers."""
+        """All locations of each parameter: a network may refer to those of its layers."""
         self.gradient: dict[str, Path | str] = {}
-        """Where its gradient is: among the attributes, or in the dict that is returned."""
+        """The location of its gradient: among the attributes, or in the returned dict."""
         pairs: list[tuple[Path, Path | str]] = [*gradients_of(before, first).items(), *_returned_of(before, returned)]
         for path, gradient in pairs:
             self._parameter(path, gradient, before)
@@ -135,16 +135,18 @@ class _Object(Subject):
         self.start[name] = np.array(before[path], np.float64)
 
     def _grows(self, *calls: Mapping[Path, Any]) -> None:
-        """Notes what a second and a third call change."""
+        """Notes whether a second and a third call change the gradients."""
         series = [[call[p] for call in calls if p in call] for p in self.gradient.values() if isinstance(p, tuple)]
         changed = [s for s in series if len(s) == 3 and not np.allclose(s[0], s[1], rtol=1e-6)]
         if changed and all(np.allclose(c - b, b - a, rtol=1e-5) for a, b, c in changed):
-            self.notes.append("backward adds to the gradients it finds: clear them before each call")
+            self.notes.append("backward adds to existing gradients: clear them before each call")
         elif changed:
-            self.notes.append("a second call of forward and backward gives other gradients: the object's state changes")
+            self.notes.append(
+                "a second call of forward and backward gives different gradients: the object's state changes"
+            )
 
     def _once(self, own: Any) -> tuple[dict[Path, Any], Any]:
-        """Copies of the arrays of an object after a forward and a backward, and what that returns."""
+        """Copies of the arrays of an object after a forward and a backward, and the result of backward."""
         y, cache = self._forward(own, {})
         dy = {k: np.cos(np.arange(v.size)).reshape(v.shape) for k, v in reals("y", y).items()}
         returned = self._backward(cache, put("y", y, dy))
@@ -156,7 +158,7 @@ class _Object(Subject):
         if self.b is not None:
             return result, (own, values, None)
         if not isinstance(result, tuple) or len(result) < 2:
-            raise TypeError("forward returned no pair: expected (value, gradients), or the name of a backward")
+            raise TypeError("forward did not return a pair: expected (value, gradients), or the name of a backward")
         return result[0], (own, values, result[1] if len(result) == 2 else result[1:])
 
     def _backward(self, cache: Any, dy: Any) -> Any:
@@ -166,7 +168,7 @@ class _Object(Subject):
         return called("backward", getattr(own, self.b), *(values.get(name, dy) for name in self.taken))
 
     def forward(self, arrays: Arrays) -> tuple[Any, Any]:
-        """The outputs, and the copy that made them."""
+        """The outputs, and the copy that computed them."""
         self.replay()
         own = copy.deepcopy(self.layer)
         for path in self.gradient.values():
@@ -178,7 +180,7 @@ class _Object(Subject):
         return self._forward(own, arrays)
 
     def backward(self, cache: Any, dy: Any) -> Returned:
-        """The gradients by name: of the inputs as they are returned, of the parameters from attributes or a dict."""
+        """The gradients by name: of the inputs as returned, of the parameters from attributes or a dict."""
         returned = self._backward(cache, dy)
         found = Returned({}, []) if returned is None else matched(returned, self.inputs)
         there: dict[Any, Any] = {**dict(arrays_of(cache[0])), **_dict_in(returned)}
@@ -187,13 +189,13 @@ class _Object(Subject):
 
 
 def _dict_in(returned: Any) -> dict[str, Any]:
-    """The dict that is returned, alone or among others."""
+    """The returned dict, alone or among other values."""
     parts = returned if isinstance(returned, (tuple, list)) else [returned]
     return {str(k): v for part in parts if isinstance(part, Mapping) for k, v in part.items() if v is not None}
 
 
 def _returned_of(before: Mapping[Path, Any], returned: Any) -> Iterator[tuple[Path, str]]:
-    """The array that each returned gradient belongs to, by the last of what leads to it."""
+    """The array that each returned gradient belongs to, by the last step of its path."""
     for key in _dict_in(returned):
         for name in dict.fromkeys((key, bare(key))):
             found = {id(a): p for p, a in before.items() if p[-1][1] == name}
@@ -208,7 +210,7 @@ CODE = (str, bytes, type, FunctionType, MethodType, BuiltinFunctionType, ModuleT
 
 
 def arrays_of(value: Any, path: Path = (), inside: frozenset[int] = frozenset()) -> Iterator[tuple[Path, Any]]:
-    """The arrays of floats in an object's attributes, lists, dicts and inner objects."""
+    """The float arrays in an object's attributes, lists, dicts and nested objects."""
     if isinstance(value, np.ndarray) or (path and is_real(value)):
         if is_real(value):
             yield path, value
@@ -244,7 +246,7 @@ def _at(value: Any, path: Path) -> Any:
 
 
 def set_at(value: Any, path: Path, array: Array) -> None:
-    """Sets an array, in place where it can be, as others may hold it too."""
+    """Sets an array, in place if possible, as it may be shared."""
     holder, (kind, step), old = _at(value, path[:-1]), path[-1], _at(value, path)
     if isinstance(old, np.ndarray) and old.dtype == array.dtype and old.flags.writeable:
         old[...] = array
@@ -255,7 +257,7 @@ def set_at(value: Any, path: Path, array: Array) -> None:
 
 
 def cleared(value: Any, path: Path) -> None:
-    """Sets a gradient to zeros, if it is there."""
+    """Sets a gradient to zeros, if it exists."""
     with suppress(AttributeError, LookupError, TypeError):
         old = _at(value, path)
         if is_real(old):
@@ -268,11 +270,11 @@ VALUES = {"data", "value", "values", "w", "weight", "weights", "param", "params"
 
 
 def gradients_of(before: Mapping[Path, Any], after: Mapping[Path, Any]) -> dict[Path, Path]:
-    """Where the gradient of each array is, of those that have one.
+    """The location of the gradient of each array that has one.
 
     Args:
-        before: the arrays there are before backward.
-        after: and those after it.
+        before: the arrays before backward.
+        after: the arrays after backward.
 
     >>> w, dw = (("attribute", "w"),), (("attribute", "dw"),)
     >>> gradients_of({w: np.ones(2)}, {w: np.ones(2), dw: np.ones(2)}) == {w: dw}

@@ -1,4 +1,4 @@
-"""Which of several outputs a wrong gradient comes from."""
+"""Attribution of a wrong gradient to one of several outputs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
 def by_output(
     findings: list[Finding], opened: Opened, drawn: Arrays, rng: Generator, again: Callable[[Array], list[Finding]]
 ) -> list[Finding]:
-    """Findings that say which outputs they come from, if others are right when each has a cotangent alone.
+    """Adds to findings the outputs that cause them, if the gradient is right for the cotangent of other outputs alone.
 
     Args:
-        findings: what is wrong with all outputs together.
+        findings: the findings for all outputs together.
         opened: the function and its gradients.
         drawn: the cotangents by the names of the outputs.
-        rng: for directions.
-        again: what is wrong under other cotangents.
+        rng: for random directions.
+        again: returns the findings under other cotangents.
     """
     wrong = {f.name for f in findings if f.name in opened.arrays and f.numeric_array is not None}
     if len(drawn) < 2 or not wrong:
@@ -48,14 +48,14 @@ def by_output(
         if 0 < len(guilty) < len(drawn):
             others = f"for {' and '.join(k for k in drawn if k not in guilty)} alone it is right"
             if list(guilty) == ignored[f.name]:
-                text = f"nothing of {' and '.join(guilty)} arrives: a path is left out, or its dy; {others}"
+                text = f"{' and '.join(guilty)} does not contribute: a path or its dy is left out; {others}"
                 f = f._replace(kind="missing-term", message=f"{f.name}: {text}.")
             else:
                 if guilty not in known:
                     found = again(np.sum([alone[k] for k in guilty], axis=0))
                     known[guilty] = {g.name: g for g in found}
                 f = known[guilty].get(f.name, f)
-                f = f._replace(message=f"{f.message} This is what comes from {' and '.join(guilty)}: {others}.")
+                f = f._replace(message=f"{f.message} The error comes from {' and '.join(guilty)}: {others}.")
         said.append(f)
     return said
 

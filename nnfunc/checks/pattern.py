@@ -1,4 +1,4 @@
-"""Where the wrong elements of an array are, in its own axes."""
+"""The location of the wrong elements in an array."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from nnfunc.checks.compare import Comparison
 from nnfunc.checks.numeric import Mask
 
 FEW = 10
-"""So many wrong elements are listed one by one."""
+"""Up to this many wrong elements are listed individually."""
 
 EQUAL = 1e-6
-"""Two numbers that differ by less, relative to their size, are one."""
+"""Values with a smaller relative difference count as equal."""
 
 
 class Extent(NamedTuple):
-    """Where the wrong elements are: in "all", in whole "slices", or "scattered", and how to say so."""
+    """The location of the wrong elements: "all", whole "slices" or "scattered", and its description."""
 
     kind: str
     text: str
 
 
 def telling(c: Comparison) -> Mask:
-    """The measured elements that say something: those where claim and derivative are not both 0."""
+    """The informative measured elements: those where claim and derivative are not both 0."""
     return c.measured & ((np.abs(np.nan_to_num(c.numeric)) > c.allowance()) | (np.abs(c.analytic) > c.allowance()))
 
 
 def extent(c: Comparison) -> Extent:
-    """Where the wrong elements of a comparison are."""
+    """The location of the wrong elements of a comparison."""
     wrong = c.affected
     informative = (telling(c) if c.measured.all() else c.analytic != 0) | wrong
     if wrong.sum() == informative.sum():
         return Extent("all", "in every element" if c.analytic.size > 1 else "")
     for axis, length in enumerate(c.analytic.shape):
         if length == c.analytic.size:
-            continue  # a slice would be an element
+            continue  # a slice would be a single element
         others = tuple(i for i in range(c.analytic.ndim) if i != axis)
         bad, whole = wrong.sum(axis=others), informative.sum(axis=others)
         touched = np.flatnonzero(bad)
@@ -48,7 +48,7 @@ def extent(c: Comparison) -> Extent:
 
 
 def ranges(which: Iterable[int]) -> str:
-    """Whole numbers in words.
+    """Formats integers as ranges.
 
     >>> ranges([0, 1, 2, 3, 7, 9, 10]), ranges([4])
     ('0–3, 7, 9, 10', '4')
@@ -64,7 +64,7 @@ def ranges(which: Iterable[int]) -> str:
 
 
 def slices(axis: int, ndim: int, which: Iterable[int]) -> str:
-    """Slices along an axis: "rows 1, 2", "[:, (0–3), :]"."""
+    """Formats slices along an axis: "rows 1, 2", "[:, (0–3), :]"."""
     which = list(which)
     if ndim == 2:
         return f"{('row', 'column')[axis]}{'s' if len(which) > 1 else ''} {ranges(which)}"
@@ -81,7 +81,7 @@ def listed(c: Comparison) -> str:
 
 
 def enough(c: Comparison) -> bool:
-    """Whether there are two numbers that tell something."""
+    """Whether there are at least two informative elements."""
     return int((telling(c) | (c.measured & c.wrong)).sum()) >= 2
 
 
@@ -91,13 +91,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def few(c: Comparison) -> bool:
-    """Whether the wrong elements are single ones, not slices and not the most of a small array."""
+    """Whether only single elements are wrong, not slices or most of a small array."""
     count = int(c.affected.sum())
     return count < c.analytic.size and count <= min(FEW, max(1, c.analytic.size // 10))
 
 
 def different(numbers: Array) -> list[float]:
-    """The different values of these numbers."""
+    """The distinct values of an array."""
     found: list[float] = []
     for v in np.sort(np.ravel(numbers)):
         if not found or abs(v - found[-1]) > EQUAL * max(abs(v), abs(found[-1])) + 1e-12:

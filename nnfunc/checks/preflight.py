@@ -1,6 +1,6 @@
-"""Before any derivative: is the function one, and does the claimed gradient have the right form?
+"""Checks before any derivative: is the function pure, and does the claimed gradient have the right form?
 
-A gradient can only be checked if two calls give the same, change nothing, and depend on their arguments alone."""
+A gradient can only be checked if calls are deterministic, modify nothing, and depend on their arguments alone."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def preflight(
     where: str = "",
     names: tuple[str, str] = ("loss_fn", "grads_fn"),
 ) -> list[Finding]:
-    """What is wrong with the functions themselves; [] if derivatives can be compared.
+    """Returns what is wrong with the functions themselves; [] if derivatives can be compared.
 
     Args:
-        function: what is checked.
+        function: the function to check.
         loss: arrays -> terms, which may raise.
-        sources: the user's functions, to look into what they hold.
-        elsewhere: gives another point, if there is one.
+        sources: the user's functions, whose arrays are inspected.
+        elsewhere: returns another point, if there is one.
         where: the layer.
-        names: what the two functions are called in messages.
+        names: the names of the two functions in messages.
     """
     return _Preflight(function, loss, sources, where, names).run(elsewhere)
 
@@ -57,7 +57,7 @@ class _Preflight:
         if changed:
             return [self._changes(self.loss_name, changed)]
         if not np.isfinite(value).all():
-            return [self._finding("nonfinite", "", f"{self.loss_name} gives NaN or infinity at this point")]
+            return [self._finding("nonfinite", "", f"{self.loss_name} returns NaN or infinity at this point")]
         if not _same(value, self._call(self.loss, start)[0]):
             return [self._differs(self.loss_name, before, "")]
 
@@ -75,13 +75,15 @@ class _Preflight:
             return malformed
         gradient = self.function.vector(first)
         if not _same(value, self._call(self.loss, start)[0]):
-            return [self._mutation(f"after a call of {self.grads_name}, {self.loss_name} gives another value", before)]
+            return [
+                self._mutation(f"after a call of {self.grads_name}, {self.loss_name} returns a different value", before)
+            ]
         again = self.function.vector(self._call(claims, start)[0])
         if not _same(gradient, again):
             third = self.function.vector(self._call(claims, start)[0])
             grown = self._places(gradient, again)
             if all(_same(p.of(third - again), p.of(again - gradient)) for p in grown) and not before.drawn():
-                text = f"{self.grads_name} adds to what its last call left: clear the arrays of gradients at each call"
+                text = f"{self.grads_name} adds to the result of its last call: clear the gradient arrays in each call"
                 return [self._finding("mutation" if self._altered(returned[0], gradient) else "stale", "", text)]
             if self._altered(returned[0], gradient) and not before.drawn():
                 return [self._mutation(f"a second call of {self.grads_name} changes the arrays of the first", before)]
@@ -90,7 +92,7 @@ class _Preflight:
         elsewhere = another()
         if elsewhere is None or not np.isfinite(self.function.gradient(elsewhere)).all():
             return []
-        # is the result that of the arguments alone, whatever was evaluated before?
+        # does the result depend on the arguments alone, whatever was evaluated before?
         self._call(self.loss, elsewhere)
         after_loss = self.function.vector(self._call(claims, start)[0])
         self._call(claims, elsewhere)
@@ -99,20 +101,20 @@ class _Preflight:
         for found, cause in ((after_loss, self.loss_name), (after_both, self.grads_name)):
             if not _same(gradient, found):
                 text = (
-                    f"{self.grads_name} gives another gradient at the same point after {cause} was called at another: "
-                    "something is kept from the last call (a cache) instead of computed from the arguments"
+                    f"{self.grads_name} returns a different gradient at the same point after {cause} was called at "
+                    "another one: it reuses values of the last call (a cache) instead of its arguments"
                 )
                 return [self._finding("stale", name, text) for name in self._different(gradient, found)]
         if not _same(value, self._call(self.loss, start)[0]):
-            text = f"{self.loss_name} gives another value at the same point after both were called at another one"
-            return [self._finding("stale", "", f"{text}: something is kept from the last call")]
+            text = f"{self.loss_name} returns a different value at the same point after both were called at another one"
+            return [self._finding("stale", "", f"{text}: it reuses values of the last call")]
         if overwritten:
-            text = f"the arrays that {self.grads_name} returned were changed by its next call: return new arrays"
+            text = f"the arrays that {self.grads_name} returned were modified by its next call: return new arrays"
             return [self._finding("mutation", "", text)]
         return []
 
     def _call(self, f: Callable[[Arrays], Any], vector: Array) -> tuple[Any, list[str]]:
-        """The result, and the names of the arguments that the call changed."""
+        """The result, and the names of the arguments that the call modified."""
         arrays = self.function.arrays(vector)
         given = dict(arrays)
         self.function.evaluations += 1
@@ -149,12 +151,12 @@ class _Preflight:
         if changed and not drawn:
             return self._mutation(f"two calls of {who} at the same point differ", before)
         text = f"two calls of {who} at the same point differ"
-        cause = f"it draws from {drawn[0]!r}" if drawn else "something is drawn anew"
-        text = f"{text}: {cause} at each call: draw a mask or sample once, and use the same in both functions"
+        cause = f"it draws from {drawn[0]!r}" if drawn else "something random is drawn"
+        text = f"{text}: {cause} in each call: draw masks and samples once, and use the same in both functions"
         return self._finding("nondeterministic", name, text)
 
     def _changes(self, who: str, names: list[str]) -> Finding:
-        text = f"{who} changes {', '.join(names)}, which it was given: work on a copy (a = a * b instead of a *= b)"
+        text = f"{who} modifies its arguments ({', '.join(names)}): work on a copy (a = a * b instead of a *= b)"
         if self.readonly:
             text = (
                 f"{who} writes into a read-only array, an argument or one of its own ({self.readonly}): work on a copy"
@@ -165,7 +167,7 @@ class _Preflight:
     def _mutation(self, what: str, before: Snapshot) -> Finding:
         changed = before.changed()
         who = f"{', '.join(repr(c) for c in changed)} was" if changed else "an array that both use was"
-        return self._finding("mutation", "", f"{what}: {who} changed in place: work on a copy")
+        return self._finding("mutation", "", f"{what}: {who} modified in place: work on a copy")
 
     def _finding(self, kind: str, name: str, text: str) -> Finding:
         place = label(self.where, name)
@@ -173,24 +175,24 @@ class _Preflight:
 
 
 def form(function: Function, claims: Claims, where: str = "") -> list[Finding]:
-    """The claimed gradients whose names, shapes, dtypes or finiteness are wrong."""
+    """Returns findings for claimed gradients with wrong names, shapes or dtypes, or with NaN or infinity."""
     findings = []
 
     def finding(name: str, kind: str, text: str, **more: Any) -> None:
         findings.append(Finding(where, name, kind, f"{label(where, name) or 'the gradients'}: {text}.", **more))
 
     if not hasattr(claims, "keys"):
-        findings.append(Finding(where, "", "shape", f"the gradients are no dict but a {type(claims).__name__}."))
+        findings.append(Finding(where, "", "shape", f"the gradients are {type(claims).__name__}, expected a dict."))
         return findings
     for place in function.places:
         if place.name not in claims:
             there = ", ".join(map(str, claims)) or "none"
-            finding(place.name, "shape", f"there is no gradient of this name (there are: {there})")
+            finding(place.name, "shape", f"there is no gradient with this name (there are: {there})")
             continue
         array = _array(claims[place.name])
         if array is None or array.dtype.kind not in "fiub":
             came = repr(claims[place.name]) if array is None else f"of dtype {array.dtype}"
-            hint = " (inputs that are looked up have none: pass x as whole numbers)" if place.name == "dx" else ""
+            hint = " (indices have no gradient: pass x as integers)" if place.name == "dx" else ""
             finding(place.name, "shape", f"the gradient is {came}, expected an array of real numbers{hint}")
         elif array.shape != place.shape:
             hint = ""
@@ -199,19 +201,19 @@ def form(function: Function, claims: Claims, where: str = "") -> list[Finding]:
             elif array.size == 1 or len(array.shape) < len(place.shape):
                 hint = ": it was summed over too many axes"
             elif len(array.shape) > len(place.shape):
-                hint = ": a sum over the examples is missing, or keepdims=True is too much"
+                hint = ": a sum over the examples is missing, or there is an extra keepdims=True"
             finding(place.name, "shape", f"the gradient has shape {array.shape}, the array {place.shape}{hint}")
         elif not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))
             index = tuple(int(i) for i in bad[0])
             text = f"the gradient is {array[index]} at {list(index)}, in {len(bad)} of {array.size} elements"
-            text += ", though the loss is finite: look for a division by 0, log(0) or an overflow"
+            text += ", although the loss is finite: look for a division by 0, log(0) or an overflow"
             finding(place.name, "nonfinite", text, index=index, analytic=float(array[index]),
                     fraction=len(bad) / array.size)  # fmt: skip
     names = {p.name for p in function.places}
     for name in claims:
         if name not in names:
-            finding(str(name), "shape", f"there is no array of this name (there are: {', '.join(sorted(names))})")
+            finding(str(name), "shape", f"there is no array with this name (there are: {', '.join(sorted(names))})")
     return findings
 
 
@@ -223,7 +225,7 @@ def _array(value: object) -> NDArray[Any] | None:
 
 
 def _same(a: Array, b: Array) -> bool:
-    """Equal to the last digits: the same sum may round differently in an array that lies elsewhere in memory."""
+    """Whether two arrays are equal up to rounding, which may depend on the location in memory."""
     if a.shape != b.shape:
         return False
     size = float(np.abs(a).max(initial=0))

@@ -1,4 +1,4 @@
-"""What the laboratory found: immutable, printed as a table of at most 80 columns, shown as a table in notebooks."""
+"""The report of a check: immutable, printed as text of at most 80 columns, shown as an HTML table in notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = (
     "sign", "scale", "transpose", "flip", "shift", "axis", "missing-sum", "missing-term", "zero", "penalty", "mask",
     "sparse", "small", "precision", "nondeterministic", "mutation", "stale", "shape", "nonfinite", "unknown",
 )  # fmt: skip
-"""The words of `Finding.kind` in a report.
+"""The possible values of `Finding.kind` in a report.
 
 >>> from nnfunc.checks.report import KINDS
 >>> len(KINDS)
@@ -22,7 +22,7 @@ KINDS = (
 
 
 class Row(NamedTuple):
-    """One line of the table: an array, the largest relative error found in it, and the verdict."""
+    """A row of the table: an array, its largest relative error, and the verdict."""
 
     where: str
     name: str
@@ -35,11 +35,11 @@ class Report(NamedTuple):
     """The result of a check.
 
     Attributes:
-        findings: the mistakes, the guilty ones only; () if there are none.
-        rows: every array that was looked at, with its verdict.
-        evaluations: how many times the function was evaluated.
-        seconds: how long it took.
-        notes: what is not wrong, but good to know: what was ignored, is meant, or can't be seen.
+        findings: the mistakes, without their consequences; () if there are none.
+        rows: every array, with its verdict.
+        evaluations: the number of function evaluations.
+        seconds: the run time.
+        notes: remarks that are not mistakes: what was ignored, is intended, or cannot be detected.
 
     >>> report = nn.check_gradients(lambda p: np.sum(p["w"] ** 2), lambda p: {"w": 2 * p["w"]}, {"w": np.ones((2, 3))})
     >>> report.ok
@@ -58,17 +58,17 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing wrong was found; what is undecided is in the rows."""
+        """Whether no mistake was found; undecided arrays are shown in the rows."""
         return not self.findings
 
     def assert_ok(self) -> None:
-        """Raises AssertionError, with the printed report, if something wrong was found."""
+        """Raises AssertionError with the printed report if there are findings."""
         __tracebackhide__ = True
         if not self.ok:
             raise AssertionError(f"wrong gradients\n{self}")
 
     def table(self) -> str:
-        """Every array with its worst relative error and the verdict."""
+        """Returns the table of all arrays, with the worst relative error and the verdict."""
         head, cells = self._cells()
         return text_table(head, cells, right=[len(head) - 2])
 
@@ -81,7 +81,7 @@ class Report(NamedTuple):
         return ["layer", "array", "shape", "worst error", "verdict"][layered], [cells[layered] for cells in rows]
 
     def text(self) -> str:
-        """The table, what the findings say and the notes, which is the same at each run."""
+        """Returns the table, the messages and the notes, which are the same at each run."""
         notes = [f"Note: {note}." for note in self.notes]
         return "\n\n".join([self.table(), *paragraphs([*(f.message for f in self.findings), *notes])])
 
@@ -91,8 +91,8 @@ class Report(NamedTuple):
     def _summary(self) -> str:
         n = len(self.findings)
         undecided = sum("undecided" in row.verdict for row in self.rows)
-        verdict = "all right" if not undecided else "nothing wrong found"
-        more = f", {undecided} of {len(self.rows)} arrays not decided everywhere" if undecided else ""
+        verdict = "all right" if not undecided else "no mistake found"
+        more = f", {undecided} of {len(self.rows)} arrays partly undecided" if undecided else ""
         verdict = verdict if self.ok else f"{n} wrong"
         return f"{verdict}{more}: {self.evaluations:,} evaluations, {self.seconds:.2f} s"
 
@@ -103,7 +103,7 @@ class Report(NamedTuple):
 
 
 def label(where: str, name: str) -> str:
-    """How messages call an array: "dense2.W", "W", "dense2"."""
+    """The name of an array in messages: "dense2.W", "W", "dense2"."""
     return ".".join(part for part in (where, name) if part)
 
 

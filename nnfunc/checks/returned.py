@@ -1,4 +1,4 @@
-"""Which array a returned gradient belongs to: by name or by place."""
+"""Assignment of returned gradients to arrays, by name or by position."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Inputs = Mapping[str, Any]
 
 
 class Returned(NamedTuple):
-    """Gradients by the names of their arrays, and what was not clear by itself."""
+    """Gradients by the names of their arrays, and notes on ambiguous ones."""
 
     gradients: dict[str, Any]
     notes: list[str]
 
 
 def matched(returned: Any, inputs: Inputs) -> Returned:
-    """The gradients that a backward returned: an array, a tuple or list, a dict, or a tuple with dicts in it.
+    """The gradients that a backward returned: an array, a tuple or list, a dict, or a tuple that contains dicts.
 
     >>> matched({"dW": 1.0}, {"W": np.ones(1)})
     Returned(gradients={'W': 1.0}, notes=["'dW' is taken as the gradient of W"])
@@ -63,12 +63,12 @@ def _is_dict(value: Any) -> bool:
 
 
 def _fits_as_array(value: list[Any], like: Any) -> bool:
-    """Whether a list stands for one array: [0.5, 1.0], not [array]."""
+    """Whether a list represents one array: [0.5, 1.0], not [array]."""
     return bool(value) and isinstance(value[0], (int, float)) and np.ndim(like) == 1 and len(value) == len(like)
 
 
 def _by_place(elements: list[Any], inputs: Inputs) -> list[str | None]:
-    """The input that each element belongs to; None for dicts that go by names, and for what is too much."""
+    """The input that each element belongs to; None for dicts, matched by name, and for extra elements."""
     names = list(inputs)
     own = {name: reals(name, value, settings=True) for name, value in inputs.items()}
     loose = [i for i, e in enumerate(elements) if _is_dict(e) and not (i < len(names) and _is_dict(inputs[names[i]]))]
@@ -91,7 +91,9 @@ def _of_input(name: str, value: Any, gradient: Any) -> Returned:
     if _is_dict(value):
         if _is_dict(gradient):
             return _by_name(gradient, {name: value})
-        return Returned({}, [f"the gradient of {name} is ignored: {name} is a dict, it is {type(gradient).__name__}"])
+        return Returned(
+            {}, [f"the gradient of {name} is ignored: {name} is a dict, but its gradient is {type(gradient).__name__}"]
+        )
     given = dict(parts(name, gradient))
     gradients, notes = {}, []
     for label, part in parts(name, value):
@@ -103,7 +105,7 @@ def _of_input(name: str, value: Any, gradient: Any) -> Returned:
 
 
 def _by_name(returned: Mapping[str, Any], inputs: Inputs) -> Returned:
-    """A dict of gradients, whose names may say that they are gradients."""
+    """The gradients of a dict, whose names may have prefixes or suffixes such as d or grad."""
     arrays = {k: v for name, value in inputs.items() for k, v in reals(name, value, settings=True).items()}
     gradients: dict[str, Any] = {}
     notes = []
@@ -111,13 +113,13 @@ def _by_name(returned: Mapping[str, Any], inputs: Inputs) -> Returned:
         gradient, whole = returned[key], namesake(str(key), inputs)
         name = namesake(str(key), arrays)
         if gradient is None or (name is None and whole is not None and not parts(whole, inputs[whole])):
-            continue  # whole numbers
+            continue  # integers
         if name is None and whole is not None:
             found = _of_input(whole, inputs[whole], gradient)
             gradients.update(found.gradients)
             notes += found.notes
         elif name is None or name in gradients:
-            notes.append(f"{key!r} is ignored: no input is called so")
+            notes.append(f"{key!r} is ignored: no input has this name")
         else:
             gradients[name] = gradient
             if key != name and f"[{key!r}]" not in name:
@@ -126,7 +128,7 @@ def _by_name(returned: Mapping[str, Any], inputs: Inputs) -> Returned:
 
 
 def _order(gradients: dict[str, Any], inputs: Inputs) -> list[str]:
-    """That the gradients come in another order, if it is the only one in which all shapes fit."""
+    """A note that the gradients are in another order, if it is the only one in which all shapes fit."""
     names = list(gradients)
     if not 1 < len(names) <= 6 or any(parts(k, inputs[k]) for k in names if k in inputs):
         return []
@@ -135,7 +137,9 @@ def _order(gradients: dict[str, Any], inputs: Inputs) -> list[str]:
     if wanted == came or len(orders) != 1:
         return []
     order = ", ".join(names[orders[0].index(i)] for i in range(len(names)))
-    return [f"by their shapes the returned gradients are those of {order}, in this order: return them in forward's"]
+    return [
+        f"by their shapes the returned gradients are those of {order}, in this order: return them in forward's order"
+    ]
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""A forward and a backward of named arrays, whatever code they are: gradients, exceptions, caches."""
+"""The check of a forward and a backward of named arrays, for any code: gradients, exceptions, caches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
 
 
 def arguments(f: Callable[..., Any]) -> list[str] | None:
-    """The names of the positional arguments without a default; None if that can't be told."""
+    """The names of the positional arguments without a default; None if they cannot be determined."""
     try:
         found = inspect.signature(f).parameters.values()
     except (TypeError, ValueError):
@@ -46,7 +46,7 @@ def arguments(f: Callable[..., Any]) -> list[str] | None:
 
 
 def inputs_of(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[dict[str, Any], bool]:
-    """The inputs by the names of forward's arguments, and whether they are passed by these."""
+    """The inputs by the names of forward's arguments, and whether they are passed by name."""
     try:
         found = list(inspect.signature(forward).parameters.values())
     except (TypeError, ValueError):
@@ -71,9 +71,9 @@ def inputs_of(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[dic
 
 
 def finite(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Arrays that have derivatives."""
+    """Returns the arrays if there are any and all are finite."""
     if not arrays:
-        raise TypeError("no input is made of floats: only these have a gradient")
+        raise TypeError("no input is a float array: only these have a gradient")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             bad = first_bad(array, ~np.isfinite(array))
@@ -82,21 +82,21 @@ def finite(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def refused(error: UserError, began: float) -> Report:
-    """The report on code that could not be called."""
+    """The report for code that could not be called."""
     finding = Finding("", "", error.kind, f"{error}.")
     return Report((finding,), (), 0, time.perf_counter() - began)
 
 
 def called(who: str, f: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Calls a user's function; what it raises is a UserError."""
+    """Calls a user's function; its exceptions become UserError."""
     try:
         return f(*arguments, **named)
-    except Exception as error:  # whatever it is, it is the code's that is checked
+    except Exception as error:  # any exception of the checked code
         raise UserError(who, error) from error
 
 
 class Random:
-    """The generators of random numbers that functions hold, and NumPy's global one: a call may begin where they were.
+    """The random generators that functions use, and NumPy's global one, with their states to replay a call.
 
     Args:
         sources: the functions.
@@ -122,14 +122,14 @@ class Random:
         }
 
     def drawn(self) -> str:
-        """The generator that has been drawn from; "" if none has."""
+        """The name of a generator that has been used; "" if none has."""
         changed = [k for k, v in self._states().items() if repr(v) != repr(self.states[k])]
         if repr(np.random.get_state()) != repr(self.of_all):  # noqa: NPY002  # as above
             changed.append("np.random")
         return changed[0] if changed else ""
 
     def restore(self) -> None:
-        """Sets all of them back."""
+        """Restores the saved state of all generators."""
         np.random.set_state(self.of_all)  # noqa: NPY002  # as above
         for k, g in self.generators.items():
             if isinstance(g, np.random.Generator):
@@ -139,24 +139,24 @@ class Random:
 
 
 class Subject:
-    """What is checked: `forward(arrays) -> (outputs, cache)`, `backward(cache, dy) -> gradients by name`."""
+    """The subject of a check: `forward(arrays) -> (outputs, cache)`, `backward(cache, dy) -> gradients by name`."""
 
     start: dict[str, Array]
     """The arrays that have derivatives, by name."""
     notes: list[str]
     random: Random | None = None
     cached = True
-    """Whether backward has all it needs from forward's result."""
+    """Whether backward receives everything it needs from forward's result."""
     fixed_dy = False
-    """Whether the cotangent is 1: a loss."""
+    """Whether the cotangent is always 1, as for a loss."""
 
     def replay(self) -> None:
-        """Begins the random numbers anew, if forward draws some."""
+        """Restores the random generators, if forward uses any."""
         if self.random is not None and self.random.replays:
             self.random.restore()
 
     def forward(self, arrays: Arrays) -> tuple[Any, Any]:
-        """The outputs, and what backward needs."""
+        """The outputs and the cache for backward."""
         raise NotImplementedError
 
     def backward(self, cache: Any, dy: Any) -> Returned:
@@ -164,7 +164,7 @@ class Subject:
         raise NotImplementedError
 
     def smaller(self) -> Subject | None:
-        """The same with smaller arrays, if that can be."""
+        """The same subject with smaller arrays, if possible."""
         return None
 
 
@@ -173,7 +173,7 @@ def checked(
     pair: Subject, sources: list[Callable[..., Any]], rng: Generator, meant: Meant, began: float,
     batch_size: int | None = None,
 ) -> Report:  # fmt: skip
-    """The report on a forward and a backward of named arrays."""
+    """The report for a forward and a backward of named arrays."""
     start = pair.start
     rows: list[Row] = []
     findings: list[Finding] = []
@@ -182,30 +182,30 @@ def checked(
     try:
         y, cache = pair.forward(_copies(start))
         if random.drawn():
-            notes.append(f"forward draws from {random.drawn()!r}: every call is given the same numbers")
+            notes.append(f"forward draws from {random.drawn()!r}: every call receives the same random numbers")
             random.replays = True
         outputs = reals("y", y)
         if not outputs:
-            raise TypeError(f"forward returned {kind_of(y)}, expected arrays of floats")
+            raise TypeError(f"forward returned {kind_of(y)}, expected float arrays")
         drawn = {k: np.ones(v.shape) if pair.fixed_dy else rng.normal(size=v.shape) for k, v in outputs.items()}
         dy = cotangent(y, drawn)
         if pair.fixed_dy and sum(v.size for v in drawn.values()) > 1:
-            notes.append("backward takes no dy: it is checked as that of the outputs' sum")
+            notes.append("backward takes no dy: it is checked as the gradient of the sum of the outputs")
         returned = pair.backward(cache, dy)
         notes += [*pair.notes, *returned.notes]
         written = [k for k, v in reals("y", dy).items() if not np.array_equal(v, drawn[k])]
         asked = {k: v for k, v in start.items() if k in returned.gradients}
         if not asked:
-            text = "backward returns no gradient of an input made of floats: is its return missing?"
+            text = "backward returns no gradient of a float input: is its return statement missing?"
             findings.append(Finding("", "", "shape", text))
         rest = [k for k in start if k not in asked]
         notes += [f"no gradient of {', '.join(rest)} is returned: not checked"] if asked and rest else []
         function, findings_, rows = _examined(pair, start, asked, drawn, y, sources, rng, batch_size)
         evaluations, findings = function.evaluations, [*findings, *findings_]
         for a, b in _shared(returned.gradients):
-            notes.append(f"the gradients of {a} and {b} are one array: what is added to one changes both")
+            notes.append(f"the gradients of {a} and {b} are the same array: adding to one changes both")
             if len(wrong := {a, b} & {f.name for f in findings}) == 1:
-                text = f" The gradients of {a} and {b} are the same array: is it changed after the first was done?"
+                text = f" The gradients of {a} and {b} are the same array: is it modified after the first was computed?"
                 findings = [f._replace(message=f.message + text) if f.name in wrong else f for f in findings]
         findings = [_whole_numbers(f, returned.gradients) for f in findings]
         kinds = {f.name: f.kind for f in findings}
@@ -213,9 +213,9 @@ def checked(
         whole = [
             k for k, v in returned.gradients.items() if isinstance(v, np.ndarray) and v.size and v.dtype.kind in "iub"
         ]
-        notes += [f"the gradient of {k} is made of whole numbers: fractions are lost" for k in whole]
+        notes += [f"the gradient of {k} has an integer dtype: fractions are lost" for k in whole]
         if written and not findings:
-            text = "backward writes into dy, which it was given: work on a copy (dz = dy * mask instead of dz[...] = 0)"
+            text = "backward writes into its argument dy: work on a copy (dz = dy * mask instead of dz[...] = 0)"
             findings.append(Finding("", "", "mutation", f"{text}."))
         if not findings:
             findings = at_ties(function, rng)
@@ -255,7 +255,7 @@ def _examined(
 def _in_words(
     c: Comparison, found: Diagnosis, pair: Subject, opened: Opened, size: int, rng: Generator
 ) -> Diagnosis | None:
-    """What the map says; if it is too large to be laid open, that of smaller arrays."""
+    """The diagnosis from the linear map, or from that of smaller arrays if it is too large."""
     said = explained(c, found, opened, rng)
     if said is not None or found.kind not in ("unknown", "penalty") or max(c.analytic.size, size) <= LARGEST:
         return said
@@ -264,13 +264,13 @@ def _in_words(
         return None
     y, _ = less.forward(_copies(less.start))
     dy = {k: np.zeros(v.shape) for k, v in reals("y", y).items()}
-    with suppress(Exception):  # what works at one point may not beside it
+    with suppress(Exception):  # code that works at one point may fail near it
         return explained(c, found, _opened(less, {k: less.start[k] for k in opened.arrays}, dy, y), rng)
     return None
 
 
 def _opened(pair: Subject, asked: Arrays, drawn: Arrays, y: Any) -> Opened:
-    """The pair as functions of the arrays whose gradients are asked, and of all cotangents in one array."""
+    """The pair as functions of the arrays with gradients, and of all cotangents in one array."""
     others = {k: v for k, v in pair.start.items() if k not in asked}
 
     def forward(arrays: Arrays) -> Array:
@@ -285,7 +285,7 @@ def _opened(pair: Subject, asked: Arrays, drawn: Arrays, y: Any) -> Opened:
 
 
 def _cache(pair: Subject, start: Arrays, y: Any, drawn: Arrays) -> list[Finding]:
-    """Whether backward depends on its cache alone, and leaves it as it is."""
+    """Checks that backward depends on its cache alone and does not modify it."""
 
     def again(cache: Any) -> dict[str, Any]:
         return pair.backward(cache, cotangent(y, drawn)).gradients
@@ -294,7 +294,7 @@ def _cache(pair: Subject, start: Arrays, y: Any, drawn: Arrays) -> list[Finding]
         return []
     first = {k: np.array(v) for k, v in again(pair.forward(_copies(start))[1]).items()}
     _, cache = pair.forward(_copies(start))
-    with suppress(UserError):  # other inputs may be outside of its domain
+    with suppress(UserError):  # other inputs may be outside its domain
         pair.forward({k: 0.9 * v + 0.01 for k, v in start.items()})
     found = misused(first, lambda: again(cache))
     return [] if found is None else [Finding("", "", found[0], f"{found[1]}.")]
@@ -305,7 +305,7 @@ def _copies(arrays: Arrays) -> dict[str, Array]:
 
 
 def cotangent(y: Any, drawn: Arrays, name: str = "y") -> Any:
-    """Cotangents in the structure of the outputs: zeros for whole numbers."""
+    """Cotangents in the structure of the outputs, with zeros for integers."""
     if name in drawn:
         return drawn[name].copy() if drawn[name].ndim else drawn[name][()]
     inner = parts(name, y)
@@ -321,7 +321,7 @@ EXAMPLES = {"x", "inputs", "input", "a", "a_prev", "data", "features", "images",
 
 
 def _batch(start: Arrays, drawn: Arrays) -> int | None:
-    """The number of examples, if an input that is called so has the outputs' first axis, or their last."""
+    """The number of examples, if an input with such a name shares the first or last axis of the outputs."""
     y = next(iter(drawn.values()))
     x = next((v for k, v in start.items() if k.lower() in EXAMPLES and v.ndim > 1), None)
     if x is None or not y.ndim:
@@ -330,14 +330,14 @@ def _batch(start: Arrays, drawn: Arrays) -> int | None:
 
 
 def _whole_numbers(finding: Finding, gradients: Mapping[str, Any]) -> Finding:
-    """A finding that is explained by the gradient's dtype: its fractions are cut off."""
+    """Explains a finding by the gradient's integer dtype: its fractions are cut off."""
     a, n = finding.analytic_array, finding.numeric_array
     if a is None or n is None or np.asarray(gradients[finding.name]).dtype.kind not in "iu":
         return finding
     if not (np.nan_to_num(np.abs(a - n)) < 1).all():
         return finding
     text = f"{finding.name}: the gradient has dtype {np.asarray(gradients[finding.name]).dtype}: fractions are cut off"
-    return finding._replace(kind="precision", message=f"{text}; make its array of floats (np.zeros_like of integers?).")
+    return finding._replace(kind="precision", message=f"{text}; use a float array (np.zeros_like of integers?).")
 
 
 def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A loss that only adds up outputs: its cotangents are all 1, which hides much."""
+"""Detection of losses that only sum their outputs: their cotangents are all 1, which hides mistakes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def blind_spot(loss_fn: Callable[..., Any]) -> str:
-    """What a loss of this code cannot see; "" if it is no plain sum of outputs, or its code is not at hand.
+    """Describes what such a loss cannot detect; "" if it is not a plain sum of outputs, or has no source code.
 
     Args:
         loss_fn: a function, or a lambda that is the only one in its statement.
@@ -18,8 +18,8 @@ def blind_spot(loss_fn: Callable[..., Any]) -> str:
     >>> def loss_fn(p):
     ...     h, cache = forward(p["x"])
     ...     return h.sum()
-    >>> blind_spot(loss_fn)[:17] if inspect.getsourcefile(loss_fn) else "loss_fn adds up h"
-    'loss_fn adds up h'
+    >>> blind_spot(loss_fn)[:14] if inspect.getsourcefile(loss_fn) else "loss_fn sums h"
+    'loss_fn sums h'
     """
     try:
         code = textwrap.dedent(inspect.getsource(loss_fn)).strip()
@@ -35,9 +35,9 @@ def blind_spot(loss_fn: Callable[..., Any]) -> str:
     if summed is None or not _is_output(summed, function):
         return ""
     return (
-        f"loss_fn adds up {ast.unparse(summed)}, so all its elements have the same cotangent: what backward does to "
-        "each alone, and outputs that are not added, are not seen; weight all of them with fixed random numbers, "
-        "np.sum(w * y), or use nn.check_function"
+        f"loss_fn sums {ast.unparse(summed)}, so all its elements have the same cotangent: mistakes in single elements "
+        "and in other outputs may not be detected; weight all outputs with fixed random numbers, np.sum(w * y), or use "
+        "nn.check_function"
     )
 
 
@@ -48,7 +48,7 @@ def _function(code: str, name: str) -> ast.FunctionDef | ast.Lambda:
             return found
     elif code.count("lambda") == 1:
         code = code[code.index("lambda") :]
-        for end in range(len(code), 0, -1):  # what follows it in its line is no part of it
+        for end in range(len(code), 0, -1):  # the rest of the line does not belong to it
             try:
                 tree = ast.parse(code[:end], mode="eval").body
             except SyntaxError:
@@ -59,7 +59,7 @@ def _function(code: str, name: str) -> ast.FunctionDef | ast.Lambda:
 
 
 def _summed(value: ast.expr) -> ast.expr | None:
-    """What is summed or averaged: y of np.sum(y), y.mean(), float(np.sum(y))."""
+    """The expression that is summed or averaged: y in np.sum(y), y.mean(), float(np.sum(y))."""
     if not isinstance(value, ast.Call):
         return None
     if isinstance(value.func, ast.Name):
@@ -74,7 +74,7 @@ def _is_module(value: ast.expr) -> bool:
 
 
 def _is_output(value: ast.expr, function: ast.AST) -> bool:
-    """Whether code is an output of a function that has several, or a cache: f(...)[0], or h of h, cache = f(...)."""
+    """Whether an expression is one of several outputs of a function: f(...)[0], or h in h, cache = f(...)."""
     if isinstance(value, ast.Subscript):
         own = value.value
         return isinstance(own, ast.Call) and not (isinstance(own.func, ast.Attribute) and _is_module(own.func.value))

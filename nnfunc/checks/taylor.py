@@ -1,4 +1,4 @@
-"""The Taylor test: how fast the remainder of the linear approximation falls says whether the gradient is right."""
+"""The Taylor test: checks a gradient by the order of the remainder of the linear approximation."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class TaylorTest(NamedTuple):
     """The result of `taylor_test`.
 
     Attributes:
-        order: the observed order of the remainder at the smallest steps that rounding leaves visible, the lowest of
+        order: the observed order of the remainder at the smallest steps above rounding errors, the lowest of
             all directions: about 2 (or more) if the gradient is right, 1 if it is wrong, infinite if no remainder is
             visible (a linear function), NaN if the loss has no value around the point.
-        ok: whether it is above 1.5.
+        ok: whether the order is above 1.5.
         steps: (n,) the steps h, in units of the parameters' scale.
         remainders: (directions, n), |f(θ + h v) − f(θ) − h ⟨g, v⟩|.
-        floor: the size of rounding errors, below which a remainder says nothing.
+        floor: the size of rounding errors, below which a remainder is meaningless.
 
     >>> test = nn.taylor_test(lambda p: np.sum(np.sin(p["w"])), lambda p: {"w": np.cos(p["w"])}, {"w": np.ones(3)})
     >>> round(test.order, 1), test.ok
@@ -57,20 +57,20 @@ def taylor_test(
     directions: int = 3,
     key: Key | None = None,
 ) -> TaylorTest:
-    """The order in which |f(θ + h v) − f(θ) − h ⟨g, v⟩| falls with h, along random directions v.
+    """Measures the order in which |f(θ + h v) − f(θ) − h ⟨g, v⟩| falls with h, along random directions v.
 
-    A second opinion beside `check_gradients`, which needs no choice of step and makes a good picture
-    (`nnfunc.plots.taylor`), but says nothing of what is wrong, and misses small mistakes in single elements. At a kink
+    An independent alternative to `check_gradients`, which needs no choice of step and is easily plotted
+    (`nnfunc.plots.taylor`), but gives no diagnosis and misses small mistakes in single elements. At a kink
     the order is 1 whatever the gradient.
 
     Args:
-        loss_fn: params -> a number.
+        loss_fn: params -> a scalar.
         grads_fn: params -> dict of gradients, or such a dict.
-        params: the point, a dict of arrays of floats.
-        directions: how many.
-        key: of the directions; nn.key(0) if not given.
+        params: the point, a dict of float arrays.
+        directions: the number of directions.
+        key: for the directions; nn.key(0) by default.
     Raises:
-        TypeError, ValueError: params are no floats, the loss is no finite number, gradients do not fit.
+        TypeError, ValueError: params are not floats, the loss is not a finite number, gradients do not fit.
 
     >>> wrong = nn.taylor_test(lambda p: np.sum(p["w"] ** 2), lambda p: {"w": p["w"]}, {"w": np.ones(3)})
     >>> round(wrong.order, 1), wrong.ok
@@ -108,7 +108,7 @@ def taylor_test(
 
 
 def _order(remainders: Array, floor: float) -> float:
-    """The slope of log R over log h at the five smallest steps whose remainder is visible."""
+    """The slope of log R against log h at the five smallest steps with a visible remainder."""
     if not np.isfinite(remainders).any():
         return np.nan
     visible = np.flatnonzero(np.isfinite(remainders) & (remainders > floor))

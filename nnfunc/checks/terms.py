@@ -1,4 +1,4 @@
-"""Hypotheses about terms: what is missing, or too much, and what it depends on. Each holds at a second point too."""
+"""Hypotheses about missing or extra terms and their dependence. Each must also hold at a second point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nnfunc.checks.pattern import EQUAL, extent, ranges, telling
 
 
 def _invariant(e: Evidence) -> Diagnosis | None:
-    """A sum that is 0 in the derivative and not in the claim, or the other way round."""
+    """A sum that is 0 in the derivative but not in the claim, or vice versa."""
 
     def sums(p: Point, axis: int, weighted: bool) -> tuple[bool, bool]:
         c, w = p.c, p.c.point if weighted else np.ones_like(p.c.point)
@@ -21,7 +21,7 @@ def _invariant(e: Evidence) -> Diagnosis | None:
         size = float(np.abs(np.nan_to_num(c.numeric) * w).sum(axis=axis).max(initial=0))
         large = float(np.abs(c.analytic * w).sum(axis=axis).max(initial=0))
         error = 4 * float(np.abs(c.error * w).sum(axis=axis).max(initial=0))
-        none = 1e-4 if weighted else 1e-8  # an ε in the root leaves a little
+        none = 1e-4 if weighted else 1e-8  # an ε in the root leaves a small rest
         if (np.abs(a) < 1e-2 * large).all() and (np.abs(a) > none * large).any():
             return False, False
         return bool((np.abs(n) <= none * size + error).all()), bool((np.abs(a) <= none * large).all())
@@ -41,20 +41,20 @@ def _invariant(e: Evidence) -> Diagnosis | None:
             if found == {(True, False)}:
                 return Diagnosis(
                     "missing-term",
-                    f"the derivative {what} along axis {axis} (nothing changes where {why}: a softmax or a "
-                    "normalisation follows), the gradient does not: the term through the sum or mean is missing",
+                    f"the derivative {what} along axis {axis} (the loss does not change if {why}: a softmax or a "
+                    "normalisation follows), but the gradient does not: the term through the sum or mean is missing",
                 )
             if found == {(False, True)}:
                 return Diagnosis(
                     "missing-term",
-                    f"the gradient {what} along axis {axis}, as behind a softmax or a normalisation, the derivative "
-                    "does not: a term that passes through a sum or mean is too much",
+                    f"the gradient {what} along axis {axis}, as before a softmax or a normalisation, but the "
+                    "derivative does not: there is an extra term through a sum or mean",
                 )
     return None
 
 
 def _difference(e: Evidence) -> Diagnosis | None:
-    """What it is off by is a multiple of an array at hand, the same everywhere, or a penalty of some slices."""
+    """The error is a multiple of a known array, the same everywhere, or a penalty on some slices."""
     c = e.c
     if not c.measured.all() or telling(c).sum() < 3:
         return None
@@ -65,12 +65,12 @@ def _difference(e: Evidence) -> Diagnosis | None:
             continue
         k = float(np.sum(off * v) / np.sum(v * v))
         if k and holds(e, lambda p, k=k, values=values: p.c.analytic - k * values(p)):  # type: ignore[misc]
-            much = "too much" if k > 0 else "too little"
-            return Diagnosis("missing-term", f"the gradient has {abs(k):.6g} · {name} {much}", c.analytic - k * v)
+            much = "has an extra term" if k > 0 else "lacks a term"
+            return Diagnosis("missing-term", f"the gradient {much} {abs(k):.6g} · {name}", c.analytic - k * v)
     if c.analytic.size > 3 and np.ptp(off) <= EQUAL * np.abs(off).max() and e.second is not None:
         there = e.second.c.analytic - e.second.c.numeric
         if np.ptp(there) <= EQUAL * np.abs(there).max():
-            text = f"every element is off by the same, {off.flat[0]:.6g}: a term through a sum or mean is wrong"
+            text = f"every element is off by the same {off.flat[0]:.6g}: a term through a sum or mean is wrong"
             return Diagnosis("missing-term", text, c.analytic - off.flat[0])
     return _constant(e, off) or _part_penalty(e, off)
 
@@ -81,12 +81,12 @@ def _constant(e: Evidence, off: Array) -> Diagnosis | None:
     there = e.second.c.analytic - e.second.c.numeric
     changed = np.abs(e.second.c.numeric - e.c.numeric).max() > 1e-3 * peak(e.c)
     if changed and np.abs(there - off).max() <= 1e-5 * np.abs(off).max():
-        return Diagnosis("missing-term", "what the gradient is off by does not change with the point: a constant term")
+        return Diagnosis("missing-term", "the error does not change with the point: a constant term is wrong")
     return None
 
 
 def _part_penalty(e: Evidence, off: Array) -> Diagnosis | None:
-    """A multiple of the parameter, another one for each slice."""
+    """A different multiple of the parameter for each slice."""
 
     def multiples(p: Point, axis: int) -> Array:
         others, v = tuple(i for i in range(off.ndim) if i != axis), p.c.point
@@ -101,28 +101,26 @@ def _part_penalty(e: Evidence, off: Array) -> Diagnosis | None:
         ):
             here, there = (np.ravel(multiples(p, axis)) for p in e.both)
             shown = ", ".join(f"{x:.4g}" for x in here[:6])
-            text = f"the gradient is off by a multiple of the array, another for each slice along axis {axis} ({shown})"
+            text = f"the error is a multiple of the array, with a factor for each slice along axis {axis} ({shown})"
             if np.allclose(here, there, rtol=1e-4, atol=1e-4 * np.abs(here).max()):
-                return Diagnosis(
-                    "penalty", f"{text}: a penalty that is counted again for each example, or left out in some"
-                )
-            return Diagnosis("missing-term", f"{text}: its use in a square or a product with itself")
+                return Diagnosis("penalty", f"{text}: a penalty is counted once per example, or omitted in some slices")
+            return Diagnosis("missing-term", f"{text}: its use in a square or a product with itself is missing")
     return None
 
 
 def _symmetric(e: Evidence) -> Diagnosis | None:
-    """A matrix that is used as itself and transposed."""
+    """A matrix that is used both as it is and transposed."""
     if e.c.analytic.ndim < 2 or e.c.analytic.shape[-1] != e.c.analytic.shape[-2] or e.c.analytic.shape[-1] == 1:
         return None
     for k, which in ((1.0, "its"), (0.5, "half of its and half of the")):
         if holds(e, lambda p, k=k: k * (p.c.analytic + np.swapaxes(p.c.analytic, -1, -2))):  # type: ignore[misc]
             text = f"the transpose is missing: the derivative is the sum of {which} gradient and its transpose"
-            return Diagnosis("missing-term", f"{text} (the array is used twice, once transposed, or made symmetric)")
+            return Diagnosis("missing-term", f"{text} (the array is used twice, once transposed, or symmetrised)")
     return None
 
 
 def _low_rank(e: Evidence) -> Diagnosis | None:
-    """What is missing is simple beside the whole."""
+    """The error has a low rank compared with the derivative."""
     if e.c.analytic.ndim < 2 or not all(p.c.measured.all() for p in e.both):
         return None
     for axis in range(e.c.analytic.ndim):
@@ -136,15 +134,15 @@ def _low_rank(e: Evidence) -> Diagnosis | None:
             tol = 1e-6 * float(np.linalg.norm(off))
             ranks.append((int(np.linalg.matrix_rank(off, tol)), int(np.linalg.matrix_rank(n, tol))))
         if all(few <= whole / 2 for few, whole in ranks):
-            text = f"what the gradient is off by has rank {ranks[0][0]}, the derivative {ranks[0][1]}"
+            text = f"the error has rank {ranks[0][0]}, the derivative {ranks[0][1]}"
             return Diagnosis(
-                "missing-term", f"{text}: a path through a sum, a mean or one vector is missing or too much"
+                "missing-term", f"{text}: a path through a sum, a mean or a single vector is missing or extra"
             )
     return None
 
 
 def _updated(e: Evidence) -> Diagnosis | None:
-    """The derivative where another array has already been updated by its gradient."""
+    """The derivative after another array has already been updated by its gradient."""
     c, size = e.c, peak(e.c)
     off = c.analytic - c.numeric
     if not c.measured.all() or c.analytic.size > 400 or c.analytic.size < 3 or np.abs(off).max() > 0.5 * size:
@@ -163,8 +161,8 @@ def _updated(e: Evidence) -> Diagnosis | None:
             rate *= float(np.sum(off * off) / np.sum(off * (reached.c.numeric - c.numeric)))
         usual = rate > 0 and abs(float(f"{rate:.1e}") - rate) <= 1e-4 * rate  # 0.1, 0.05, 3e-4
         if usual and reached is not None and np.abs(reached.c.numeric - c.analytic).max() <= 1e-4 * np.abs(off).max():
-            text = f"it is the derivative where {name} has already been updated (by −{rate:.4g} times its gradient)"
-            return Diagnosis("stale", f"{text}: compute all gradients before any parameter is changed")
+            text = f"it is the derivative after {name} has been updated (by −{rate:.4g} times its gradient)"
+            return Diagnosis("stale", f"{text}: compute all gradients before updating any parameter")
     return None
 
 
@@ -180,16 +178,16 @@ def _dependence(e: Evidence) -> Diagnosis | None:
         claim, true = (np.abs(v).max() for v in (there.c.analytic - c.analytic, there.c.numeric - c.numeric))
         called = "the array itself" if name == c.name else name
         if claim <= 1e-12 * size and true > 1e-3 * size:
-            text = f"the gradient does not change with {called}, and the derivative does: a factor or a path is missing"
+            text = f"the gradient does not change with {called}, but the derivative does: a factor or path is missing"
             return Diagnosis("missing-term", text)
         if true <= 1e-8 * size and claim > 1e-3 * size:
-            text = f"the gradient changes with {called}, and the derivative does not: a factor or a path is too much"
+            text = f"the gradient changes with {called}, but the derivative does not: there is an extra factor or path"
             return Diagnosis("missing-term", text)
     return None
 
 
 def _own_dependence(e: Evidence) -> Diagnosis | None:
-    """An element of the claim does not change with another one, and that of the derivative does."""
+    """An element of the claim does not change with an element of the array, but that of the derivative does."""
     c, size = e.c, peak(e.c)
     if not c.measured.all() or not 2 <= c.analytic.size <= 6:
         return None
@@ -202,14 +200,14 @@ def _own_dependence(e: Evidence) -> Diagnosis | None:
         claim, true = (np.abs(v) for v in (there.c.analytic - c.analytic, there.c.numeric - c.numeric))
         for i in np.argwhere(c.wrong & (claim <= 1e-12 * size) & (true > 1e-3 * size))[:1]:
             text = (
-                f"its element {i.tolist()} does not change with element {list(j)} of the array, and the derivative does"
+                f"its element {i.tolist()} does not change with element {list(j)} of the array, but the derivative does"
             )
             return Diagnosis("missing-term", f"{text}: a factor or a path is missing, or another value is used")
     return None
 
 
 def _part(e: Evidence) -> Diagnosis | None:
-    """Whole slices are right, or it points the way of the derivative everywhere."""
+    """Whole slices are right, or the gradient is nearly parallel to the derivative everywhere."""
     c, where = e.c, extent(e.c)
     if c.analytic.size < 2 or e.second is None:
         return None
@@ -219,8 +217,8 @@ def _part(e: Evidence) -> Diagnosis | None:
         again = e.second.c
         right = telling(c) & ~c.wrong
         if right.any() and again.measured.all() and not again.wrong[right].any():
-            return Diagnosis("missing-term", f"a part of the gradient is right, here and elsewhere, the others lack a "
-                             f"term or a factor, or use another value: {_where(c)}")  # fmt: skip
+            return Diagnosis("missing-term", f"part of the gradient is right here and at another point; the rest lacks "
+                             f"a term or a factor, or uses a wrong value: {_where(c)}")  # fmt: skip
     alike = []
     for p in (*e.both, e.elsewhere(0.5)):
         if p is not None and p.c.measured.any():
@@ -228,13 +226,14 @@ def _part(e: Evidence) -> Diagnosis | None:
             alike.append(float(a @ n) / (float(np.linalg.norm(a) * np.linalg.norm(n)) or 1.0))
     if len(alike) < 3 or min(alike) < 0.95:
         return None
-    text = f"the gradient is nearly along the derivative (cosine {alike[0]:.3f} here, {min(alike[1:]):.3f} elsewhere)"
-    return Diagnosis("missing-term", f"{text}, but is no multiple of it: a small term is missing or too much, or "
-                     f"another value is used; {_where(c)}")  # fmt: skip
+    cosines = f"cosine {alike[0]:.3f} here, {min(alike[1:]):.3f} elsewhere"
+    text = f"the gradient is nearly parallel to the derivative ({cosines})"
+    return Diagnosis("missing-term", f"{text}, but not a multiple of it: a small term is missing or extra, or "
+                     f"a wrong value is used; {_where(c)}")  # fmt: skip
 
 
 def _where(c: Comparison) -> str:
-    """The slices that are right, and the worst element with both its values."""
+    """The worst element with both values, and which slices are right."""
     gap = np.where(c.wrong & c.measured, np.abs(c.analytic - np.nan_to_num(c.numeric)), -1)
     at = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
     text = f"worst at {list(at)}: {c.analytic[at]:.4g}, the derivative is {c.numeric[at]:.4g}"
@@ -250,4 +249,4 @@ def _where(c: Comparison) -> str:
 TERMS: tuple[Hypothesis, ...] = (
     _invariant, _updated, _difference, _symmetric, _low_rank, _dependence, _own_dependence, _part,
 )  # fmt: skip
-"""From the surest on."""
+"""In order of certainty."""

@@ -1,4 +1,4 @@
-"""Equal elements of two arrays, of which a maximum takes one: the gradient goes to one of them, or to both in part."""
+"""Ties between elements of two arrays, as under a maximum: the gradient goes to one of them, or is split."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # it costs a tenth of the import of NumPy
 
 
 def at_ties(function: Function, rng: Generator) -> list[Finding]:
-    """What is wrong where elements of two arrays are equal.
+    """Finds mistakes where elements of two arrays are equal.
 
-    Each alone is at a kink there, where much is right; but both moved together they are not, and what the two gradients
-    give together has to be the derivative.
+    Each element alone is at a kink, where many values are correct. Moved together, they are not at a kink, and the sum
+    of the two gradients must be the derivative.
 
     Args:
-        function: of the arrays that are compared.
-        rng: moves the ties away from where they are, as 0 is a kink of other functions.
+        function: a function of the arrays to compare.
+        rng: moves the tied values, as 0 may be a kink of other functions.
 
     >>> neither = Function(
     ...     lambda p: np.maximum(p["a"], p["b"]),
@@ -50,7 +50,7 @@ def at_ties(function: Function, rng: Generator) -> list[Finding]:
 def _together(
     function: Function, places: tuple[Place, Place], tied: NDArray[np.intp], rng: Generator
 ) -> tuple[float, float] | None:
-    """What is claimed and what is right where the ties are moved together; None if it agrees, or can't be told."""
+    """(claimed, true) derivative when tied elements move together; None if they agree, or if undecided."""
     vector, direction = function.start.copy(), np.zeros(function.start.size)
     moves = (0.1 + 0.4 * rng.random(tied.size)) * function.scales(function.start)[places[0].slice.start]
     for place in places:
@@ -74,7 +74,9 @@ def _finding(place: Place, a: Place, b: Place, ties: int, claimed: float, right:
     text = f"{place.name}: where {a.name} and {b.name} are equal (in {plural(ties, 'element')})"
     share = claimed / right if right else np.inf
     said = (
-        "neither of the two gets the gradient" if abs(share) < 1e-6 else f"the two get {share:.3g} times the gradient"
+        "neither receives the gradient"
+        if abs(share) < 1e-6
+        else f"together they receive {share:.3g} times the gradient"
     )
-    text = f"{text} {said}; together they should get it once: the one, the other, or each a half."
+    text = f"{text}, {said}; together they should receive it once: one of them, or half each."
     return Finding("", place.name, "mask", text, analytic=claimed, numeric=right)

@@ -1,4 +1,4 @@
-"""Arrays of floats in what user functions take and return: alone, or in tuples, lists and dicts."""
+"""Float arrays in the arguments and results of user functions: alone, or in tuples, lists and dicts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nnfunc.checks.function import Arrays
 
 
 def is_real(value: object) -> bool:
-    """Whether a value has a derivative: arrays and numbers of floats; no whole numbers, masks, words.
+    """Whether a value has a derivative: float arrays and floats, but not integers, masks or strings.
 
     >>> [is_real(v) for v in (1.0, np.ones(2), 1, True, np.arange(2), None)]
     [True, True, False, False, False, False]
@@ -25,7 +25,7 @@ def is_real(value: object) -> bool:
 
 
 def parts(name: str, value: object) -> list[tuple[str, Any]]:
-    """The named parts of a tuple, list or dict; [] of anything else.
+    """The named parts of a tuple, list or dict; [] for anything else.
 
     >>> parts("p", {"W": 1, "b": 2}), parts("h", (1, 2)), parts("x", 1)
     ([("p['W']", 1), ("p['b']", 2)], [('h[0]', 1), ('h[1]', 2)], [])
@@ -38,12 +38,12 @@ def parts(name: str, value: object) -> list[tuple[str, Any]]:
 
 
 def reals(name: str, value: object, settings: bool = False) -> dict[str, Array]:
-    """What has a derivative in a value, in float64, by name.
+    """The parts of a value that have a derivative, in float64, by name.
 
     Args:
-        name: of the value.
-        value: what it is.
-        settings: whether numbers in dicts, tuples and lists are settings, which have none.
+        name: the name of the value.
+        value: any value.
+        settings: whether numbers in dicts, tuples and lists are settings, which have no derivative.
 
     >>> reals("y", (np.ones(1), np.arange(2), 0.1))
     {'y[0]': array([1.]), 'y[2]': array(0.1)}
@@ -68,7 +68,7 @@ def leaves(name: str, value: object) -> list[tuple[str, NDArray[Any]]]:
 
 
 def put(name: str, value: Any, arrays: Arrays) -> Any:
-    """A value with other arrays in it, by name, and copies of everything else.
+    """A value with some arrays replaced by name, and copies of everything else.
 
     >>> put("x", (np.ones(1), 5), {"x[0]": np.zeros(1)})
     (array([0.]), 5)
@@ -88,7 +88,7 @@ def put(name: str, value: Any, arrays: Arrays) -> Any:
 
 
 def short(names: Iterable[str]) -> dict[str, str]:
-    """The names in reports: of what a dict holds its own, if no other is called so.
+    """The names in reports: for items of a dict just their key, if it is unique.
 
     >>> short(["params['W']", "params['b']", "b"])
     {"params['W']": 'W', "params['b']": "params['b']", 'b': 'b'}
@@ -105,7 +105,7 @@ _AFFIXES = re.compile(r"^(?:dL_?d|dJ_?d|grads?_?|gradients?_?|delta_?|d_?)(?=.)|
 
 
 def bare(name: str) -> str:
-    """The name of an array, from that of its gradient.
+    """The name of an array, from the name of its gradient.
 
     >>> [bare(name) for name in ("dW", "grad_W", "W_grad", "gradW", "dL_dW", "dLdW", "W")]
     ['W', 'W', 'W', 'W', 'W', 'W', 'W']
@@ -114,7 +114,7 @@ def bare(name: str) -> str:
 
 
 def namesake(name: str, names: Iterable[str]) -> str | None:
-    """Which of the names a gradient of this name belongs to; None if it is no one's, or not clearly one's.
+    """The array that a gradient with this name belongs to; None if there is none, or no unique one.
 
     >>> namesake("dw", ["x", "W"]), namesake("dz", ["x", "W"]), namesake("d", ["d", "x"])
     ('W', None, 'd')
@@ -130,7 +130,7 @@ def namesake(name: str, names: Iterable[str]) -> str | None:
 
 
 def flat(values: Iterable[Array]) -> Array:
-    """All the numbers of several arrays; one alone as it is."""
+    """All elements of several arrays in one; a single array as it is."""
     arrays = list(values)
     return arrays[0] if len(arrays) == 1 else np.concatenate([np.ravel(a) for a in arrays] or [np.empty(0)])
 

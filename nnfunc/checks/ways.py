@@ -1,7 +1,6 @@
-"""Which elements of y depend on which of x, and where the gradient of each goes: what is left out, or goes elsewhere.
+"""Dependencies of y on x, and the paths of its gradients: finds those that are left out or lead elsewhere.
 
-The ways are an array of booleans of the axes of x (or of a parameter), then of y: those of the claimed map and those
-of the true one."""
+Dependencies are a boolean array with the axes of x (or of a parameter), then of y, for the claimed and the true map."""
 
 from __future__ import annotations
 
@@ -16,12 +15,12 @@ from nnfunc.checks.pattern import ranges, slices
 
 
 def left_out(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
-    """What the ways that are left out have in common: time steps, or windows that overlap."""
+    """A common pattern of missing dependencies: time steps, or overlapping windows."""
     return _in_time(claimed, true, x_ndim) or _overwritten(claimed, true, x_ndim)
 
 
 def _in_time(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
-    """What later steps bring to earlier ones, or earlier to later, is not handed on from some step to the next."""
+    """The gradient is not passed on from some time step to the next, in either direction."""
     for i, j in product(range(x_ndim), range(x_ndim, true.ndim)):
         steps = true.shape[i]
         if not steps == true.shape[j] > 2:
@@ -42,19 +41,19 @@ def _in_time(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
                 continue
             what, side = ("later", "before") if backwards else ("earlier", "after")
             if len(cuts) == steps - 1:
-                text = f"each step along axis {i} is treated by itself: what {what} steps depend on is not handed back"
+                text = f"each step along axis {i} is treated separately: no gradient is passed back from {what} steps"
             else:
                 at = ranges(k if backwards else k - 1 for k in cuts)
                 text = (
-                    f"it is not handed back in time along axis {i}: what step {at} and {what} ones bring to the steps"
+                    f"the gradient is not passed back in time along axis {i}: the contribution of step {at} and {what}"
                 )
-                text += f" {side} it is missing"
+                text += f" ones to the steps {side} it is missing"
             return Diagnosis("missing-term", f"{text} (the carried gradient is dropped, or set to 0)")
     return None
 
 
 def _overwritten(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
-    """Of the several places that each element takes part in, one is kept."""
+    """Only one of the several places where each element is used is kept."""
     for channels in (None, *range(x_ndim, true.ndim)):
         c, t = (m if channels is None else m.any(axis=channels) for m in (claimed, true))
         c, t = (m.reshape(int(np.prod(m.shape[:x_ndim], dtype=int)), -1) for m in (c, t))
@@ -62,13 +61,13 @@ def _overwritten(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
         if (c & ~t).any() or len(set(counts[counts > 0].tolist())) < 2:
             continue
         if (c.sum(axis=1) == np.minimum(counts, 1)).all():
-            text = "of all the places that an element takes part in (windows that overlap, repeated indices) one counts"
-            return Diagnosis("missing-sum", f"{text}: it is overwritten by `=`, and should be added by `+=`")
+            text = "only one of the places where an element is used counts (overlapping windows, repeated indices)"
+            return Diagnosis("missing-sum", f"{text}: its gradient is overwritten by `=` and should be added by `+=`")
     return None
 
 
 def ignored(lost: Mask) -> str:
-    """Which elements of dy are ignored, if they are whole slices: "columns 4–7 of dy"."""
+    """The ignored elements of dy, if they are whole slices: "columns 4–7 of dy"."""
     for axis in range(lost.ndim):
         others = tuple(i for i in range(lost.ndim) if i != axis)
         which = np.flatnonzero(lost.all(axis=others))
@@ -79,7 +78,7 @@ def ignored(lost: Mask) -> str:
 
 
 def elsewhere(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
-    """Each element of dy goes to as many elements as it should, in the same form, but to others."""
+    """Each element of dy contributes to as many elements as it should, in the same pattern, but to the wrong ones."""
     x_shape, y_shape = true.shape[:x_ndim], true.shape[x_ndim:]
     c, t = (m.reshape(int(np.prod(x_shape, dtype=int)), -1) for m in (claimed, true))
     if (c.sum(axis=0) != t.sum(axis=0)).any() or (c == t).all() or not t.any():
@@ -88,7 +87,9 @@ def elsewhere(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
     for axis in range(x_ndim):
         if np.array_equal(np.flip(claimed, axis).reshape(c.shape)[:, wrong], t[:, wrong]):
             part = "dy" if wrong.all() else f"{int(wrong.sum())} of {wrong.size} elements of dy"
-            return Diagnosis("flip", f"what comes from {part} is reversed along axis {axis}: it is not turned back")
+            return Diagnosis(
+                "flip", f"the contribution of {part} is reversed along axis {axis}: it is not flipped back"
+            )
     moved: list[tuple[int, Array]] = []
     for k in np.flatnonzero(wrong):
         own, right = (np.argwhere(m[:, k].reshape(x_shape)) for m in (c, t))
@@ -102,11 +103,11 @@ def elsewhere(claimed: Mask, true: Mask, x_ndim: int) -> Diagnosis | None:
     axes = [f"{int(n):+d} along axis {a}" for a, n in enumerate(by) if n]
     return Diagnosis(
         "shift",
-        f"what depends on elements {should} in y{at} gives its gradient to {gets}: moved by {', '.join(axes)}, no "
-        "other element of dy by more; a stride, an offset or an index is wrong",
+        f"y{at} depends on elements {should}, but its gradient is added to {gets}: shifted by {', '.join(axes)}, the "
+        "largest shift of all elements of dy; a stride, an offset or an index is wrong",
     )
 
 
 def _box(mask: Mask) -> str:
-    """Where a mask is true, as ranges along its axes."""
+    """The location of the true elements of a mask, as ranges along its axes."""
     return f"[{', '.join(ranges(np.unique(own)) for own in np.nonzero(mask))}]"

@@ -1,4 +1,4 @@
-"""Hypothesis for networks: strategies, and the laws that a layer must hold (`pip install "nnfunc[testing]"`)."""
+"""Hypothesis strategies for networks, and the laws that a layer must satisfy (`pip install "nnfunc[testing]"`)."""
 
 try:
     import hypothesis as _  # noqa: F401  # the error below says what to install

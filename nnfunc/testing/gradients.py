@@ -1,4 +1,4 @@
-"""One line in a test file: a forward and a backward over shapes and dtypes, with the report as the failure."""
+"""A one-line pytest test of a forward and a backward over shapes and dtypes, which fails with the report."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def gradient_test(
     dtypes: Sequence[DTypeLike] = (np.float64, np.float32),
     **settings: Any,
 ) -> Callable[..., None]:
-    """A test for pytest, of each case with each dtype.
+    """Returns a pytest test of each case with each dtype.
 
     Args:
         forward, backward: as in `nn.check_function`.
-        cases: for each the inputs: shapes, of which normal numbers are drawn, or the inputs themselves.
-        dtypes: in which forward and backward are called too; derivatives are always taken in float64.
-        settings: of `nn.check_function`.
+        cases: the inputs of each case: shapes, for which normal numbers are drawn, or the inputs themselves.
+        dtypes: further dtypes in which to call forward and backward; derivatives are always taken in float64.
+        settings: keyword arguments of `nn.check_function`.
     Returns:
         the test: assign it to a name that begins with test_. It fails with the printed report.
 

@@ -1,4 +1,4 @@
-"""The laws that every layer holds, as one property."""
+"""The laws that every layer satisfies, as one property."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nnfunc.testing.strategies import arrays
 Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
 SHRINKING = 8.0
-"""So many seconds a failure is made smaller; then the smallest so far is shown."""
+"""The number of seconds for shrinking a failure; then the smallest so far is shown."""
 
 
 class Point(NamedTuple):
-    """What was drawn: a layer and what it is called with. `xs` are two batches, one for each member of a stack."""
+    """A drawn example: a layer and its arguments. `xs` contains two batches, one per member of a stack."""
 
     layer: Layer
     params: ArrayDict
@@ -58,21 +58,21 @@ def assert_layer_laws(
     leading_axes: bool = True,
     max_examples: int = 50,
 ) -> None:
-    """Runs all that nnfunc runs on its own layers on yours, on generated inputs; a failure is shrunk and explained.
+    """Applies nnfunc's own layer tests to a layer, on generated inputs; failures are shrunk and explained.
 
-    The laws: the same arguments give the same result, whatever was computed in between; nothing is changed, and no
-    result is an alias of an input that could be changed through it; the parameters' dtype comes out; backward is
-    linear in dy, and computes no dx and no gradients where they are not asked for; every gradient is right, in training
-    and in prediction (`nn.check_model`); further leading axes are free; a member of a stack is the network alone.
+    The laws: the same arguments give the same result, whatever was computed in between; nothing is modified, and no
+    result is a writable alias of an input; results have the parameters' dtype; backward is linear in dy, and computes
+    dx and gradients only on request; every gradient is right, in training and in prediction (`nn.check_model`);
+    additional leading axes are allowed; a member of a stack behaves like the network alone.
 
     Args:
-        layer: built-in, your own, or a composition.
-        input_shape: the shape of one example; of several inputs a tuple of shapes.
-        params, state: of the layer; from its init, with random values, if not given.
-        leading_axes: False for a layer that takes (examples, ...) and no axes before it.
-        max_examples: how many inputs to generate.
+        layer: a built-in or user-defined layer, or a composition.
+        input_shape: the shape of one example; for several inputs a tuple of shapes.
+        params, state: the layer's; by default from its init, with random values.
+        leading_axes: False for a layer that takes (examples, ...) without additional leading axes.
+        max_examples: the number of inputs to generate.
     Raises:
-        AssertionError: a law is broken; the message says which and, for a wrong gradient, what is wrong with it.
+        AssertionError: a law is violated; the message names it and, for a wrong gradient, contains the diagnosis.
 
     >>> assert_layer_laws(nn.dense(2), (3,), max_examples=5)
     >>> def forward(params, x):
@@ -99,14 +99,14 @@ def assert_layer_laws(
         database=None,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],  # to explain is the report's work, and tracing slows checks down tenfold
+        phases=[Phase.generate, Phase.shrink],  # the report explains, and tracing slows checks down tenfold
     )
     @given(st.data())
     def laws_hold(data: st.DataObject) -> None:
         nonlocal until
         point = _drawn(data.draw, layer, shape, params, state)
         drawn = point.params._vector.tobytes() + flat(point.xs).tobytes() + repr(point[4:]).encode()
-        if time.monotonic() > until:  # Hypothesis would go on for minutes: what has not failed yet is let pass
+        if time.monotonic() > until:  # Hypothesis would continue for minutes: accept new examples
             if drawn in failed:
                 raise failed[drawn]
             return
@@ -129,7 +129,7 @@ def hold_laws(
     state: ArrayDict | None = None,
     leading_axes: bool = True,
 ) -> None:
-    """The laws at one drawn input: what `assert_layer_laws` repeats, for use in a property of your own.
+    """Checks the laws at one drawn input, as `assert_layer_laws` does repeatedly, for use in your own property tests.
 
     >>> from hypothesis import given, strategies as st
     >>> @given(st.data())
@@ -146,7 +146,7 @@ def _drawn(draw: Draw, layer: Layer, shape: Shapes, params: ArrayDict | None, st
         params = params.with_vector(draw(away_from_0(params.vector.shape))) if params.names else params
         state = own if state is None else state
     params, state = (ArrayDict(d).astype(np.float64) if d else nn.arrays.EMPTY for d in (params, state))
-    least = 2 if state.names else 1  # of one row there are no statistics
+    least = 2 if state.names else 1  # a single row has no statistics
     m, words = draw(st.integers(least, 4)), iter(looked_up(layer, params, shape))
 
     def inputs(s: Shape) -> Any:
@@ -199,12 +199,12 @@ def _pure(point: Point) -> None:
     _law(
         "y is finite for finite x",
         all(np.isfinite(a).all() for a in leaves(y)),
-        "it has NaN or infinity: pass a layer that takes any x",
+        "it contains NaN or infinity: pass a layer that accepts any x",
     )
     dx, grads = _backward(layer, params, cache, dy)
     copies = _copied((y, dx))
     other = map_leaves(lambda a: a + 1.0 if a.dtype.kind == "f" else a[::-1], x)
-    layer.forward(params, state, other, key=fold_in(key, 1), train=train)  # what a layer keeps would be lost now
+    layer.forward(params, state, other, key=fold_in(key, 1), train=train)  # overwrites anything the layer has kept
     _law("backward depends on its arguments alone", _same((dx, grads), _backward(layer, params, cache, dy)))
     again, other_cache, other_state = layer.forward(params, state, x, key=key, train=train)
     _law("forward depends on its arguments alone (dropout: on the key)", _same((y, new), (again, other_state)))
@@ -215,7 +215,7 @@ def _pure(point: Point) -> None:
     for a, b in _pairs(dx, x):
         _law("dx has the shape of x", a is None or a.shape == b.shape, f"dx has shape {np.shape(a)}, x {b.shape}")
         _law("integers have no dx, and floats have one", (a is None) == (b.dtype.kind != "f"))
-    x, dy = map_leaves(np.copy, x), map_leaves(np.copy, dy)  # as most callers have them: not read-only
+    x, dy = map_leaves(np.copy, x), map_leaves(np.copy, dy)  # writable, as most callers pass them
     y, cache, _ = layer.forward(params, state, x, key=key, train=train)
     dx, _ = _backward(layer, params, cache, dy)
     _law("y is no alias of x that could be written to", not _written_through(y, x))
@@ -232,7 +232,7 @@ def _linear(point: Point) -> None:
     both = map_leaves(lambda a, b: 2 * a - 3 * b, dy, other)
     a, b, c = (_flat(_backward(layer, params, cache, d)) for d in (dy, other, both))
     size = float(np.abs(a).max(initial=0) + np.abs(b).max(initial=0))
-    # what cancels, as in a softmax that is nearly 1 and 0, leaves rounding of dy's own size
+    # cancellation, as in a saturated softmax, leaves rounding errors relative to dy
     floor = 1e-14 * max(float(np.abs(leaf).max(initial=0)) for leaf in leaves(both)) + float(np.finfo(np.float64).tiny)
     linear = np.allclose(c, 2 * a - 3 * b, rtol=1e-8, atol=1e-9 * size + floor)
     _law("backward is linear in dy", linear, "backward(2·dy1 − 3·dy2) is not 2·backward(dy1) − 3·backward(dy2)")
@@ -267,7 +267,7 @@ def _dtype(point: Point) -> None:
 
 
 def _leading_axes(point: Point) -> None:
-    """(2, m, ...) is 2 m examples in another arrangement."""
+    """(2, m, ...) is equivalent to 2 m examples."""
     layer, params, state, xs, _, key, train = point
     rows = map_leaves(lambda a: a.reshape(-1, *a.shape[2:]), xs)
     hint = "the layer takes (examples, ...) only: sum over all axes but the last, or pass leading_axes=False"
@@ -294,7 +294,7 @@ def _leading_axes(point: Point) -> None:
 
 
 def _stacked(point: Point) -> None:
-    """Two networks as one: what comes out of it for each is what comes out of that one alone."""
+    """A stack of two networks gives the same results as each network alone."""
     layer, params, state, xs, seed, key, train = point
     law, keys = "a member of a stack is the network alone", nn.split(key, 2)
     other = params.with_vector(params.vector[::-1] + np.random.default_rng(seed).normal(size=params.vector.shape))

@@ -99,7 +99,7 @@ def _keeps_shape() -> st.SearchStrategy[Layer]:
 
 
 def residuals() -> st.SearchStrategy[Layer]:
-    """Residual layers of one or two that keep the shape.
+    """Residual layers around one or two shape-preserving layers.
 
     >>> from hypothesis import find
     >>> find(residuals(), lambda layer: len(layer.layers) == 2).name
@@ -124,8 +124,8 @@ JOINS: tuple[Callable[[], Layer], ...] = (nn.concatenate, nn.add, nn.subtract, n
 
 @st.composite
 def graph_layers(draw: st.DrawFn, max_units: int = 5, depth: int = 1) -> Layer:
-    """Layers of several paths for inputs of shape (examples, features): branches that are joined again, one layer used
-    twice, a part that is taken out, a sample, a scan over time, a wire of one's own, nested so deep.
+    """Layers with several paths for inputs of shape (examples, features): joined branches, a layer used twice, one of
+    two branches selected, a sample, a scan over time, a custom wiring, nested up to `depth`.
 
     >>> from hypothesis import find
     >>> [name for name, _ in find(graph_layers(), lambda layer: "scan" in repr(layer)).layers]
@@ -173,7 +173,7 @@ def gate(call: Callable[..., Value], x: Value) -> Value:
 
 
 class Network(NamedTuple):
-    """A whole network at one point: everything that `nn.check_model` takes.
+    """A whole network at one point, with all arguments of `nn.check_model`.
 
     >>> from hypothesis import given, settings
     >>> @settings(max_examples=3, deadline=None)
@@ -212,14 +212,14 @@ HEADS: tuple[Head, ...] = (
     (nn.softmax, nn.sparse_categorical_cross_entropy, "classes"),
     (nn.identity, nn.sparse_categorical_cross_entropy_with_logits, "classes"),
 )
-"""Last layers with the losses that take their outputs, and the kind of targets that these take."""
+"""Output layers with matching losses, and the kind of targets."""
 
 
 @st.composite
 def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5, depth: int = 0) -> Network:
-    """Random networks: layers, parameters away from zeros and ones, a batch on the grid of kinks or off it, a loss.
+    """Random networks: layers, parameters away from zeros and ones, a batch on or off the grid of kinks, a loss.
 
-    With a `depth`, some layers have several paths; see `graphs` for networks of several inputs and outputs.
+    With `depth` > 0, some layers have several paths; see `graphs` for networks with several inputs and outputs.
 
     >>> from hypothesis import given, settings
     >>> @settings(max_examples=2, deadline=None)
@@ -240,7 +240,7 @@ def networks(draw: st.DrawFn, max_layers: int = 4, max_units: int = 5, depth: in
 
 @st.composite
 def graphs(draw: st.DrawFn, max_units: int = 3, depth: int = 2) -> Network:
-    """Random networks of several inputs, of several paths that nest, and of one output or two with a loss for each.
+    """Random networks with one or more inputs, nested paths, and one or two outputs with a loss for each.
 
     >>> from hypothesis import given, settings
     >>> @settings(max_examples=2, deadline=None)

@@ -1,4 +1,4 @@
-"""Times nnfunc beside its peers.
+"""Times nnfunc and its peers.
 
     python -m tests.benchmarks                       all parts
     python -m tests.benchmarks steps predict --quick few rounds, without the wide network and torch.compile
@@ -35,7 +35,7 @@ PARTS = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m tests.benchmarks", description="Times nnfunc beside its peers.")
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description="Times nnfunc and its peers.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--rounds", type=int, help="turns of each contestant (7)")
     parser.add_argument("--quick", action="store_true", help="2 short turns, no wide network, no torch.compile")

@@ -1,4 +1,4 @@
-"""Does the laboratory cry wolf, and does it miss anything? Too long for every test run.
+"""Rates of false alarms and missed mistakes of the laboratory. Too slow for every test run.
 
     python -m tests.benchmarks.alarms right 20000    random correct networks: no finding allowed
     python -m tests.benchmarks.alarms wrong 2000     the same with one broken backward: it must be found and named

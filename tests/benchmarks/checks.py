@@ -1,4 +1,4 @@
-"""What a gradient check costs: seconds and loss evaluations, beside torch.autograd.gradcheck.
+"""The cost of a gradient check: seconds and loss evaluations, compared with torch.autograd.gradcheck.
 
     pip install torch
     python -m tests.benchmarks.checks [4k 235k 2.9M]

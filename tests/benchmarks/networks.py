@@ -1,4 +1,4 @@
-"""What is trained: networks, the parameters they begin with, and batches, the same for every contestant.
+"""The training tasks: networks, initial parameters and batches, the same for every contestant.
 
 nnfunc is imported only where it is called, so that the whole programs of its peers do not load it.
 """

@@ -1,4 +1,4 @@
-"""Time in turns: A B A B ..., each turn short, with a guard against other processes on the machine."""
+"""Alternating timings: A B A B ..., each turn short, with a guard against other processes on the machine."""
 
 from __future__ import annotations
 

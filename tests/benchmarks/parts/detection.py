@@ -1,4 +1,4 @@
-"""Which checker finds, and says, what is wrong: the corpus of small gradients, right and wrong, through every checker.
+"""Detection rates: the corpus of small gradients, right and wrong, through every gradient checker.
 
 Each gets the same loss, gradients and point, in float64, with its own defaults. PyTorch and JAX get them as an own
 function with an own derivative; SciPy and the courses give a number, which is held against the limit of their manuals.

@@ -1,4 +1,4 @@
-"""How the time of nnfunc's step grows with the network and the batch."""
+"""The time of nnfunc's step by size of network and batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seconds that an import takes, each in a process of its own."""
+"""Import times in seconds, each in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: its parts by themselves, beside the bare matrix products and the calls."""
+"""A profile of a training step: its separate parts, compared with the bare matrix products and the calls."""
 
 from __future__ import annotations
 
