@@ -5,7 +5,7 @@ is global and no window or screen is needed: save one by `ax.figure.savefig("nam
 in pyplot's: `fig, ax = plt.subplots(layout="constrained"); plots.loss_curves(history, ax=ax); plt.show()`.
 """
 
-from nnfunc.plots.axes import COLOURS, MARKERS, WRONG, figure
+from nnfunc.plots.axes import COLOURS, MARKERS, STYLE, WRONG, figure
 from nnfunc.plots.checks import error_map, gradient_scatter, taylor
 from nnfunc.plots.classes import confusion, decision_boundary
 from nnfunc.plots.images import attention_maps, feature_maps, filters, predictions, weight_images
@@ -17,6 +17,7 @@ from nnfunc.plots.training import accuracy_curves, loss_curves, spread
 __all__ = [
     "COLOURS",
     "MARKERS",
+    "STYLE",
     "WRONG",
     "accuracy_curves",
     "activations",
