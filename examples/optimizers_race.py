@@ -18,6 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
@@ -75,7 +76,8 @@ def main(picture: Path) -> None:
     for name in paths:
         print(f"{name:15}  {beale(*paths[name][-1]):21.4f}  {curves[name][-1]:19.4f}")
 
-    fig = plots.figure(9.6, 4)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(8, 3.6)
     left, right = fig.subplots(1, 2)
     left.set_title("Beale's function")
     right.set_title("64-32-10 network on digits")
@@ -86,7 +88,7 @@ def main(picture: Path) -> None:
     )
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # the layout is fixed: do not recompute it for every frame
-    animation.save(picture, "pillow", fps=10, dpi=75)
+    animation.save(picture, "pillow", fps=10)
 
 
 if __name__ == "__main__":

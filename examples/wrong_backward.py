@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 
 import nnfunc as nn
@@ -65,6 +66,7 @@ def main(picture: Path) -> None:
     said = table.splitlines() + [line for text in why for line in ("", *textwrap.wrap(text, COLUMNS))]
     verdicts = [WRONG if "WRONG" in line else RIGHT if line.endswith("  right") else INK for line in said]
 
+    rcParams.update(plots.STYLE)
     fig = plots.figure(8.4, 3.0)
     left, right = fig.subplots(1, 2, width_ratios=(39, COLUMNS + 1))
     rows = max(len(code), len(said))

@@ -34,7 +34,7 @@ True
 """
 
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",  # opaque, so that a picture reads the same on a dark page
     "savefig.facecolor": "white",
     "axes.facecolor": "white",

@@ -72,7 +72,7 @@ def decision_boundary(
         ax.scatter(x, y, s=18, c=COLOURS[c], marker=MARKERS[c], edgecolors="white", linewidths=0.5, label=f"class {c}")
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xlabel="feature 0", ylabel="feature 1")
     ax.locator_params(nbins=6)
-    ax.legend(loc="upper right", framealpha=0.9)
+    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
     return ax
 
 
