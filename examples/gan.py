@@ -83,8 +83,8 @@ told, made = np.mean(losses[-1000:], axis=0)
 print(f"losses of the last 1,000 updates: {told:.3f} and {made:.3f}; of a draw: {np.log(2):.3f}")
 
 # %%
-fig = plt.figure(figsize=(10, 3.4), layout="constrained")
-*scatters, right = fig.subplots(1, 4)
+fig = plt.figure(figsize=(10, 3), layout="constrained")
+*scatters, right = fig.subplots(1, 4, width_ratios=(1, 1, 1, 1.3))
 for ax, (update, points) in zip(scatters, shown.items(), strict=True):
     ax.plot(*ring(data_key, 1000).T, ".", color="0.8", markersize=3, label="data")
     ax.plot(*points.T, ".", color=plots.COLOURS[0], markersize=2, label="generator")
@@ -93,7 +93,7 @@ smooth = np.stack([np.convolve(values, np.full(50, 1 / 50), "valid") for values 
 for name, values in zip(("discriminator", "generator"), smooth, strict=True):
     right.plot(values, label=name, linewidth=1)
 right.axhline(np.log(2), color="black", linestyle="--", linewidth=1, label="log 2: it cannot tell")
-plots.axes.plain(right).set(title="Losses", xlabel="update")
+plots.axes.plain(right).set(title="Losses", xlabel="update", ylim=(0.58, 1.1))
 for ax, where in ((scatters[-1], "center"), (right, "upper right")):
     ax.legend(loc=where, markerscale=3)
 

@@ -107,7 +107,7 @@ sets = {"Training images": training, "Held-out images": held_out}
 for ax, (title, rows) in zip(fig.subplots(1, 2), sets.items(), strict=True):
     for digit in range(10):
         own = points[rows][Y[rows] == digit]
-        ax.plot(*own.T, linestyle="", color=plots.COLOURS[digit % 8], marker=plots.MARKERS[digit // 8], markersize=3)
+        ax.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
         ax.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
     ax.set(title=title, aspect="equal")
 

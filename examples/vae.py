@@ -105,7 +105,7 @@ fig = plt.figure(figsize=(10, 5.2), layout="constrained")
 left, right = fig.subplots(1, 2)
 for digit in range(10):
     own = mu[digits.target == digit]
-    left.plot(*own.T, linestyle="", color=plots.COLOURS[digit % 8], marker=plots.MARKERS[digit // 8], markersize=3)
+    left.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
     left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
 left.set(title="Where the encoder puts the images", aspect="equal")
 right.imshow(tiles.swapaxes(1, 2).reshape(110, 110), cmap="gray_r", extent=(-2.6, 2.6, -2.6, 2.6))

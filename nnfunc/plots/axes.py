@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-"""The colours of Okabe & Ito (2008), which colour-blind people tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", "#999999", "#882255")
+"""The colours of Okabe & Ito (2008), which colour-blind people tell apart, then grey and wine, for ten classes.
 
 >>> nn.plots.COLOURS[0]
 '#0072B2'
@@ -26,7 +26,7 @@ WRONG = COLOURS[1]
 '#D55E00'
 """
 
-MARKERS = "os^DvP*X"
+MARKERS = "os^DvP*X<>"
 """One for each colour, so that lines and classes can be told apart without colours.
 
 >>> len(nn.plots.MARKERS) == len(nn.plots.COLOURS)

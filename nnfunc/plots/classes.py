@@ -34,7 +34,7 @@ def decision_boundary(
         ax: the Axes to draw on.
         resolution: how many points the plane is sampled at in each direction.
     Raises:
-        ValueError: X or Y of another shape, predictions that are no probabilities, more than 8 classes.
+        ValueError: X or Y of another shape, predictions that are no probabilities, more than 10 classes.
 
     >>> from nnfunc import plots
     >>> X, Y = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1])
