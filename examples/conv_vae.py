@@ -99,7 +99,7 @@ def main(epochs: int, picture: Path) -> None:
     for digit in range(10):
         own = mu[digits.target == digit]
         left.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
-        left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
+        left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.9, "pad": 1})
     left.set(title="Where the encoder puts the images", aspect="equal")
     right.imshow(images.swapaxes(1, 2).reshape(150, 150), cmap="gray_r", extent=(-2.6, 2.6, -2.6, 2.6))
     right.set(title="What the decoder draws there")

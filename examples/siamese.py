@@ -108,7 +108,7 @@ for ax, (title, rows) in zip(fig.subplots(1, 2), sets.items(), strict=True):
     for digit in range(10):
         own = points[rows][Y[rows] == digit]
         ax.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
-        ax.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
+        ax.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.9, "pad": 1})
     ax.set(title=title, aspect="equal")
 
 # %% tags=["active-py"]

@@ -106,7 +106,7 @@ left, right = fig.subplots(1, 2)
 for digit in range(10):
     own = mu[digits.target == digit]
     left.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
-    left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
+    left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.9, "pad": 1})
 left.set(title="Where the encoder puts the images", aspect="equal")
 right.imshow(tiles.swapaxes(1, 2).reshape(110, 110), cmap="gray_r", extent=(-2.6, 2.6, -2.6, 2.6))
 right.set(title="What the decoder draws there")
