@@ -23,6 +23,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 
 import nnfunc as nn
 from nnfunc import plots
@@ -55,7 +56,8 @@ def gradient_norms(model: nn.Layer, ts: nn.TrainState, key: nn.Key) -> Array:
 def main(updates: int, picture: Path) -> None:
     init_key, train_key, test_key = nn.split(nn.key(0), 3)
     X_test, Y_test = problems(test_key, 2000)
-    fig = plots.figure(12, 3.8)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(10, 3.8)
     curves, before, after = fig.subplots(1, 3)
     curves.axhline(1 / 6, color="0.6", linewidth=1, label="always 1")
     print(f"always 1: mean squared error {np.mean((Y_test - 1) ** 2):.4f}")
@@ -85,8 +87,8 @@ def main(updates: int, picture: Path) -> None:
         ax.set(xlabel="step, from the end of the sequence", yscale="log")
     for ax in (curves, before, after):
         plots.axes.plain(ax)
-    curves.legend(frameon=False)
-    fig.savefig(picture, dpi=75)
+    curves.legend()
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import nnfunc as nn
+from nnfunc import plots
 from nnfunc.arrays import Array
+
+plt.rcParams.update(plots.STYLE)
 
 RUNS, UPDATES, EPISODES, LENGTH, DISCOUNT = 4, 60, 16, 300, 0.98
 
@@ -127,7 +130,7 @@ fig = plt.figure(figsize=(10, 4), layout="constrained")
 left, right = fig.subplots(1, 2)
 left.plot(np.arange(1, UPDATES + 1), lengths.T)
 left.axhline(LENGTH, color="black", linestyle="--", linewidth=1)
-left.set(xlabel="update", ylabel="steps of an episode")
+plots.axes.plain(left).set(xlabel="update", ylabel="steps of an episode")
 field = right.pcolormesh(np.degrees(angle), turn, 1 / (1 + np.exp(-logits)), cmap="RdBu", vmin=0, vmax=1)
 right.plot(np.degrees(states[going[:, 0], 0, 2]), states[going[:, 0], 0, 3], ".", color="black", markersize=3)
 right.set(xlabel="angle (degrees)", ylabel="angular velocity (1/s)")
@@ -136,4 +139,4 @@ for ax, title in ((left, f"{RUNS} runs: how long the pole is balanced"), (right,
     ax.set_title(title)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

@@ -29,6 +29,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from numpy.typing import NDArray
 
 import nnfunc as nn
@@ -125,7 +126,8 @@ def main(updates: int, picture: Path) -> None:
     sample = nn.generate(model, ts, begin, WINDOW - len(PROMPT), key=sample_key, temperature=0.6)[0]
     print("\n" + "".join(letters[i] for i in sample))
 
-    fig = plots.figure(13, 6)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(10, 6)
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.4))
     for (name, losses), colour in zip(curves.items(), plots.COLOURS, strict=False):
         width = min(50, updates)
@@ -135,12 +137,12 @@ def main(updates: int, picture: Path) -> None:
         label = f"n-gram that sees {seen}, held out: {counted[seen]:.2f}"
         left.axhline(counted[seen], color="0.5", linestyle=style, linewidth=1, label=label)
     left.set(title="−log p of a character", xlabel="update", ylim=(0.7, 2.6))
-    left.legend(frameon=False)
+    left.legend()
     plots.axes.plain(left)
     maps = looks(ts, embed, blocks, np.searchsorted(letters, list(PHRASE)))
     plots.attention_maps(maps[SHOWN], words=list(PHRASE.replace(" ", "␣")), ax=right)
     right.set_title(f"What the heads of block {SHOWN} look at")
-    fig.savefig(picture, dpi=80)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

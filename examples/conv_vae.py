@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import rcParams
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
@@ -93,18 +93,19 @@ def main(epochs: int, picture: Path) -> None:
     logits, _, _ = decoder.forward(ts.params.group("decoder"), ts.state.group("decoder"), z)
     images = np.pad(1 / (1 + np.exp(-logits.reshape(-1, 8, 8))), ((0, 0), (1, 1), (1, 1))).reshape(15, 15, 10, 10)
 
+    rcParams.update(plots.STYLE)
     fig = plots.figure(10, 5.2)
     left, right = fig.subplots(1, 2)
     for digit in range(10):
         own = mu[digits.target == digit]
-        left.plot(*own.T, ".", color=plt.colormaps["tab10"](digit), markersize=4)
-        left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
+        left.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
+        left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.9, "pad": 1})
     left.set(title="Where the encoder puts the images", aspect="equal")
     right.imshow(images.swapaxes(1, 2).reshape(150, 150), cmap="gray_r", extent=(-2.6, 2.6, -2.6, 2.6))
     right.set(title="What the decoder draws there")
     for ax in (left, right):
         ax.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-    fig.savefig(picture, dpi=75)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

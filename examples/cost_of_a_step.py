@@ -56,6 +56,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import rcParams
 
 import nnfunc as nn
 from nnfunc import plots
@@ -202,7 +203,8 @@ def main(picture: Path) -> None:
         )
         print(f"Adam {1e6 * update:.0f} µs")
     longest = {ranks: slowest(ranks, UNEVEN) for ranks in RANKS}
-    fig = plots.figure(11, 4)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(10, 4)
     panels = fig.subplots(1, 2, sharey=True)
     for (title, net), ax in zip(HARDWARE.items(), panels, strict=True):
         print_table(title, net, costs, longest)
@@ -216,12 +218,12 @@ def main(picture: Path) -> None:
         plots.axes.plain(ax)
     print_published()
     panels[0].set_ylabel("efficiency (% of R times one rank)")
-    panels[0].legend(title="dashed: of uneven ranks", frameon=False, loc="upper right")
+    panels[0].legend(title="dashed: of uneven ranks", loc="upper right")
     panels[1].plot([512, 512], [90, 68], "k*")
-    panels[1].text(430, 90, "Inception V3, ResNet-101", ha="right", va="center", fontsize="small")
+    panels[1].text(600, 88, "Inception V3,\nResNet-101", va="top", fontsize="small")
     panels[1].text(600, 68, "VGG-16", va="center", fontsize="small")
     panels[1].text(13_000, 4, "stars: Horovod on 25 Gbit/s (2018)", ha="right", fontsize="small")
-    fig.savefig(picture, dpi=75)
+    fig.savefig(picture)
 
 
 def name(dims: Sequence[int]) -> str:

@@ -36,6 +36,8 @@ import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+plt.rcParams.update(plots.STYLE)
+
 # %% [markdown]
 # ## The layer
 #
@@ -126,18 +128,18 @@ for name, beta in betas.items():
     print(f"{name}: from {beta.min():.2f} to {beta.max():.2f}, all began at 1")
 
 # %%
-fig = plt.figure(figsize=(9.6, 4), layout="constrained")
+fig = plt.figure(figsize=(10, 4), layout="constrained")
 axes = left, right = fig.subplots(1, 2)
 x = np.linspace(-5, 3, 200)
 for (name, beta), colour in zip(betas.items(), plots.COLOURS, strict=False):
     lines = left.plot(x, x[:, None] * sigmoid(x[:, None] * beta), color=colour, linewidth=0.8)
     lines[0].set_label(name)
 left.plot(x, x * sigmoid(x), "--", color="black", label="all of them at the start")
-left.set(xlabel="x", ylabel="x · σ(βx)")
-left.legend(frameon=False)
+plots.axes.plain(left).set(xlabel="x", ylabel="x · σ(βx)")
+left.legend()
 plots.decision_boundary(partial(nn.predict, model, ts), *data, ax=right)
 for ax, title in zip(axes, ("The activations learnt", "Two spirals"), strict=True):
     ax.set_title(title)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=100)
+fig.savefig(__file__.replace(".py", ".png"))

@@ -25,6 +25,8 @@ import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+plt.rcParams.update(plots.STYLE)
+
 PARTS, UPDATES, MAX_NORM = 8, 500, 2.0
 
 # %% [markdown]
@@ -80,22 +82,22 @@ for update in range(UPDATES):
         print(f"update {update:3}: loss {value:.4f}, gradient norm {norm:.3f} ({by_layer})")
 
 # %%
-fig = plt.figure(figsize=(12, 3.6), layout="constrained")
+fig = plt.figure(figsize=(10, 3.6), layout="constrained")
 axes = left, middle, right = fig.subplots(1, 3)
 left.semilogy(values, color=plots.COLOURS[0])
 left.set(xlabel="update", ylabel="mean squared error")
 middle.semilogy(norms, color=plots.COLOURS[1], linewidth=1)
 middle.axhline(MAX_NORM, color="black", linestyle="--", linewidth=1, label="clipped above")
 middle.set(xlabel="update", ylabel="norm of the gradient")
-middle.legend(frameon=False)
+middle.legend()
 x = np.linspace(-3, 3, 300)[:, None]
 curve = model.forward(params, state, x)[0]
 right.plot(X[:300], Y[:300], ".", color="0.7", markersize=4, label="data")
 right.plot(x, curve, color=plots.COLOURS[0], label="network")
 right.set(xlabel="x", ylabel="y")
-right.legend(frameon=False)
+right.legend()
 for ax, title in zip(axes, ("Loss", "Gradient", "The curve learnt"), strict=True):
-    ax.set_title(title)
+    plots.axes.plain(ax).set_title(title)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=100)
+fig.savefig(__file__.replace(".py", ".png"))

@@ -38,6 +38,8 @@ from sklearn.datasets import load_digits
 import nnfunc as nn
 from nnfunc import plots
 
+plt.rcParams.update(plots.STYLE)
+
 EPOCHS, BATCH_SIZE = 60, 64
 
 # %% [markdown]
@@ -82,8 +84,8 @@ wrong = np.flatnonzero(predicted != true)
 print(f"validation accuracy: {nn.accuracy(model, ts, X[held_out], true):.2%} ({len(wrong)} of {len(true)} wrong)")
 
 # %%
-fig = plt.figure(figsize=(12, 4), layout="constrained")
-axes = left, middle, right = fig.subplots(1, 3)
+fig = plt.figure(figsize=(10, 4), layout="constrained")
+axes = left, middle, right = fig.subplots(1, 3, width_ratios=(3, 4, 3.6))
 plots.loss_curves(nn.history(epochs), ax=left).set_yscale("log")
 shown = np.concatenate([wrong, np.flatnonzero(predicted == true)])[:20]  # the mistakes first
 plots.predictions(digits.images[held_out][shown], predicted[shown], true[shown], columns=5, ax=middle)
@@ -92,4 +94,4 @@ for ax, title in zip(axes, ("Loss", "Predictions, mistakes first", "Confusion ma
     ax.set_title(title)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=100)
+fig.savefig(__file__.replace(".py", ".png"))

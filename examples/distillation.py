@@ -25,7 +25,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
+from nnfunc import plots
 from nnfunc.arrays import Array
+
+plt.rcParams.update(plots.STYLE)
 
 TEMPERATURES, SEEDS = (1, 2, 4, 8, 16), 8
 
@@ -87,23 +90,24 @@ for name, ts in trained.items():
 # it shows which of the other digits look like one.
 
 # %%
-fig = plt.figure(figsize=(11, 3.4), layout="constrained")
+fig = plt.figure(figsize=(10, 3.4), layout="constrained")
 left, middle, last_ax = fig.subplots(1, 3, width_ratios=(2, 3, 3))
 most = softened(logits, 8)[:, 3].argmax()
 left.imshow(digits.images[others[most]], cmap="gray_r")
 left.set(title=f"A {Y[others[most]]} of the training set", xticks=[], yticks=[])
+left.spines[:].set_visible(False)
 for offset, T in ((-0.2, 1), (0.2, 8)):
     middle.bar(np.arange(10) + offset, softened(logits, T)[most], width=0.4, label=f"T = {T}")
 middle.set(title="What the teacher says of it", xlabel="digit", ylabel="probability", xticks=range(10))
 labels, *soft = right.values()
-for i, (what, colour) in enumerate({"all digits": "tab:blue", "the 3s": "tab:orange"}.items()):
+for i, (what, colour) in enumerate({"all digits": plots.COLOURS[0], "the 3s": plots.COLOURS[1]}.items()):
     of_soft = np.stack([both[i] for both in soft])
     last_ax.errorbar(TEMPERATURES, of_soft.mean(axis=1), of_soft.std(axis=1), marker="o", color=colour, label=what)
     last_ax.axhline(labels[i].mean(), color=colour, linestyle="--", linewidth=1)
-last_ax.set(title="Students that saw no 3 (dashed: by labels)", xlabel="temperature", ylabel="accuracy", xscale="log")
+last_ax.set(title="Students that saw no 3", xlabel="temperature (dashed: by labels)", ylabel="accuracy", xscale="log")
 last_ax.set_xticks(TEMPERATURES, [str(T) for T in TEMPERATURES])
 for ax in (middle, last_ax):
-    ax.legend(frameon=False)
+    plots.axes.plain(ax).legend()
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

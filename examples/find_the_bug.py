@@ -48,6 +48,8 @@ import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+plt.rcParams.update(plots.STYLE)
+
 # %% [markdown]
 # ## The homework
 #
@@ -140,12 +142,12 @@ report = check(mended=2)
 # have the pattern of the weights.
 
 # %%
-fig = plt.figure(figsize=(9.6, 4), layout="constrained")
+fig = plt.figure(figsize=(10, 4), layout="constrained")
 for ax, draw in zip(fig.subplots(1, 2), (plots.gradient_scatter, plots.error_map), strict=True):
     draw(report.findings[0], ax=ax)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=100)
+fig.savefig(__file__.replace(".py", ".png"))
 
 # %% [markdown]
 # The derivative of $\frac{\lambda}{2} W^2$ is $\lambda W$, not $2 \lambda W$. With this fixed, all gradients are right.

@@ -19,7 +19,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import nnfunc as nn
+from nnfunc import plots
 from nnfunc.arrays import Array
+
+plt.rcParams.update(plots.STYLE)
 
 CLOUDS, STEPS, BATCH_SIZE = 8, 6000, 128
 
@@ -80,19 +83,19 @@ told, made = np.mean(losses[-1000:], axis=0)
 print(f"losses of the last 1,000 updates: {told:.3f} and {made:.3f}; of a draw: {np.log(2):.3f}")
 
 # %%
-fig = plt.figure(figsize=(12, 3.4), layout="constrained")
-*scatters, right = fig.subplots(1, 4)
+fig = plt.figure(figsize=(10, 3), layout="constrained")
+*scatters, right = fig.subplots(1, 4, width_ratios=(1, 1, 1, 1.3))
 for ax, (update, points) in zip(scatters, shown.items(), strict=True):
     ax.plot(*ring(data_key, 1000).T, ".", color="0.8", markersize=3, label="data")
-    ax.plot(*points.T, ".", color="tab:blue", markersize=2, label="generator")
+    ax.plot(*points.T, ".", color=plots.COLOURS[0], markersize=2, label="generator")
     ax.set(title=f"after {update:,} updates", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
 smooth = np.stack([np.convolve(values, np.full(50, 1 / 50), "valid") for values in zip(*losses, strict=True)])
 for name, values in zip(("discriminator", "generator"), smooth, strict=True):
     right.plot(values, label=name, linewidth=1)
 right.axhline(np.log(2), color="black", linestyle="--", linewidth=1, label="log 2: it cannot tell")
-right.set(title="Losses", xlabel="update")
+plots.axes.plain(right).set(title="Losses", xlabel="update", ylim=(0.58, 1.1))
 for ax, where in ((scatters[-1], "center"), (right, "upper right")):
-    ax.legend(frameon=False, loc=where, markerscale=3)
+    ax.legend(loc=where, markerscale=3)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

@@ -84,6 +84,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
@@ -103,7 +104,8 @@ def main(picture: Path) -> None:
     X, Y = digits.data.astype(np.float32) / 16, digits.target
     init_key, train_key = nn.split(nn.key(0), 2)
 
-    fig = plots.figure(16, 9)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(12, 8)
     axes = fig.subplots(2, len(NETWORKS))
     for column, (name, (model, optimizer)) in zip(axes.T, NETWORKS.items(), strict=True):
         step = nn.train_step(model, LOSS, optimizer)
@@ -117,7 +119,7 @@ def main(picture: Path) -> None:
 
         plots.activations(inspections, ax=column[0]).set_title(name)
         plots.gradients(inspections, ax=column[1])
-    fig.savefig(picture, dpi=75)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

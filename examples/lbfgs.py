@@ -19,6 +19,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
 
@@ -64,6 +65,7 @@ def main(picture: Path) -> None:
     for name, ts in ended.items():
         print(f"{name:19}  {min(curves[name]):11.4f}  {nn.accuracy(model, ts, *validation):.1%}")
 
+    rcParams.update(plots.STYLE)
     fig = plots.figure(6.4, 4.2)
     ax = fig.subplots()
     for (name, values), colour in zip(curves.items(), plots.COLOURS, strict=False):
@@ -74,8 +76,9 @@ def main(picture: Path) -> None:
         ylabel="lowest loss so far",
         title="64-32-10 network on digits",
     )
-    ax.legend(frameon=False)
-    fig.savefig(picture, dpi=75)
+    ax.legend()
+    plots.axes.plain(ax)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

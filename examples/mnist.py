@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from matplotlib import rcParams
 
 import nnfunc as nn
 from nnfunc import plots
@@ -55,14 +56,15 @@ def main(data: Path, picture: Path) -> None:
 
     predicted = nn.predict_classes(model, ts, X_test)
     wrong = np.flatnonzero(predicted != Y_test)[:25]
-    fig = plots.figure(12, 4.2)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(10, 4.2)
     left, middle, right = fig.subplots(1, 3)
     plots.weight_images(ts.params["dense1.W"], (28, 28), count=16, limit=0.2, ax=left)
     left.set_title("Weights of 16 hidden units")
     plots.predictions(X_test[wrong].reshape(-1, 28, 28), predicted[wrong], Y_test[wrong], ax=middle)
     middle.set_title("The first 25 mistakes")
     plots.confusion(nn.metrics.confusion_matrix(model, ts, X_test, Y_test), ax=right).set_title("Test images")
-    fig.savefig(picture, dpi=100)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
@@ -95,9 +96,10 @@ def main(data: list[Any], epochs: int, picture: Path) -> None:
     once, _, _ = first.forward(ts.params.group("first"), ts.state.group("first"), X_test[:1])
     twice, _, _ = second.forward(ts.params.group("second"), ts.state.group("second"), once)
 
-    fig = plots.figure(13, 4.2)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(12, 4.2)
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1.4, 1))
-    plots.filters(ts.params["first.conv2d1.W"], ax=left).set_title("The 16 filters of the first convolution")
+    plots.filters(ts.params["first.conv2d1.W"], ax=left).set_title("Filters of the first convolution")
     middle.axis("off")
     middle.set_title("What the two convolutions make of a digit")
     digit = middle.inset_axes((0, 0.41, 0.22, 0.3))
@@ -106,10 +108,10 @@ def main(data: list[Any], epochs: int, picture: Path) -> None:
     plots.feature_maps(once[0], columns=8, ax=middle.inset_axes((0.27, 0.73, 0.73, 0.25)))
     plots.feature_maps(twice[0], columns=8, ax=middle.inset_axes((0.27, 0.14, 0.73, 0.5)))
     plots.predictions(X_test[wrong, :, :, 0], predicted[wrong], Y_test[wrong], ax=right)
-    right.set_title(f"{(predicted != Y_test).sum()} of {len(X_test):,} test images are misread")
+    right.set_title(f"{(predicted != Y_test).sum()} of {len(X_test):,} are misread")
     for ax in (left, middle, right):
         ax.set_anchor("N")
-    fig.savefig(picture, dpi=90)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

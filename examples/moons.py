@@ -21,6 +21,8 @@ import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+plt.rcParams.update(plots.STYLE)
+
 # %% [markdown]
 # The data: points on two interleaved half circles, with noise. Rows are examples. All randomness
 # comes from one key, which is split for each use.
@@ -64,10 +66,10 @@ for epoch in shown:
 # The predictions of each of the three over the plane, paler where less certain. The black line is a probability of ½.
 
 # %%
-fig = plt.figure(figsize=(12, 3.8), layout="constrained")
+fig = plt.figure(figsize=(10, 3.8), layout="constrained")
 for ax, epoch in zip(fig.subplots(1, 3), shown, strict=True):
     plots.decision_boundary(partial(nn.predict, model, epoch.state), *data, ax=ax)
     ax.set_title(f"after epoch {epoch.number}")
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=100)
+fig.savefig(__file__.replace(".py", ".png"))

@@ -18,6 +18,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
+from PIL import Image, ImageSequence
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
@@ -65,6 +67,16 @@ def losses(optimizer: nn.Optimizer, X: Array, Y: Array) -> Array:
     return np.array(values)
 
 
+def share_palette(picture: Path) -> None:
+    """Writes the frames anew with one palette, so that what does not move is stored once: a ninth of the size."""
+    with Image.open(picture) as film:
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(film)]
+        duration = film.info["duration"]
+    palette = frames[-1].quantize(128, dither=Image.Dither.NONE)
+    first, *rest = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    first.save(picture, save_all=True, append_images=rest, duration=duration, loop=0)
+
+
 def main(picture: Path) -> None:
     digits = load_digits()
     X, Y = digits.data / 16, nn.one_hot(digits.target, 10)
@@ -75,7 +87,8 @@ def main(picture: Path) -> None:
     for name in paths:
         print(f"{name:15}  {beale(*paths[name][-1]):21.4f}  {curves[name][-1]:19.4f}")
 
-    fig = plots.figure(9.6, 4)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(8, 3.6)
     left, right = fig.subplots(1, 2)
     left.set_title("Beale's function")
     right.set_title("64-32-10 network on digits")
@@ -86,7 +99,8 @@ def main(picture: Path) -> None:
     )
     fig.draw_without_rendering()
     fig.set_layout_engine("none")  # the layout is fixed: do not recompute it for every frame
-    animation.save(picture, "pillow", fps=10, dpi=75)
+    animation.save(picture, "pillow", fps=10)
+    share_palette(picture)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+plt.rcParams.update(plots.STYLE)
+
 # %% [markdown]
 # The data: points inside a circle are of class 1, those outside of class 0, and a tenth of the labels are wrong. A
 # network with 17,000 parameters can memorise the wrong labels of 100 examples; 2,000 other points show
@@ -56,7 +58,7 @@ REMEDIES: dict[str, tuple[float, nn.Penalty | None]] = {  # the probability to k
 # and dropout; the curves show the loss without them, as for validation.
 
 # %%
-fig = plt.figure(figsize=(12, 7), layout="constrained")
+fig = plt.figure(figsize=(10, 7), layout="constrained")
 axes = fig.subplots(2, 3)
 print("remedy      training loss  validation loss  validation accuracy  best after epoch")
 for column, (name, (keep_prob, penalty)) in zip(axes.T, REMEDIES.items(), strict=True):
@@ -79,4 +81,4 @@ for column, (name, (keep_prob, penalty)) in zip(axes.T, REMEDIES.items(), strict
 # circle, and the accuracies differ by only a few points.
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

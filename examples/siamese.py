@@ -18,7 +18,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
+from nnfunc import plots
 from nnfunc.arrays import Array
+
+plt.rcParams.update(plots.STYLE)
 
 EPOCHS, MARGIN = 100, 1.0
 
@@ -104,9 +107,9 @@ sets = {"Training images": training, "Held-out images": held_out}
 for ax, (title, rows) in zip(fig.subplots(1, 2), sets.items(), strict=True):
     for digit in range(10):
         own = points[rows][Y[rows] == digit]
-        ax.plot(*own.T, ".", color=plt.colormaps["tab10"](digit), markersize=4)
-        ax.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
+        ax.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
+        ax.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.9, "pad": 1})
     ax.set(title=title, aspect="equal")
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

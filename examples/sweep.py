@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rcParams
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
@@ -59,15 +60,16 @@ def main(picture: Path) -> None:
     print(f"the best of {len(members)} networks: {nn.accuracy(model, members[best], *validation):.1%}")
     print(f"{seconds:.1f} s for all, {1e3 * seconds / len(members) / len(epochs):.2f} ms per network and epoch")
 
-    fig = plots.figure(11, 4.2)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(10, 4.2)
     left, right = fig.subplots(1, 2)
     plots.spread(np.array(RATES), accuracy[-1].T, ax=left)
     left.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy", title=f"{SEEDS} seeds for each rate")
     for i, rate in enumerate(RATES):
         plots.spread(history["epoch"], loss[:, i].T, ax=right, label=f"{rate:g}")
     right.set(yscale="log", xlabel="epoch", ylabel="validation loss", title="mean and standard deviation")
-    right.legend(title="learning rate", frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    fig.savefig(picture, dpi=75)
+    right.legend(title="learning rate", loc="upper left", bbox_to_anchor=(1, 1))
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
@@ -145,7 +146,8 @@ def draw(
     accuracy: NDArray[Any],
     seconds: dict[str, float],
 ) -> None:
-    fig = plots.figure(11, 3.8)
+    rcParams.update(plots.STYLE)
+    fig = plots.figure(10, 3.8)
     left, right = fig.subplots(1, 2)
     for i, strength in enumerate(strengths):
         at = np.array(rates) * 1.05 ** (i - 1.5)  # side by side
@@ -158,7 +160,7 @@ def draw(
         left.errorbar(at, 100 * accuracy[:, i].mean(axis=-1), 100 * half_width(accuracy[:, i]), **look)
     left.set(xscale="log", xlabel="learning rate", ylabel="validation accuracy (%)")
     left.set_title(f"mean and its 95 % interval, {accuracy.shape[-1]} seeds")
-    left.legend(title="L2 strength λ", frameon=False)
+    left.legend(title="L2 strength λ")
     bars = right.barh(list(seconds), list(seconds.values()), color=plots.COLOURS[0])
     right.bar_label(bars, fmt="%.1f s", padding=3)
     right.invert_yaxis()
@@ -166,7 +168,7 @@ def draw(
     right.margins(x=0.12)
     for ax in (left, right):
         plots.axes.plain(ax)
-    fig.savefig(picture, dpi=75)
+    fig.savefig(picture)
 
 
 if __name__ == "__main__":

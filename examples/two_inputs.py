@@ -38,7 +38,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
+from nnfunc import plots
 from nnfunc.arrays import Array
+
+plt.rcParams.update(plots.STYLE)
 
 # %% [markdown]
 # ## The data
@@ -129,13 +132,13 @@ tiles = np.pad(pale, ((0, 0), (3, 1), (2, 2))).reshape(4, 5, 12, 12)
 left.imshow(tiles.swapaxes(1, 2).reshape(48, 60), cmap="gray_r")
 for i, row in enumerate(shown):
     text = f"{said[row].argmax()}, {leaning[row, 0]:+.1f}"
-    left.text(12 * (i % 5) + 5.5, 12 * (i // 5) + 2, text, ha="center", color="tab:blue")
+    left.text(12 * (i % 5) + 5.5, 12 * (i // 5) + 2, text, ha="center", color=plots.COLOURS[0])
 left.axis("off")
 right_ax.plot(slants, leaning, ".", markersize=4)
 right_ax.axline((0, 0), slope=1, color="black", linestyle="--", linewidth=1)
-right_ax.set(xlabel="slant of the whole digit", ylabel="what is said", aspect="equal")
+plots.axes.plain(right_ax).set(xlabel="slant of the whole digit", ylabel="what is said", aspect="equal")
 for ax, title in ((left, "Digit and slant, as the network says"), (right_ax, "Held-out digits")):
     ax.set_title(title)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

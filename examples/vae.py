@@ -19,7 +19,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import nnfunc as nn
+from nnfunc import plots
 from nnfunc.arrays import Array
+
+plt.rcParams.update(plots.STYLE)
 
 # %% [markdown]
 # ## The model
@@ -102,8 +105,8 @@ fig = plt.figure(figsize=(10, 5.2), layout="constrained")
 left, right = fig.subplots(1, 2)
 for digit in range(10):
     own = mu[digits.target == digit]
-    left.plot(*own.T, ".", color=plt.colormaps["tab10"](digit), markersize=4)
-    left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.7, "pad": 1})
+    left.plot(*own.T, ".", color=plots.COLOURS[digit], markersize=4)
+    left.text(*np.median(own, axis=0), str(digit), weight="bold", bbox={"color": "white", "alpha": 0.9, "pad": 1})
 left.set(title="Where the encoder puts the images", aspect="equal")
 right.imshow(tiles.swapaxes(1, 2).reshape(110, 110), cmap="gray_r", extent=(-2.6, 2.6, -2.6, 2.6))
 right.set(title="What the decoder draws there")
@@ -111,4 +114,4 @@ for ax in (left, right):
     ax.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))

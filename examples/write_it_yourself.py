@@ -60,6 +60,8 @@ import nnfunc as nn
 from nnfunc import plots
 from nnfunc.arrays import Array
 
+plt.rcParams.update(plots.STYLE)
+
 rng = np.random.default_rng(0)
 
 
@@ -188,14 +190,14 @@ of_attention = report("attention", attention, attention_backward, *positions)
 # The gradient error of each element of an array. White is right.
 
 # %%
-fig = plt.figure(figsize=(11, 3.4), layout="constrained")
+fig = plt.figure(figsize=(10, 3.4), layout="constrained")
 shown = {"conv": (of_conv, "W"), "lstm": (of_lstm, "W"), "attention": (of_attention, "q")}
 for ax, (name, (found, array)) in zip(fig.subplots(1, 3), shown.items(), strict=True):
     plots.error_map(next(finding for finding in found.findings if finding.name == array), ax=ax)
     ax.set_title(f"{name}: {ax.get_title()}", fontsize=10)
 
 # %% tags=["active-py"]
-fig.savefig(__file__.replace(".py", ".png"), dpi=75)
+fig.savefig(__file__.replace(".py", ".png"))
 
 # %% [markdown]
 # ## Fixed

@@ -16,6 +16,7 @@ import nnfunc as nn
 from nnfunc.arrays import Array
 
 pytest.importorskip("matplotlib")
+import matplotlib
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
@@ -595,3 +596,18 @@ def test_layers_of_your_own_are_called_by_their_names() -> None:
     )
     ax = plots.wiring(own, (3,), params=nn.ArrayDict({"a": np.ones(3)}))
     assert [text.get_text() for text in ax.texts][2:5] == ["scale", "scale", "(3,)"]
+
+
+def test_new_figures_have_the_style_and_the_settings_of_matplotlib_stay() -> None:
+    before = dict(matplotlib.rcParams)
+    ax = plots.loss_curves(HISTORY)
+    assert ax.figure.get_facecolor() == (1, 1, 1, 1)
+    assert ax.xaxis.label.get_fontsize() == plots.STYLE["axes.labelsize"]
+    assert ax.title.get_fontsize() == plots.STYLE["axes.titlesize"]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_style_is_of_settings_that_matplotlib_knows() -> None:
+    with matplotlib.rc_context(plots.STYLE):
+        assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"] == list(plots.COLOURS)
+        assert matplotlib.rcParams["savefig.facecolor"] == "white"  # opaque also where the page is dark

@@ -6,7 +6,7 @@ pass pyplot's Axes: `fig, ax = plt.subplots(layout="constrained"); plots.loss_cu
 """
 
 from nnfunc.plots import axes as axes
-from nnfunc.plots.axes import COLOURS, MARKERS, WRONG, figure
+from nnfunc.plots.axes import COLOURS, MARKERS, STYLE, WRONG, figure
 from nnfunc.plots.checks import error_map, gradient_scatter, taylor
 from nnfunc.plots.classes import confusion, decision_boundary
 from nnfunc.plots.images import attention_maps, feature_maps, filters, predictions, weight_images
@@ -18,6 +18,7 @@ from nnfunc.plots.training import accuracy_curves, loss_curves, spread
 __all__ = [
     "COLOURS",
     "MARKERS",
+    "STYLE",
     "WRONG",
     "accuracy_curves",
     "activations",

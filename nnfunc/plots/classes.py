@@ -34,7 +34,7 @@ def decision_boundary(
         ax: the Axes to draw on.
         resolution: the number of sample points in each direction.
     Raises:
-        ValueError: X or Y of the wrong shape, predictions that are not probabilities, or more than 8 classes.
+        ValueError: X or Y of the wrong shape, predictions that are not probabilities, or more than 10 classes.
 
     >>> from nnfunc import plots
     >>> X, Y = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([0, 1])
@@ -72,7 +72,7 @@ def decision_boundary(
         ax.scatter(x, y, s=18, c=COLOURS[c], marker=MARKERS[c], edgecolors="white", linewidths=0.5, label=f"class {c}")
     ax.set(xlim=(x0, x1), ylim=(y0, y1), xlabel="feature 0", ylabel="feature 1")
     ax.locator_params(nbins=6)
-    ax.legend(loc="upper right", framealpha=0.9)
+    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
     return ax
 
 

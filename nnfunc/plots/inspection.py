@@ -55,7 +55,7 @@ def activations(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | 
     )  # fmt: skip
     ax.axvline(0, color="0.6", linewidth=0.6, zorder=0.5)
     ax.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−½", "0", "½", "1"])
-    ax.set(xlabel="activation, relative to the number on the left")
+    ax.set(xlabel="activation / scale on the left")
     return ax
 
 
@@ -98,9 +98,9 @@ def gradients(inspections: Inspections, *, layers: Patterns = "*", ax: Axes | No
     )  # fmt: skip
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"$10^{{{x:.0f}}}$"))
-    ax.set(xlabel="|gradient of the loss with respect to the layer's output|, log scale")
+    ax.set(xlabel="|dL/dy|, log scale")
     return ax
 
 
@@ -177,9 +177,9 @@ def _ridges(
                 linewidth=1.4 if final else 0.9,
                 label=f"{names[-1 - base].split()[0]} {epoch}",
             )
-        ax.text(1.01, base + 0.1, notes[-1 - base], transform=ax.get_yaxis_transform(), fontsize=8, va="bottom",
+        ax.text(1.01, base + 0.1, notes[-1 - base], transform=ax.get_yaxis_transform(), fontsize=9, va="bottom",
                 color="0.3")  # fmt: skip
-    ax.set_yticks(np.arange(len(rows))[::-1] + 0.3, names, fontsize=8, linespacing=0.9)
+    ax.set_yticks(np.arange(len(rows))[::-1] + 0.3, names, fontsize=9, linespacing=0.9)
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=limits, ylim=(-0.05, len(rows)))
     ax.spines[["top", "right", "left"]].set_visible(False)

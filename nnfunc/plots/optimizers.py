@@ -73,7 +73,7 @@ def optimizer_animation(
         (head,) = ax.plot([], [], "o", color=colour[name], markeredgecolor="white")
         drawn += [(path[:, 0], path[:, 1], trail), (path[:, 0], path[:, 1], head)]
     if losses_ax is None:
-        ax.legend(loc="lower right", framealpha=0.9)
+        ax.legend(loc="lower right", frameon=True, framealpha=0.9)
     else:  # one legend for both, next to the surface
         for name, curve in curves.items():
             (line,) = losses_ax.plot(

@@ -61,7 +61,7 @@ def _curves(history: Mapping[str, ArrayLike], what: str, ax: Axes | None) -> Axe
 
     for values, _, label, colour in drawn:
         marker = "o" if len(epoch) == 1 else ""  # a line of one point is invisible
-        lines = ax.plot(epoch, values, color=colour, linewidth=1.8 if values.ndim == 1 else 0.8, marker=marker)
+        lines = ax.plot(epoch, values, color=colour, linewidth=1.6 if values.ndim == 1 else 0.8, marker=marker)
         lines[0].set_label(label)
     ax.set(xlabel="epoch", ylabel=what)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
@@ -93,6 +93,6 @@ def spread(x: ArrayLike, runs: ArrayLike, *, label: str | None = None, ax: Axes 
     i = len(ax.lines)
     colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)] if len(at) <= 12 else ""
     ax.fill_between(at, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
-    ax.plot(at, mean, color=colour, linewidth=1.8, marker=marker, label=label)
+    ax.plot(at, mean, color=colour, linewidth=1.6, marker=marker, label=label)
     ax.set_ylabel(ax.get_ylabel() or "mean ± standard deviation")
     return plain(ax)
