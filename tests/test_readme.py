@@ -124,8 +124,12 @@ def test_the_playground_says_what_is_wrong_with_its_example() -> None:
     [driver] = re.findall(r'<script id="driver".*?>\n(.*?)</script>', page, re.S)
     names: dict[str, Any] = {}
     exec(driver, names)
-    report = names["report"](code)
-    assert "WRONG" in report
-    assert "all right" in names["report"](code.replace("(1 - a)", "(1 - a**2)"))
+    others = re.findall(r'<script .*?class="example".*?>\n(.*?)</script>', page, re.S)
+    for example, word in zip([code, *others], ["scale", "transpose", "missing-term"], strict=True):
+        assert f"WRONG: {word}" in names["report"](example)
+    assert "all right" in names["report"](code.replace("mean(axis=0)", "sum(axis=0)"))
+    assert "all right" in names["report"]("import numpy as np; inputs = np.ones(3); forward = lambda x: (x, 0)\n"
+                                          "print('seen'); backward = lambda dy, cache: dy")  # fmt: skip
     assert "there is no backward" in names["report"]("forward = inputs = None")
-    assert "ZeroDivisionError" in names["report"]("1 / 0")
+    assert re.search(r"seen\n.*line 2.*ZeroDivisionError", names["report"]("print('seen')\n1 / 0"), re.S)
+    assert "nnfunc" not in names["report"](code.replace("return dz @", "return None, dz @"))  # none of its lines
