@@ -363,7 +363,7 @@ ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"model": nn.mlp([64, 10], ["sigmoid"]), "loss": "sparse_categorical_cross_entropy"}, "the model ends with sigm"),
     ({"keep_prob": 0.0}, "keep_prob=0.0"),
     ({"model": nn.dense(3)}, "the model has outputs of shape .3,., but y requires 10"),
-    ({"class_weight": {"cat": 2.0}}, "are not in class_weight"),
+    ({"class_weight": {"cat": 2.0}}, "class_weight contains .cat., which is not a class of y"),
 ]
 
 

@@ -241,3 +241,19 @@ def test_quantiles_in_a_search_and_of_several_targets() -> None:
     with pytest.raises(ValueError, match=r"y has 2 columns, but quantile with the levels \(0\.1, 0\.5, 0\.9\)"):
         net.fit(X, np.stack([T, T], 1))
     assert NNRegressor(loss=nn.losses.quantile(0.9), epochs=2, **SETTINGS).fit(X, T).predict(X).shape == (300,)
+
+
+def test_a_score_that_is_never_a_number_is_an_error() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    net = NNClassifier((4,), epochs=9, patience=2, scoring=lambda net, X, y: np.nan, random_state=0)
+    with pytest.raises(ValueError, match=r"scoring=.* is nan on the held-out rows in every epoch"):
+        net.fit(X, X[:, 0] > 0)
+    assert not hasattr(net, "state_")
+    with pytest.raises(ValueError, match="scoring='f1' needs held-out rows: set patience="):
+        NNClassifier(scoring="f1", epochs=1).fit(X, X[:, 0] > 0)
+
+
+def test_a_class_weight_of_a_class_that_is_not_there_is_an_error() -> None:
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    with pytest.raises(ValueError, match=r"class_weight contains 'zebra', which is not a class of y: \['ant', 'bee'\]"):
+        NNClassifier(class_weight={"ant": 1, "zebra": 2}).fit(X, np.where(X[:, 0] > 0, "ant", "bee"))

@@ -33,12 +33,12 @@ def by_name(kind: str, value: str | T, known: Mapping[str, Callable[[], T]]) -> 
     return known[value]()
 
 
-def instance(value: T | object, kind: type[T], name: str) -> T:
+def instance(value: T | object, kind: type[T], name: str, like: str = "") -> T:
     """Returns `value` if it is an instance of `kind`; the error hints at a function that was not called."""
     if isinstance(value, kind):
         return value
     wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
-    hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected {wanted}"
+    hint = f"call it: {getattr(value, '__name__', 'it')}(...)" if callable(value) else f"expected {wanted}{like}"
     raise TypeError(f"{name}={value!r} is not of type {kind.__name__}: {hint}")
 
 

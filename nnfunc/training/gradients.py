@@ -211,7 +211,7 @@ def value_and_grad(
     """
     model = instance(model, Layer, "model")
     loss = named_loss(loss)
-    penalty = None if penalty is None else instance(penalty, Penalty, "penalty")
+    penalty = None if penalty is None else instance(penalty, Penalty, "penalty", ", like nn.l2(0.1)")
     classes = None if class_weights is None else _class_weights(class_weights)
     check_output(model, loss)
     return ValueAndGrad(model, loss, penalty, classes, fused(model, loss))
@@ -230,8 +230,8 @@ def _class_weights(class_weights: ArrayLike) -> tuple[float, ...]:
     if given is None or given.ndim != 1:
         raise TypeError(f"class_weights={class_weights!r}: expected a list of one weight per class, in order")
     weights = given.astype(float)
-    if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"class_weights={class_weights!r}: expected finite numbers, 0 or larger")
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise ValueError(f"class_weights={class_weights!r}: expected finite numbers, 0 or larger, not all of them 0")
     return tuple(weights.tolist())
 
 

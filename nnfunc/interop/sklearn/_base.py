@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -50,11 +50,12 @@ class Head(NamedTuple):
     loss_on_logits: nn.Loss
 
 
-@dataclass(kw_only=True, eq=False, repr=False)  # its constructor stores the arguments unchanged, as sklearn requires
+@dataclass(eq=False, repr=False)  # its constructor stores the arguments unchanged, as sklearn requires
 class Network(BaseEstimator):
     """The base class of the two estimators; its fields are the constructor's arguments."""
 
     hidden_layer_sizes: int | Sequence[int] = (100,)
+    _: KW_ONLY
     activation: ActivationName | nn.Layer = "relu"
     keep_prob: float | Sequence[float] = 1.0
     batch_norm: bool = False
@@ -101,6 +102,8 @@ class Network(BaseEstimator):
             KeyboardInterrupt: re-raised; the state after the last complete epoch (with patience, the best one) is kept.
         """
         validation = (X_val, y_val, sample_weight_val)
+        if self.scoring is not None and self.patience is None and X_val is None:
+            raise ValueError(f"scoring={self.scoring!r} needs held-out rows: set patience=, or pass X_val and y_val")
         return self._train((X, y, sample_weight), validation, self.epochs, self.patience, self.warm_start)
 
     def _train(
@@ -211,6 +214,11 @@ class Network(BaseEstimator):
                 best = nn.best_epoch([best, epoch], monitor) if patience is not None and best is not None else epoch
         except KeyboardInterrupt as interrupt:
             stop = interrupt
+        if scores and np.isnan(list(scores.values())).all():
+            raise ValueError(
+                f"scoring={self.scoring!r} is nan on the held-out rows in every epoch: do they contain all classes? A larger "
+                "validation_fraction holds out more of a rare one"
+            )
         if best is None or (stop is not None and not log):  # the first epoch was not completed
             raise stop or RuntimeError("no epoch was run")
         self._trained_on: bytes = trained_on

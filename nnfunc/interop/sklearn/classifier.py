@@ -178,6 +178,10 @@ class NNClassifier(ClassifierMixin, Network):
             raise ValueError(f"class_weight={self.class_weight!r}: expected a dict of weights, 'balanced' or None")
         for label, factor in self.class_weight.items():
             number(factor, f"class_weight[{label!r}]", 0, np.inf)
+            if label not in self.classes_.tolist():
+                raise ValueError(
+                    f"class_weight contains {label!r}, which is not a class of y: {self.classes_.tolist()}"
+                )
         return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
 
     def _codes(self, y: Labels) -> NDArray[np.intp]:
