@@ -216,8 +216,8 @@ class Network(BaseEstimator):
             stop = interrupt
         if scores and np.isnan(list(scores.values())).all():
             raise ValueError(
-                f"scoring={self.scoring!r} is nan on the held-out rows in every epoch: do they contain all classes? A larger "
-                "validation_fraction holds out more of a rare one"
+                f"scoring={self.scoring!r} is nan on the held-out rows in every epoch: do they contain all classes? "
+                "A larger validation_fraction holds out more of a rare one"
             )
         if best is None or (stop is not None and not log):  # the first epoch was not completed
             raise stop or RuntimeError("no epoch was run")
