@@ -665,3 +665,27 @@ def test_which_elements_of_dy_are_ignored() -> None:
 
     report = nn.check_function(lambda x, W: (x @ W, (x, W)), backward, rng.normal(size=(5, 3)), rng.normal(size=(3, 8)))
     assert "columns 4–7 of dy" in report.findings[0].message
+
+
+def test_writing_into_dy_or_the_cache_is_said_first_where_it_makes_gradients_wrong() -> None:
+    x, g = np.random.default_rng(0).normal(size=(8, 4)), np.random.default_rng(1).normal(size=4)
+
+    def forward(x: Array, g: Array) -> tuple[Array, tuple[Array, Array]]:
+        h = np.tanh(x)
+        return h * g, (h, g)
+
+    def into_dy(dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Array]:
+        h, g = cache
+        dy *= g
+        return dy * (1 - h**2), (dy * h).sum(axis=0)
+
+    def into_cache(dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Array]:
+        h, g = cache
+        h *= g
+        return dy * g * (1 - h**2), (dy * h).sum(axis=0)
+
+    for backward, said in ((into_dy, "writes into its argument dy"), (into_cache, "the first modified the cache")):
+        finding, *others = nn.check_function(forward, backward, x, g).findings
+        assert finding.kind == "mutation"
+        assert said in finding.message
+        assert {f.name for f in others} >= {"g"}

@@ -1097,3 +1097,27 @@ def test_a_flattened_image_has_its_channels_first_in_torch(norm: bool) -> None:
     for name, tensor in weights.items():
         if "num_batches" not in name:
             np.testing.assert_array_equal(again[name].numpy(), tensor.numpy(), err_msg=name)
+
+
+def test_a_layer_of_yours_between_an_image_and_its_features_keeps_the_channels() -> None:
+    torch = pytest.importorskip("torch")
+    t = torch.nn
+
+    class Scale(torch.nn.Module):  # type: ignore[misc,name-defined]  # torch is not imported for the check
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = t.Parameter(torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.a[:, None, None]
+
+    def backward(p: nn.ArrayDict, x: nn.Array, dy: nn.Array) -> tuple[nn.Array, dict[str, nn.Array]]:
+        return dy * p["a"], {"a": (dy * x).reshape(-1, len(p["a"])).sum(0)}
+
+    scale = nn.layer(lambda p, x: (x * p["a"], x), backward, lambda key, shape: {"a": np.ones(shape[-1])}, name="scale")
+    module = t.Sequential(t.Conv2d(2, 3, 3), Scale(), t.Flatten(), t.Linear(48, 5)).double()
+    image = torch.randn(4, 2, 6, 6, dtype=torch.float64)
+    model = nn.serial(nn.conv2d(3, 3), scale, nn.flatten(), nn.dense(5))
+    params, state = from_state_dict(model, module.state_dict(), (6, 6, 2))
+    y, _, _ = model.forward(params, state, image.numpy().transpose(0, 2, 3, 1))
+    np.testing.assert_allclose(y, module(image).detach().numpy(), rtol=1e-10, atol=1e-12)

@@ -214,9 +214,11 @@ def checked(
             k for k, v in returned.gradients.items() if isinstance(v, np.ndarray) and v.size and v.dtype.kind in "iub"
         ]
         notes += [f"the gradient of {k} has an integer dtype: fractions are lost" for k in whole]
-        if written and not findings:
+        if written:  # it explains what else is wrong
             text = "backward writes into its argument dy: work on a copy (dz = dy * mask instead of dz[...] = 0)"
-            findings.append(Finding("", "", "mutation", f"{text}."))
+            findings.insert(0, Finding("", "", "mutation", f"{text}."))
+        elif findings and all(f.kind != "shape" for f in findings):
+            findings = [f for f in _cache(pair, start, y, drawn) if f.kind == "mutation"] + findings
         if not findings:
             findings = at_ties(function, rng)
             rows = [r._replace(verdict="WRONG: mask") if any(f.name == r.name for f in findings) else r for r in rows]

@@ -272,7 +272,9 @@ def _flattened(model: Layer, params: ArrayDict) -> dict[str, int]:
             channels, features = 1, channels
         elif layer.name == "dense" or layer.name in NORMS:
             found[path] = features
-        ends = layer.name not in (*CONVOLUTIONS, *NORMS, "group_norm", "instance_norm") and _group(params, path)
+        keeps = (*CONVOLUTIONS, *NORMS, "group_norm", "instance_norm")
+        own = not is_built_in(layer) and features == 1  # a user-defined layer of an image keeps its channels
+        ends = layer.name not in keeps and not own and _group(params, path)
         if ends or layer.name in OTHER_ORDER:  # new features, or reordered ones
             channels, features = 1, 1
     return found
