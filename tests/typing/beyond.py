@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import nnfunc as nn
-from nnfunc.interop import flax, keras, onnx, source, torch
+from nnfunc.interop import flax, keras, onnx, source
 from nnfunc.interop.sklearn import NNClassifier, NNRegressor
 
 rng = np.random.default_rng(0)
@@ -52,13 +52,6 @@ def libraries() -> None:
     assert_type(again, nn.Layer)
     assert_type(params, nn.ArrayDict)
     nn.summary(again, (4,), io.StringIO())
-
-
-def with_torch() -> None:
-    """The same of PyTorch, which is too large to be imported here."""
-    params, state = model.init(nn.key(0), (4,))
-    read = torch.from_state_dict(model, torch.to_state_dict(model, params, state), (4,))
-    assert_type(read, tuple[nn.ArrayDict, nn.ArrayDict])
 
 
 def pictures() -> None:
