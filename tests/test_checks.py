@@ -479,3 +479,8 @@ def test_an_array_of_some_elements_in_a_large_function() -> None:
 
     report = nn.check_gradients(loss, grads, {"big": rng.normal(size=6000), "w": rng.normal(size=80)})
     assert [f.name for f in report.findings] == ["w"]
+
+
+def test_loss_and_gradients_that_are_swapped_are_noticed() -> None:
+    with pytest.raises(TypeError, match=r"loss_fn returned a dict, .*: are loss_fn and grads_fn swapped"):
+        nn.check_gradients(lambda p: {"W": 2 * p["W"]}, lambda p: (p["W"] ** 2).sum(), {"W": np.ones(2)})  # type: ignore[arg-type, return-value]  # swapped

@@ -121,6 +121,8 @@ batch (1/m) is missing.
 
 def _number(value: object) -> NDArray[Any]:
     """The value returned by loss_fn, as an array of one element."""
+    if isinstance(value, Mapping):
+        raise TypeError("loss_fn returned a dict, expected one number: are loss_fn and grads_fn swapped?")
     if isinstance(value, (tuple, list)):
         raise TypeError(f"loss_fn returned a {type(value).__name__}, expected one number: return the loss alone")
     array = np.asarray(value)
