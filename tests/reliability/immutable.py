@@ -11,10 +11,12 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import nnfunc as nn
 
@@ -23,6 +25,12 @@ D = nn.ArrayDict
 
 def set_item(a: Any, at: Any, value: Any) -> Any:
     a[at] = value
+
+
+def set_shape(array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it still works in NumPy 2.5
+        array.shape = shape
 
 
 def fresh() -> D:
@@ -65,7 +73,7 @@ TRICKS: dict[str, Callable[[Any], object]] = {
     "setflags of arrays": lambda d: d.arrays[0].setflags(write=True),
     "setflags of a count": lambda d: d["step"].setflags(write=True),
     "flags.writeable": lambda d: setattr(d.vector.flags, "writeable", True),
-    "shape": lambda d: setattr(d.vector, "shape", (3, 3)),
+    "shape": lambda d: set_shape(d.vector, (3, 3)),
     "fill": lambda d: d.vector.fill(0),
     "sort": lambda d: d.vector.sort(),
     "put": lambda d: d.vector.put([0], 9),
