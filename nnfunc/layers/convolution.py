@@ -117,7 +117,7 @@ def conv_transpose1d(
 ) -> Layer:
     """y[t·stride + i·dilation − before, o] += Σ_c x[t, c] W[i, c, o], then + b[o], over sequences x (..., T, C).
 
-    Args: those of `conv_transpose2d`, with integers instead of pairs; padding also (before, after).
+    Arguments are those of `conv_transpose2d`, with integers instead of pairs; padding also (before, after).
     Parameters: W (kernel_size, C/groups, filters), b (filters,). y (..., T', filters).
 
     >>> layer = nn.conv_transpose1d(4, kernel_size=3, stride=2, padding="same")

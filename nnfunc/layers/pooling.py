@@ -37,7 +37,7 @@ __all__ = ["avg_pool1d", "avg_pool2d", "global_avg_pool", "global_max_pool", "ma
 def max_pool1d(size: int, stride: int | None = None, padding: Padding = "valid") -> Layer:
     """The maximum over each window, per feature, of sequences x (..., T, C).
 
-    Args: those of `max_pool2d`, with integers instead of pairs; padding also (before, after).
+    Arguments are those of `max_pool2d`, with integers instead of pairs; padding also (before, after).
 
     >>> nn.max_pool1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([3., 2.])
@@ -68,7 +68,7 @@ def avg_pool1d(
 ) -> Layer:
     """The mean over each window, per feature, of sequences x (..., T, C).
 
-    Args: those of `avg_pool2d`, with integers instead of pairs; padding also (before, after).
+    Arguments are those of `avg_pool2d`, with integers instead of pairs; padding also (before, after).
 
     >>> nn.avg_pool1d(2).forward(nn.arrays.EMPTY, nn.arrays.EMPTY, np.array([[[1.0], [3.0], [2.0], [0.0]]]))[0].ravel()
     array([2., 1.])

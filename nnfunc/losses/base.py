@@ -130,8 +130,7 @@ class Loss(Fields):
 
         Args:
             options: those that this loss supports, among `label_smoothing`, `ignore`, `positive_weights`,
-                `output_weights`,
-                `missing`, `reduction`.
+                `output_weights`, `missing`, `reduction`.
         Raises:
             TypeError: an option that this loss does not support.
 

@@ -21,11 +21,11 @@ __all__ = ["NNRegressor"]
 class NNRegressor(RegressorMixin, Network):
     """A neural network regressor for one or several outputs (y of shape (examples, outputs)).
 
-    Args: those of `NNClassifier`, except class_weight. The network ends with `nn.dense`; the default loss is the mean
-    squared error. y is not scaled: do so if it is far from 0 or large (`sklearn.compose.TransformedTargetRegressor`).
-    With loss=nn.losses.quantile([0.1, 0.5, 0.9]) the network has one output per level, for a single target: `predict`
-    returns (examples, levels), and `score` is that of the level closest to ½.
-    Attributes: those of `NNClassifier`, except classes_.
+    The arguments and attributes are those of `NNClassifier`, except class_weight and classes_. The network ends with
+    `nn.dense`; the default loss is the mean squared error. y is not scaled: do so if it is far from 0 or large
+    (`sklearn.compose.TransformedTargetRegressor`). With loss=nn.losses.quantile([0.1, 0.5, 0.9]) the network has one
+    output per level, for a single target: `predict` returns (examples, levels), and `score` is that of the level
+    closest to ½.
 
     >>> X = np.linspace(-1, 1, 100)[:, None]
     >>> net = NNRegressor(hidden_layer_sizes=(32,), learning_rate=0.01, random_state=0)
