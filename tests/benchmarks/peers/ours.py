@@ -32,7 +32,7 @@ def trained(task: Task, ts: nn.TrainState, name: str = "nnfunc") -> Contestant:
 
     def run() -> float | Array:
         nonlocal ts
-        ts, metrics = step(ts, next(batches))
+        ts, metrics = step(ts, next(batches), donate=True)  # as nn.train does; JAX's steps are given it too
         return np.asarray(metrics.loss) if ts.params.stack_shape else float(metrics.loss)
 
     return Contestant(name, run, "ours" if name == "nnfunc" else "compiled", params=lambda: ts.params.vector)
