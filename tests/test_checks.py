@@ -481,6 +481,24 @@ def test_an_array_of_some_elements_in_a_large_function() -> None:
     assert [f.name for f in report.findings] == ["w"]
 
 
+def test_gradients_may_be_named_after_their_arrays() -> None:
+    params, expected = {"W": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}, "'dW', 'db' are taken as"
+
+    def grads(p: Any, factor: float = 1.0) -> dict[str, Array]:
+        return {"dW": 2 * p["W"], "db": factor * np.cos(p["b"])}
+
+    def loss(p: Any) -> float:
+        return float((p["W"] ** 2).sum() + np.sin(p["b"]).sum())
+
+    right = nn.check_gradients(loss, grads, params)
+    wrong = nn.check_gradients(loss, lambda p: grads(p, 2.0), params)
+    assert right.ok and expected in str(right)
+    assert [(f.name, f.kind) for f in wrong.findings] == [("b", "scale")]
+    assert nn.check_gradients(loss, grads(params), params).ok  # also where they are given as they are
+    unknown = nn.check_gradients(loss, lambda p: {"W": 2 * p["W"], "bias": np.cos(p["b"])}, params)
+    assert {f.name for f in unknown.findings} == {"b", "bias"}
+
+
 def test_loss_and_gradients_that_are_swapped_are_noticed() -> None:
     with pytest.raises(TypeError, match=r"loss_fn returned a dict, .*: are loss_fn and grads_fn swapped"):
         nn.check_gradients(lambda p: {"W": 2 * p["W"]}, lambda p: (p["W"] ** 2).sum(), {"W": np.ones(2)})  # type: ignore[arg-type, return-value]  # swapped

@@ -27,6 +27,7 @@ from nnfunc.checks.preflight import form, preflight
 from nnfunc.checks.report import Finding, Report, Row, label
 from nnfunc.checks.sums import blind_spot
 from nnfunc.checks.terms import TERMS
+from nnfunc.checks.trees import namesake
 from nnfunc.keys import Key, generator
 from nnfunc.keys import key as new_key
 
@@ -51,7 +52,7 @@ def check_gradients(
     Args:
         loss_fn: params -> a scalar (float or 0-d array).
         grads_fn: params -> dict of gradients, one per array of params, with the same shape; or such a dict itself,
-            which limits the diagnosis, as it cannot be evaluated at a second point.
+            which limits the diagnosis, as it cannot be evaluated at a second point. "dW1" is the gradient of "W1".
         params: the point, a dict of float arrays of any shape, including 0-d and empty ones. Use generic values:
             zeros hide mistakes.
         batch_size: the number of examples, to recognise it in factors.
@@ -94,12 +95,13 @@ batch (1/m) is missing.
         return value.astype(np.float64).reshape(1)
 
     fixed = not callable(grads_fn)
+    renamed: dict[str, str] = {}
 
     def claims(point: Arrays) -> Claims:
         if not callable(grads_fn):
-            return grads_fn
+            return _by_array(grads_fn, arrays, renamed)
         try:
-            return grads_fn(ArrayDict(point) if immutable else point)
+            return _by_array(grads_fn(ArrayDict(point) if immutable else point), arrays, renamed)
         except Exception as error:  # any exception of the user's function
             raise UserError("grads_fn", error) from error
 
@@ -114,9 +116,28 @@ batch (1/m) is missing.
         function.terms_at_start()  # an exception of loss_fn takes precedence
         rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
         findings = [Finding("", "", error.kind, f"{error}.")]
-    notes = [note for note in [blind_spot(loss_fn)] if note]
+    notes = [note for note in [_of_other_names(renamed), blind_spot(loss_fn)] if note]
     report = Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began, tuple(notes))
     return meant.settled(report)
+
+
+def _by_array(claims: Claims, arrays: Arrays, renamed: dict[str, str]) -> Claims:
+    """Gradients by the names of their arrays; those of other names, such as dW for W, are added to `renamed`."""
+    if not isinstance(claims, Mapping) or all(name in claims for name in arrays):
+        return claims
+    missing = [name for name in arrays if name not in claims]
+    names = {key: key if key in arrays else namesake(str(key), missing) or key for key in claims}
+    if len({*names.values()}) < len(names):
+        return claims
+    renamed.update((key, name) for key, name in names.items() if key != name)
+    return {names[key]: gradient for key, gradient in claims.items()}
+
+
+def _of_other_names(renamed: Mapping[str, str]) -> str:
+    keys, names = ", ".join(map(repr, renamed)), ", ".join(renamed.values())
+    if len(renamed) > 1:
+        return f"{keys} are taken as the gradients of {names}"
+    return f"{keys} is taken as the gradient of {names}" if renamed else ""
 
 
 def _number(value: object) -> NDArray[Any]:
