@@ -502,7 +502,8 @@ def test_a_sum_as_a_loss_is_noted() -> None:
         return float(np.mean(np.log(1 + p["x"] ** 2)))
 
     for loss in (weighted, of_a_formula):
-        assert nn.check_gradients(loss, slopes, {"x": X}).notes == ()
+        notes = nn.check_gradients(loss, slopes, {"x": X}).notes
+        assert not any("sums" in note for note in notes)
 
 
 def test_meant_in_every_entry() -> None:

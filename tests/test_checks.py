@@ -492,11 +492,51 @@ def test_gradients_may_be_named_after_their_arrays() -> None:
 
     right = nn.check_gradients(loss, grads, params)
     wrong = nn.check_gradients(loss, lambda p: grads(p, 2.0), params)
-    assert right.ok and expected in str(right)
+    assert right.ok
+    assert expected in str(right)
     assert [(f.name, f.kind) for f in wrong.findings] == [("b", "scale")]
     assert nn.check_gradients(loss, grads(params), params).ok  # also where they are given as they are
     unknown = nn.check_gradients(loss, lambda p: {"W": 2 * p["W"], "bias": np.cos(p["b"])}, params)
     assert {f.name for f in unknown.findings} == {"b", "bias"}
+
+
+def test_the_gradient_0_of_a_bias_before_a_mean_is_right_up_to_rounding() -> None:
+    x, c = rng.normal(size=(8, 3)), rng.normal(size=(8, 4))
+    params = {"W": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
+
+    def centered(p: Any) -> Array:
+        z = x @ p["W"] + p["b"]
+        return np.asarray(z - z.mean(axis=0))
+
+    def grads(p: Any) -> dict[str, Array]:
+        dz = (1 - np.tanh(centered(p)) ** 2) * c
+        dz -= dz.mean(axis=0)
+        return {"W": x.T @ dz, "b": dz.sum(axis=0)}
+
+    report = nn.check_gradients(lambda p: np.sum(np.tanh(centered(p)) * c), grads, params)
+    assert np.abs(grads(params)["b"]).max() > 0
+    assert [row.verdict for row in report.rows] == ["right", "right"]
+    assert report.rows[1].worst == 0
+    wrong = nn.check_gradients(
+        lambda p: np.sum(np.tanh(centered(p)) * c), lambda p: grads(p) | {"b": c[0] * 1e-9}, params
+    )
+    assert [f.name for f in wrong.findings] == ["b"]
+
+
+def test_a_factor_2_is_rather_that_of_the_loss_than_a_length() -> None:
+    report = nn.check_gradients(
+        lambda p: np.sum(p["w"] ** 2) / 2, lambda p: {"w": 2 * p["w"]}, {"w": np.array([0.5, 3.0])}
+    )
+    assert "perhaps the factor 1/2 of the loss is missing, or it is the length of w's axis 0" in str(report.findings[0])
+
+
+def test_where_nothing_explains_a_mistake_the_check_of_a_part_is_suggested() -> None:
+    params = {"w": rng.normal(size=6)}
+    report = nn.check_gradients(
+        lambda p: np.sum(np.sin(p["w"])), lambda p: {"w": np.cos(p["w"]) + np.sin(9 * p["w"][::-1])}, params
+    )
+    assert [f.kind for f in report.findings] == ["unknown"]
+    assert "check_function" in str(report)
 
 
 def test_loss_and_gradients_that_are_swapped_are_noticed() -> None:

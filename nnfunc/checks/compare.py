@@ -122,7 +122,8 @@ class Measure:
         self.typical = {place.name: self._typical(place) if place.size else 0.0 for place in function.places}
         influence = [self.typical[p.name] * float(self.scales[p.slice.start]) for p in function.places if p.size]
         terms = float(np.abs(function.terms(vector)).max(initial=0))
-        self.floor = (ROUNDING * max(influence, default=0.0) + (EPS * terms if isfinite(terms) else 0.0)) / self.scales
+        self.largest = max(influence, default=0.0) / self.scales
+        self.floor = ROUNDING * self.largest + (EPS * terms if isfinite(terms) else 0.0) / self.scales
 
     def compare(self, place: Place, exhaustive: bool) -> Comparison:
         """Compares one array of the function, in every element or by groups."""
@@ -172,7 +173,8 @@ class Measure:
     ) -> Comparison:
         """Measures these elements of an array, and judges them."""
         numeric, error = np.full(place.size, np.nan), np.full(place.size, np.nan)
-        wrong, decided, kinked = np.zeros(place.size, bool), np.ones(place.size, bool), np.zeros(place.size, bool)
+        wrong, kinked, zero = (np.zeros(place.size, bool) for _ in range(3))
+        decided = np.ones(place.size, bool)
         claimed = self.gradient[place.slice]
         typical = self.typical[place.name]
         at = indices - place.slice.start
@@ -203,8 +205,11 @@ class Measure:
                         continue
                 confirmed += int(wrong[k] and not kinked[k])
             clear = 4 * slope.error <= 0.1 * max(abs(slope.value), abs(a), 1e-3 * peak)
-            decided[k] = wrong[k] or kinked[k] or clear or (a == 0 and abs(slope.value) <= slope.error)
-        gaps = np.abs(claimed - numeric)[np.isfinite(numeric) & ~(kinked & ~wrong)]
+            accurate = slope.error <= 1e-6 * self.largest[i]
+            zero[k] = a == 0 or (abs(a) <= ROUNDING * self.largest[i] and accurate)
+            zero[k] &= abs(slope.value) <= slope.error
+            decided[k] = wrong[k] or kinked[k] or clear or zero[k]
+        gaps = np.abs(claimed - numeric)[np.isfinite(numeric) & ~(kinked & ~wrong) & ~zero]
         worst = max(worst, float(gaps.max(initial=0)) / (max(peak, float(np.abs(claimed).max(initial=0))) or 1.0))
         return Comparison(
             place.name,

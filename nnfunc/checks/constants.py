@@ -30,13 +30,13 @@ def guess(factor: float, hints: Hints) -> str:
             if close(factor, value) and hints.batch > 1:
                 return said
     name = named(factor, hints)
-    if name:
-        return f", which is {name}"
-    if close(factor, 2):
-        return ": perhaps the factor 1/2 of the loss is missing"
-    if close(factor, 0.5):
-        return ": perhaps the factor 2 from the derivative of a square is missing"
-    return ""
+    for value, usual in (
+        (2, "the factor 1/2 of the loss is missing"),
+        (0.5, "the factor 2 from the derivative of a square is missing"),
+    ):
+        if close(factor, value) and (not name or "length of" in name):  # an axis of length 2 is often a coincidence
+            return f": perhaps {usual}" + (f", or it is {name}" if name else "")
+    return f", which is {name}" if name else ""
 
 
 FORMS: tuple[tuple[str, Callable[[float], float]], ...] = (

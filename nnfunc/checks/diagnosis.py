@@ -145,5 +145,8 @@ def unknown(c: Comparison) -> Diagnosis:
         text += f"; gradient / derivative lies {spread}"
     elif ratio.size:
         text += f"; gradient / derivative is {ratio[0]:.6g}"
-    text += ": no simple mistake explains it; look for a path from this array to the loss that backward does not follow"
+    text += (
+        ": no simple mistake explains it; look for a path from this array to the loss that backward does not follow, "
+    )
+    text += "or follows with a wrong derivative"
     return Diagnosis("unknown", text)

@@ -18,8 +18,9 @@ def _flat(e: Evidence) -> Diagnosis | None:
     if not e.at_both(flat):
         return None
     text = (
-        "the loss does not change with this array at all (a step: round, sign, argmax, a threshold), and the gradient "
-        "is that of another function: a straight-through or surrogate gradient, which may be intended"
+        "the loss does not change with this array at all (a step: round, sign, argmax, a threshold; or a bias that a "
+        "normalisation takes out), and the gradient is that of another function: a straight-through or surrogate "
+        "gradient, which may be intended"
     )
     return Diagnosis("mask", text)
 

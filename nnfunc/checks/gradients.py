@@ -117,6 +117,8 @@ batch (1/m) is missing.
         rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
         findings = [Finding("", "", error.kind, f"{error}.")]
     notes = [note for note in [_of_other_names(renamed), blind_spot(loss_fn)] if note]
+    if any(f.kind == "unknown" for f in findings):
+        notes.append("nn.check_function checks one forward with its backward, and can tell more about a part of this")
     report = Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began, tuple(notes))
     return meant.settled(report)
 
@@ -253,7 +255,8 @@ def _verdict(c: Comparison, refusal: str) -> str:
     if undecided == c.analytic.size:
         nearby = f"no value nearby ({refusal})" if refusal else "no value nearby"
         return f"undecided: {'too few accurate digits' if c.measured.any() else nearby}"
-    error = float(np.nanmax(np.where(c.decided & (c.analytic != 0), 4 * c.error, 0), initial=0))
+    zero = np.maximum(np.abs(c.analytic), np.abs(c.numeric)) <= c.error
+    error = float(np.nanmax(np.where(c.decided & ~zero, 4 * c.error, 0), initial=0))
     digits = error / (float(np.nanmax(np.abs(c.numeric), initial=0)) or 1.0)
     right = "right" if digits < 1e-5 else f"right to {digits:.0e}"
     if undecided:
