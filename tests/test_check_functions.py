@@ -690,3 +690,39 @@ def test_writing_into_dy_or_the_cache_is_said_first_where_it_makes_gradients_wro
         assert finding.kind == "mutation"
         assert said in finding.message
         assert {f.name for f in others} >= {"g"}
+
+
+def channels_first(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Slides kernels w (outputs, channels, size) over x (examples, channels, length), channels first."""
+    size = w.shape[2]
+    seen = np.lib.stride_tricks.sliding_window_view(x, size, axis=2)
+    return np.einsum("nctk,ock->not", seen, w), (x, w)
+
+
+def test_a_kernel_that_is_not_reversed_is_told_from_channels_in_another_order() -> None:
+    def spread(dy: Array, cache: tuple[Array, Array], taps: slice) -> tuple[Array, Array]:
+        x, w = cache
+        dx, dw = np.zeros_like(x), np.zeros_like(w)
+        steps = dy.shape[2]
+        for k, own in enumerate(np.moveaxis(w[:, :, taps], 2, 0)):
+            dx[:, :, k : k + steps] += np.einsum("not,oc->nct", dy, own)
+            dw[:, :, k] = np.einsum("not,nct->oc", dy, x[:, :, k : k + steps])
+        return dx, dw
+
+    x, w = rng.normal(size=(2, 3, 7)), rng.normal(size=(3, 3, 2))
+    assert nn.check_function(channels_first, lambda dy, cache: spread(dy, cache, slice(None)), x, w).ok
+    report = nn.check_function(channels_first, lambda dy, cache: spread(dy, cache, slice(None, None, -1)), x, w)
+    assert [(f.name, f.kind) for f in report.findings] == [("x", "flip")]
+
+
+def test_channels_in_another_order() -> None:
+    def mixed(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+        return x @ w, (x, w)
+
+    def reordered(dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, w = cache
+        return dy @ w[::-1, ::-1].T, np.einsum("ntc,nto->co", x, dy)
+
+    report = nn.check_function(mixed, reordered, rng.normal(size=(2, 5, 4)), rng.normal(size=(4, 4)))
+    assert [(f.name, f.kind) for f in report.findings] == [("x", "shift")]
+    assert "different order" in report.findings[0].message

@@ -221,6 +221,14 @@ def _is_diagonal(entries: Array, i: int, j: int) -> bool:
     return bool((np.abs(moved[off]) <= 1e-6 * np.abs(entries).max(initial=0)).all())
 
 
+def _slides(ways: Mask, i: int, j: int) -> bool:
+    """Whether a window slides along axes i and j: elements depend on each other by their distance, if it is small."""
+    near = np.asarray(np.moveaxis(ways, (i, j), (0, 1)).any(axis=tuple(range(2, ways.ndim))))
+    distances = [np.diagonal(near, d) for d in range(1 - near.shape[0], near.shape[1])]
+    alike = all(d.all() or not d.any() for d in distances)
+    return alike and not near.all() and sum(bool(d.any()) for d in distances) > 1
+
+
 def _moved(v: View) -> Diagnosis | None:
     """Axes swapped, reversed or shifted."""
     p, shape = v.x_ndim, v.true.shape
@@ -240,7 +248,7 @@ def _moved(v: View) -> Diagnosis | None:
     if abs(float(np.abs(v.claimed).sum()) - size) <= 1e-5 * size:
         for axes in flips(len(shape)):
             if v.agrees(np.flip(v.claimed, axes)):
-                if p - 1 in axes and len(shape) - 1 in axes:
+                if {*axes} == {p - 1, len(shape) - 1} and not _slides(v.paths(v.true), *axes):
                     text = "the channels, or the groups of channels, are in a different order than in the forward"
                     return Diagnosis("shift", text)
                 if min(axes) < p <= max(axes):
