@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnfunc as nn
+from nnfunc._internal.numerics import log1pexp, sum_of_columns
 from nnfunc.arrays import Array
 from nnfunc.core.values import leaves
 
@@ -388,3 +389,22 @@ def test_a_path_that_does_not_exist_is_said_in_training() -> None:
     alone, _ = step(ts, (X[1:], Y[1:]))
     assert math.isfinite(metrics.loss)
     assert nn.arrays.allclose(moved.params, alone.params, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [3, 1000])  # one call computes few, several calls compute many
+def test_log_1_plus_exp_for_few_and_many_numbers(size: int, dtype: type[np.floating]) -> None:
+    x = np.linspace(-30, 30, size).astype(dtype)
+    np.testing.assert_allclose(log1pexp(x), np.logaddexp(x.astype(np.float64), 0), 4 * float(np.finfo(dtype).eps))
+    assert log1pexp(x).dtype == dtype
+    edges = np.resize(np.array([-np.inf, -1000, 1000, np.inf], dtype), size + 1)
+    np.testing.assert_array_equal(log1pexp(edges), np.maximum(edges, 0))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(log1pexp(np.full(size, np.nan, dtype))).all()
+
+
+@given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_sums_of_columns_of_any_number_of_axes(shape: list[int]) -> None:
+    a = np.arange(float(np.prod(shape))).reshape(shape)
+    np.testing.assert_allclose(sum_of_columns(a), a.sum(axis=-1), 1e-12)
+    np.testing.assert_allclose(sum_of_columns(a.T), a.T.sum(axis=-1), 1e-12)

@@ -16,6 +16,7 @@ from nnfunc._internal.numerics import (
     SMALL,
     floor,
     largest_exponent,
+    log1pexp,
     logistic,
     normal_cdf,
     shifted_exp,
@@ -546,7 +547,7 @@ def softplus() -> Layer:
 
 
 def _softplus(params: Params, x: Array) -> tuple[Array, Array]:
-    return np.logaddexp(x, 0, dtype=x.dtype), x
+    return log1pexp(x), x
 
 
 def _softplus_backward(params: Params, x: Array, dy: Array, grads: Grads, need: bool) -> Array:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nnfunc._internal.numerics import floor, logistic, lowest, shifted_exp, sum_of_columns, zero
+from nnfunc._internal.numerics import floor, log1pexp, logistic, lowest, shifted_exp, sum_of_columns
 from nnfunc._internal.validate import first_bad, number
 from nnfunc.arrays import Array
 from nnfunc.core.settings import Settings
@@ -121,9 +121,9 @@ sparse_categorical_cross_entropy: Loss = make(
 def _binary_with_logits(z: Array, T: Array, *, positive_weights: Positive = None) -> tuple[Array, Residual]:
     z = np.maximum(z, lowest(z.dtype))  # a logit of −∞ means probability 0; 0 · −∞ is 0 here
     if positive_weights is None:
-        return np.logaddexp(z, zero(z.dtype)) - T * z, (z, T, T)
+        return log1pexp(z) - T * z, (z, T, T)
     P = _positive(T, positive_weights)
-    return (1 - T) * np.logaddexp(z, zero(z.dtype)) + P * np.logaddexp(-z, zero(z.dtype)), (z, T, P)
+    return (1 - T) * log1pexp(z) + P * log1pexp(-z), (z, T, P)
 
 
 def _binary_with_logits_gradient(residual: tuple[Array, Array, Array], *, positive_weights: Positive = None) -> Array:
@@ -206,7 +206,7 @@ def focal(gamma: float = 2.0, alpha: float | None = None) -> Loss:
 def _focal(z: Array, T: Array, *, gamma: float, alpha: float | None) -> tuple[Array, Residual]:
     most = -lowest(z.dtype) / (1 + gamma)
     z = np.clip(z, -most, most)  # 0 · ∞ is 0 here
-    log_p, log_q = -np.logaddexp(-z, zero(z.dtype)), -np.logaddexp(z, zero(z.dtype))
+    log_p, log_q = -log1pexp(-z), -log1pexp(z)
     P, Q = (T, 1 - T) if alpha is None else (alpha * T, (1 - alpha) * (1 - T))
     return -(P * np.exp(gamma * log_q) * log_p + Q * np.exp(gamma * log_p) * log_q), (log_p, log_q, P, Q)
 

@@ -22,8 +22,8 @@ from nnfunc.stacks import member, stack
 if TYPE_CHECKING:
     from nnfunc.optimizers.base import Optimizer
 
-BLOCK = 1 << 15
-"""The number of elements updated at once: a block and the temporaries of a formula stay in cache."""
+BLOCK = 1 << 18
+"""The number of bytes of a vector that are updated at once: a block and the temporaries of a formula stay in cache."""
 
 
 # -- the layout of the state -------------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def _apply(
         run = partial(_call, optimizer, None if constants is not None else ("t", *values))
     if optimizer.shaped:
         _on_each_array(run, where, old, out, numbers)
-    elif old[0].size > BLOCK and optimizer.elementwise and optimizer.loop is None:
-        width = max(BLOCK * n // old[0].size, 1)
+    elif old[0].nbytes > BLOCK and optimizer.elementwise and optimizer.loop is None:
+        width = max(BLOCK * n // old[0].nbytes, 1)
         for start in range(0, n, width):
             block = ..., slice(start, start + width)
             here = tuple([v[block] if isinstance(v, np.ndarray) and v.shape[-1] > 1 else v for v in numbers])

@@ -97,7 +97,7 @@ def _advance(optimizer: Optimizer, ts: TrainState) -> Advance:
     where, stacked = ts.params._layout, ts.params._layout.repeated(optimizer.slots)
     constants, loop = optimizer.constants, optimizer.loop
     plain = optimizer.inner is None and not optimizer.shaped and optimizer.settings.floats
-    fits = (n <= BLOCK or loop is not None) and ts.opt_state._layout is stacked
+    fits = (ts.params._vector.nbytes <= BLOCK or loop is not None) and ts.opt_state._layout is stacked
     if rule is None or constants is None or not plain or not fits or ts.opt_state._integers["step"].ndim:
         return lambda *given: update(optimizer, *given)
     parts = [slice(i * n, (i + 1) * n) for i in range(len(optimizer.slots))]
