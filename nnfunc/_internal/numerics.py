@@ -30,8 +30,13 @@ def sum_of_columns(a: Array) -> Array:
     >>> sum_of_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([3., 7.])
     """
+    if a.shape[-1] == 1:
+        return a[..., 0].copy()
     column = ones(a.shape[-1], a.dtype)
-    total: Array = a.dot(column) if a.ndim <= 2 else a.reshape(-1, a.shape[-1]).dot(column).reshape(a.shape[:-1])
+    if a.ndim > 3:  # as one product; not in a stack of plain networks (3 axes), whose runs keep their bits
+        a, shape = a.reshape(-1, a.shape[-1]), a.shape[:-1]
+        return np.asarray(a.dot(column).reshape(shape))
+    total: Array = a.dot(column)
     return total
 
 

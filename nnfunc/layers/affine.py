@@ -99,17 +99,8 @@ def _backward(params: Sequence[Array], x: Array, dy: Array, grads: Sequence[Arra
         x.T.dot(dy, dW)
     if len(grads) > 1 and grads[1] is not None:
         ones(len(dy), dy.dtype).dot(dy, grads[1])  # the sum of the rows
-    dx: Array | None = dy.dot(_transposed(W)) if need else None
+    dx: Array | None = dy.dot(W.T) if need else None
     return dx
-
-
-def _transposed(W: Array) -> Array:
-    """The transpose of a matrix, as a copy if it is small: BLAS takes twice as long for the view."""
-    return W.mT.copy() if W.shape[-1] * W.shape[-2] <= FEW else W.mT
-
-
-FEW = 1 << 12
-"""The number of weights up to which a copy pays off."""
 
 
 # The same for stacks, whose arrays have a leading axis, and for x with extra axes between rows and features.
@@ -134,7 +125,7 @@ def _general_backward(
         sum_of_rows(dy, grads[1])
     if not need:
         return None
-    dx: Array = dy * W.mT if W.shape[-1] == 1 else np.matmul(dy, _transposed(W))  # for one unit twice as fast
+    dx: Array = dy * W.mT if W.shape[-1] == 1 else np.matmul(dy, W.mT)  # matmul takes twice as long for one unit
     return dx.reshape(x.shape)
 
 
