@@ -3,9 +3,9 @@
     python -m tests.benchmarks.programs CONTESTANT FILE EPOCHS BATCH DIMS ...
 
 Each function is what a user would write with that library alone, so imports stand in it; it says when a phase has
-ended. Those whose names end in _cnn train two
-convolutions and a dense layer on square images of one channel. FILE has x_train and x_test
-(rows of whole numbers), y_train and y_test (classes), and `scale`, the largest number; the batches are all full.
+ended. Those whose names end in _cnn train two convolutions and a dense layer on square images of one channel. FILE has
+x_train and x_test (rows of whole numbers), y_train and y_test (classes), and `scale`, the largest number; the batches
+are all full.
 """
 
 from __future__ import annotations
