@@ -109,7 +109,7 @@ def test_a_straight_program_computes_any_formula(seed: int) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_blocks_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(RULES[name], np.float32)
-    monkeypatch.setattr(update, "BLOCK", 7)
+    monkeypatch.setattr(update, "BLOCK", 28)  # bytes: seven numbers
     assert run(RULES[name], np.float32) == whole
 
 

@@ -140,7 +140,7 @@ def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     for vector in (rng.normal(size=1000), rng.normal(size=(3, 400))):
         big = ArrayDict({"W": vector}, stacked=vector.ndim > 1)
         steps = []
-        for block in (1 << 15, 37):
+        for block in (1 << 15, 37 * 8):  # bytes
             monkeypatch.setattr(update, "BLOCK", block)
             optimizer = nn.adamw({"W": 0.1}, weight_decay=0.1)
             steps.append(optimizer.step(big, big * 0.5, optimizer.init(big)))

@@ -155,7 +155,7 @@ def test_a_skipped_update_is_not_averaged() -> None:
 def test_blocks_change_no_bit_of_wrappers(monkeypatch: pytest.MonkeyPatch) -> None:
     params = ArrayDict({"W": rng.normal(size=1000)})
     optimizer, found = ema(lookahead(nn.adamw({"W": 0.1}), 1)), []
-    for block in (1 << 15, 37):
+    for block in (1 << 15, 37 * 8):  # bytes
         monkeypatch.setattr("nnfunc.optimizers.update.BLOCK", block)
         found.append(optimizer.step(params, params * 0.5, optimizer.init(params)))
     assert nn.arrays.equal(found[0][0], found[1][0])

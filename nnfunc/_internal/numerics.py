@@ -32,11 +32,9 @@ def sum_of_columns(a: Array) -> Array:
     """
     if a.shape[-1] == 1:
         return a[..., 0].copy()
-    column = ones(a.shape[-1], a.dtype)
     if a.ndim > 3:  # as one product; not in a stack of plain networks (3 axes), whose runs keep their bits
-        a, shape = a.reshape(-1, a.shape[-1]), a.shape[:-1]
-        return np.asarray(a.dot(column).reshape(shape))
-    total: Array = a.dot(column)
+        return sum_of_columns(a.reshape(-1, a.shape[-1])).reshape(a.shape[:-1])
+    total: Array = a.dot(ones(a.shape[-1], a.dtype))
     return total
 
 

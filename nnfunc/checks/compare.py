@@ -122,7 +122,7 @@ class Measure:
         self.typical = {place.name: self._typical(place) if place.size else 0.0 for place in function.places}
         influence = [self.typical[p.name] * float(self.scales[p.slice.start]) for p in function.places if p.size]
         terms = float(np.abs(function.terms(vector)).max(initial=0))
-        self.largest = max(influence, default=0.0) / self.scales
+        self.largest = max(influence, default=0.0) / self.scales  # a derivative with as much influence as the largest
         self.floor = ROUNDING * self.largest + (EPS * terms if isfinite(terms) else 0.0) / self.scales
 
     def compare(self, place: Place, exhaustive: bool) -> Comparison:

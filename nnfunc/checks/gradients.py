@@ -116,7 +116,8 @@ batch (1/m) is missing.
         function.terms_at_start()  # an exception of loss_fn takes precedence
         rows = [Row("", place.name, place.shape, np.nan, "not compared") for place in function.places]
         findings = [Finding("", "", error.kind, f"{error}.")]
-    notes = [note for note in [_of_other_names(renamed), blind_spot(loss_fn)] if note]
+    notes = [f"{key!r} is taken as the gradient of {name}" for key, name in renamed.items()]
+    notes += [note for note in [blind_spot(loss_fn)] if note]
     if any(f.kind == "unknown" for f in findings):
         notes.append("nn.check_function checks one forward with its backward, and can tell more about a part of this")
     report = Report(tuple(findings), tuple(rows), function.evaluations, time.perf_counter() - began, tuple(notes))
@@ -133,13 +134,6 @@ def _by_array(claims: Claims, arrays: Arrays, renamed: dict[str, str]) -> Claims
         return claims
     renamed.update((key, name) for key, name in names.items() if key != name)
     return {names[key]: gradient for key, gradient in claims.items()}
-
-
-def _of_other_names(renamed: Mapping[str, str]) -> str:
-    keys, names = ", ".join(map(repr, renamed)), ", ".join(renamed.values())
-    if len(renamed) > 1:
-        return f"{keys} are taken as the gradients of {names}"
-    return f"{keys} is taken as the gradient of {names}" if renamed else ""
 
 
 def _number(value: object) -> NDArray[Any]:
